@@ -1,0 +1,1 @@
+//! The daemon: one reconciler per kind of kernel object, API server, metrics, health.

@@ -1,0 +1,1 @@
+//! HTTP and JSON types, and the client, over the unix socket.

@@ -1,0 +1,3 @@
+//! The `bulkhead` binary: commands, rendering, exit codes.
+
+fn main() {}

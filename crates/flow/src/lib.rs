@@ -1,0 +1,1 @@
+//! Flow records: decoding kernel events, aggregation, rendering as data.

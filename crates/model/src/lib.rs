@@ -1,0 +1,1 @@
+//! The nouns of the product: names, labels, selectors, identities, drop reasons.

@@ -1,0 +1,1 @@
+//! Checked document plus inventory to one complete, immutable bundle for a node.

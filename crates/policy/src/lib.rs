@@ -1,0 +1,1 @@
+//! People's files to checked documents: parse, check, lint, explain.

@@ -1,0 +1,1 @@
+//! Last good document, allocations and flow history on disk.

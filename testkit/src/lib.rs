@@ -1,0 +1,1 @@
+//! Labs in network namespaces, packet builders and attackers for tests and benchmarks.

@@ -1,0 +1,3 @@
+//! House-keeping: tidy rules, the kernel objects, generated documents.
+
+fn main() {}
