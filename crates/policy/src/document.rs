@@ -1,0 +1,431 @@
+//! The checked, resolved, flattened meaning of a file: what the planner compiles.
+//!
+//! Made by the loader only after every check has passed, so users of these types need no checks of their own:
+//! names resolve, subnets nest and do not overlap, addresses are unique and inside of their segment, rule ids are unique.
+//!
+//! **Order.** Every list is in the order of the file; [`Policy::order`] is the position among all policies, which breaks
+//! ties when several allows match.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use jiff::Timestamp;
+use model::{
+    Identity, Labels, Mode, Name, Peer, PortRange, PortSpec, Postures, RuleId, RuleKind, RuleRef,
+    Subject, Transport,
+};
+
+/// Everything that one file says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Document {
+    /// The file's name as given, for messages.
+    pub file: Arc<str>,
+    /// Tenants.
+    pub tenants: Vec<Tenant>,
+    /// Networks of all tenants.
+    pub networks: Vec<Network>,
+    /// Workloads of all tenants.
+    pub workloads: Vec<Workload>,
+    /// Published ports of all tenants. At most one per (host address, protocol, port); an entry without an address takes
+    /// the port on every address.
+    pub publishes: Vec<Publish>,
+    /// Policies of tenants and host-wide ones, in file order.
+    pub policies: Vec<Policy>,
+    /// What must hold for every plan.
+    pub assertions: Vec<Assertion>,
+}
+
+/// A place in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Span {
+    /// First byte.
+    pub start: u32,
+    /// Byte after the last one.
+    pub end: u32,
+    /// 1-based line of the first byte.
+    pub line: u32,
+    /// 1-based column of the first byte, in characters.
+    pub column: u32,
+}
+
+/// An isolation domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant {
+    /// Unique in the file.
+    pub name: Name,
+    /// Where its name stands.
+    pub span: Span,
+}
+
+/// An address space with a mode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// Whose it is.
+    pub tenant: Name,
+    /// Unique in the tenant.
+    pub name: Name,
+    /// How it reaches the rest.
+    pub mode: Mode,
+    /// Subnets of the network; both `None` for mode `none` only.
+    pub subnets: Subnets,
+    /// Segments, each inside of `subnets`, not overlapping. Empty: workloads stand directly in the network.
+    pub segments: Vec<Segment>,
+    /// Posture of workloads directly in the network; without meaning when there are segments.
+    pub postures: Postures,
+    /// Where its name stands.
+    pub span: Span,
+}
+
+/// A named part of a network with its own posture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Unique in the network.
+    pub name: Name,
+    /// Its subnets, at least one.
+    pub subnets: Subnets,
+    /// What happens to flows that no policy names.
+    pub postures: Postures,
+    /// `profile: sealed`: posture deny both ways, and no audit policy ever lets a flow pass.
+    pub sealed: bool,
+    /// Where its name stands.
+    pub span: Span,
+}
+
+/// At most one IPv4 and one IPv6 subnet. The gateway is the first address of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Subnets {
+    /// IPv4, prefix at most /30.
+    pub v4: Option<Ipv4Net>,
+    /// IPv6, prefix at most /126.
+    pub v6: Option<Ipv6Net>,
+}
+
+/// A container, virtual machine or process group with one endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workload {
+    /// Whose it is.
+    pub tenant: Name,
+    /// Unique in the tenant.
+    pub name: Name,
+    /// A network of the tenant.
+    pub network: Name,
+    /// A segment of the network; `None` exactly when the network has no segments.
+    pub segment: Option<Name>,
+    /// Labels.
+    pub labels: Labels,
+    /// Fixed IPv4 address inside of the segment, neither its gateway nor its network or broadcast address.
+    pub v4: Option<Ipv4Addr>,
+    /// Fixed IPv6 address inside of the segment, neither its gateway nor the subnet-router anycast address.
+    pub v6: Option<Ipv6Addr>,
+    /// How its network namespace comes to be.
+    pub start: Start,
+    /// Where its name stands.
+    pub span: Span,
+}
+
+/// Started by us, or adopted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// `run:`: the built-in runtime starts it.
+    Run(Run),
+    /// `netns:`: the namespace exists already.
+    Netns(Netns),
+}
+
+/// What the built-in runtime starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Program and arguments, at least the program. No NUL bytes.
+    pub argv: Vec<String>,
+    /// As whom; `None` is the unprivileged default.
+    pub user: Option<User>,
+    /// Environment. Keys have no `=` and no NUL.
+    pub env: BTreeMap<String, String>,
+    /// Absolute path; `None` is `/`.
+    pub workdir: Option<String>,
+    /// What happens when it ends.
+    pub restart: Restart,
+}
+
+/// A user by number or name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum User {
+    /// Numeric user id.
+    Id(u32),
+    /// A name from the host's user database.
+    Name(String),
+}
+
+/// When the built-in runtime starts a workload again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Restart {
+    /// Whenever it ends.
+    Always,
+    /// When it ends with a status other than 0.
+    #[default]
+    OnFailure,
+    /// Never.
+    No,
+}
+
+/// An existing network namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Netns {
+    /// A name as `ip netns` uses it: one path component, neither `.` nor `..`.
+    Name(String),
+    /// An absolute path without `..` components.
+    Path(String),
+}
+
+/// A port of the host that leads to a workload. It opens nothing: a policy still has to allow the flow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publish {
+    /// Whose it is.
+    pub tenant: Name,
+    /// Unique in the tenant.
+    pub name: Name,
+    /// The host's address; `None` is every address of the host.
+    pub address: Option<IpAddr>,
+    /// Protocol of both ports.
+    pub transport: Transport,
+    /// The host's port.
+    pub port: u16,
+    /// A workload of the tenant, in a network whose mode is not `none`.
+    pub workload: Name,
+    /// The workload's port.
+    pub workload_port: u16,
+    /// Sources for which the port exists; empty is everybody.
+    pub from: Vec<IpNet>,
+    /// Where its name stands.
+    pub span: Span,
+}
+
+/// Whose workloads the selectors of a policy or assertion may match.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// Those of every tenant: a policy at the top level of the file.
+    Host,
+    /// Those of one tenant. Also limits [`Peer::Any`] to that tenant's endpoints (and all addresses).
+    Tenant(Name),
+}
+
+/// One policy: for every pair of `from` and `to`, what is allowed and what is denied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Whose workloads its selectors can match.
+    pub scope: Scope,
+    /// Unique in its scope.
+    pub name: Name,
+    /// Position among all policies of the document, from 0.
+    pub order: u32,
+    /// Sources: one of these matches. Never empty.
+    pub from: Vec<Peer>,
+    /// Destinations: one of these matches. Never empty.
+    pub to: Vec<Peer>,
+    /// What is allowed; named ports are resolved. May be empty when `deny` is not.
+    pub allow: Vec<PortSpec>,
+    /// What is denied. May be empty when `allow` is not.
+    pub deny: Vec<PortSpec>,
+    /// Source ports to which all of `allow` and `deny` is limited; empty is every source port. When there are some, the
+    /// loader has refused icmp entries and written `any` out as tcp, udp and sctp.
+    pub source_ports: Vec<PortRange>,
+    /// `mode: audit`: nothing of this policy drops; it records.
+    pub audit: bool,
+    /// From this moment on the policy does not exist.
+    pub until: Option<Timestamp>,
+    /// The rule that `allow` makes; there exactly when `allow` is not empty.
+    pub allow_rule: Option<RuleRef>,
+    /// The rule that `deny` makes; there exactly when `deny` is not empty.
+    pub deny_rule: Option<RuleRef>,
+    /// The rule that names this policy when it lets pass what its ports do not match; there exactly when `audit`.
+    pub audit_rule: Option<RuleRef>,
+    /// Where its name stands.
+    pub span: Span,
+}
+
+/// What must hold for every plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assertion {
+    /// Whose workloads its selectors can match.
+    pub scope: Scope,
+    /// What is claimed.
+    pub claim: Claim,
+    /// Sources, at least one.
+    pub from: Vec<Peer>,
+    /// Destinations, at least one.
+    pub to: Vec<Peer>,
+    /// Ports; empty is every protocol and port.
+    pub ports: Vec<PortSpec>,
+    /// As written, for messages: `world -> segment=data`.
+    pub text: String,
+    /// Where the text stands.
+    pub span: Span,
+}
+
+/// What an assertion claims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// No source reaches a destination.
+    Never,
+    /// Nobody but the sources reaches a destination.
+    Only,
+}
+
+impl Document {
+    /// The network of this tenant with this name.
+    #[must_use]
+    pub fn network(&self, tenant: &Name, name: &Name) -> Option<&Network> {
+        self.networks.iter().find(|network| network.tenant == *tenant && network.name == *name)
+    }
+
+    /// The workload with this id, `<tenant>.<workload>`.
+    #[must_use]
+    pub fn workload(&self, id: &str) -> Option<&Workload> {
+        let (tenant, name) = id.split_once('.')?;
+        self.workloads.iter().find(|workload| workload.tenant == tenant && workload.name == name)
+    }
+
+    /// Every rule of every policy, in file order: the table behind the rule ids in map entries and flow events.
+    pub fn rules(&self) -> impl Iterator<Item = &RuleRef> {
+        self.policies.iter().flat_map(Policy::rules)
+    }
+}
+
+impl Network {
+    /// `<tenant>.<network>`.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}.{}", self.tenant, self.name)
+    }
+
+    /// The segment with this name.
+    #[must_use]
+    pub fn segment(&self, name: &Name) -> Option<&Segment> {
+        self.segments.iter().find(|segment| segment.name == *name)
+    }
+}
+
+impl Subnets {
+    /// Whether there is neither.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.v4.is_none() && self.v6.is_none()
+    }
+
+    /// The one or two subnets, IPv4 first.
+    pub fn iter(&self) -> impl Iterator<Item = IpNet> {
+        self.v4.map(IpNet::V4).into_iter().chain(self.v6.map(IpNet::V6))
+    }
+
+    /// The gateway's IPv4 address: the first after the network address.
+    #[must_use]
+    pub fn gateway_v4(&self) -> Option<Ipv4Addr> {
+        self.v4.map(|net| Ipv4Addr::from_bits(net.network().to_bits().saturating_add(1)))
+    }
+
+    /// The gateway's IPv6 address: the first after the subnet-router anycast address.
+    #[must_use]
+    pub fn gateway_v6(&self) -> Option<Ipv6Addr> {
+        self.v6.map(|net| Ipv6Addr::from_bits(net.network().to_bits().saturating_add(1)))
+    }
+
+    /// Whether the address is in one of them.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(v4) => self.v4.is_some_and(|net| net.contains(&v4)),
+            IpAddr::V6(v6) => self.v6.is_some_and(|net| net.contains(&v6)),
+        }
+    }
+}
+
+impl Workload {
+    /// `<tenant>.<workload>`.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}.{}", self.tenant, self.name)
+    }
+
+    /// What selectors see.
+    #[must_use]
+    pub fn subject(&self) -> Subject<'_> {
+        Subject {
+            tenant: &self.tenant,
+            network: &self.network,
+            segment: self.segment.as_ref(),
+            workload: &self.name,
+            labels: &self.labels,
+        }
+    }
+
+    /// Its identity, the same on every host.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity::derive(&self.tenant, &self.network, self.segment.as_ref(), &self.labels)
+    }
+}
+
+impl Scope {
+    /// Whether selectors in this scope may match endpoints of this tenant.
+    #[must_use]
+    pub fn includes(&self, tenant: &Name) -> bool {
+        match self {
+            Self::Host => true,
+            Self::Tenant(own) => own == tenant,
+        }
+    }
+}
+
+impl Policy {
+    /// The path of the policy in the file, for example `tenants.shop.policies.web-to-db`.
+    #[must_use]
+    pub fn path(&self) -> Arc<str> {
+        match self.rules().next() {
+            Some(rule) => Arc::clone(&rule.path),
+            None => Arc::from(policy_path(&self.scope, &self.name)),
+        }
+    }
+
+    /// Its one to three rules.
+    pub fn rules(&self) -> impl Iterator<Item = &RuleRef> {
+        self.allow_rule.iter().chain(&self.deny_rule).chain(&self.audit_rule)
+    }
+
+    /// Its rule of this kind.
+    #[must_use]
+    pub fn rule(&self, kind: RuleKind) -> Option<&RuleRef> {
+        match kind {
+            RuleKind::Allow => self.allow_rule.as_ref(),
+            RuleKind::Deny => self.deny_rule.as_ref(),
+            RuleKind::Audit => self.audit_rule.as_ref(),
+        }
+    }
+
+    /// Whether its `until` lies in the past: it then does not exist.
+    #[must_use]
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+}
+
+/// `policies.<name>` or `tenants.<tenant>.policies.<name>`.
+#[must_use]
+pub fn policy_path(scope: &Scope, name: &Name) -> String {
+    match scope {
+        Scope::Host => format!("policies.{name}"),
+        Scope::Tenant(tenant) => format!("tenants.{tenant}.policies.{name}"),
+    }
+}
+
+/// The id that a rule gets unless another rule of the document has it already; then the next free number.
+///
+/// Derived from path and kind, so that an edit elsewhere in the file leaves compiled port sets as they are.
+#[must_use]
+pub fn wanted_rule_id(path: &str, kind: RuleKind) -> RuleId {
+    let mut digest = model::digest::Digest64::new("rule");
+    digest.text(path).text(kind.as_str());
+    let [_, _, _, _, a, b, c, d] = digest.finish().to_be_bytes();
+    RuleId(u32::from_be_bytes([a, b, c, d]).max(1))
+}
