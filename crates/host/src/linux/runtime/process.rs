@@ -1,0 +1,116 @@
+//! Which process a number means: a pid together with its start time, so that a reused pid is never mistaken for ours.
+//!
+//! Start times are field 22 of `/proc/<pid>/stat` (clock ticks since boot, `proc_pid_stat(5)`), stable over a process's
+//! life. Signals go through a pidfd that was opened first and whose start time was compared afterwards.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+
+/// A process that can be told from a later one with the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Identity {
+    /// Process id on the host.
+    pub(super) pid: u32,
+    /// Start in clock ticks since boot.
+    pub(super) started_ticks: u64,
+}
+
+impl Identity {
+    /// The process that has `pid` now.
+    pub(super) fn of(pid: u32) -> io::Result<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let started_ticks = start_ticks(&stat).ok_or_else(|| io::Error::other("odd stat line"))?;
+        Ok(Self { pid, started_ticks })
+    }
+
+    /// A handle to the process, or `None` when it is gone (a zombie is gone).
+    pub(super) fn open(self) -> Option<Process> {
+        let raw = i32::try_from(self.pid).ok()?;
+        let fd = pidfd_open(Pid::from_raw(raw)?, PidfdFlags::empty()).ok()?;
+        let process = Process { fd };
+        let is_same = Self::of(self.pid).is_ok_and(|now| now == self);
+        (is_same && process.is_alive()).then_some(process)
+    }
+}
+
+fn start_ticks(stat: &str) -> Option<u64> {
+    // The second field is the command in parentheses and may hold anything, so count from its end.
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// A handle to one process; never refers to another one.
+#[derive(Debug)]
+pub(super) struct Process {
+    fd: OwnedFd,
+}
+
+impl Process {
+    /// Whether it has not ended. A zombie has.
+    pub(super) fn is_alive(&self) -> bool {
+        !self.wait(Duration::ZERO)
+    }
+
+    /// Waits until it ended, at most `limit`; whether it did.
+    pub(super) fn wait(&self, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
+            match poll(&mut fds, Some(&timespec(left))) {
+                Ok(0) | Err(Errno::INTR) if left.is_zero() => return false,
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Sends a signal; that the process is gone is no error.
+    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+        match pidfd_send_signal(&self.fd, signal) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl AsFd for Process {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// `duration` as the kernel wants it.
+pub(super) fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(duration.subsec_nanos()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_with_spaces_and_parentheses_do_not_shift_the_fields() {
+        let stat = "7 (a) b) (c) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 0 0";
+        assert_eq!(start_ticks(stat), Some(4242));
+        assert_eq!(start_ticks("7 (x) S 1"), None);
+    }
+
+    #[test]
+    fn a_reused_pid_is_another_process() {
+        let own = Identity::of(std::process::id()).expect("own stat line");
+        assert!(own.open().is_some());
+        let other = Identity { started_ticks: own.started_ticks + 1, ..own };
+        assert!(other.open().is_none());
+    }
+}
