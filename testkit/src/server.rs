@@ -276,7 +276,7 @@ mod tests {
         let any = "10.0.0.2:0".parse().expect("an address");
         let (tcp, udp) =
             (TcpEcho::start(&b, any).expect("tcp"), UdpEcho::start(&b, any).expect("udp"));
-        b.nft("table inet t { chain c { type filter hook input priority 0; udp dport 9 drop; } }")
+        b.nft("table inet t { chain c { type filter hook input priority 0; udp dport 9 drop; }; }")
             .expect("a rule");
         let wait = Duration::from_millis(300);
         assert_eq!(probe_tcp(&a, tcp.address(), wait).expect("probe"), Reached::Answered);
