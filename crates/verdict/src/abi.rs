@@ -1,0 +1,542 @@
+//! Keys and values of the kernel's maps: the contract between programs and agent.
+//!
+//! All types are `repr(C)` without hidden padding, because the kernel compares keys byte by byte.
+//! Integers are native-endian; addresses and MACs are bytes in network order. A change of any
+//! layout or meaning raises [`ABI`], and maps of another ABI are never adopted.
+//!
+//! **Two-version values.** A value with `[_; 2]` fields holds two policy versions; the parity of
+//! [`Config::epoch`] says which is live. The agent writes the other one, then raises the epoch
+//! with one store: a packet sees one version in every table.
+
+/// Number of this layout.
+pub const ABI: u32 = 1;
+/// Host-side interfaces of endpoints have the index `IFINDEX_BASE + endpoint number`.
+pub const IFINDEX_BASE: u32 = 0x0010_0000;
+/// Endpoint numbers are below this; 0 means "no endpoint".
+pub const MAX_ENDPOINTS: u32 = 16_384;
+/// Tenant numbers are below this.
+pub const MAX_TENANTS: u32 = 4_096;
+
+/// A MAC address.
+pub type Mac = [u8; 6];
+
+/// An IPv6 address, or an IPv4 address as `::ffff:a.b.c.d`. In memory: network order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct Addr(pub [u32; 4]);
+
+impl Addr {
+    /// The unspecified IPv6 address `::`.
+    pub const UNSPECIFIED: Self = Self([0; 4]);
+
+    /// From 16 bytes in network order.
+    #[must_use]
+    pub const fn v6(b: [u8; 16]) -> Self {
+        Self([
+            u32::from_ne_bytes([b[0], b[1], b[2], b[3]]),
+            u32::from_ne_bytes([b[4], b[5], b[6], b[7]]),
+            u32::from_ne_bytes([b[8], b[9], b[10], b[11]]),
+            u32::from_ne_bytes([b[12], b[13], b[14], b[15]]),
+        ])
+    }
+
+    /// From an IPv4 address in network order.
+    #[must_use]
+    pub const fn v4(b: [u8; 4]) -> Self {
+        Self([0, 0, 0x0000_ffff_u32.to_be(), u32::from_ne_bytes(b)])
+    }
+
+    /// Whether it stands for an IPv4 address.
+    #[must_use]
+    pub const fn is_v4(self) -> bool {
+        self.0[0] == 0 && self.0[1] == 0 && self.0[2] == 0x0000_ffff_u32.to_be()
+    }
+
+    /// The four words in host order, the most significant first.
+    #[must_use]
+    pub const fn words(self) -> [u32; 4] {
+        let w = self.0;
+        [u32::from_be(w[0]), u32::from_be(w[1]), u32::from_be(w[2]), u32::from_be(w[3])]
+    }
+
+    /// Multicast of either family, IPv4 broadcast or `0.0.0.0`.
+    #[must_use]
+    pub const fn is_group(self) -> bool {
+        let w = self.words();
+        if self.is_v4() {
+            w[3] >= 0xe000_0000 && w[3] < 0xf000_0000 || w[3] == u32::MAX || w[3] == 0
+        } else {
+            w[0] >> 24 == 0xff
+        }
+    }
+
+    /// An IPv6 link-local address (`fe80::/10`).
+    #[must_use]
+    pub const fn is_link_local(self) -> bool {
+        self.words()[0] >> 22 == 0xfe80 >> 6
+    }
+}
+
+#[cfg(feature = "native")]
+impl From<std::net::IpAddr> for Addr {
+    fn from(ip: std::net::IpAddr) -> Self {
+        match ip {
+            std::net::IpAddr::V4(ip) => Self::v4(ip.octets()),
+            std::net::IpAddr::V6(ip) => Self::v6(ip.octets()),
+        }
+    }
+}
+
+#[cfg(feature = "native")]
+impl From<Addr> for std::net::IpAddr {
+    fn from(addr: Addr) -> Self {
+        let [a, b, c, d] = addr.words();
+        if addr.is_v4() {
+            return Self::V4(std::net::Ipv4Addr::from(d));
+        }
+        let value = u128::from(a) << 96 | u128::from(b) << 64 | u128::from(c) << 32 | u128::from(d);
+        Self::V6(std::net::Ipv6Addr::from(value))
+    }
+}
+
+/// How long a silent flow is kept, by its [`FlowState`]; the unit is jiffies.
+pub type Timeouts = [u32; FlowState::COUNT];
+
+/// The node's configuration: the one value of the map `CONFIG`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Config {
+    /// The live policy version. Its lowest bit is the parity of two-version values.
+    pub epoch: u64,
+    /// Idle timeouts.
+    pub timeouts: Timeouts,
+    /// See [`Config::DELIVER`].
+    pub flags: u32,
+    /// At least this many jiffies lie between two reports of the same kind of drop.
+    pub report_interval: u32,
+}
+
+impl Config {
+    /// Same-host pairs are delivered directly, without bridge and router.
+    pub const DELIVER: u32 = 1;
+}
+
+/// One network attachment of a workload: a value of the array `ENDPOINTS`, indexed by number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Endpoint {
+    /// By parity, then `[egress, ingress]`: the slot that holds its policy.
+    pub slots: [[u64; 2]; 2],
+    /// Its IPv4 address, or [`Addr::UNSPECIFIED`].
+    pub v4: Addr,
+    /// Its IPv6 address, or [`Addr::UNSPECIFIED`].
+    pub v6: Addr,
+    /// Its IPv6 link-local address.
+    pub link_local: Addr,
+    /// The network it is attached to; 0 means that the entry is unused.
+    pub network: u32,
+    /// The tenant whose budget its flows use.
+    pub tenant: u32,
+    /// By parity, then `[egress, ingress]`: [`Posture`] as a number.
+    pub posture: [[u8; 2]; 2],
+    /// Its MAC address.
+    pub mac: Mac,
+    /// The MAC address of its network's bridge, the gateway.
+    pub gateway_mac: Mac,
+}
+
+/// What happens to packets that no rule names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Posture {
+    /// They are dropped.
+    #[default]
+    Deny = 0,
+    /// They pass and are recorded as "would have been dropped".
+    Audit = 1,
+    /// They pass.
+    Allow = 2,
+}
+
+/// An address in a network. As a key of the trie `PREFIXES` it follows [`PrefixKey::len`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct PeerKey {
+    /// The network's number.
+    pub network: u32,
+    /// The address.
+    pub addr: Addr,
+}
+
+/// A key of the trie `PREFIXES`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct PrefixKey {
+    /// 32 (the network) plus the prefix length of the address among its 128 bits.
+    pub len: u32,
+    /// Network and address.
+    pub key: PeerKey,
+}
+
+/// Who is behind an address: a value of `IPCACHE` and `PREFIXES`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Peer {
+    /// By parity: the class whose rows decide.
+    pub class: [u64; 2],
+    /// By parity: the identity, for people.
+    pub identity: [u64; 2],
+    /// The endpoint's number when it is one of this node's in this network, else 0.
+    pub endpoint: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// A key of `POLICY`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct RowKey {
+    /// The subject's slot.
+    pub slot: u64,
+    /// The peer's class.
+    pub class: u64,
+}
+
+/// What a decision says. Stored as [`Decision::verdict`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Verdict {
+    /// Nothing: ask the next, wider table.
+    Silent = 0,
+    /// Pass.
+    Allow = 1,
+    /// Drop.
+    Drop = 2,
+    /// Pass, and record that it would have been dropped.
+    Audit = 3,
+}
+
+impl Verdict {
+    /// From a table's number; an unknown one drops.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Self {
+        match number {
+            0 => Self::Silent,
+            1 => Self::Allow,
+            3 => Self::Audit,
+            _ => Self::Drop,
+        }
+    }
+}
+
+/// A verdict and the rule that made it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct Decision {
+    /// Index into the agent's rule table; 0 means that no rule made it.
+    pub rule: u32,
+    /// [`Verdict`] as a number.
+    pub verdict: u8,
+    /// Zero.
+    pub pad: [u8; 3],
+}
+
+impl Decision {
+    /// Makes a decision.
+    #[must_use]
+    pub const fn new(verdict: Verdict, rule: u32) -> Self {
+        Self { rule, verdict: verdict as u8, pad: [0; 3] }
+    }
+}
+
+/// A set of ports: disjoint intervals, cut into aligned blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct PortSet {
+    /// Its number; 0 means none.
+    pub id: u64,
+    /// Bit `n` is set when a block with prefix length `n` (0 to 16) stands in it.
+    pub lengths: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// What a slot says of a class: a value of `POLICY`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct Row {
+    /// Asked first.
+    pub ports: PortSet,
+    /// What holds for every other protocol and port.
+    pub rest: Decision,
+}
+
+/// A key of `PORTS`: a block of destination (or source) ports, or of ICMP types and codes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct PortKey {
+    /// The port set.
+    pub set: u64,
+    /// The first port of the block; for ICMP `type << 8 | code`.
+    pub port: u16,
+    /// How many leading bits of the port count, 0 to 16.
+    pub len: u8,
+    /// The IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// A value of `PORTS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct PortEntry {
+    /// A port set over source ports that is asked first; none when its id is 0.
+    pub sources: PortSet,
+    /// What holds otherwise.
+    pub decision: Decision,
+}
+
+/// A flow: network and canonical tuple. A key of `FLOWS`.
+///
+/// Canonical: of the two sides (address, port) the smaller one is `low`. ICMP echo has the
+/// identifier as the requester's port and the request's type as the responder's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct FlowKey {
+    /// The smaller side's address.
+    pub low: Addr,
+    /// The larger side's address.
+    pub high: Addr,
+    /// The network's number.
+    pub network: u32,
+    /// The smaller side's port.
+    pub low_port: u16,
+    /// The larger side's port.
+    pub high_port: u16,
+    /// The IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub pad: [u8; 3],
+}
+
+/// Packets and bytes (of the IP packet) in one direction of a flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Count {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, IP headers included.
+    pub bytes: u64,
+}
+
+/// What the window check knows of one sender of a TCP flow (Rooij, "Real Stateful TCP Packet
+/// Filtering in IP Filter", 2000; the kernel's `nf_conntrack_proto_tcp.c` follows the same paper).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Window {
+    /// Highest sequence number sent plus one.
+    pub end: u32,
+    /// Highest sequence number the other side's window has permitted.
+    pub max_end: u32,
+    /// Largest window offered, in bytes.
+    pub max_window: u32,
+    /// Window scale shift count (RFC 7323 §2.2).
+    pub scale: u8,
+    /// See [`Window::SCALED`] and its neighbours.
+    pub flags: u8,
+    /// Zero.
+    pub pad: [u8; 2],
+}
+
+impl Window {
+    /// A window scale was offered.
+    pub const SCALED: u8 = 1;
+    /// This side has sent something.
+    pub const KNOWN: u8 = 2;
+    /// This side has sent a FIN.
+    pub const FINISHED: u8 = 4;
+    /// Fragmented segments were seen: positions are not known, nothing is checked.
+    pub const LIBERAL: u8 = 8;
+}
+
+/// Where a flow is in its life. Index of [`Timeouts`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FlowState {
+    /// The first packet was seen.
+    #[default]
+    Opening = 0,
+    /// TCP: the answer to the SYN was seen. SCTP: the answer to the INIT.
+    Answered = 1,
+    /// TCP or SCTP: both sides agreed.
+    Established = 2,
+    /// TCP: one side has sent a FIN. SCTP: shutdown has begun.
+    Closing = 3,
+    /// TCP: both sides have sent a FIN, or one a RST. SCTP: shut down or aborted.
+    Closed = 4,
+    /// UDP, ICMP and other protocols: only one side has sent.
+    OneWay = 5,
+    /// UDP and other protocols: both sides have sent.
+    TwoWay = 6,
+    /// ICMP: a request.
+    Echo = 7,
+}
+
+impl FlowState {
+    /// How many there are.
+    pub const COUNT: usize = 8;
+
+    /// From a table's number; an unknown one counts as closed.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Self {
+        match number {
+            0 => Self::Opening,
+            1 => Self::Answered,
+            2 => Self::Established,
+            3 => Self::Closing,
+            5 => Self::OneWay,
+            6 => Self::TwoWay,
+            7 => Self::Echo,
+            _ => Self::Closed,
+        }
+    }
+}
+
+/// A live flow: a value of `FLOWS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct FlowEntry {
+    /// `[from the originator, from the responder]`.
+    pub counts: [Count; 2],
+    /// Identity of the originator when it was judged last.
+    pub source_identity: u64,
+    /// Identity of the responder when it was judged last.
+    pub target_identity: u64,
+    /// Low half of the epoch under which it was judged.
+    pub epoch: u32,
+    /// Last packet, in jiffies.
+    pub seen: u32,
+    /// First packet, in jiffies.
+    pub created: u32,
+    /// The rule that let it out of its source; 0 when none was asked.
+    pub egress_rule: u32,
+    /// The rule that let it into its target; 0 when none was asked.
+    pub ingress_rule: u32,
+    /// The originator's endpoint number on this node, else 0.
+    pub source: u32,
+    /// The responder's endpoint number on this node, else 0.
+    pub target: u32,
+    /// The tenant whose budget it uses.
+    pub tenant: u32,
+    /// `[originator, responder]`; TCP only.
+    pub windows: [Window; 2],
+    /// [`FlowState`] as a number.
+    pub state: u8,
+    /// [`Verdict`] as a number: allow or audit.
+    pub verdict: u8,
+    /// See [`FlowEntry::HIGH_ORIGINATES`] and its neighbours.
+    pub flags: u8,
+    /// Zero.
+    pub pad: [u8; 5],
+}
+
+impl FlowEntry {
+    /// The key's `high` side sent the first packet.
+    pub const HIGH_ORIGINATES: u8 = 1;
+    /// The end of the flow has been reported.
+    pub const END_REPORTED: u8 = 2;
+}
+
+/// A fragmented datagram: a key of `FRAGMENTS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct FragmentKey {
+    /// Source address.
+    pub source: Addr,
+    /// Destination address.
+    pub target: Addr,
+    /// The network's number.
+    pub network: u32,
+    /// The datagram's identification.
+    pub id: u32,
+    /// The IP protocol number.
+    pub protocol: u32,
+}
+
+/// Source and destination port, or what stands for them: a value of `FRAGMENTS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct Ports {
+    /// Source port, host order.
+    pub source: u16,
+    /// Destination port, host order.
+    pub target: u16,
+}
+
+/// What an [`Event`] reports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum EventKind {
+    /// The first packet of a flow passed.
+    #[default]
+    Open = 0,
+    /// A packet was dropped.
+    Drop = 1,
+    /// A flow ended.
+    Close = 2,
+}
+
+/// A record of the ring buffer `EVENTS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Event {
+    /// `[from the originator, from the responder]`; drops: zero.
+    pub counts: [Count; 2],
+    /// Identity of the source, 0 when it was not asked.
+    pub source_identity: u64,
+    /// Identity of the target, 0 when it was not asked.
+    pub target_identity: u64,
+    /// Source address of the packet, for `Close` of the flow's first packet. ARP: the sender's.
+    pub source: Addr,
+    /// Destination address. ARP: the target's.
+    pub target: Addr,
+    /// The network's number.
+    pub network: u32,
+    /// The endpoint at whose hook it happened.
+    pub endpoint: u32,
+    /// The rule that decided at the source, else 0.
+    pub egress_rule: u32,
+    /// The rule that decided at the target, else 0.
+    pub ingress_rule: u32,
+    /// When, in jiffies.
+    pub at: u32,
+    /// When the flow began, in jiffies; 0 for drops.
+    pub created: u32,
+    /// Low half of the epoch.
+    pub epoch: u32,
+    /// How many like it this record stands for: itself and those not reported since the last one.
+    pub repeats: u32,
+    /// Source port; ICMP echo: the identifier.
+    pub source_port: u16,
+    /// Destination port; ICMP: `type << 8 | code`.
+    pub target_port: u16,
+    /// The `EtherType`.
+    pub ethertype: u16,
+    /// [`EventKind`] as a number.
+    pub kind: u8,
+    /// [`Verdict`] as a number.
+    pub verdict: u8,
+    /// [`crate::Reason`] as a number.
+    pub reason: u8,
+    /// The IP protocol number.
+    pub protocol: u8,
+    /// 0: decided at the source's egress; 1: at the target's ingress.
+    pub ingress: u8,
+    /// 1 when the endpoint sent the packet, 0 when it was to receive it.
+    pub sent: u8,
+    /// The claimed source MAC address.
+    pub mac: Mac,
+    /// Zero.
+    pub pad: [u8; 6],
+}

@@ -1,0 +1,170 @@
+//! Anti-spoofing at the port: an endpoint speaks only with its own MAC and IP addresses.
+//!
+//! ARP (RFC 826, 5227), neighbour discovery (RFC 4861), DHCP (RFC 2131, 8415) and router
+//! advertisements (RFC 6105) are held to it too: they are how a neighbour is impersonated.
+
+use crate::Reason;
+use crate::abi::{Addr, Endpoint, Mac};
+use crate::packet::{ETHERNET, Fragment, Frame, Header, Packet, protocol};
+
+const ROUTER_SOLICITATION: u16 = 133;
+const ROUTER_ADVERTISEMENT: u16 = 134;
+const NEIGHBOUR_SOLICITATION: u16 = 135;
+const NEIGHBOUR_ADVERTISEMENT: u16 = 136;
+const REDIRECT: u16 = 137;
+
+const DHCP_SERVER: u16 = 67;
+const DHCP6_SERVER: u16 = 547;
+
+/// An ND packet holds at most this many options before it is refused.
+const MAX_OPTIONS: u32 = 6;
+
+/// What the guard says of an IP packet that it lets through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Neighbour discovery: goes on without a policy question.
+    Neighbour,
+    /// Everything else.
+    Flow,
+}
+
+/// Checks the source MAC address.
+pub(crate) fn mac(endpoint: &Endpoint, frame: &Frame) -> Result<(), Reason> {
+    if same(frame.source, endpoint.mac) { Ok(()) } else { Err(Reason::SpoofedMac) }
+}
+
+/// Compares MAC addresses without a loop.
+pub(crate) fn same(a: Mac, b: Mac) -> bool {
+    number(a) == number(b)
+}
+
+fn number(mac: Mac) -> u64 {
+    u64::from_be_bytes([0, 0, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]])
+}
+
+/// Checks an ARP packet that an endpoint sends; returns sender and target address for the report.
+pub(crate) fn arp<P: Packet + ?Sized>(
+    packet: &P,
+    endpoint: &Endpoint,
+) -> (Addr, Addr, Result<(), Reason>) {
+    let Some(b) = packet.load::<28>(ETHERNET) else {
+        return (Addr::UNSPECIFIED, Addr::UNSPECIFIED, Err(Reason::Malformed));
+    };
+    let sender = Addr::v4([b[14], b[15], b[16], b[17]]);
+    let target = Addr::v4([b[24], b[25], b[26], b[27]]);
+    let ethernet_and_ip = [b[0], b[1], b[2], b[3], b[4], b[5], b[6]] == [0, 1, 8, 0, 6, 4, 0];
+    if !ethernet_and_ip || !matches!(b[7], 1 | 2) {
+        return (sender, target, Err(Reason::Malformed));
+    }
+    let probe = b[7] == 1 && sender.words()[3] == 0;
+    let own = same([b[8], b[9], b[10], b[11], b[12], b[13]], endpoint.mac)
+        && (probe || sender == endpoint.v4);
+    (sender, target, if own { Ok(()) } else { Err(Reason::SpoofedArp) })
+}
+
+/// Checks an IP packet that an endpoint sends.
+#[inline(always)]
+pub(crate) fn sent<P: Packet + ?Sized>(
+    packet: &P,
+    endpoint: &Endpoint,
+    header: &Header,
+) -> Result<Kind, Reason> {
+    if header.protocol == protocol::ICMPV6 && is_discovery(header) {
+        return discovery(packet, endpoint, header);
+    }
+    if header.source != endpoint.v4 && header.source != endpoint.v6 {
+        let own_local = header.source == endpoint.link_local || header.source == Addr::UNSPECIFIED;
+        let local = own_local && (header.target.is_group() || header.target.is_link_local());
+        return Err(if local { Reason::LocalScope } else { Reason::SpoofedAddress });
+    }
+    if header.source == Addr::UNSPECIFIED {
+        return Err(Reason::SpoofedAddress);
+    }
+    if header.protocol == protocol::UDP
+        && matches!(header.ports.source, DHCP_SERVER | DHCP6_SERVER)
+    {
+        return Err(Reason::RogueDhcp);
+    }
+    if header.target.is_group() || header.target.is_link_local() {
+        return Err(Reason::LocalScope);
+    }
+    Ok(Kind::Flow)
+}
+
+/// Checks an IP packet that an endpoint is to receive.
+#[inline(always)]
+pub(crate) fn received(endpoint: &Endpoint, header: &Header) -> Result<Kind, Reason> {
+    if header.protocol == protocol::ICMPV6 && is_discovery(header) {
+        return match header.icmp >> 8 {
+            NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT if header.hops == 255 => {
+                Ok(Kind::Neighbour)
+            }
+            ROUTER_ADVERTISEMENT | REDIRECT => Err(Reason::RogueRouter),
+            _ => Err(Reason::LocalScope),
+        };
+    }
+    if header.target.is_group() || header.target.is_link_local() {
+        return Err(Reason::LocalScope);
+    }
+    if header.target != endpoint.v4 && header.target != endpoint.v6 {
+        return Err(Reason::ForeignFrame);
+    }
+    Ok(Kind::Flow)
+}
+
+fn is_discovery(header: &Header) -> bool {
+    matches!(header.icmp >> 8, ROUTER_SOLICITATION..=REDIRECT)
+}
+
+/// Checks a neighbour discovery packet: hop limit 255, own addresses, own MAC in every option.
+#[inline(never)]
+fn discovery<P: Packet + ?Sized>(
+    packet: &P,
+    endpoint: &Endpoint,
+    header: &Header,
+) -> Result<Kind, Reason> {
+    let advertises = match header.icmp >> 8 {
+        NEIGHBOUR_SOLICITATION => false,
+        NEIGHBOUR_ADVERTISEMENT => true,
+        ROUTER_SOLICITATION => return Err(Reason::LocalScope),
+        _ => return Err(Reason::RogueRouter),
+    };
+    let b = packet.load::<24>(header.transport).ok_or(Reason::Malformed)?;
+    let target = Addr::v6([
+        b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15], b[16], b[17], b[18], b[19], b[20],
+        b[21], b[22], b[23],
+    ]);
+    let probe = !advertises && header.source == Addr::UNSPECIFIED;
+    let own = |addr: Addr| addr == endpoint.v6 || addr == endpoint.link_local;
+    if header.hops != 255 || header.fragment != Fragment::Whole || target == Addr::UNSPECIFIED {
+        return Err(Reason::Malformed);
+    }
+    if !probe && !own(header.source) || advertises && !own(target) {
+        return Err(Reason::SpoofedNd);
+    }
+    options(packet, endpoint, header)
+}
+
+/// Holds every link-layer address option (RFC 4861 §4.6.1) to the endpoint's MAC.
+fn options<P: Packet + ?Sized>(
+    packet: &P,
+    endpoint: &Endpoint,
+    header: &Header,
+) -> Result<Kind, Reason> {
+    let end = ETHERNET + header.bytes;
+    let mut at = header.transport + 24;
+    for _ in 0..MAX_OPTIONS {
+        if at >= end {
+            return Ok(Kind::Neighbour);
+        }
+        let b = packet.load::<8>(at).ok_or(Reason::Malformed)?;
+        if b[1] == 0 {
+            return Err(Reason::Malformed);
+        }
+        if matches!(b[0], 1 | 2) && !same([b[2], b[3], b[4], b[5], b[6], b[7]], endpoint.mac) {
+            return Err(Reason::SpoofedNd);
+        }
+        at += u32::from(b[1]) * 8;
+    }
+    if at >= end { Ok(Kind::Neighbour) } else { Err(Reason::Malformed) }
+}

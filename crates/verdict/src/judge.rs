@@ -1,0 +1,202 @@
+//! The policy question: may this source open this flow to this target?
+//!
+//! Both ends are asked: the egress policy of a source on this node and the ingress policy of a
+//! target on this node. Each costs one row lookup and at most 17 port lookups, however many rules
+//! there are; the peers cost an exact or a longest-prefix lookup each.
+
+use crate::abi::{Addr, Decision, Endpoint, Peer, PeerKey, PortKey, PortSet, Ports, RowKey, Verdict};
+use crate::{Env, Reason};
+
+/// A flow that somebody wants to open. Ports in host order; ICMP: see [`crate::abi::FlowKey`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Question {
+    /// Who opens it.
+    pub source: Addr,
+    /// To whom.
+    pub target: Addr,
+    /// The network's number.
+    pub network: u32,
+    /// Source and destination port.
+    pub ports: Ports,
+    /// The IP protocol number.
+    pub protocol: u8,
+}
+
+/// The answer, with everything an explanation needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// Identity of the source; 0 when it is unknown.
+    pub source_identity: u64,
+    /// Identity of the target; 0 when it is unknown.
+    pub target_identity: u64,
+    /// The source's endpoint number on this node, else 0.
+    pub source: u32,
+    /// The target's endpoint number on this node, else 0.
+    pub target: u32,
+    /// The rule that decided at the source, else 0.
+    pub egress_rule: u32,
+    /// The rule that decided at the target, else 0.
+    pub ingress_rule: u32,
+    /// Allow, audit or drop.
+    pub verdict: Verdict,
+    /// Why it is dropped, or would have been.
+    pub reason: Reason,
+    /// Whether the target's side decided.
+    pub ingress: bool,
+}
+
+impl Default for Judgement {
+    fn default() -> Self {
+        Self {
+            source_identity: 0,
+            target_identity: 0,
+            source: 0,
+            target: 0,
+            egress_rule: 0,
+            ingress_rule: 0,
+            verdict: Verdict::Drop,
+            reason: Reason::UnknownPeer,
+            ingress: false,
+        }
+    }
+}
+
+const EGRESS: bool = false;
+const INGRESS: bool = true;
+
+/// Judges a flow under the policy version of `epoch`, overwriting all of `out`.
+///
+/// A flow that touches no endpoint of this node is not ours to allow: it is dropped.
+#[inline(never)]
+pub fn judge<E: Env>(env: &E, question: &Question, epoch: u64, out: &mut Judgement) {
+    *out = Judgement::default();
+    let odd = epoch & 1 != 0;
+    let network = question.network;
+    let Some(source) = peer(env, PeerKey { network, addr: question.source }) else { return };
+    let Some(target) = peer(env, PeerKey { network, addr: question.target }) else { return };
+    out.source_identity = pick(&source.identity, odd);
+    out.target_identity = pick(&target.identity, odd);
+    out.source = source.endpoint;
+    out.target = target.endpoint;
+    if source.endpoint == 0 && target.endpoint == 0 {
+        return;
+    }
+    out.verdict = Verdict::Allow;
+    out.reason = Reason::None;
+    if source.endpoint != 0 {
+        let Some(endpoint) = env.endpoint(source.endpoint) else {
+            out.verdict = Verdict::Drop;
+            out.reason = Reason::UnknownEndpoint;
+            return;
+        };
+        let policy = Side::of(endpoint, EGRESS, odd, pick(&target.class, odd));
+        let decision = side(env, &policy, question);
+        out.egress_rule = decision.rule;
+        merge(out, decision, EGRESS);
+        if out.verdict == Verdict::Drop {
+            return;
+        }
+    }
+    if target.endpoint != 0 {
+        let Some(endpoint) = env.endpoint(target.endpoint) else {
+            out.verdict = Verdict::Drop;
+            out.reason = Reason::UnknownEndpoint;
+            out.ingress = true;
+            return;
+        };
+        let policy = Side::of(endpoint, INGRESS, odd, pick(&source.class, odd));
+        let decision = side(env, &policy, question);
+        out.ingress_rule = decision.rule;
+        merge(out, decision, INGRESS);
+    }
+}
+
+fn peer<E: Env>(env: &E, key: PeerKey) -> Option<&Peer> {
+    match env.exact(&key) {
+        Some(peer) => Some(peer),
+        None => env.prefix(&key),
+    }
+}
+
+fn pick(versions: &[u64; 2], odd: bool) -> u64 {
+    if odd { versions[1] } else { versions[0] }
+}
+
+/// Folds one side's decision in: a drop ends it, an audit is kept, an allow changes nothing.
+fn merge(out: &mut Judgement, decision: Decision, ingress: bool) {
+    match Verdict::from_number(decision.verdict) {
+        Verdict::Allow => return,
+        Verdict::Audit if out.verdict == Verdict::Audit => return,
+        Verdict::Audit => out.verdict = Verdict::Audit,
+        Verdict::Drop | Verdict::Silent => out.verdict = Verdict::Drop,
+    }
+    out.ingress = ingress;
+    out.reason = if decision.rule == 0 { Reason::DefaultDeny } else { Reason::PolicyDeny };
+}
+
+/// One endpoint's policy in one direction, and the class it is asked about.
+struct Side {
+    key: RowKey,
+    posture: u8,
+}
+
+impl Side {
+    fn of(endpoint: &Endpoint, ingress: bool, odd: bool, class: u64) -> Self {
+        let version = usize::from(odd);
+        let direction = usize::from(ingress);
+        let slot = endpoint.slots[version & 1][direction & 1];
+        let posture = endpoint.posture[version & 1][direction & 1];
+        Self { key: RowKey { slot, class }, posture }
+    }
+}
+
+/// What one endpoint's policy says of a peer class, posture included.
+#[inline(never)]
+fn side<E: Env>(env: &E, policy: &Side, question: &Question) -> Decision {
+    if let Some(row) = env.row(&policy.key) {
+        let decision = ports(env, &row.ports, question);
+        if decision.verdict != Verdict::Silent as u8 {
+            return decision;
+        }
+        if row.rest.verdict != Verdict::Silent as u8 {
+            return row.rest;
+        }
+    }
+    let verdict = match policy.posture {
+        2 => Verdict::Allow,
+        1 => Verdict::Audit,
+        _ => Verdict::Drop,
+    };
+    Decision::new(verdict, 0)
+}
+
+/// What a port set says of the destination port, and where it asks for it of the source port.
+fn ports<E: Env>(env: &E, set: &PortSet, question: &Question) -> Decision {
+    let Some((sources, decision)) = block(env, set, question.protocol, question.ports.target) else {
+        return Decision::default();
+    };
+    match block(env, &sources, question.protocol, question.ports.source) {
+        Some((_, narrower)) if narrower.verdict != Verdict::Silent as u8 => narrower,
+        _ => decision,
+    }
+}
+
+/// Finds the one block of a set that holds a port: blocks are disjoint, so any order will do.
+#[inline(never)]
+fn block<E: Env>(env: &E, set: &PortSet, protocol: u8, port: u16) -> Option<(PortSet, Decision)> {
+    if set.id == 0 {
+        return None;
+    }
+    for len in 0..=16_u8 {
+        let len = 16 - len;
+        if set.lengths & (1 << len) == 0 {
+            continue;
+        }
+        let mask = ((0xffff_0000_u32 >> len) & 0xffff) as u16;
+        let key = PortKey { set: set.id, port: port & mask, len, protocol, pad: 0 };
+        if let Some(entry) = env.port(&key) {
+            return Some((entry.sources, entry.decision));
+        }
+    }
+    None
+}

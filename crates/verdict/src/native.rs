@@ -1,0 +1,208 @@
+//! The host's tables behind the same trait as the kernel's maps.
+//!
+//! [`Tables`] is what the planner produces and what the agent writes into the kernel; plan, why,
+//! replay and the tests judge over it. [`Simulation`] adds a connection table, a clock that is set
+//! by hand and a list of reports.
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::abi::{
+    Config, Endpoint, Event, FlowEntry, FlowKey, FragmentKey, Peer, PeerKey, PortEntry, PortKey,
+    Ports, PrefixKey, Row, RowKey,
+};
+use crate::{Env, Full};
+
+/// Every table that a policy question reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// Configuration; its epoch's parity selects the version that is judged.
+    pub config: Config,
+    /// Endpoints by number.
+    pub endpoints: BTreeMap<u32, Endpoint>,
+    /// Peers by exact address.
+    pub exact: HashMap<PeerKey, Peer>,
+    /// Peers by prefix.
+    pub prefixes: Prefixes,
+    /// What slots say of classes.
+    pub rows: HashMap<RowKey, Row>,
+    /// What port sets say of blocks of ports.
+    pub ports: HashMap<PortKey, PortEntry>,
+}
+
+/// A longest-prefix table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prefixes {
+    entries: HashMap<PrefixKey, Peer>,
+    lengths: BTreeSet<u32>,
+}
+
+impl Prefixes {
+    /// Adds or replaces a prefix; bits of the address behind it are cleared.
+    pub fn insert(&mut self, key: PrefixKey, peer: Peer) {
+        self.lengths.insert(key.len);
+        self.entries.insert(masked(key.key, key.len), peer);
+    }
+
+    /// All prefixes, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&PrefixKey, &Peer)> {
+        self.entries.iter()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The longest prefix that holds an address.
+    #[must_use]
+    pub fn longest(&self, key: &PeerKey) -> Option<&Peer> {
+        self.lengths.iter().rev().find_map(|len| self.entries.get(&masked(*key, *len)))
+    }
+}
+
+/// The prefix of `len` bits (32 for the network, then the address) that holds `key`.
+#[must_use]
+pub fn masked(key: PeerKey, len: u32) -> PrefixKey {
+    let mut addr = key.addr;
+    let mut left = len.saturating_sub(32);
+    for word in &mut addr.0 {
+        let bits = left.min(32);
+        left -= bits;
+        let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+        *word &= mask.to_be();
+    }
+    PrefixKey { len, key: PeerKey { network: key.network, addr } }
+}
+
+/// Tables in use: with a connection table, counters, a clock and a list of reports.
+#[derive(Debug)]
+pub struct Simulation<'t> {
+    tables: &'t Tables,
+    /// Now, in jiffies.
+    pub now: Cell<u32>,
+    /// The connection table.
+    pub flows: RefCell<HashMap<FlowKey, FlowEntry>>,
+    /// At most this many flows, whatever the tenant.
+    pub capacity: Cell<usize>,
+    /// Ports of fragmented datagrams.
+    pub fragments: RefCell<HashMap<FragmentKey, Ports>>,
+    /// By endpoint, `[sent, received]` packets.
+    pub counts: RefCell<BTreeMap<u32, [u64; 2]>>,
+    /// Everything that was reported, oldest first.
+    pub events: RefCell<Vec<Event>>,
+}
+
+impl<'t> Simulation<'t> {
+    /// Starts with an empty connection table at jiffy 0.
+    #[must_use]
+    pub fn new(tables: &'t Tables) -> Self {
+        Self {
+            tables,
+            now: Cell::new(0),
+            flows: RefCell::default(),
+            capacity: Cell::new(usize::MAX),
+            fragments: RefCell::default(),
+            counts: RefCell::default(),
+            events: RefCell::default(),
+        }
+    }
+
+    /// The same connection table and reports over other tables: a policy change.
+    #[must_use]
+    pub fn with_tables<'u>(self, tables: &'u Tables) -> Simulation<'u> {
+        Simulation {
+            tables,
+            now: self.now,
+            flows: self.flows,
+            capacity: self.capacity,
+            fragments: self.fragments,
+            counts: self.counts,
+            events: self.events,
+        }
+    }
+}
+
+impl Env for Simulation<'_> {
+    type Flow<'a>
+        = RefMut<'a, FlowEntry>
+    where
+        Self: 'a;
+
+    fn config(&self) -> &Config {
+        &self.tables.config
+    }
+
+    fn epoch(&self) -> u64 {
+        self.tables.config.epoch
+    }
+
+    fn now(&self) -> u32 {
+        self.now.get()
+    }
+
+    fn endpoint(&self, number: u32) -> Option<&Endpoint> {
+        self.tables.endpoints.get(&number)
+    }
+
+    fn exact(&self, key: &PeerKey) -> Option<&Peer> {
+        self.tables.exact.get(key)
+    }
+
+    fn prefix(&self, key: &PeerKey) -> Option<&Peer> {
+        self.tables.prefixes.longest(key)
+    }
+
+    fn row(&self, key: &RowKey) -> Option<&Row> {
+        self.tables.rows.get(key)
+    }
+
+    fn port(&self, key: &PortKey) -> Option<&PortEntry> {
+        self.tables.ports.get(key)
+    }
+
+    fn flow(&self, key: &FlowKey) -> Option<RefMut<'_, FlowEntry>> {
+        RefMut::filter_map(self.flows.borrow_mut(), |flows| flows.get_mut(key)).ok()
+    }
+
+    fn open(&self, _tenant: u32, key: &FlowKey, entry: &FlowEntry) -> Result<(), Full> {
+        let mut flows = self.flows.borrow_mut();
+        if flows.len() >= self.capacity.get() {
+            return Err(Full);
+        }
+        flows.insert(*key, *entry);
+        Ok(())
+    }
+
+    fn close(&self, _tenant: u32, key: &FlowKey) {
+        self.flows.borrow_mut().remove(key);
+    }
+
+    fn fragment(&self, key: &FragmentKey) -> Option<Ports> {
+        self.fragments.borrow().get(key).copied()
+    }
+
+    fn remember_fragment(&self, key: &FragmentKey, ports: Ports) {
+        self.fragments.borrow_mut().insert(*key, ports);
+    }
+
+    fn add(counter: &mut u64, by: u64) {
+        *counter = counter.wrapping_add(by);
+    }
+
+    fn count(&self, endpoint: u32, sent: bool, _bytes: u32) {
+        let mut counts = self.counts.borrow_mut();
+        counts.entry(endpoint).or_default()[usize::from(!sent)] += 1;
+    }
+
+    fn report(&self, event: &Event) {
+        self.events.borrow_mut().push(*event);
+    }
+}

@@ -1,0 +1,363 @@
+//! Packet bytes to a [`Header`]: Ethernet, IPv4, IPv6 with extension headers, transport.
+//!
+//! Parsing reads each header once, at a checked offset, and refuses what it does not understand.
+//! Sources: RFC 791, 8200, 9293, 768, 9260, 792, 4443.
+
+use crate::Reason;
+use crate::abi::{Addr, Mac, Ports};
+
+/// IPv6 extension headers that are followed before the packet is refused.
+pub const MAX_EXTENSIONS: u32 = 6;
+/// Length of an Ethernet header.
+pub const ETHERNET: u32 = 14;
+
+/// `EtherType` of IPv4.
+pub const IPV4: u16 = 0x0800;
+/// `EtherType` of ARP.
+pub const ARP: u16 = 0x0806;
+/// `EtherType` of IPv6.
+pub const IPV6: u16 = 0x86dd;
+const VLAN: u16 = 0x8100;
+const QINQ: u16 = 0x88a8;
+
+/// IP protocol numbers.
+pub mod protocol {
+    /// ICMP for IPv4.
+    pub const ICMP: u8 = 1;
+    /// TCP.
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+    /// ICMP for IPv6.
+    pub const ICMPV6: u8 = 58;
+    /// SCTP.
+    pub const SCTP: u8 = 132;
+}
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const NO_NEXT: u8 = 59;
+const DESTINATION: u8 = 60;
+
+/// Reads the bytes of one packet, from its Ethernet header on.
+pub trait Packet {
+    /// Length of the whole frame in bytes.
+    fn len(&self) -> u32;
+    /// Whether there are no bytes at all.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Copies `N` bytes out, or nothing when they are not all there.
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+}
+
+impl Packet for [u8] {
+    fn len(&self) -> u32 {
+        u32::try_from(<[u8]>::len(self)).unwrap_or(u32::MAX)
+    }
+
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let start = offset as usize;
+        self.get(start..start.checked_add(N)?)?.try_into().ok()
+    }
+}
+
+/// Which part of a datagram a packet carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fragment {
+    /// All of it.
+    #[default]
+    Whole,
+    /// The first part, with the transport header.
+    First,
+    /// A later part, without one.
+    Later,
+}
+
+/// The Ethernet header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Frame {
+    /// Destination MAC address.
+    pub target: Mac,
+    /// Source MAC address.
+    pub source: Mac,
+    /// `EtherType`, host order.
+    pub ethertype: u16,
+}
+
+/// What a decision needs of a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// Source address.
+    pub source: Addr,
+    /// Destination address.
+    pub target: Addr,
+    /// Length of the IP packet in bytes, its header included.
+    pub bytes: u32,
+    /// Offset of the transport header in the frame.
+    pub transport: u32,
+    /// Identification of a fragmented datagram.
+    pub fragment_id: u32,
+    /// TCP: sequence number.
+    pub seq: u32,
+    /// TCP: acknowledgement number.
+    pub ack: u32,
+    /// TCP: bytes after the TCP header.
+    pub payload: u32,
+    /// TCP: window as it stands in the segment.
+    pub window: u16,
+    /// Ports; ICMP: see [`crate::abi::FlowKey`].
+    pub ports: Ports,
+    /// ICMP: `type << 8 | code`.
+    pub icmp: u16,
+    /// The IP protocol number of the transport.
+    pub protocol: u8,
+    /// TTL or hop limit.
+    pub hops: u8,
+    /// TCP: flags; SCTP: type of the first chunk.
+    pub flags: u8,
+    /// TCP: header length in bytes.
+    pub header_len: u8,
+    /// Which part of the datagram this is.
+    pub fragment: Fragment,
+}
+
+/// Reads the Ethernet header.
+///
+/// # Errors
+///
+/// [`Reason::Malformed`] for a runt, [`Reason::VlanTag`], [`Reason::UnknownEtherType`].
+#[inline(always)]
+pub fn frame(packet: &(impl Packet + ?Sized)) -> Result<Frame, Reason> {
+    let b = packet.load::<14>(0).ok_or(Reason::Malformed)?;
+    let ethertype = u16::from_be_bytes([b[12], b[13]]);
+    match ethertype {
+        IPV4 | IPV6 | ARP => Ok(Frame {
+            target: [b[0], b[1], b[2], b[3], b[4], b[5]],
+            source: [b[6], b[7], b[8], b[9], b[10], b[11]],
+            ethertype,
+        }),
+        VLAN | QINQ => Err(Reason::VlanTag),
+        _ => Err(Reason::UnknownEtherType),
+    }
+}
+
+/// Reads network and transport headers into `header`, overwriting all of it.
+///
+/// # Errors
+///
+/// The reason why the packet must be dropped.
+#[inline(always)]
+pub fn parse(
+    packet: &(impl Packet + ?Sized),
+    ethertype: u16,
+    header: &mut Header,
+) -> Result<(), Reason> {
+    *header = Header::default();
+    if ethertype == IPV4 { ipv4(packet, header)? } else { ipv6(packet, header)? }
+    if header.fragment == Fragment::Later { Ok(()) } else { transport(packet, header) }
+}
+
+#[inline(always)]
+fn ipv4(packet: &(impl Packet + ?Sized), header: &mut Header) -> Result<(), Reason> {
+    let b = packet.load::<20>(ETHERNET).ok_or(Reason::Malformed)?;
+    if b[0] >> 4 != 4 || b[0] & 0xf < 5 {
+        return Err(Reason::Malformed);
+    }
+    if b[0] & 0xf != 5 {
+        return Err(Reason::IpOptions);
+    }
+    header.bytes = u32::from(u16::from_be_bytes([b[2], b[3]]));
+    if header.bytes < 20 || header.bytes > packet.len() - ETHERNET {
+        return Err(Reason::Malformed);
+    }
+    header.hops = b[8];
+    header.protocol = b[9];
+    header.source = Addr::v4([b[12], b[13], b[14], b[15]]);
+    header.target = Addr::v4([b[16], b[17], b[18], b[19]]);
+    header.transport = ETHERNET + 20;
+    header.fragment_id = u32::from(u16::from_be_bytes([b[4], b[5]]));
+    let part = u16::from_be_bytes([b[6], b[7]]);
+    fragment(header, part & 0x1fff, part & 0x2000 != 0)
+}
+
+/// Notes which part of a datagram this is; `offset` counts units of 8 bytes.
+///
+/// A second TCP fragment at offset 1 could rewrite the flags of the first one (RFC 3128).
+fn fragment(header: &mut Header, offset: u16, more: bool) -> Result<(), Reason> {
+    header.fragment = match (offset, more) {
+        (0, false) => Fragment::Whole,
+        (0, true) => Fragment::First,
+        (1..=2, _) if header.protocol == protocol::TCP => return Err(Reason::TinyFragment),
+        _ => Fragment::Later,
+    };
+    Ok(())
+}
+
+#[inline(always)]
+fn ipv6(packet: &(impl Packet + ?Sized), header: &mut Header) -> Result<(), Reason> {
+    let b = packet.load::<40>(ETHERNET).ok_or(Reason::Malformed)?;
+    if b[0] >> 4 != 6 {
+        return Err(Reason::Malformed);
+    }
+    header.bytes = 40 + u32::from(u16::from_be_bytes([b[4], b[5]]));
+    if header.bytes > packet.len() - ETHERNET {
+        return Err(Reason::Malformed);
+    }
+    header.hops = b[7];
+    header.protocol = b[6];
+    header.source = Addr::v6([
+        b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15], b[16], b[17], b[18], b[19], b[20],
+        b[21], b[22], b[23],
+    ]);
+    header.target = Addr::v6([
+        b[24], b[25], b[26], b[27], b[28], b[29], b[30], b[31], b[32], b[33], b[34], b[35], b[36],
+        b[37], b[38], b[39],
+    ]);
+    header.transport = ETHERNET + 40;
+    match header.protocol {
+        HOP_BY_HOP | DESTINATION | FRAGMENT | ROUTING | AUTHENTICATION | NO_NEXT => {
+            extensions(packet, header)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Follows extension headers (RFC 8200 §4) up to the transport.
+#[inline(never)]
+fn extensions(packet: &(impl Packet + ?Sized), header: &mut Header) -> Result<(), Reason> {
+    for position in 0..=MAX_EXTENSIONS {
+        let kind = header.protocol;
+        match kind {
+            HOP_BY_HOP if position == 0 => {}
+            DESTINATION | FRAGMENT => {}
+            HOP_BY_HOP | ROUTING | AUTHENTICATION | NO_NEXT => return Err(Reason::ExtensionHeader),
+            _ => return Ok(()),
+        }
+        let b = packet.load::<8>(header.transport).ok_or(Reason::Malformed)?;
+        header.protocol = b[0];
+        if kind != FRAGMENT {
+            header.transport += (u32::from(b[1]) + 1) * 8;
+            continue;
+        }
+        if header.fragment != Fragment::Whole {
+            return Err(Reason::ExtensionHeader);
+        }
+        header.transport += 8;
+        header.fragment_id = u32::from_be_bytes([b[4], b[5], b[6], b[7]]);
+        let part = u16::from_be_bytes([b[2], b[3]]);
+        fragment(header, part >> 3, part & 1 != 0)?;
+        if header.fragment == Fragment::Later {
+            return Ok(());
+        }
+    }
+    Err(Reason::ExtensionHeader)
+}
+
+#[inline(always)]
+fn transport(packet: &(impl Packet + ?Sized), header: &mut Header) -> Result<(), Reason> {
+    let missing = match header.fragment {
+        Fragment::Whole => Reason::Malformed,
+        _ => Reason::TinyFragment,
+    };
+    let end = ETHERNET + header.bytes;
+    let room = end.checked_sub(header.transport).ok_or(missing)?;
+    match header.protocol {
+        protocol::TCP => tcp(packet, header, room).ok_or(missing),
+        protocol::UDP if room >= 8 => ports(packet, header).ok_or(missing),
+        protocol::SCTP if room >= 16 => sctp(packet, header).ok_or(missing),
+        protocol::ICMP if room >= 8 && header.source.is_v4() => icmp(packet, header).ok_or(missing),
+        protocol::ICMPV6 if room >= 4 && !header.source.is_v4() => {
+            icmp(packet, header).ok_or(missing)
+        }
+        protocol::UDP | protocol::SCTP | protocol::ICMP | protocol::ICMPV6 => Err(missing),
+        _ => Ok(()),
+    }
+}
+
+#[inline(always)]
+fn tcp(packet: &(impl Packet + ?Sized), header: &mut Header, room: u32) -> Option<()> {
+    let b = packet.load::<20>(header.transport)?;
+    header.ports.source = u16::from_be_bytes([b[0], b[1]]);
+    header.ports.target = u16::from_be_bytes([b[2], b[3]]);
+    header.seq = u32::from_be_bytes([b[4], b[5], b[6], b[7]]);
+    header.ack = u32::from_be_bytes([b[8], b[9], b[10], b[11]]);
+    header.header_len = (b[12] >> 4) * 4;
+    header.flags = b[13];
+    header.window = u16::from_be_bytes([b[14], b[15]]);
+    if header.header_len < 20 {
+        return None;
+    }
+    header.payload = room.checked_sub(u32::from(header.header_len))?;
+    Some(())
+}
+
+#[inline(always)]
+fn ports(packet: &(impl Packet + ?Sized), header: &mut Header) -> Option<()> {
+    let b = packet.load::<8>(header.transport)?;
+    header.ports.source = u16::from_be_bytes([b[0], b[1]]);
+    header.ports.target = u16::from_be_bytes([b[2], b[3]]);
+    Some(())
+}
+
+#[inline(always)]
+fn sctp(packet: &(impl Packet + ?Sized), header: &mut Header) -> Option<()> {
+    let b = packet.load::<16>(header.transport)?;
+    header.ports.source = u16::from_be_bytes([b[0], b[1]]);
+    header.ports.target = u16::from_be_bytes([b[2], b[3]]);
+    header.flags = b[12];
+    Some(())
+}
+
+#[inline(always)]
+fn icmp(packet: &(impl Packet + ?Sized), header: &mut Header) -> Option<()> {
+    let b = packet.load::<8>(header.transport)?;
+    let id = u16::from_be_bytes([b[4], b[5]]);
+    header.icmp = u16::from_be_bytes([b[0], b[1]]);
+    header.ports = icmp_ports(header.protocol, header.icmp, id);
+    Some(())
+}
+
+/// The ports that stand for an ICMP query: a reply gets its request's, swapped.
+pub(crate) fn icmp_ports(number: u8, kind: u16, id: u16) -> Ports {
+    match (number, kind >> 8) {
+        (protocol::ICMP, 0) => Ports { source: 8 << 8, target: id },
+        (protocol::ICMP, 14) => Ports { source: 13 << 8, target: id },
+        (protocol::ICMPV6, 129) => Ports { source: 128 << 8, target: id },
+        (protocol::ICMP, 8 | 13) | (protocol::ICMPV6, 128) => Ports { source: id, target: kind },
+        _ => Ports { source: 0, target: kind },
+    }
+}
+
+/// What an ICMP message is to the connection table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IcmpRole {
+    /// Opens a flow.
+    Request,
+    /// Belongs to a request's flow.
+    Reply,
+    /// Carries the packet that caused it.
+    Error,
+    /// None of these.
+    Other,
+}
+
+impl Header {
+    /// Whether the packet is ICMP of its own family.
+    #[must_use]
+    pub const fn is_icmp(&self) -> bool {
+        matches!(self.protocol, protocol::ICMP | protocol::ICMPV6)
+    }
+
+    /// RFC 792 and 4443: echo and timestamp queries, errors 3, 11, 12 and 1 to 4.
+    pub(crate) const fn icmp_role(&self) -> IcmpRole {
+        match (self.protocol, self.icmp >> 8) {
+            (protocol::ICMP, 8 | 13) | (protocol::ICMPV6, 128) => IcmpRole::Request,
+            (protocol::ICMP, 0 | 14) | (protocol::ICMPV6, 129) => IcmpRole::Reply,
+            (protocol::ICMP, 3 | 11 | 12) | (protocol::ICMPV6, 1..=4) => IcmpRole::Error,
+            _ => IcmpRole::Other,
+        }
+    }
+}
