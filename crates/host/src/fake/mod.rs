@@ -1,0 +1,1 @@
+//! A kernel in memory that prints itself in the words of `ip` and `nft`.

@@ -1,0 +1,288 @@
+//! The nftables table `inet bulkhead`: address translation for `nat` and `publish`, as data.
+//!
+//! [`render`] builds the table a router or the host should have; [`table`] replaces it in one
+//! transaction with `nft -j -f -` and reads it back. Rules are few types that each know their JSON
+//! (libnftables-json(5)) and their `nft` words, so that a test reads like a terminal.
+//!
+//! **Drift.** The table carries a chain without a hook, `fingerprint`, whose rule comments hold the
+//! hash of what we asked for and the hash of what `nft` listed right afterwards. A table whose
+//! listing still has that hash was not touched; nothing needs to be remembered elsewhere, and the
+//! different spellings of `nft` versions do not matter.
+
+pub mod render;
+pub mod table;
+mod words;
+
+use ipnet::IpNet;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use std::net::IpAddr;
+
+use crate::network::Transport;
+
+/// The family of our table.
+pub const FAMILY: &str = "inet";
+
+/// The name of our table.
+pub const TABLE: &str = "bulkhead";
+
+/// The chain that identifies a table's contents.
+pub(crate) const FINGERPRINT: &str = "fingerprint";
+
+/// Our table as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableState {
+    /// [`Ruleset::hash`] of what was asked for; `None` when the table does not say.
+    pub wanted: Option<String>,
+    /// Whether it is still as `nft` listed it right after it was made.
+    pub is_intact: bool,
+}
+
+impl TableState {
+    /// Whether the table is exactly `ruleset`.
+    #[must_use]
+    pub fn is(&self, ruleset: &Ruleset) -> bool {
+        self.is_intact && self.wanted.as_deref() == Some(ruleset.hash().as_str())
+    }
+}
+
+/// A whole table. Chains without rules are not made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ruleset {
+    /// In the order they are made.
+    pub chains: Vec<Chain>,
+}
+
+impl Ruleset {
+    /// 16 hexadecimal digits that change with any change of the rules.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        digest(&Value::Array(self.objects()))
+    }
+
+    /// Chains and rules as JSON objects, in order.
+    fn objects(&self) -> Vec<Value> {
+        let used = || self.chains.iter().filter(|chain| !chain.rules.is_empty());
+        let rules = used().flat_map(|chain| chain.rules.iter().map(|rule| rule.json(chain.name)));
+        used().map(Chain::json).chain(rules).collect()
+    }
+
+    /// The transaction that puts this table in place of whatever is there.
+    #[must_use]
+    pub fn transaction(&self) -> Value {
+        let table = json!({ "table": { "family": FAMILY, "name": TABLE } });
+        let mut steps = vec![
+            json!({ "add": table.clone() }),
+            json!({ "delete": table.clone() }),
+            json!({ "add": table }),
+            json!({ "add": { "chain": { "family": FAMILY, "table": TABLE, "name": FINGERPRINT } } }),
+            json!({ "add": fingerprint_rule(&format!("wanted {}", self.hash())) }),
+        ];
+        steps.extend(self.objects().into_iter().map(|object| json!({ "add": object })));
+        json!({ "nftables": steps })
+    }
+}
+
+/// A rule of the chain `fingerprint`.
+pub(crate) fn fingerprint_rule(comment: &str) -> Value {
+    json!({ "rule": {
+        "family": FAMILY, "table": TABLE, "chain": FINGERPRINT,
+        "comment": comment, "expr": [{ "return": null }],
+    } })
+}
+
+/// The first 16 hexadecimal digits of the SHA-256 of `value`'s text.
+pub(crate) fn digest(value: &Value) -> String {
+    let hash = Sha256::digest(value.to_string().as_bytes());
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A base chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// Its name.
+    pub name: &'static str,
+    /// `nat` or `filter`.
+    pub kind: &'static str,
+    /// `prerouting`, `forward`, ...
+    pub hook: &'static str,
+    /// As `nft` numbers them: -300 raw, -100 dstnat, 0 filter, 100 srcnat.
+    pub priority: i32,
+    /// In order.
+    pub rules: Vec<Rule>,
+}
+
+impl Chain {
+    fn json(&self) -> Value {
+        json!({ "chain": {
+            "family": FAMILY, "table": TABLE, "name": self.name,
+            "type": self.kind, "hook": self.hook, "prio": self.priority, "policy": "accept",
+        } })
+    }
+}
+
+/// One rule: all of the matches must hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// In order.
+    pub matches: Vec<Match>,
+    /// What then happens.
+    pub action: Action,
+    /// What it is there for; empty for none.
+    pub comment: String,
+}
+
+impl Rule {
+    fn json(&self, chain: &str) -> Value {
+        let mut expr: Vec<Value> = self.matches.iter().map(Match::json).collect();
+        expr.push(self.action.json());
+        let mut rule = json!({
+            "family": FAMILY, "table": TABLE, "chain": chain, "expr": expr,
+        });
+        if !self.comment.is_empty() {
+            rule["comment"] = self.comment.clone().into();
+        }
+        json!({ "rule": rule })
+    }
+}
+
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// `ip`.
+    V4,
+    /// `ip6`.
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    #[must_use]
+    pub const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "ip",
+            Self::V6 => "ip6",
+        }
+    }
+}
+
+/// One condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// The link it came in by; a trailing `*` matches any ending.
+    Iif(&'static str),
+    /// The link it goes out by.
+    Oif(&'static str),
+    /// Any other link than this to go out by.
+    OifNot(&'static str),
+    /// IPv4 or IPv6.
+    Family(Family),
+    /// The source lies in one of these, all of one family.
+    Source(Vec<IpNet>),
+    /// The destination lies in one of these, all of one family.
+    Destination(Vec<IpNet>),
+    /// The destination is not this address.
+    DestinationNot(IpAddr),
+    /// The destination is an address of this namespace.
+    DestinationLocal,
+    /// Transport protocol and destination ports, first and last.
+    Port(Transport, u16, u16),
+    /// The connection's destination was translated.
+    Translated,
+    /// The packet belongs or relates to a connection that was let through.
+    Established,
+}
+
+impl Match {
+    fn json(&self) -> Value {
+        let (op, left, right) = match self {
+            Self::Iif(name) => ("==", json!({ "meta": { "key": "iifname" } }), json!(name)),
+            Self::Oif(name) => ("==", json!({ "meta": { "key": "oifname" } }), json!(name)),
+            Self::OifNot(name) => ("!=", json!({ "meta": { "key": "oifname" } }), json!(name)),
+            Self::Family(family) => {
+                let name = if *family == Family::V4 { "ipv4" } else { "ipv6" };
+                ("==", json!({ "meta": { "key": "nfproto" } }), json!(name))
+            }
+            Self::Source(nets) => ("==", address_json(nets, "saddr"), nets_json(nets)),
+            Self::Destination(nets) => ("==", address_json(nets, "daddr"), nets_json(nets)),
+            Self::DestinationNot(address) => {
+                let nets = [IpNet::from(*address)];
+                ("!=", address_json(&nets, "daddr"), nets_json(&nets))
+            }
+            Self::DestinationLocal => {
+                ("==", json!({ "fib": { "result": "type", "flags": ["daddr"] } }), json!("local"))
+            }
+            Self::Port(transport, first, last) => {
+                let left = json!({ "payload": { "protocol": transport.name(), "field": "dport" } });
+                let range = json!({ "range": [first, last] });
+                ("==", left, if first == last { json!(first) } else { range })
+            }
+            Self::Translated => ("in", json!({ "ct": { "key": "status" } }), json!("dnat")),
+            Self::Established => {
+                ("in", json!({ "ct": { "key": "state" } }), json!(["established", "related"]))
+            }
+        };
+        json!({ "match": { "op": op, "left": left, "right": right } })
+    }
+}
+
+fn address_json(nets: &[IpNet], field: &str) -> Value {
+    let family = nets.first().map_or(Family::V4, |net| Family::of(net.addr()));
+    json!({ "payload": { "protocol": family.name(), "field": field } })
+}
+
+fn nets_json(nets: &[IpNet]) -> Value {
+    let one = |net: &IpNet| {
+        if net.prefix_len() == net.max_prefix_len() {
+            return json!(net.addr().to_string());
+        }
+        json!({ "prefix": { "addr": net.network().to_string(), "len": net.prefix_len() } })
+    };
+    match nets {
+        [net] => one(net),
+        _ => json!({ "set": nets.iter().map(one).collect::<Vec<_>>() }),
+    }
+}
+
+/// What happens to a packet, or to the connection it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Let it pass this chain.
+    Accept,
+    /// Drop it.
+    Drop,
+    /// Translate the source to the address of the outgoing link.
+    Masquerade,
+    /// Translate the source.
+    Snat(IpAddr),
+    /// Translate the destination, and its port when one is given.
+    Dnat(IpAddr, Option<u16>),
+}
+
+impl Action {
+    fn json(&self) -> Value {
+        match self {
+            Self::Accept => json!({ "accept": null }),
+            Self::Drop => json!({ "drop": null }),
+            Self::Masquerade => json!({ "masquerade": null }),
+            Self::Snat(to) => {
+                json!({ "snat": { "family": Family::of(*to).name(), "addr": to.to_string() } })
+            }
+            Self::Dnat(to, port) => {
+                let mut dnat = json!({ "family": Family::of(*to).name(), "addr": to.to_string() });
+                if let Some(port) = port {
+                    dnat["port"] = (*port).into();
+                }
+                json!({ "dnat": dnat })
+            }
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The network of one host: a router namespace for each network, a veth pair for each endpoint.
+//!
+//! *Desired* ([`Desired`]) comes from the applied bundle. *Observed* ([`Observed`]) is read from the
+//! kernel on every pass and never cached. [`Plan::diff`] is the only place that decides;
+//! [`apply`] only obeys. `reconcile` is the three of them in order.
+//!
+//! **Ownership.** Ours are: the namespaces pinned in the run directory, links called `bt<N>` that
+//! carry our MAC prefix, routes tagged with [`RTPROT`], and the nftables table `inet bulkhead`.
+//! Nothing else is ever changed, but for the forwarding sysctls of the host, which are remembered
+//! and put back.
+//!
+//! **Order.** What is no longer wanted goes first. Then the host, then routers, then endpoints;
+//! an endpoint's packet programs are attached before either end of its veth is set up.
+//!
+//! **Failure.** The steps of one subject depend on each other: the first failure ends that subject
+//! and no other. The next pass starts again from a fresh observation.
+
+mod addressing;
+mod attach;
+mod desired;
+mod kernel;
+mod observed;
+mod op;
+
+pub use addressing::{
+    ENDPOINT_IFINDEX_BASE, EndpointNumber, IFA_PROTO, MAX_ENDPOINT, MAX_NETWORK, Mac,
+    NetworkNumber, NumberError, PEER_IFINDEX_BASE, RTPROT, TRANSIT_V4, TRANSIT_V6, Transit,
+};
+pub use attach::{Attach, AttachError, NoPrograms};
+pub use desired::{
+    Desired, EndpointDesired, IsolatedDesired, Mode, Place, PublishDesired, RouterDesired,
+    Transport,
+};
+pub use kernel::{Kernel, KernelError, Ns, NsName, NsNameError, Refusal};
+pub use observed::{LinkState, NsState, Observed, PortFlags, Route};
+pub use op::{NsProfile, Op, VethSpec};

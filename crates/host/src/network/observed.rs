@@ -1,0 +1,117 @@
+//! What the kernel shows of one namespace, reduced to what the reconciler compares.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::linux::nft::TableState;
+
+use super::{EndpointNumber, Mac, Ns, NsName};
+
+/// Everything one pass read.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The namespaces pinned in our run directory.
+    pub namespaces: BTreeSet<NsName>,
+    /// The namespaces that could be read; one that is absent here is absent in the kernel.
+    pub states: BTreeMap<Ns, NsState>,
+    /// Our nftables table, where there is one.
+    pub tables: BTreeMap<Ns, TableState>,
+    /// Current values of the host's sysctls that the desired state names.
+    pub sysctls: BTreeMap<String, String>,
+    /// Values these had before we changed them.
+    pub sysctls_before: BTreeMap<String, String>,
+    /// Endpoints whose packet programs are in place.
+    pub attached: BTreeSet<EndpointNumber>,
+}
+
+/// One namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NsState {
+    /// By name.
+    pub links: BTreeMap<String, LinkState>,
+    /// Addresses with prefix length by name of the link. Link-local IPv6 is left out.
+    pub addresses: BTreeMap<String, BTreeSet<IpNet>>,
+    /// Unicast routes of the main table that carry our `proto`.
+    pub routes: BTreeSet<Route>,
+    /// Permanent neighbours: (link, address, MAC).
+    pub neighbours: BTreeSet<(String, IpAddr, Mac)>,
+    /// Static entries of bridge forwarding tables: (port, MAC).
+    pub fdb: BTreeSet<(String, Mac)>,
+}
+
+impl NsState {
+    /// Whether `link` has `address`.
+    #[must_use]
+    pub fn has_address(&self, link: &str, address: &IpNet) -> bool {
+        self.addresses.get(link).is_some_and(|set| set.contains(address))
+    }
+
+    /// The addresses of the host that others can reach it by: no loopback, no link-local, no
+    /// transit link.
+    #[must_use]
+    pub fn own_addresses(&self) -> BTreeSet<IpAddr> {
+        self.addresses
+            .iter()
+            .filter(|(link, _)| super::NetworkNumber::from_link_name(link).is_none())
+            .flat_map(|(_, set)| set.iter().map(IpNet::addr))
+            .filter(|addr| !addr.is_loopback() && !is_link_local(addr))
+            .collect()
+    }
+}
+
+fn is_link_local(addr: &IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+/// One link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkState {
+    /// Interface index.
+    pub index: u32,
+    /// `veth`, `bridge`, ...; empty for hardware.
+    pub kind: String,
+    /// Ethernet address; zeroes where there is none.
+    pub mac: Mac,
+    /// Bytes.
+    pub mtu: u32,
+    /// Administratively up.
+    pub up: bool,
+    /// Index of the bridge it is a port of.
+    pub master: Option<u32>,
+    /// For a veth: the index of its other end, in the other end's namespace.
+    pub peer: Option<u32>,
+    /// For a bridge port: its flags.
+    pub port: Option<PortFlags>,
+}
+
+/// The flags of a bridge port that we set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortFlags {
+    /// The bridge learns source addresses here.
+    pub learning: bool,
+    /// Frames to unknown unicast addresses are sent here.
+    pub flood: bool,
+    /// The bridge answers ARP and neighbour solicitations from what it knows.
+    pub neigh_suppress: bool,
+}
+
+impl PortFlags {
+    /// An endpoint's port: its MAC is pinned by us, so nothing is learned and nothing flooded.
+    pub const ENDPOINT: Self = Self { learning: false, flood: false, neigh_suppress: true };
+}
+
+/// A route of the main table.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// Where to; the prefix `0` means default.
+    pub to: IpNet,
+    /// Next hop.
+    pub via: IpAddr,
+    /// Name of the link.
+    pub dev: String,
+}

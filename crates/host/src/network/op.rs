@@ -1,0 +1,314 @@
+//! The steps the reconciler can take. Each prints itself as the command that would do the same.
+//!
+//! Every step may be repeated: doing it twice is doing it once, but for `NetnsAdd`, `VethAdd` and
+//! `BridgeAdd`, which fail when the object exists.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::linux::nft::Ruleset;
+
+use super::{Mac, Ns, NsName, Route};
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Create a namespace, pin it, write the sysctls of its profile, set loopback up.
+    NetnsAdd {
+        /// Where it is pinned.
+        name: NsName,
+        /// What it is for.
+        profile: NsProfile,
+    },
+    /// Unpin a namespace; the kernel ends it when its last process and socket are gone.
+    NetnsDelete {
+        /// Where it is pinned.
+        name: NsName,
+    },
+    /// Create both ends of a veth, down, each in its namespace.
+    VethAdd(VethSpec),
+    /// Create a bridge without learning of multicast groups, spanning tree or netfilter calls.
+    BridgeAdd {
+        /// Namespace.
+        ns: Ns,
+        /// Name of the bridge.
+        link: String,
+        /// Its address.
+        mac: Mac,
+        /// Bytes.
+        mtu: u32,
+    },
+    /// Set a link up or down.
+    LinkUp {
+        /// Namespace.
+        ns: Ns,
+        /// Name of the link.
+        link: String,
+        /// Up, or down.
+        up: bool,
+    },
+    /// Set the MTU of a link.
+    LinkMtu {
+        /// Namespace.
+        ns: Ns,
+        /// Name of the link.
+        link: String,
+        /// Bytes.
+        mtu: u32,
+    },
+    /// Delete a link; a veth takes its other end with it.
+    LinkDelete {
+        /// Namespace.
+        ns: Ns,
+        /// Name of the link.
+        link: String,
+    },
+    /// Give a bridge port the flags of [`super::PortFlags::ENDPOINT`].
+    PortSet {
+        /// Namespace.
+        ns: Ns,
+        /// Name of the port.
+        link: String,
+    },
+    /// Pin a MAC to a bridge port.
+    FdbReplace {
+        /// Namespace.
+        ns: Ns,
+        /// Name of the port.
+        link: String,
+        /// The address behind it.
+        mac: Mac,
+    },
+    /// Add an address, without duplicate address detection.
+    AddressAdd {
+        /// Namespace.
+        ns: Ns,
+        /// Name of the link.
+        link: String,
+        /// With prefix length.
+        address: IpNet,
+    },
+    /// Remove an address.
+    AddressDelete {
+        /// Namespace.
+        ns: Ns,
+        /// Name of the link.
+        link: String,
+        /// With prefix length.
+        address: IpNet,
+    },
+    /// Add a route, or change its next hop.
+    RouteReplace {
+        /// Namespace.
+        ns: Ns,
+        /// The route.
+        route: Route,
+    },
+    /// Remove a route.
+    RouteDelete {
+        /// Namespace.
+        ns: Ns,
+        /// The route.
+        route: Route,
+    },
+    /// Pin a neighbour's MAC.
+    NeighReplace {
+        /// Namespace.
+        ns: Ns,
+        /// Name of the link.
+        link: String,
+        /// The neighbour.
+        address: IpAddr,
+        /// Its MAC.
+        mac: Mac,
+    },
+    /// Remove a neighbour.
+    NeighDelete {
+        /// Namespace.
+        ns: Ns,
+        /// Name of the link.
+        link: String,
+        /// The neighbour.
+        address: IpAddr,
+    },
+    /// Set a sysctl of the host that is not of a link of ours; its value is remembered first.
+    SysctlSet {
+        /// Path below `/proc/sys`.
+        key: String,
+        /// Value to write.
+        value: String,
+    },
+    /// Put back every sysctl that was remembered.
+    SysctlRestore,
+    /// Set a sysctl of a link of ours, which ends with the link.
+    LinkSysctl {
+        /// Namespace.
+        ns: Ns,
+        /// Path below `/proc/sys`.
+        key: String,
+        /// Value to write.
+        value: String,
+    },
+    /// Replace our nftables table in one transaction.
+    TableReplace {
+        /// Namespace.
+        ns: Ns,
+        /// The whole table.
+        ruleset: Ruleset,
+    },
+    /// Delete our nftables table.
+    TableDelete {
+        /// Namespace.
+        ns: Ns,
+    },
+}
+
+/// What a namespace of ours is for; decides its sysctls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NsProfile {
+    /// Forwards between a bridge and the host.
+    Router,
+    /// Holds a workload.
+    Workload,
+}
+
+/// Both ends of a veth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VethSpec {
+    /// Namespace of the near end.
+    pub ns: Ns,
+    /// Name of the near end.
+    pub link: String,
+    /// Interface index of the near end; the kernel chooses when absent.
+    pub index: Option<u32>,
+    /// MAC of the near end.
+    pub mac: Mac,
+    /// Bridge in `ns` that the near end becomes a port of.
+    pub master: Option<String>,
+    /// Namespace of the far end.
+    pub peer_ns: Ns,
+    /// Name of the far end.
+    pub peer_link: String,
+    /// Interface index of the far end; the kernel chooses when absent.
+    pub peer_index: Option<u32>,
+    /// MAC of the far end.
+    pub peer_mac: Mac,
+    /// Of both ends, bytes.
+    pub mtu: u32,
+}
+
+impl fmt::Display for VethSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} link add {}", Ip(&self.ns), self.link)?;
+        if let Some(index) = self.index {
+            write!(f, " index {index}")?;
+        }
+        write!(f, " address {} mtu {}", self.mac, self.mtu)?;
+        if let Some(master) = &self.master {
+            write!(f, " master {master}")?;
+        }
+        write!(f, " type veth peer name {} netns {}", self.peer_link, self.peer_ns)?;
+        if let Some(index) = self.peer_index {
+            write!(f, " index {index}")?;
+        }
+        write!(f, " address {}", self.peer_mac)
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NetnsAdd { name, profile } => write!(f, "ip netns add {name} # {profile:?}"),
+            Self::NetnsDelete { name } => write!(f, "ip netns delete {name}"),
+            Self::TableReplace { ns, ruleset } => {
+                write!(f, "{}nft replace table inet bulkhead # {}", Nsenter(ns), ruleset.hash())
+            }
+            Self::TableDelete { ns } => {
+                write!(f, "{}nft delete table inet bulkhead", Nsenter(ns))
+            }
+            Self::SysctlSet { key, value } => write!(f, "sysctl -w {key}={value}"),
+            Self::LinkSysctl { ns, key, value } => {
+                write!(f, "{}sysctl -w {key}={value}", Nsenter(ns))
+            }
+            Self::SysctlRestore => f.write_str("sysctl -p # remembered values"),
+            Self::VethAdd(spec) => spec.fmt(f),
+            _ => self.fmt_ip(f),
+        }
+    }
+}
+
+impl Op {
+    fn fmt_ip(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BridgeAdd { ns, link, mac, mtu } => {
+                write!(f, "{} link add {link} address {mac} mtu {mtu} type bridge", Ip(ns))
+            }
+            Self::LinkUp { ns, link, up } => {
+                write!(f, "{} link set {link} {}", Ip(ns), if *up { "up" } else { "down" })
+            }
+            Self::LinkMtu { ns, link, mtu } => write!(f, "{} link set {link} mtu {mtu}", Ip(ns)),
+            Self::LinkDelete { ns, link } => write!(f, "{} link delete {link}", Ip(ns)),
+            Self::PortSet { ns, link } => write!(
+                f,
+                "{} link set {link} type bridge_slave learning off flood off neigh_suppress on",
+                Ip(ns)
+            ),
+            Self::FdbReplace { ns, link, mac } => {
+                write!(f, "bridge -n {ns} fdb replace {mac} dev {link} master static")
+            }
+            Self::AddressAdd { ns, link, address } => {
+                write!(f, "{} address add {address} dev {link} nodad", Ip(ns))
+            }
+            Self::AddressDelete { ns, link, address } => {
+                write!(f, "{} address delete {address} dev {link}", Ip(ns))
+            }
+            Self::RouteReplace { ns, route } => write!(f, "{} route replace {route}", Ip(ns)),
+            Self::RouteDelete { ns, route } => write!(f, "{} route delete {route}", Ip(ns)),
+            Self::NeighReplace { ns, link, address, mac } => write!(
+                f,
+                "{} neigh replace {address} lladdr {mac} dev {link} nud permanent",
+                Ip(ns)
+            ),
+            Self::NeighDelete { ns, link, address } => {
+                write!(f, "{} neigh delete {address} dev {link}", Ip(ns))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.to.prefix_len() {
+            0 => f.write_str("default")?,
+            _ => self.to.fmt(f)?,
+        }
+        write!(f, " via {} dev {} proto {:#x}", self.via, self.dev, super::RTPROT)
+    }
+}
+
+/// `ip`, or `ip -n NS` for another namespace than the host's.
+struct Ip<'a>(&'a Ns);
+
+impl fmt::Display for Ip<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Ns::Host => f.write_str("ip"),
+            other => write!(f, "ip -n {other}"),
+        }
+    }
+}
+
+/// The prefix that runs a command in another namespace than the host's.
+struct Nsenter<'a>(&'a Ns);
+
+impl fmt::Display for Nsenter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Ns::Host => Ok(()),
+            other => write!(f, "nsenter --net={other} "),
+        }
+    }
+}
