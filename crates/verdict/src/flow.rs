@@ -140,12 +140,7 @@ fn addressed<P: Packet + ?Sized>(
 
 /// The connection table first, the policy for what it does not know.
 #[inline(always)]
-fn decide<E: Env, P: Packet + ?Sized>(
-    env: &E,
-    packet: &P,
-    hook: &Hook,
-    work: &mut Work,
-) -> Action {
+fn decide<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, hook: &Hook, work: &mut Work) -> Action {
     if work.header.fragment == Fragment::Later {
         let Some(ports) = env.fragment(&fragment_key(hook, &work.header)) else {
             return reject(env, hook, work, Reason::OrphanFragment);
@@ -492,11 +487,9 @@ fn quoted<P: Packet + ?Sized>(packet: &P, outer: &Header, inner: &mut Header) ->
             source: u16::from_be_bytes([b[0], b[1]]),
             target: u16::from_be_bytes([b[2], b[3]]),
         },
-        number => icmp_ports(
-            number,
-            u16::from_be_bytes([b[0], b[1]]),
-            u16::from_be_bytes([b[4], b[5]]),
-        ),
+        number => {
+            icmp_ports(number, u16::from_be_bytes([b[0], b[1]]), u16::from_be_bytes([b[4], b[5]]))
+        }
     };
     Some(())
 }

@@ -80,8 +80,7 @@ pub(crate) fn sent<P: Packet + ?Sized>(
     if header.source == Addr::UNSPECIFIED {
         return Err(Reason::SpoofedAddress);
     }
-    if header.protocol == protocol::UDP
-        && matches!(header.ports.source, DHCP_SERVER | DHCP6_SERVER)
+    if header.protocol == protocol::UDP && matches!(header.ports.source, DHCP_SERVER | DHCP6_SERVER)
     {
         return Err(Reason::RogueDhcp);
     }

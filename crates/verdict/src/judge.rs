@@ -4,7 +4,9 @@
 //! target on this node. Each costs one row lookup and at most 17 port lookups, however many rules
 //! there are; the peers cost an exact or a longest-prefix lookup each.
 
-use crate::abi::{Addr, Decision, Endpoint, Peer, PeerKey, PortKey, PortSet, Ports, RowKey, Verdict};
+use crate::abi::{
+    Addr, Decision, Endpoint, Peer, PeerKey, PortKey, PortSet, Ports, RowKey, Verdict,
+};
 use crate::{Env, Reason};
 
 /// A flow that somebody wants to open. Ports in host order; ICMP: see [`crate::abi::FlowKey`].
@@ -172,7 +174,8 @@ fn side<E: Env>(env: &E, policy: &Side, question: &Question) -> Decision {
 
 /// What a port set says of the destination port, and where it asks for it of the source port.
 fn ports<E: Env>(env: &E, set: &PortSet, question: &Question) -> Decision {
-    let Some((sources, decision)) = block(env, set, question.protocol, question.ports.target) else {
+    let Some((sources, decision)) = block(env, set, question.protocol, question.ports.target)
+    else {
         return Decision::default();
     };
     match block(env, &sources, question.protocol, question.ports.source) {

@@ -156,7 +156,11 @@ pub fn parse(
     header: &mut Header,
 ) -> Result<(), Reason> {
     *header = Header::default();
-    if ethertype == IPV4 { ipv4(packet, header)? } else { ipv6(packet, header)? }
+    if ethertype == IPV4 {
+        ipv4(packet, header)?
+    } else {
+        ipv6(packet, header)?
+    }
     if header.fragment == Fragment::Later { Ok(()) } else { transport(packet, header) }
 }
 
@@ -216,6 +220,10 @@ fn ipv6(packet: &(impl Packet + ?Sized), header: &mut Header) -> Result<(), Reas
         b[24], b[25], b[26], b[27], b[28], b[29], b[30], b[31], b[32], b[33], b[34], b[35], b[36],
         b[37], b[38], b[39],
     ]);
+    // RFC 4942 §2.2: mapped addresses on the wire would pass for IPv4 ones in every table.
+    if header.source.is_v4() || header.target.is_v4() {
+        return Err(Reason::Malformed);
+    }
     header.transport = ETHERNET + 40;
     match header.protocol {
         HOP_BY_HOP | DESTINATION | FRAGMENT | ROUTING | AUTHENTICATION | NO_NEXT => {

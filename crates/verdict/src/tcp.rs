@@ -3,9 +3,9 @@
 //! The window check follows Rooij, "Real Stateful TCP Packet Filtering in IP Filter" (2000), as
 //! does the kernel's own tracker. Simultaneous open (RFC 9293 §3.5) is refused.
 
+use crate::Reason;
 use crate::abi::{FlowEntry, FlowState, Window};
 use crate::packet::{Fragment, Header, Packet};
-use crate::Reason;
 
 const FIN: u8 = 1;
 const SYN: u8 = 2;
@@ -158,7 +158,8 @@ fn scale<P: Packet + ?Sized>(packet: &P, header: &Header) -> Option<u8> {
 #[inline(always)]
 fn window(header: &Header, entry: &mut FlowEntry, forward: bool) -> Result<(), Reason> {
     let [originator, responder] = &mut entry.windows;
-    let (sender, receiver) = if forward { (originator, responder) } else { (responder, originator) };
+    let (sender, receiver) =
+        if forward { (originator, responder) } else { (responder, originator) };
     let both = sender.flags & receiver.flags;
     if both & Window::KNOWN == 0 || (sender.flags | receiver.flags) & Window::LIBERAL != 0 {
         // Only the opening SYN was seen: nothing but its answer may follow.
