@@ -52,7 +52,5 @@ fn links_report_what_leads_nowhere() {
         root,
     );
     let printed: Vec<String> = found.iter().map(ToString::to_string).collect();
-    insta::assert_snapshot!(printed.join("\n"), @"
-    xtask/x.md:1: the link to `../nowhere.md` leads nowhere
-    ");
+    insta::assert_snapshot!(printed.join("\n"), @"xtask/x.md:1: the link to `../nowhere.md` leads nowhere");
 }
