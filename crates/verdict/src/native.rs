@@ -117,7 +117,7 @@ impl<'t> Simulation<'t> {
 
     /// The same connection table and reports over other tables: a policy change.
     #[must_use]
-    pub fn with_tables<'u>(self, tables: &'u Tables) -> Simulation<'u> {
+    pub fn with_tables(self, tables: &Tables) -> Simulation<'_> {
         Simulation {
             tables,
             now: self.now,

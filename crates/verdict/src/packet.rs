@@ -157,9 +157,9 @@ pub fn parse(
 ) -> Result<(), Reason> {
     *header = Header::default();
     if ethertype == IPV4 {
-        ipv4(packet, header)?
+        ipv4(packet, header)?;
     } else {
-        ipv6(packet, header)?
+        ipv6(packet, header)?;
     }
     if header.fragment == Fragment::Later { Ok(()) } else { transport(packet, header) }
 }
