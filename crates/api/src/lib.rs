@@ -1,1 +1,47 @@
-//! HTTP and JSON types, and the client, over the unix socket.
+//! HTTP and JSON types of the agent's unix socket, and a blocking client for it.
+//!
+//! This is the boundary: the CLI, plugins and consoles know these types and nothing of the agent. The agent's server
+//! and [`openapi::document`] are made from them too, so the committed `docs/reference/openapi.json` cannot drift.
+//!
+//! **Shapes.** Times are RFC 3339 in UTC, durations and sizes carry their unit in the name, identities are 16 hexadecimal
+//! digits, workloads go by their id `<tenant>.<workload>`. New fields may appear in answers at any time; a field never
+//! changes its meaning within `/v1`. Unknown fields in requests are refused.
+
+mod client;
+pub mod codes;
+mod document;
+mod doctor;
+mod error;
+mod flows;
+pub mod openapi;
+mod plan;
+mod probe;
+mod reach;
+mod status;
+mod why;
+
+pub use client::{Client, ClientError, Lines};
+pub use document::{
+    DocumentRequest, DownRequest, DownResponse, Outcome, Source, Step, StepState, UpResponse,
+};
+pub use doctor::{Doctor, Finding, Level};
+pub use error::{Diagnostic, Error, Severity};
+pub use flows::{Flow, FlowEnd, FlowKind, FlowLine, FlowQuery, LogLine, LogQuery};
+pub use plan::{
+    AssertionResult, Change, ConnectionChange, LiveFlow, ObjectChange, PlanReport, Recorded,
+};
+pub use probe::{Observed, ProbeRequest, ProbeResponse};
+pub use reach::{Cell, Matrix, MatrixParty, RuleCount, Rules};
+pub use status::{
+    AgentStatus, DropCount, Health, LabelChange, LabelChanged, Reconciled, Status, TableUse,
+    Workload, WorkloadState,
+};
+pub use why::{
+    Decided, NearMiss, Party, PartyKind, Reason, RuleAt, Seen, Service, Verdict, WHY_SCHEMA, Why,
+    WhyRequest, WouldAllow,
+};
+
+/// Name of the socket in the run folder.
+pub const SOCKET: &str = "agent.sock";
+/// Largest request body that the agent reads, in bytes.
+pub const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;

@@ -1,0 +1,121 @@
+//! The API as an OpenAPI 3.1 document, made from the types themselves.
+//!
+//! `docs/reference/openapi.json` is [`document`] printed; a test compares the two.
+
+use utoipa::OpenApi;
+
+use crate::{
+    Diagnostic, DocumentRequest, Doctor, DownRequest, DownResponse, Error, Flow, FlowQuery, Health,
+    LabelChange, LabelChanged, LogLine, LogQuery, Matrix, PlanReport, ProbeRequest, ProbeResponse,
+    Rules, Status, UpResponse, Why, WhyRequest, Workload,
+};
+
+/// The document, pretty-printed JSON with a newline at its end.
+#[must_use]
+pub fn document() -> String {
+    let mut text = Api::openapi().to_pretty_json().unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// JSON Schema of [`Why`] alone, pretty-printed: the contract of `why --json`.
+#[must_use]
+pub fn why_schema() -> String {
+    let api = serde_json::to_value(Api::openapi()).unwrap_or_default();
+    let parts = ["Party", "PartyKind", "Service", "Verdict", "Reason", "Decided", "RuleAt"];
+    let parts = parts.into_iter().chain(["NearMiss", "WouldAllow", "Seen"]);
+    let schema = |name: &str| api.pointer(&format!("/components/schemas/{name}")).cloned();
+    let definitions: serde_json::Map<_, _> = parts
+        .map(|name| (name.to_owned(), schema(name).unwrap_or_default()))
+        .collect();
+    let mut root = schema("Why").unwrap_or_default();
+    if let Some(root) = root.as_object_mut() {
+        root.insert("$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
+        root.insert("title".into(), crate::WHY_SCHEMA.into());
+        root.insert("$defs".into(), definitions.into());
+    }
+    let text = serde_json::to_string_pretty(&root).unwrap_or_default();
+    text.replace("#/components/schemas/", "#/$defs/") + "\n"
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Bulkhead agent",
+        description = "HTTP and JSON over the unix socket of the agent on one node.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    paths(
+        up, plan, down, status, workloads, workload, relabel, flows, why, probe, matrix, rules,
+        doctor, metrics, health, logs
+    ),
+    components(schemas(Diagnostic, Error, LogLine))
+)]
+struct Api;
+
+macro_rules! operations {
+    ($($(#[$docs:meta])* $name:ident = $method:ident $path:literal [$($spec:tt)*] -> [$($ok:tt)*];)*) => {$(
+        $(#[$docs])*
+        #[utoipa::path(
+            $method,
+            path = $path,
+            $($spec)*
+            responses(
+                (status = 200, $($ok)*),
+                (status = "4XX", body = Error, description = "Refused; nothing was changed."),
+                (status = "5XX", body = Error, description = "Failed; the body says what holds now.")
+            )
+        )]
+        #[expect(dead_code, reason = "carries the documentation of one operation")]
+        fn $name() {}
+    )*};
+}
+
+operations! {
+    /// Brings a document up: checks it, plans, and applies all of it or nothing.
+    up = put "/v1/document" [request_body = DocumentRequest,]
+        -> [body = UpResponse, description = "Applied, or planned when dry."];
+    /// Tells what bringing a document up would mean; changes nothing.
+    plan = post "/v1/plan" [request_body = DocumentRequest,]
+        -> [body = PlanReport, description = "The difference."];
+    /// Takes everything down.
+    down = post "/v1/down" [request_body = DownRequest,]
+        -> [body = DownResponse, description = "What was done."];
+    /// The agent, the node and every workload.
+    status = get "/v1/status" [] -> [body = Status, description = "Now."];
+    /// Every workload.
+    workloads = get "/v1/workloads" [] -> [body = Vec<Workload>, description = "By id."];
+    /// One workload.
+    workload = get "/v1/workloads/{id}" [params(("id" = String, Path, description = "`<tenant>.<workload>`")),]
+        -> [body = Workload, description = "Now."];
+    /// Changes labels at run time: only the entries that differ are rewritten.
+    relabel = patch "/v1/workloads/{id}" [
+        params(("id" = String, Path, description = "`<tenant>.<workload>`")),
+        request_body = LabelChange,
+    ] -> [body = LabelChanged, description = "In force."];
+    /// Flow records, oldest first; with `follow` an endless stream.
+    flows = get "/v1/flows" [params(FlowQuery),]
+        -> [body = Flow, content_type = "application/x-ndjson", description = "One record a line."];
+    /// Why a pair may talk or not.
+    why = post "/v1/why" [request_body = WhyRequest,]
+        -> [body = Why, description = "What the kernel decides, and why."];
+    /// Sends real packets and tells what came back.
+    probe = post "/v1/probe" [request_body = ProbeRequest,]
+        -> [body = ProbeResponse, description = "Observed beside declared."];
+    /// Every pair and what may pass.
+    matrix = get "/v1/matrix" [] -> [body = Matrix, description = "Declared reachability."];
+    /// Every rule and how often it decided.
+    rules = get "/v1/rules" [] -> [body = Rules, description = "In file order."];
+    /// What this host can promise.
+    doctor = get "/v1/doctor" [] -> [body = Doctor, description = "What was found."];
+    /// Counters in the OpenMetrics text format.
+    metrics = get "/v1/metrics" []
+        -> [body = String, content_type = "application/openmetrics-text", description = "Counters."];
+    /// Whether everything that was asked for is enforced.
+    health = get "/v1/health" [] -> [body = Health, description = "It is."];
+    /// What a workload wrote; with `follow` an endless stream.
+    logs = get "/v1/logs/{id}" [params(
+        ("id" = String, Path, description = "`<tenant>.<workload>`"),
+        LogQuery,
+    ),] -> [body = LogLine, content_type = "application/x-ndjson", description = "One line a line."];
+}

@@ -1,0 +1,138 @@
+//! What a change of the document means: for people first, then for the kernel.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{Diagnostic, RuleAt};
+
+/// The difference between the policy in force and a new one.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct PlanReport {
+    /// `bulkhead.plan/1`.
+    pub schema: String,
+    /// The generation in force; 0 when there is none.
+    pub generation: u64,
+    /// Whether `up` would change anything.
+    pub has_changes: bool,
+    /// Pairs that gain or lose a connection.
+    pub connections: Vec<ConnectionChange>,
+    /// Connections that stay as they are.
+    pub unchanged_connections: u64,
+    /// Every assertion of the new document.
+    pub assertions: Vec<AssertionResult>,
+    /// Tenants, networks, segments, workloads, publishes and policies that change.
+    pub objects: Vec<ObjectChange>,
+    /// Objects that stay as they are.
+    pub unchanged_objects: u64,
+    /// Warnings about the new document.
+    pub warnings: Vec<Diagnostic>,
+    /// What would be done on this host, in the words of `ip`, `nft` and `bpftool`; at most 500 lines.
+    pub actions: Vec<String>,
+}
+
+impl PlanReport {
+    /// Value of [`PlanReport::schema`].
+    pub const SCHEMA: &str = "bulkhead.plan/1";
+}
+
+/// What happens to something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// `+`
+    Add,
+    /// `~`
+    Change,
+    /// `-`
+    Remove,
+}
+
+impl Change {
+    /// `+`, `~` or `-`.
+    #[must_use]
+    pub fn sign(self) -> char {
+        match self {
+            Self::Add => '+',
+            Self::Change => '~',
+            Self::Remove => '-',
+        }
+    }
+}
+
+/// A connection that is gained, lost, or judged differently.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ConnectionChange {
+    /// Gained, judged differently (allowed became audited, …), or lost.
+    pub change: Change,
+    /// The sources, for example `app=web`.
+    pub from: String,
+    /// The destinations.
+    pub to: String,
+    /// Protocols and ports, for example `6379/tcp`.
+    pub service: String,
+    /// The rule that makes it so; absent for a default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleAt>,
+    /// What held before, when that is not the plain opposite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<String>,
+    /// Live flows that would be cut, at most 10.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cut: Vec<LiveFlow>,
+    /// How many live flows would be cut.
+    pub cut_total: u64,
+    /// Recorded flows that would be dropped from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<Recorded>,
+}
+
+/// A flow in the connection table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LiveFlow {
+    /// Who opened it: a workload or an address.
+    pub from: String,
+    /// To whom.
+    pub to: String,
+    /// Protocol and destination port.
+    pub service: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+}
+
+/// Recorded flows in one sentence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Recorded {
+    /// How many flows.
+    pub flows: u64,
+    /// From how many workloads.
+    pub workloads: u64,
+    /// The oldest of them, RFC 3339.
+    pub since: String,
+}
+
+/// An assertion and whether it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AssertionResult {
+    /// As written: `never: world -> segment=data`.
+    pub text: String,
+    /// The file's name.
+    pub file: String,
+    /// 1-based line.
+    pub line: u32,
+    /// Whether it holds.
+    pub holds: bool,
+    /// A flow that breaks it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counterexample: Option<String>,
+}
+
+/// An object that appears, changes or goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ObjectChange {
+    /// What happens to it.
+    pub change: Change,
+    /// `tenant`, `network`, `segment`, `workload`, `publish`, `policy`.
+    pub kind: String,
+    /// Its path, for example `shop/web`.
+    pub name: String,
+}

@@ -1,0 +1,47 @@
+//! The committed reference documents are what the types say.
+//!
+//! `UPDATE_REFERENCE=1 cargo test -p api --test reference` writes them.
+
+use std::path::Path;
+
+fn compare(file: &str, wanted: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(file);
+    if std::env::var_os("UPDATE_REFERENCE").is_some() {
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("make the folder");
+        std::fs::write(&path, wanted).expect("write the reference");
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == wanted, "{file} is stale: run UPDATE_REFERENCE=1 cargo test -p api");
+}
+
+#[test]
+fn openapi_is_committed() {
+    compare("openapi.json", &api::openapi::document());
+}
+
+#[test]
+fn the_schema_of_why_is_committed() {
+    compare("why.schema.json", &api::openapi::why_schema());
+}
+
+#[test]
+fn every_schema_that_is_named_is_there() {
+    for text in [api::openapi::document(), api::openapi::why_schema()] {
+        let root: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        for name in text.split("\"$ref\": \"#").skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert!(root.pointer(name).is_some_and(|schema| !schema.is_null()), "{name}");
+        }
+    }
+}
+
+#[test]
+fn codes_are_unique_and_complete() {
+    let mut codes: Vec<_> = api::codes::ALL.iter().map(|code| code.code).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    assert_eq!(codes.len(), api::codes::ALL.len());
+    for code in api::codes::ALL {
+        assert!(code.code.starts_with("BH02") && code.code.len() == 6, "{}", code.code);
+        assert!(!code.title.is_empty() && code.text.ends_with('.'), "{}", code.code);
+    }
+}
