@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::state::Exit;
 use super::Restart;
+use super::state::Exit;
 
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(30);

@@ -66,8 +66,10 @@ impl Hierarchy {
     fn has(&self, controller: &str, parent: &Path) -> bool {
         match &self.version {
             Version::One { controllers } => controllers.iter().any(|name| name == controller),
-            Version::Two => fs::read_to_string(self.root.join(parent).join("cgroup.subtree_control"))
-                .is_ok_and(|text| text.split_ascii_whitespace().any(|name| name == controller)),
+            Version::Two => {
+                fs::read_to_string(self.root.join(parent).join("cgroup.subtree_control"))
+                    .is_ok_and(|text| text.split_ascii_whitespace().any(|name| name == controller))
+            }
         }
     }
 
@@ -233,7 +235,8 @@ mod tests {
 
     #[test]
     fn a_unified_host_has_one() {
-        let found = parse("25 24 0:22 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate");
+        let found =
+            parse("25 24 0:22 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate");
         assert_eq!(found, [Hierarchy { root: "/sys/fs/cgroup".into(), version: Version::Two }]);
     }
 }

@@ -88,8 +88,7 @@ pub fn start(dirs: &Dirs, spec: &Spec, exe: &Path) -> Result<Handle, Error> {
     let made = |source| Error::Write { path: dir.clone(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dirs.workloads()).map_err(made)?;
     fs::DirBuilder::new().mode(0o700).create(&dir).map_err(made)?;
-    let record =
-        Record { spec: spec.clone(), hidden: vec![dirs.run.clone(), dirs.state.clone()] };
+    let record = Record { spec: spec.clone(), hidden: vec![dirs.run.clone(), dirs.state.clone()] };
     let started = write_json(&dir.join(SPEC_FILE), &record)
         .and_then(|()| spawn_shim(&spec.id, &dir, exe))
         .and_then(|()| Handle::open(&dir));
@@ -106,9 +105,7 @@ fn clear_stale(dirs: &Dirs, spec: &Spec) -> Result<(), Error> {
         return Ok(());
     }
     match Handle::open(&dir) {
-        Ok(handle) if handle.is_supervised() => {
-            Err(Error::AlreadyRunning { id: spec.id.clone() })
-        }
+        Ok(handle) if handle.is_supervised() => Err(Error::AlreadyRunning { id: spec.id.clone() }),
         Ok(handle) => stop(&handle, Duration::ZERO),
         Err(_) => discard(dirs, &spec.id),
     }
@@ -228,8 +225,7 @@ pub fn stop(handle: &Handle, grace: Duration) -> Result<(), Error> {
 }
 
 fn end_shim(shim: &Process, grace: Duration) -> Result<(), ()> {
-    let steps =
-        [(Signal::TERM, grace), (Signal::INT, KILL_LIMIT), (Signal::KILL, KILL_LIMIT)];
+    let steps = [(Signal::TERM, grace), (Signal::INT, KILL_LIMIT), (Signal::KILL, KILL_LIMIT)];
     for (signal, limit) in steps {
         if shim.signal(signal).is_ok() && shim.wait(limit) {
             return Ok(());

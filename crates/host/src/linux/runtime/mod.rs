@@ -21,19 +21,29 @@
 
 mod backoff;
 mod cgroup;
+mod enter;
 mod error;
 mod exec;
+mod fault;
 mod handle;
+mod init;
 mod logs;
+mod mounts;
+mod privileges;
 mod process;
+mod program;
+mod run;
+mod seccomp;
+mod shim;
 mod spec;
 mod state;
+mod view;
 
+pub use enter::enter_main;
 pub use error::Error;
 pub use exec::{Exec, command_in, command_in_netns, exec_in};
 pub use handle::{Handle, Listing, discard, list, start, status, stop};
 pub use logs::{LogReader, logs};
-pub use spec::{
-    DEFAULT_PIDS, Dirs, HostEntry, Limits, Log, Restart, Spec, Tmpfs, UID_BASE, User,
-};
+pub use shim::shim_main;
+pub use spec::{DEFAULT_PIDS, Dirs, HostEntry, Limits, Log, Restart, Spec, Tmpfs, UID_BASE, User};
 pub use state::{Exit, Phase, Status};

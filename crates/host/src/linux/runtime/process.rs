@@ -52,6 +52,12 @@ pub(super) struct Process {
 }
 
 impl Process {
+    /// A child of the caller, which has not waited for it: its number cannot be another's.
+    pub(super) fn of_child(pid: nix::unistd::Pid) -> io::Result<Self> {
+        let pid = Pid::from_raw(pid.as_raw()).ok_or(Errno::SRCH)?;
+        Ok(Self { fd: pidfd_open(pid, PidfdFlags::empty())? })
+    }
+
     /// Whether it has not ended. A zombie has.
     pub(super) fn is_alive(&self) -> bool {
         !self.wait(Duration::ZERO)
@@ -85,6 +91,33 @@ impl AsFd for Process {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Which side of a fork this is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fork {
+    /// The new process.
+    Child,
+    /// The process that forked, and its child.
+    Parent(nix::unistd::Pid),
+}
+
+/// Forks a process that has one thread.
+#[expect(unsafe_code, reason = "fork has no safe form")]
+pub(super) fn fork() -> io::Result<Fork> {
+    require_one_thread()?;
+    // SAFETY: with one thread, no lock is held and no state is half-written in the child, so it may run any code.
+    match unsafe { nix::unistd::fork() }? {
+        nix::unistd::ForkResult::Child => Ok(Fork::Child),
+        nix::unistd::ForkResult::Parent { child } => Ok(Fork::Parent(child)),
+    }
+}
+
+fn require_one_thread() -> io::Result<()> {
+    let threads = fs::read_dir("/proc/self/task")?.count();
+    let refused =
+        || io::Error::other(format!("this process has {threads} threads, so it cannot fork"));
+    (threads == 1).then_some(()).ok_or_else(refused)
 }
 
 /// `duration` as the kernel wants it.

@@ -1,0 +1,146 @@
+//! `bulkhead enter <request>`: runs one command inside a workload, confined as the workload is.
+//!
+//! The command joins the workload's cgroup and all of its namespaces by the pidfd of its init, becomes its user, drops
+//! what the workload dropped and gets the same filters. It keeps the caller's standard streams and dies with this
+//! process. In the terminal's foreground group it gets Ctrl-C itself; SIGTERM and SIGHUP are passed on.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::SignalFd;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use rustix::process::{
+    DumpableBehavior, Signal as DeathSignal, set_dumpable_behavior, set_parent_process_death_signal,
+};
+
+use super::exec::{Exec, Place, Request};
+use super::fault::{Doing, Fault};
+use super::handle::{SPEC_FILE, STATE_FILE};
+use super::process::{Fork, fork};
+use super::program::Program;
+use super::seccomp::Filters;
+use super::spec::Record;
+use super::state::{State, read_json};
+use super::{User, cgroup, privileges};
+
+/// Exit code when the workload cannot be entered, as `docker exec` has it.
+const NOT_ENTERED: i32 = 125;
+/// Exit code when the command cannot be run, as shells have it.
+const NOT_FOUND: i32 = 127;
+
+const WORKLOAD: CloneFlags = CloneFlags::CLONE_NEWNS
+    .union(CloneFlags::CLONE_NEWPID)
+    .union(CloneFlags::CLONE_NEWUTS)
+    .union(CloneFlags::CLONE_NEWIPC)
+    .union(CloneFlags::CLONE_NEWNET)
+    .union(CloneFlags::CLONE_NEWCGROUP);
+
+/// Runs the hidden subcommand `bulkhead enter <request>` and returns the exit code for `main`.
+///
+/// Must be called before the process has a second thread. The request is made by [`super::command_in`].
+#[must_use]
+pub fn enter_main(request: &str) -> i32 {
+    match enter(request) {
+        Ok(code) => code,
+        Err(fault) => {
+            eprintln!("bulkhead: {fault}");
+            NOT_ENTERED
+        }
+    }
+}
+
+fn enter(request: &str) -> Result<i32, Fault> {
+    let request: Request =
+        serde_json::from_str(request).doing(|| "reading the request".to_owned())?;
+    match &request.place {
+        Place::Workload(dir) => enter_workload(dir, request.exec),
+        Place::Netns(netns) => enter_netns(netns, &request.exec),
+    }
+}
+
+fn enter_workload(dir: &Path, exec: Exec) -> Result<i32, Fault> {
+    let unread = |error: super::Error| Fault::new(error.to_string());
+    let record: Record = read_json(&dir.join(SPEC_FILE)).map_err(unread)?;
+    let state: State = read_json(&dir.join(STATE_FILE)).map_err(unread)?;
+    let spec = &record.spec;
+    let not_running = || Fault::new(format!("workload {} is not running", spec.id));
+    let running = state.status.running_since_ms.and(state.init).ok_or_else(not_running)?;
+    let init = running.open().ok_or_else(not_running)?;
+    let filters = Filters::compile().map_err(|error| Fault::new(error.to_string()))?;
+    let program = Program::of(spec).with(exec.argv, exec.env, exec.workdir);
+    let user = exec.user.unwrap_or(spec.user);
+    let what = || format!("entering {}", spec.id);
+    // From here on this process can be seen from inside, but not read.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).doing(what)?;
+    cgroup::join(&spec.cgroup).doing(what)?;
+    setns(&init, WORKLOAD).doing(what)?;
+    run(|| {
+        confine(user, &filters)?;
+        Err(program.exec())
+    })
+}
+
+fn confine(user: User, filters: &Filters) -> Result<(), Fault> {
+    let what = || "giving up privileges".to_owned();
+    privileges::drop_to(user).doing(what)?;
+    set_parent_process_death_signal(Some(DeathSignal::KILL)).doing(what)?;
+    filters.install().map_err(|error| Fault::new(format!("installing the filters: {error}")))
+}
+
+/// For adopted workloads: the host's files and the caller's rights, only the network is the workload's.
+fn enter_netns(netns: &Path, exec: &Exec) -> Result<i32, Fault> {
+    let what = || format!("joining network namespace {}", netns.display());
+    let file = File::open(netns).doing(what)?;
+    setns(file, CloneFlags::CLONE_NEWNET).doing(what)?;
+    let workdir = match &exec.workdir {
+        Some(workdir) => workdir.clone(),
+        None => std::env::current_dir().doing(|| "finding the working directory".to_owned())?,
+    };
+    let mut env: std::collections::BTreeMap<String, String> = std::env::vars().collect();
+    env.extend(exec.env.clone());
+    let program = Program::new(exec.argv.clone(), env, workdir);
+    run(|| {
+        if let Some(user) = exec.user {
+            privileges::drop_to(user).doing(|| "giving up privileges".to_owned())?;
+        }
+        Err(program.exec())
+    })
+}
+
+/// Forks, lets the child become the program, waits for it.
+fn run(
+    become_program: impl FnOnce() -> Result<std::convert::Infallible, Fault>,
+) -> Result<i32, Fault> {
+    let what = || "running the command".to_owned();
+    let mask = SigSet::all();
+    mask.thread_block().doing(what)?;
+    match fork().doing(what)? {
+        Fork::Child => {
+            let Err(fault) = become_program();
+            eprintln!("bulkhead: {fault}");
+            std::process::exit(NOT_FOUND)
+        }
+        Fork::Parent(child) => wait(child).doing(what),
+    }
+}
+
+fn wait(child: Pid) -> io::Result<i32> {
+    let signals = SignalFd::new(&SigSet::all())?;
+    loop {
+        match waitpid(child, Some(WaitPidFlag::WNOHANG))? {
+            WaitStatus::Exited(_, code) => return Ok(code),
+            WaitStatus::Signaled(_, signal, _) => return Ok(128 + signal as i32),
+            _ => {}
+        }
+        let Some(info) = signals.read_signal()? else { continue };
+        let signal = i32::try_from(info.ssi_signo).ok().and_then(|raw| Signal::try_from(raw).ok());
+        if let Some(signal @ (Signal::SIGTERM | Signal::SIGHUP)) = signal {
+            // A child that ended meanwhile is reaped next.
+            kill(child, signal).ok();
+        }
+    }
+}

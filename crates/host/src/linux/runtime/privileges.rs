@@ -1,0 +1,57 @@
+//! Giving up privileges for good: user, groups, capabilities, new privileges by `execve`.
+//!
+//! An unprivileged workload ends with no capability in any set, the bounding set included. It still binds low ports: its
+//! network namespace is told that no port is privileged. The host's root, when asked for by `user:`, keeps [`ROOT_SET`].
+
+use std::io;
+
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capability_is_in_bounding_set, clear_ambient_capability_set,
+    remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities, set_no_new_privs,
+};
+
+use super::User;
+
+/// What a workload of the host's root may do: own files, become other users, bind ports. Close to Docker's default, without
+/// device nodes, raw sockets, file capabilities, `chroot` and the audit log.
+const ROOT_SET: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::NET_BIND_SERVICE);
+
+/// Highest capability number the interface can carry.
+const CAPABILITIES: u32 = 64;
+
+/// Makes the calling process `user` without a way back. Supplementary groups are dropped.
+pub(super) fn drop_to(user: User) -> io::Result<()> {
+    let kept = if user.is_root() { ROOT_SET } else { CapabilitySet::empty() };
+    set_keep_capabilities(false)?;
+    clear_ambient_capability_set()?;
+    bound(kept)?;
+    setgroups(&[])?;
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    setresgid(gid, gid, gid)?;
+    setresuid(uid, uid, uid)?;
+    let inheritable = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable })?;
+    set_no_new_privs(true)?;
+    Ok(())
+}
+
+/// Reduces the bounding set, numbers that this build has no name for included.
+fn bound(kept: CapabilitySet) -> io::Result<()> {
+    for number in 0..CAPABILITIES {
+        let one = CapabilitySet::from_bits_retain(1 << number);
+        // The kernel answers EINVAL for the first number that it does not know.
+        let Ok(present) = capability_is_in_bounding_set(one) else { break };
+        if present && !kept.contains(one) {
+            remove_capability_from_bounding_set(one)?;
+        }
+    }
+    Ok(())
+}
