@@ -1,5 +1,10 @@
 //! The real kernel: namespaces, netlink, nftables, sysctls, and what can be probed.
 
+pub mod kernel;
+pub mod link;
+pub mod netlink;
 pub mod netns;
 pub mod nft;
+pub mod route;
 pub mod runtime;
+pub mod sysctl;

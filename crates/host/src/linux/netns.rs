@@ -179,6 +179,17 @@ impl NetNs {
         self.run(|| command.spawn())?.map_err(|source| NetNsError::Spawn { program, source })
     }
 
+    /// Another descriptor of the same namespace.
+    ///
+    /// # Errors
+    ///
+    /// [`NetNsError::Open`] when there are too many open files.
+    pub fn try_clone(&self) -> Result<Self, NetNsError> {
+        let fd = self.fd.try_clone();
+        let fd = fd.map_err(|source| NetNsError::Open { name: "a copy".to_owned(), source })?;
+        Ok(Self { fd })
+    }
+
     /// Device and inode: equal for two descriptors of one namespace.
     ///
     /// # Errors
@@ -265,7 +276,9 @@ impl NetNsDir {
         let make =
             || rustix::fs::openat(&self.dir, name.as_str(), flags, Mode::from_raw_mode(0o444));
         match make() {
-            Err(rustix::io::Errno::EXIST) if matches!(self.find(name), Err(NetNsError::Foreign(_))) => {
+            Err(rustix::io::Errno::EXIST)
+                if matches!(self.find(name), Err(NetNsError::Foreign(_))) =>
+            {
                 rustix::fs::unlinkat(&self.dir, name.as_str(), AtFlags::empty())?;
                 Ok(make()?)
             }
@@ -296,10 +309,7 @@ impl NetNsDir {
     pub fn delete(&self, name: &NsName) -> Result<(), NetNsError> {
         let failed = |source| NetNsError::Delete { name: name.to_string(), source };
         let path = format!("/proc/self/fd/{}/{name}", self.dir.as_raw_fd());
-        match nix::mount::umount2(
-            path.as_str(),
-            MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW,
-        ) {
+        match nix::mount::umount2(path.as_str(), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
             Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => {}
             Err(errno) => return Err(failed(errno.into())),
         }

@@ -1,6 +1,6 @@
 //! The few things the reconciler asks of a kernel, and nothing about when to ask them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -41,12 +41,12 @@ pub trait Kernel {
     /// Fails when the file exists and cannot be read.
     fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError>;
 
-    /// The value that a sysctl of the host had before we changed it; `None` when we did not.
+    /// The values that sysctls of the host had before we changed them.
     ///
     /// # Errors
     ///
     /// Fails when the record of earlier values cannot be read.
-    fn sysctl_before(&mut self, key: &str) -> Result<Option<String>, KernelError>;
+    fn sysctls_before(&mut self) -> Result<BTreeMap<String, String>, KernelError>;
 
     /// Does one step.
     ///

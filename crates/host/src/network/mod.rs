@@ -2,7 +2,8 @@
 //!
 //! *Desired* ([`Desired`]) comes from the applied bundle. *Observed* ([`Observed`]) is read from the
 //! kernel on every pass and never cached. [`Plan::diff`] is the only place that decides;
-//! [`apply`] only obeys. `reconcile` is the three of them in order.
+//! [`apply`](fn@apply) only obeys. [`reconcile`] is the three of them in order, and [`teardown`] is
+//! [`reconcile`] with nothing desired.
 //!
 //! **Ownership.** Ours are: the namespaces pinned in the run directory, links called `bt<N>` that
 //! carry our MAC prefix, routes tagged with [`RTPROT`], and the nftables table `inet bulkhead`.
@@ -16,16 +17,21 @@
 //! and no other. The next pass starts again from a fresh observation.
 
 mod addressing;
+mod apply;
 mod attach;
 mod desired;
 mod kernel;
 mod observed;
 mod op;
+mod plan;
+mod removal;
+mod script;
 
 pub use addressing::{
     ENDPOINT_IFINDEX_BASE, EndpointNumber, IFA_PROTO, MAX_ENDPOINT, MAX_NETWORK, Mac,
     NetworkNumber, NumberError, PEER_IFINDEX_BASE, RTPROT, TRANSIT_V4, TRANSIT_V6, Transit,
 };
+pub use apply::{Outcome, StepError, apply, observe, reconcile, teardown};
 pub use attach::{Attach, AttachError, NoPrograms};
 pub use desired::{
     Desired, EndpointDesired, IsolatedDesired, Mode, Place, PublishDesired, RouterDesired,
@@ -34,3 +40,4 @@ pub use desired::{
 pub use kernel::{Kernel, KernelError, Ns, NsName, NsNameError, Refusal};
 pub use observed::{LinkState, NsState, Observed, PortFlags, Route};
 pub use op::{NsProfile, Op, VethSpec};
+pub use plan::{Plan, Step, Unit};

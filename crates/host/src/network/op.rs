@@ -65,6 +65,11 @@ pub enum Op {
         /// Name of the link.
         link: String,
     },
+    /// Delete every endpoint's veth of a router at once.
+    EndpointsDelete {
+        /// The router.
+        ns: Ns,
+    },
     /// Give a bridge port the flags of [`super::PortFlags::ENDPOINT`].
     PortSet {
         /// Namespace.
@@ -240,6 +245,34 @@ impl fmt::Display for Op {
 }
 
 impl Op {
+    /// Whether the step makes an object that must not be there yet.
+    #[must_use]
+    pub const fn makes_new(&self) -> bool {
+        matches!(self, Self::NetnsAdd { .. } | Self::VethAdd(_) | Self::BridgeAdd { .. })
+    }
+
+    /// The link that a netlink step is about; `None` for steps of another kind.
+    #[must_use]
+    pub fn link(&self) -> Option<(&Ns, &str)> {
+        match self {
+            Self::VethAdd(spec) => Some((&spec.ns, &spec.link)),
+            Self::RouteReplace { ns, route } | Self::RouteDelete { ns, route } => {
+                Some((ns, &route.dev))
+            }
+            Self::BridgeAdd { ns, link, .. }
+            | Self::LinkUp { ns, link, .. }
+            | Self::LinkMtu { ns, link, .. }
+            | Self::LinkDelete { ns, link }
+            | Self::PortSet { ns, link }
+            | Self::FdbReplace { ns, link, .. }
+            | Self::AddressAdd { ns, link, .. }
+            | Self::AddressDelete { ns, link, .. }
+            | Self::NeighReplace { ns, link, .. }
+            | Self::NeighDelete { ns, link, .. } => Some((ns, link)),
+            _ => None,
+        }
+    }
+
     fn fmt_ip(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BridgeAdd { ns, link, mac, mtu } => {
@@ -250,6 +283,7 @@ impl Op {
             }
             Self::LinkMtu { ns, link, mtu } => write!(f, "{} link set {link} mtu {mtu}", Ip(ns)),
             Self::LinkDelete { ns, link } => write!(f, "{} link delete {link}", Ip(ns)),
+            Self::EndpointsDelete { ns } => write!(f, "{} link delete group 25192", Ip(ns)),
             Self::PortSet { ns, link } => write!(
                 f,
                 "{} link set {link} type bridge_slave learning off flood off neigh_suppress on",

@@ -61,6 +61,12 @@ impl Ruleset {
         digest(&Value::Array(self.objects()))
     }
 
+    /// Whether there is no rule at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.chains.iter().all(|chain| chain.rules.is_empty())
+    }
+
     /// Chains and rules as JSON objects, in order.
     fn objects(&self) -> Vec<Value> {
         let used = || self.chains.iter().filter(|chain| !chain.rules.is_empty());

@@ -68,7 +68,8 @@ pub fn host(routers: &[RouterDesired], guard: Guard) -> Ruleset {
         let all = routers.iter().flat_map(|r| r.publishes.iter().map(move |p| (r, p)));
         all.flat_map(|(r, p)| host_publish(r, p, local)).collect()
     };
-    let filter = |name, hook, priority, rules| Chain { name, kind: "filter", hook, priority, rules };
+    let filter =
+        |name, hook, priority, rules| Chain { name, kind: "filter", hook, priority, rules };
     Ruleset {
         chains: vec![
             filter("raw", "prerouting", RAW, vec![loopback_guard()]),

@@ -151,9 +151,7 @@ mod tests {
 
     #[test]
     fn a_listing_that_was_edited_is_not_intact() {
-        let rule = |handle: u32, verdict: &str| {
-            json!({ "rule": { "chain": "forward", "handle": handle, "expr": [{ verdict: null }] } })
-        };
+        let rule = |handle: u32, verdict: &str| json!({ "rule": { "chain": "forward", "handle": handle, "expr": [{ verdict: null }] } });
         let listing = |rules: Vec<Value>| json!({ "nftables": rules });
         let hash = fingerprint(&listing(vec![rule(1, "drop")]));
         let mark = fingerprint_rule(&format!("listed {hash}"));

@@ -1,0 +1,339 @@
+//! The real kernel behind the trait [`Kernel`]: one netlink socket for each namespace in use.
+//!
+//! Sockets of the host and of routers are kept; of workloads only the last one is, since a socket
+//! keeps a namespace alive and there may be thousands of them. `Linux` is for one thread.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::network::{
+    Kernel, KernelError, LinkState, Ns, NsName, NsProfile, NsState, Op, PortFlags, Refusal,
+    VethSpec,
+};
+
+use super::netlink::Netlink;
+use super::netns::{NetNs, NetNsDir, NetNsError};
+use super::nft::{TableState, table};
+use super::{link, route, sysctl};
+
+/// The kernel of this machine, seen from the namespace of the thread that opened it.
+#[derive(Debug)]
+pub struct Linux {
+    pins: NetNsDir,
+    run_dir: PathBuf,
+    ledger: sysctl::Ledger,
+    sites: BTreeMap<Ns, Site>,
+}
+
+/// An open namespace with its socket.
+#[derive(Debug)]
+struct Site {
+    ns: NetNs,
+    netlink: Netlink,
+    /// Indices of links, by name; filled as they are asked for.
+    indices: BTreeMap<String, u32>,
+}
+
+impl Site {
+    fn open(ns: NetNs) -> io::Result<Self> {
+        let netlink = Netlink::open_in(&ns)?;
+        Ok(Self { ns, netlink, indices: BTreeMap::new() })
+    }
+
+    fn index(&mut self, link: &str) -> Result<u32, Refusal> {
+        if let Some(index) = self.indices.get(link) {
+            return Ok(*index);
+        }
+        let index = link::index(&mut self.netlink, link)?;
+        self.indices.insert(link.to_owned(), index);
+        Ok(index)
+    }
+}
+
+impl Linux {
+    /// Opens the kernel. Namespaces are pinned below `run_dir`, which is made when it is absent.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError`] when the run directory cannot be used or no socket be opened.
+    pub fn open(run_dir: &Path) -> Result<Self, KernelError> {
+        let about = |what: &str| format!("{what} {}", run_dir.display());
+        let pins = NetNsDir::open(run_dir)
+            .map_err(|error| KernelError::new(about("mkdir -p"), error.into_io()))?;
+        let ledger = sysctl::Ledger::open(run_dir)
+            .map_err(|error| KernelError::new(about("read sysctl.json in"), error))?;
+        let run_dir = run_dir.to_owned();
+        let mut linux = Self { pins, run_dir, ledger, sites: BTreeMap::new() };
+        linux.site(&Ns::Host).map_err(|cause| KernelError::new("open netlink", cause))?;
+        Ok(linux)
+    }
+
+    /// Where a namespace of ours is pinned.
+    #[must_use]
+    pub fn pin(&self, name: &NsName) -> PathBuf {
+        self.run_dir.join("netns").join(name.as_str())
+    }
+
+    /// The MTU of the link that the default route uses, bytes; `None` without a default route.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError`] when the host's links and routes cannot be read.
+    pub fn default_mtu(&mut self) -> Result<Option<u32>, KernelError> {
+        let read = |site: &mut Site| -> Result<Option<u32>, Refusal> {
+            let links = link::dump(&mut site.netlink)?;
+            let name = route::default_link(&mut site.netlink, &names(&links))?;
+            Ok(name.and_then(|name| links.get(&name)).map(|link| link.mtu))
+        };
+        let mtu = self.site(&Ns::Host).and_then(read);
+        mtu.map_err(|cause| KernelError::new("ip route show default", cause))
+    }
+
+    fn site(&mut self, ns: &Ns) -> Result<&mut Site, Refusal> {
+        if !self.sites.contains_key(ns) {
+            let opened = match ns {
+                Ns::Host => NetNs::current(),
+                Ns::Ours(name) => self.pins.find(name),
+                Ns::At(path) => NetNs::open(path),
+            };
+            let site = opened.map_err(NetNsError::into_io).and_then(Site::open)?;
+            self.keep(ns, site);
+        }
+        self.sites.get_mut(ns).ok_or(Refusal::Absent("namespace"))
+    }
+
+    /// Keeps a site, and of all workloads only this one.
+    fn keep(&mut self, ns: &Ns, site: Site) {
+        if is_workload(ns) {
+            self.sites.retain(|other, _| !is_workload(other));
+        }
+        self.sites.insert(ns.clone(), site);
+    }
+
+    fn add_namespace(&mut self, name: &NsName, profile: NsProfile) -> Result<(), Refusal> {
+        let init = || -> io::Result<Netlink> {
+            sysctl::apply_profile(profile)?;
+            Netlink::open()
+        };
+        let (ns, netlink) = self.pins.create(name, init).map_err(NetNsError::into_io)?;
+        let mut netlink = netlink?;
+        link::set_up(&mut netlink, "lo", true)?;
+        let site = Site { ns, netlink, indices: BTreeMap::new() };
+        self.keep(&Ns::Ours(name.clone()), site);
+        Ok(())
+    }
+
+    fn add_veth(&mut self, spec: &VethSpec) -> Result<(), Refusal> {
+        let master = match &spec.master {
+            Some(bridge) => Some(self.site(&spec.ns)?.index(bridge)?),
+            None => None,
+        };
+        self.site(&spec.peer_ns)?.indices.remove(&spec.peer_link);
+        let peer = rustix::io::fcntl_dupfd_cloexec(&self.site(&spec.peer_ns)?.ns, 3)
+            .map_err(io::Error::from)?;
+        let site = self.site(&spec.ns)?;
+        link::add_veth(&mut site.netlink, spec, master, &peer)?;
+        match spec.index {
+            Some(index) => site.indices.insert(spec.link.clone(), index),
+            None => site.indices.remove(&spec.link),
+        };
+        if let Some(index) = spec.peer_index {
+            self.site(&spec.peer_ns)?.indices.insert(spec.peer_link.clone(), index);
+        }
+        Ok(())
+    }
+
+    fn delete_link(&mut self, ns: &Ns, name: &str) -> Result<(), Refusal> {
+        let site = self.site(ns)?;
+        site.indices.remove(name);
+        ignore(link::delete(&mut site.netlink, name), &[libc::ENODEV])
+    }
+
+    fn dispatch(&mut self, op: &Op) -> Result<(), Refusal> {
+        match op {
+            Op::NetnsAdd { name, profile } => self.add_namespace(name, *profile),
+            Op::NetnsDelete { name } => {
+                self.sites.remove(&Ns::Ours(name.clone()));
+                Ok(self.pins.delete(name).map_err(NetNsError::into_io)?)
+            }
+            Op::VethAdd(spec) => self.add_veth(spec),
+            Op::LinkDelete { ns, link } => self.delete_link(ns, link),
+            Op::EndpointsDelete { ns } => {
+                let site = self.site(ns)?;
+                site.indices.clear();
+                let deleted = link::delete_group(&mut site.netlink, link::ENDPOINT_GROUP);
+                ignore(deleted, &[libc::ENODEV])
+            }
+            Op::SysctlSet { key, value } => Ok(self.ledger.set(key, value)?),
+            Op::SysctlRestore => Ok(self.ledger.restore()?),
+            Op::LinkSysctl { ns: Ns::Host, key, value } => Ok(sysctl::write(key, value)?),
+            Op::LinkSysctl { ns, key, value } => {
+                let written = self.site(ns)?.ns.run(|| sysctl::write(key, value));
+                Ok(written.map_err(NetNsError::into_io)??)
+            }
+            Op::TableReplace { ns, ruleset } => table::replace(&self.site(ns)?.ns, ruleset),
+            Op::TableDelete { ns } => table::delete(&self.site(ns)?.ns),
+            _ => self.dispatch_netlink(op),
+        }
+    }
+
+    fn dispatch_netlink(&mut self, op: &Op) -> Result<(), Refusal> {
+        let Some((ns, name)) = op.link() else { return Err(Refusal::Absent("such step")) };
+        let site = self.site(ns)?;
+        match op {
+            Op::BridgeAdd { mac, mtu, .. } => {
+                return link::add_bridge(&mut site.netlink, name, *mac, *mtu);
+            }
+            Op::LinkUp { up, .. } => return link::set_up(&mut site.netlink, name, *up),
+            Op::LinkMtu { mtu, .. } => return link::set_mtu(&mut site.netlink, name, *mtu),
+            Op::PortSet { .. } => {
+                return link::set_port(&mut site.netlink, name, PortFlags::ENDPOINT);
+            }
+            _ => {}
+        }
+        let index = site.index(name)?;
+        let netlink = &mut site.netlink;
+        match op {
+            Op::FdbReplace { mac, .. } => route::replace_fdb(netlink, index, *mac),
+            Op::AddressAdd { address, .. } => route::add_address(netlink, index, address),
+            Op::AddressDelete { address, .. } => {
+                let deleted = route::delete_address(netlink, index, address);
+                ignore(deleted, &[libc::EADDRNOTAVAIL])
+            }
+            Op::RouteReplace { route, .. } => route::replace_route(netlink, index, route),
+            Op::RouteDelete { route, .. } => {
+                ignore(route::delete_route(netlink, index, route), &[libc::ESRCH])
+            }
+            Op::NeighReplace { address, mac, .. } => {
+                route::replace_neighbour(netlink, index, *address, *mac)
+            }
+            Op::NeighDelete { address, .. } => {
+                ignore(route::delete_neighbour(netlink, index, *address), &[libc::ENOENT])
+            }
+            _ => Err(Refusal::Absent("such step")),
+        }
+    }
+
+    fn read_state(&mut self, ns: &Ns) -> Result<NsState, Refusal> {
+        let site = self.site(ns)?;
+        let links = link::dump(&mut site.netlink)?;
+        site.indices = links.iter().map(|(name, link)| (name.clone(), link.index)).collect();
+        let names = names(&links);
+        let netlink = &mut site.netlink;
+        let fdb = match links.values().any(|link| link.kind == "bridge") {
+            true => route::fdb(netlink, &names)?,
+            false => BTreeSet::new(),
+        };
+        Ok(NsState {
+            addresses: route::addresses(netlink, &names)?,
+            routes: route::routes(netlink, &names)?,
+            neighbours: route::neighbours(netlink, &names)?,
+            fdb,
+            links,
+        })
+    }
+
+    /// Whether the namespace is there; a site of a namespace that was replaced is closed.
+    fn refresh(&mut self, ns: &Ns) -> Result<bool, NetNsError> {
+        let found = match ns {
+            Ns::Host => return Ok(true),
+            Ns::Ours(name) => self.pins.find(name),
+            Ns::At(path) => NetNs::open(path),
+        };
+        let found = match found {
+            Ok(found) => found,
+            Err(error) if error.is_absent() || matches!(error, NetNsError::Foreign(_)) => {
+                self.sites.remove(ns);
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(site) = self.sites.get(ns)
+            && site.ns.id()? != found.id()?
+        {
+            self.sites.remove(ns);
+        }
+        Ok(true)
+    }
+}
+
+impl Kernel for Linux {
+    fn namespaces(&mut self) -> Result<BTreeSet<NsName>, KernelError> {
+        self.pins.list().map_err(|error| KernelError::new("ip netns list", error.into_io()))
+    }
+
+    fn read(&mut self, ns: &Ns) -> Result<Option<NsState>, KernelError> {
+        let failed = |cause: Refusal| KernelError::new(format!("ip -n {ns} address"), cause);
+        match self.refresh(ns) {
+            Ok(true) => self.read_state(ns).map(Some).map_err(failed),
+            Ok(false) => Ok(None),
+            Err(error) => Err(failed(error.into_io().into())),
+        }
+    }
+
+    fn table(&mut self, ns: &Ns) -> Result<Option<TableState>, KernelError> {
+        let state = self.site(ns).and_then(|site| table::read(&site.ns));
+        state.map_err(|cause| KernelError::new("nft -j list table inet bulkhead", cause))
+    }
+
+    fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError> {
+        sysctl::read(key).map_err(|error| KernelError::new(format!("sysctl {key}"), error))
+    }
+
+    fn sysctls_before(&mut self) -> Result<BTreeMap<String, String>, KernelError> {
+        Ok(self.ledger.all().clone())
+    }
+
+    fn execute(&mut self, op: &Op) -> Result<(), KernelError> {
+        self.dispatch(op).map_err(|cause| KernelError::new(op, cause))
+    }
+
+    fn open(&mut self, ns: &Ns) -> Result<NetNs, KernelError> {
+        let opened = self.site(ns).and_then(|site| {
+            let copy = site.ns.try_clone();
+            copy.map_err(|error| error.into_io().into())
+        });
+        opened.map_err(|cause| KernelError::new(format!("nsenter --net={ns}"), cause))
+    }
+}
+
+fn is_workload(ns: &Ns) -> bool {
+    match ns {
+        Ns::Host => false,
+        Ns::Ours(name) => !name.is_router(),
+        Ns::At(_) => true,
+    }
+}
+
+fn names(links: &BTreeMap<String, LinkState>) -> route::Names {
+    links.iter().map(|(name, link)| (link.index, name.clone())).collect()
+}
+
+/// Deleting what is already gone is what was wanted.
+fn ignore(result: Result<(), Refusal>, codes: &[i32]) -> Result<(), Refusal> {
+    match result {
+        Err(Refusal::Errno { errno, .. })
+            if errno.raw_os_error().is_some_and(|code| codes.contains(&code)) =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Addresses of this host that others can reach it by, of the calling thread's namespace.
+///
+/// # Errors
+///
+/// [`KernelError`] when links or addresses cannot be read.
+pub fn own_addresses() -> Result<BTreeSet<std::net::IpAddr>, KernelError> {
+    let read = || -> Result<NsState, Refusal> {
+        let mut netlink = Netlink::open()?;
+        let links = link::dump(&mut netlink)?;
+        let addresses = route::addresses(&mut netlink, &names(&links))?;
+        Ok(NsState { links, addresses, ..NsState::default() })
+    };
+    let state = read().map_err(|cause| KernelError::new("ip address show", cause))?;
+    Ok(state.own_addresses())
+}

@@ -1,0 +1,242 @@
+//! Links: veth pairs whose far end is born in its namespace, bridges, ports, MTU, up and down.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, AsRawFd};
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage as Message;
+use netlink_packet_route::link::{
+    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
+    LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+};
+
+use crate::network::{LinkState, Mac, PortFlags, Refusal, VethSpec};
+
+use super::netlink::Netlink;
+
+/// `IFLA_GROUP` of endpoints' veths, so that a router's can be deleted in one request ("bh").
+pub const ENDPOINT_GROUP: u32 = 0x6268;
+
+/// Reads every link of the namespace, by name.
+///
+/// # Errors
+///
+/// The kernel's answer.
+pub fn dump(netlink: &mut Netlink) -> Result<BTreeMap<String, LinkState>, Refusal> {
+    let mut ask = LinkMessage::default();
+    ask.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    let answers = netlink.dump(Message::GetLink(ask))?;
+    let links = answers.into_iter().filter_map(|answer| match answer {
+        Message::NewLink(message) => parse(&message),
+        _ => None,
+    });
+    Ok(links.collect())
+}
+
+/// The index of a link by name.
+///
+/// # Errors
+///
+/// `ENODEV` when there is no such link.
+pub fn index(netlink: &mut Netlink, name: &str) -> Result<u32, Refusal> {
+    let answers = netlink.query(Message::GetLink(named(name)))?;
+    let found = answers.into_iter().find_map(|answer| match answer {
+        Message::NewLink(message) => Some(message.header.index),
+        _ => None,
+    });
+    found.ok_or(Refusal::Absent("link"))
+}
+
+/// Creates both ends of a veth, down. `master` is the index of the bridge for the near end.
+///
+/// # Errors
+///
+/// `EEXIST` when a name or an index is taken, else the kernel's answer.
+pub fn add_veth(
+    netlink: &mut Netlink,
+    spec: &VethSpec,
+    master: Option<u32>,
+    peer_ns: impl AsFd,
+) -> Result<(), Refusal> {
+    let mut peer = ethernet(&spec.peer_link, spec.peer_mac, spec.mtu);
+    peer.header.index = spec.peer_index.unwrap_or_default();
+    peer.attributes.push(LinkAttribute::NetNsFd(peer_ns.as_fd().as_raw_fd()));
+
+    let mut near = ethernet(&spec.link, spec.mac, spec.mtu);
+    near.header.index = spec.index.unwrap_or_default();
+    near.attributes.extend(master.map(LinkAttribute::Controller));
+    if spec.index.is_some() {
+        near.attributes.push(LinkAttribute::Group(ENDPOINT_GROUP));
+    }
+    near.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Veth),
+        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+    ]));
+    netlink.request(Message::NewLink(near), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+/// Creates a bridge, down, that only forwards: no spanning tree, no multicast groups, no calls into
+/// netfilter.
+///
+/// # Errors
+///
+/// `EEXIST` when the name is taken, else the kernel's answer.
+pub fn add_bridge(netlink: &mut Netlink, name: &str, mac: Mac, mtu: u32) -> Result<(), Refusal> {
+    let mut bridge = ethernet(name, mac, mtu);
+    bridge.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Bridge),
+        LinkInfo::Data(InfoData::Bridge(vec![
+            InfoBridge::ForwardDelay(0),
+            InfoBridge::MulticastSnooping(false),
+        ])),
+    ]));
+    netlink.request(Message::NewLink(bridge), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+/// Sets a link up or down.
+///
+/// # Errors
+///
+/// `ENODEV` when there is no such link, else the kernel's answer.
+pub fn set_up(netlink: &mut Netlink, name: &str, up: bool) -> Result<(), Refusal> {
+    let mut message = named(name);
+    message.header.change_mask = LinkFlags::Up;
+    message.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
+    netlink.request(Message::SetLink(message), 0)
+}
+
+/// Sets the MTU of a link, bytes.
+///
+/// # Errors
+///
+/// `ENODEV` when there is no such link, else the kernel's answer.
+pub fn set_mtu(netlink: &mut Netlink, name: &str, mtu: u32) -> Result<(), Refusal> {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::Mtu(mtu));
+    netlink.request(Message::SetLink(message), 0)
+}
+
+/// Makes a link a port of the bridge with index `master`; 0 takes it out.
+///
+/// # Errors
+///
+/// `ENODEV` when there is no such link, else the kernel's answer.
+pub fn set_master(netlink: &mut Netlink, name: &str, master: u32) -> Result<(), Refusal> {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::Controller(master));
+    netlink.request(Message::SetLink(message), 0)
+}
+
+/// Gives a link, which must be down, another name.
+///
+/// # Errors
+///
+/// `EBUSY` when the link is up, else the kernel's answer.
+pub fn rename(netlink: &mut Netlink, name: &str, new_name: &str) -> Result<(), Refusal> {
+    let mut message = LinkMessage::default();
+    message.header.index = index(netlink, name)?;
+    message.attributes.push(LinkAttribute::IfName(new_name.to_owned()));
+    netlink.request(Message::SetLink(message), 0)
+}
+
+/// Sets the flags of a bridge port.
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` when the link is no bridge port, else the kernel's answer.
+pub fn set_port(netlink: &mut Netlink, name: &str, flags: PortFlags) -> Result<(), Refusal> {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(InfoPortData::BridgePort(vec![
+            InfoBridgePort::Learning(flags.learning),
+            InfoBridgePort::UnicastFlood(flags.flood),
+            InfoBridgePort::NeighSupress(flags.neigh_suppress),
+        ])),
+    ]));
+    netlink.request(Message::NewLink(message), 0)
+}
+
+/// Deletes a link; a veth takes its far end with it.
+///
+/// # Errors
+///
+/// `ENODEV` when there is no such link, else the kernel's answer.
+pub fn delete(netlink: &mut Netlink, name: &str) -> Result<(), Refusal> {
+    netlink.request(Message::DelLink(named(name)), 0)
+}
+
+/// Deletes all links of a group at once, which costs hardly more than deleting one.
+///
+/// # Errors
+///
+/// `ENODEV` when the group is empty, else the kernel's answer.
+pub fn delete_group(netlink: &mut Netlink, group: u32) -> Result<(), Refusal> {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::Group(group));
+    netlink.request(Message::DelLink(message), 0)
+}
+
+fn named(name: &str) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    message
+}
+
+fn ethernet(name: &str, mac: Mac, mtu: u32) -> LinkMessage {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::Address(mac.0.to_vec()));
+    message.attributes.push(LinkAttribute::Mtu(mtu));
+    message
+}
+
+fn parse(message: &LinkMessage) -> Option<(String, LinkState)> {
+    let mut name = None;
+    let mut link = LinkState {
+        index: message.header.index,
+        kind: String::new(),
+        mac: Mac([0; 6]),
+        mtu: 0,
+        up: message.header.flags.contains(LinkFlags::Up),
+        master: None,
+        peer: None,
+        port: None,
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(text) => name = Some(text.clone()),
+            LinkAttribute::Address(bytes) => {
+                link.mac = bytes.as_slice().try_into().map_or(link.mac, Mac)
+            }
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::Controller(master) => link.master = Some(*master),
+            LinkAttribute::Link(peer) => link.peer = Some(*peer),
+            LinkAttribute::LinkInfo(infos) => parse_info(infos, &mut link),
+            _ => {}
+        }
+    }
+    Some((name?, link))
+}
+
+fn parse_info(infos: &[LinkInfo], link: &mut LinkState) {
+    for info in infos {
+        match info {
+            LinkInfo::Kind(kind) => link.kind = kind.to_string(),
+            LinkInfo::PortData(InfoPortData::BridgePort(data)) => link.port = Some(port(data)),
+            _ => {}
+        }
+    }
+}
+
+fn port(data: &[InfoBridgePort]) -> PortFlags {
+    let mut flags = PortFlags { learning: false, flood: false, neigh_suppress: false };
+    for item in data {
+        match item {
+            InfoBridgePort::Learning(on) => flags.learning = *on,
+            InfoBridgePort::UnicastFlood(on) => flags.flood = *on,
+            InfoBridgePort::NeighSupress(on) => flags.neigh_suppress = *on,
+            _ => {}
+        }
+    }
+    flags
+}

@@ -1,0 +1,345 @@
+//! Addresses, routes, neighbours and bridge forwarding entries of one namespace.
+//!
+//! Everything we add is marked: addresses with [`IFA_PROTO`], routes with [`RTPROT`], neighbours by
+//! being permanent on a link of ours. Dumps return what can be compared and leave out the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
+};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
+
+use crate::network::{IFA_PROTO, Mac, RTPROT, Refusal, Route};
+
+use super::netlink::Netlink;
+
+/// Names of links by their index.
+pub type Names = BTreeMap<u32, String>;
+
+const BOTH: [AddressFamily; 2] = [AddressFamily::Inet, AddressFamily::Inet6];
+
+/// Reads the addresses of every link, without link-local IPv6.
+///
+/// # Errors
+///
+/// The kernel's answer.
+pub fn addresses(
+    netlink: &mut Netlink,
+    names: &Names,
+) -> Result<BTreeMap<String, BTreeSet<IpNet>>, Refusal> {
+    let mut found: BTreeMap<String, BTreeSet<IpNet>> = BTreeMap::new();
+    for answer in netlink.dump(Message::GetAddress(AddressMessage::default()))? {
+        let Message::NewAddress(message) = answer else { continue };
+        if message.header.scope == AddressScope::Link
+            && message.header.family == AddressFamily::Inet6
+        {
+            continue;
+        }
+        let net = address_of(&message);
+        if let (Some(name), Some(net)) = (names.get(&message.header.index), net) {
+            found.entry(name.clone()).or_default().insert(net);
+        }
+    }
+    Ok(found)
+}
+
+/// `IFA_LOCAL` where there is one: on a point-to-point link `IFA_ADDRESS` is the other end.
+fn address_of(message: &AddressMessage) -> Option<IpNet> {
+    let mut address = None;
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(local) => address = Some(*local),
+            AddressAttribute::Address(other) => address = address.or(Some(*other)),
+            _ => {}
+        }
+    }
+    IpNet::new(address?, message.header.prefix_len).ok()
+}
+
+/// Adds an address, without duplicate address detection. No error when it is there.
+///
+/// # Errors
+///
+/// The kernel's answer.
+pub fn add_address(netlink: &mut Netlink, link: u32, address: &IpNet) -> Result<(), Refusal> {
+    let mut message = address_message(link, address);
+    message.header.flags = AddressHeaderFlags::Nodad;
+    message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+    message.attributes.push(AddressAttribute::Protocol(IFA_PROTO.into()));
+    netlink.request(Message::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+/// Removes an address.
+///
+/// # Errors
+///
+/// `EADDRNOTAVAIL` when it is not there, else the kernel's answer.
+pub fn delete_address(netlink: &mut Netlink, link: u32, address: &IpNet) -> Result<(), Refusal> {
+    netlink.request(Message::DelAddress(address_message(link, address)), 0)
+}
+
+fn address_message(link: u32, address: &IpNet) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = family(address.addr());
+    message.header.prefix_len = address.prefix_len();
+    message.header.index = link;
+    message.attributes.push(AddressAttribute::Local(address.addr()));
+    message.attributes.push(AddressAttribute::Address(address.addr()));
+    message
+}
+
+/// Reads the unicast routes of the main table that are ours.
+///
+/// # Errors
+///
+/// The kernel's answer.
+pub fn routes(netlink: &mut Netlink, names: &Names) -> Result<BTreeSet<Route>, Refusal> {
+    let mut found = BTreeSet::new();
+    for family in BOTH {
+        let mut ask = RouteMessage::default();
+        ask.header.address_family = family;
+        ask.header.table = RouteHeader::RT_TABLE_MAIN;
+        ask.header.protocol = RTPROT.into();
+        for answer in netlink.dump(Message::GetRoute(ask))? {
+            let Message::NewRoute(message) = answer else { continue };
+            if message.header.protocol == RouteProtocol::from(RTPROT) {
+                found.extend(parse_route(&message, names));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn parse_route(message: &RouteMessage, names: &Names) -> Option<Route> {
+    let (mut to, mut via, mut dev) = (None, None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(address) => to = plain(address),
+            RouteAttribute::Gateway(address) => via = plain(address),
+            RouteAttribute::Oif(index) => dev = names.get(index).cloned(),
+            _ => {}
+        }
+    }
+    let via = via?;
+    let to = to.unwrap_or_else(|| unspecified(via));
+    let to = IpNet::new(to, message.header.destination_prefix_length).ok()?;
+    Some(Route { to, via, dev: dev? })
+}
+
+fn plain(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(v4) => Some(IpAddr::V4(*v4)),
+        RouteAddress::Inet6(v6) => Some(IpAddr::V6(*v6)),
+        _ => None,
+    }
+}
+
+fn unspecified(like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+/// Adds a route marked as ours, or changes the next hop of the one to the same destination.
+///
+/// # Errors
+///
+/// The kernel's answer.
+pub fn replace_route(netlink: &mut Netlink, link: u32, route: &Route) -> Result<(), Refusal> {
+    netlink.request(Message::NewRoute(route_message(link, route)), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+/// Removes a route of ours.
+///
+/// # Errors
+///
+/// `ESRCH` when it is not there, else the kernel's answer.
+pub fn delete_route(netlink: &mut Netlink, link: u32, route: &Route) -> Result<(), Refusal> {
+    netlink.request(Message::DelRoute(route_message(link, route)), 0)
+}
+
+fn route_message(link: u32, route: &Route) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(route.via);
+    message.header.destination_prefix_length = route.to.prefix_len();
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RTPROT.into();
+    message.header.scope = RouteScope::Universe;
+    message.header.kind = RouteType::Unicast;
+    if route.to.prefix_len() > 0 {
+        message.attributes.push(RouteAttribute::Destination(route.to.network().into()));
+    }
+    message.attributes.push(RouteAttribute::Gateway(route.via.into()));
+    message.attributes.push(RouteAttribute::Oif(link));
+    message
+}
+
+/// The link of the IPv4 or IPv6 default route, by the lowest metric; `None` without one.
+///
+/// # Errors
+///
+/// The kernel's answer.
+pub fn default_link(netlink: &mut Netlink, names: &Names) -> Result<Option<String>, Refusal> {
+    for family in BOTH {
+        let mut ask = RouteMessage::default();
+        ask.header.address_family = family;
+        ask.header.table = RouteHeader::RT_TABLE_MAIN;
+        let mut best: Option<(u32, String)> = None;
+        for answer in netlink.dump(Message::GetRoute(ask))? {
+            let Message::NewRoute(message) = answer else { continue };
+            best = best.into_iter().chain(parse_default(&message, names)).min();
+        }
+        if let Some((_, link)) = best {
+            return Ok(Some(link));
+        }
+    }
+    Ok(None)
+}
+
+fn parse_default(message: &RouteMessage, names: &Names) -> Option<(u32, String)> {
+    let is_default = message.header.destination_prefix_length == 0
+        && message.header.kind == RouteType::Unicast
+        && message.header.table == RouteHeader::RT_TABLE_MAIN;
+    let (mut metric, mut dev) = (0, None);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Priority(value) => metric = *value,
+            RouteAttribute::Oif(index) => dev = names.get(index).cloned(),
+            _ => {}
+        }
+    }
+    dev.filter(|_| is_default).map(|dev| (metric, dev))
+}
+
+/// Reads the permanent neighbours: (link, address, MAC).
+///
+/// # Errors
+///
+/// The kernel's answer.
+pub fn neighbours(
+    netlink: &mut Netlink,
+    names: &Names,
+) -> Result<BTreeSet<(String, IpAddr, Mac)>, Refusal> {
+    let mut found = BTreeSet::new();
+    for answer in netlink.dump(Message::GetNeighbour(NeighbourMessage::default()))? {
+        let Message::NewNeighbour(message) = answer else { continue };
+        let (address, mac) = parse_neighbour(&message);
+        let is_ours = message.header.state == NeighbourState::Permanent;
+        if let (true, Some(address), Some(mac), Some(name)) =
+            (is_ours, address, mac, names.get(&message.header.ifindex))
+        {
+            found.insert((name.clone(), address, mac));
+        }
+    }
+    Ok(found)
+}
+
+/// Reads the static entries that point to a bridge port: (port, MAC).
+///
+/// # Errors
+///
+/// The kernel's answer.
+pub fn fdb(netlink: &mut Netlink, names: &Names) -> Result<BTreeSet<(String, Mac)>, Refusal> {
+    let mut ask = NeighbourMessage::default();
+    ask.header.family = AddressFamily::Bridge;
+    let mut found = BTreeSet::new();
+    for answer in netlink.dump(Message::GetNeighbour(ask))? {
+        let Message::NewNeighbour(message) = answer else { continue };
+        let is_static = message.header.state == NeighbourState::Noarp;
+        if let (true, Some(mac), Some(name)) =
+            (is_static, parse_neighbour(&message).1, names.get(&message.header.ifindex))
+        {
+            found.insert((name.clone(), mac));
+        }
+    }
+    Ok(found)
+}
+
+fn parse_neighbour(message: &NeighbourMessage) -> (Option<IpAddr>, Option<Mac>) {
+    let (mut address, mut mac) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => {
+                address = Some(IpAddr::V4(*v4));
+            }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => {
+                address = Some(IpAddr::V6(*v6));
+            }
+            NeighbourAttribute::LinkLayerAddress(bytes) => {
+                mac = bytes.as_slice().try_into().ok().map(Mac);
+            }
+            _ => {}
+        }
+    }
+    (address, mac)
+}
+
+/// Pins the MAC of a neighbour.
+///
+/// # Errors
+///
+/// The kernel's answer.
+pub fn replace_neighbour(
+    netlink: &mut Netlink,
+    link: u32,
+    address: IpAddr,
+    mac: Mac,
+) -> Result<(), Refusal> {
+    let mut message = neighbour_message(link, address);
+    message.header.state = NeighbourState::Permanent;
+    message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+    netlink.request(Message::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+/// Removes a neighbour.
+///
+/// # Errors
+///
+/// `ENOENT` when it is not there, else the kernel's answer.
+pub fn delete_neighbour(netlink: &mut Netlink, link: u32, address: IpAddr) -> Result<(), Refusal> {
+    netlink.request(Message::DelNeighbour(neighbour_message(link, address)), 0)
+}
+
+fn neighbour_message(link: u32, address: IpAddr) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = family(address);
+    message.header.ifindex = link;
+    message.attributes.push(NeighbourAttribute::Destination(match address {
+        IpAddr::V4(v4) => NeighbourAddress::Inet(v4),
+        IpAddr::V6(v6) => NeighbourAddress::Inet6(v6),
+    }));
+    message
+}
+
+/// Pins a MAC to the bridge port with index `link`.
+///
+/// # Errors
+///
+/// The kernel's answer.
+pub fn replace_fdb(netlink: &mut Netlink, link: u32, mac: Mac) -> Result<(), Refusal> {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    message.header.ifindex = link;
+    message.header.state = NeighbourState::Noarp;
+    message.header.flags = NeighbourFlags::Controller;
+    message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+    netlink.request(Message::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+const fn family(address: IpAddr) -> AddressFamily {
+    match address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    }
+}

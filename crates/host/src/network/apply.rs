@@ -1,0 +1,212 @@
+//! Reads the kernel, and does what a plan says.
+
+use super::{
+    Attach, AttachError, Desired, Kernel, KernelError, Ns, Observed, Plan, Step, Unit, script,
+};
+
+/// What one pass did, step by step.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Steps that worked, in order, as the commands that would do the same.
+    pub done: Vec<String>,
+    /// Steps that failed.
+    pub failed: Vec<StepError>,
+    /// Steps that were not tried because an earlier one of their subject failed.
+    pub skipped: Vec<String>,
+}
+
+impl Outcome {
+    /// Whether the pass found nothing to do and nothing wrong.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.done.is_empty() && self.failed.is_empty() && self.skipped.is_empty()
+    }
+}
+
+/// A step that did not work, and for whom.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// A namespace could not be read; what is missing in it is not known.
+    #[error("could not read {subject}")]
+    Read {
+        /// The namespace.
+        subject: String,
+        /// The kernel's answer.
+        #[source]
+        source: KernelError,
+    },
+    /// The kernel refused.
+    #[error("{subject} could not be set up")]
+    Kernel {
+        /// The subject of the unit.
+        subject: String,
+        /// What was asked and answered.
+        #[source]
+        source: KernelError,
+    },
+    /// Packet programs could not be attached.
+    #[error("packet programs of {subject} could not be attached")]
+    Attach {
+        /// The subject of the unit.
+        subject: String,
+        /// The loader's answer.
+        #[source]
+        source: AttachError,
+    },
+    /// Packet programs could not be detached; the link was deleted all the same.
+    #[error("packet programs of {subject} could not be detached")]
+    Detach {
+        /// The subject of the unit.
+        subject: String,
+        /// The loader's answer.
+        #[source]
+        source: AttachError,
+    },
+}
+
+/// Runs one pass: observe, diff, apply.
+///
+/// # Errors
+///
+/// Fails only when the host itself cannot be read. Failed steps are in [`Outcome::failed`].
+pub fn reconcile(
+    kernel: &mut impl Kernel,
+    attach: &mut impl Attach,
+    desired: &Desired,
+) -> Result<Outcome, KernelError> {
+    let (observed, unread) = observe(kernel, attach, desired)?;
+    let mut outcome = apply(kernel, attach, &Plan::diff(desired, &observed));
+    outcome.failed.extend(unread);
+    Ok(outcome)
+}
+
+/// Removes everything that is ours and puts the host's sysctls back.
+///
+/// # Errors
+///
+/// As [`reconcile`].
+pub fn teardown(
+    kernel: &mut impl Kernel,
+    attach: &mut impl Attach,
+) -> Result<Outcome, KernelError> {
+    reconcile(kernel, attach, &Desired::default())
+}
+
+/// Reads what the desired state is compared with. Namespaces that cannot be read are returned as
+/// errors beside it.
+///
+/// # Errors
+///
+/// Fails when the host itself cannot be read.
+pub fn observe(
+    kernel: &mut impl Kernel,
+    attach: &mut impl Attach,
+    desired: &Desired,
+) -> Result<(Observed, Vec<StepError>), KernelError> {
+    let mut observed = Observed { namespaces: kernel.namespaces()?, ..Observed::default() };
+    let mut unread = Vec::new();
+    let host = kernel.read(&Ns::Host)?.unwrap_or_default();
+    for key in script::sysctl_keys(desired, &host) {
+        if let Some(value) = kernel.sysctl(&key)? {
+            observed.sysctls.insert(key, value);
+        }
+    }
+    observed.sysctls_before = kernel.sysctls_before()?;
+    observed.states.insert(Ns::Host, host);
+    for ns in places(desired, &observed) {
+        match kernel.read(&ns) {
+            Ok(Some(state)) => drop(observed.states.insert(ns, state)),
+            Ok(None) => {}
+            Err(source) => unread.push(StepError::Read { subject: ns.to_string(), source }),
+        }
+    }
+    read_tables(kernel, &mut observed, &mut unread)?;
+    for endpoint in desired.routers.iter().flat_map(|router| &router.endpoints) {
+        if attach.is_attached(endpoint) {
+            observed.attached.insert(endpoint.number);
+        }
+    }
+    Ok((observed, unread))
+}
+
+/// The namespaces that matter: pinned ones, and adopted ones of desired endpoints.
+fn places(desired: &Desired, observed: &Observed) -> Vec<Ns> {
+    let pinned = observed.namespaces.iter().cloned().map(Ns::Ours);
+    let endpoints = desired.routers.iter().flat_map(|router| &router.endpoints);
+    let adopted = endpoints.map(super::EndpointDesired::ns).filter(|ns| matches!(ns, Ns::At(_)));
+    pinned.chain(adopted).collect()
+}
+
+fn read_tables(
+    kernel: &mut impl Kernel,
+    observed: &mut Observed,
+    unread: &mut Vec<StepError>,
+) -> Result<(), KernelError> {
+    if let Some(table) = kernel.table(&Ns::Host)? {
+        observed.tables.insert(Ns::Host, table);
+    }
+    let routers: Vec<Ns> = observed.states.keys().filter(|ns| is_router(ns)).cloned().collect();
+    for ns in routers {
+        match kernel.table(&ns) {
+            Ok(Some(table)) => drop(observed.tables.insert(ns, table)),
+            Ok(None) => {}
+            Err(source) => unread.push(StepError::Read { subject: ns.to_string(), source }),
+        }
+    }
+    Ok(())
+}
+
+fn is_router(ns: &Ns) -> bool {
+    matches!(ns, Ns::Ours(name) if name.is_router())
+}
+
+/// Does every step of `plan`. A failure ends its unit and no other.
+pub fn apply(kernel: &mut impl Kernel, attach: &mut impl Attach, plan: &Plan) -> Outcome {
+    let mut outcome = Outcome::default();
+    for unit in &plan.units {
+        apply_unit(kernel, attach, unit, &mut outcome);
+    }
+    outcome
+}
+
+fn apply_unit(
+    kernel: &mut impl Kernel,
+    attach: &mut impl Attach,
+    unit: &Unit,
+    outcome: &mut Outcome,
+) {
+    let mut steps = unit.steps.iter();
+    for step in steps.by_ref() {
+        match apply_step(kernel, attach, unit, step) {
+            Ok(()) => outcome.done.push(step.to_string()),
+            Err(error @ StepError::Detach { .. }) => outcome.failed.push(error),
+            Err(error) => {
+                outcome.failed.push(error);
+                break;
+            }
+        }
+    }
+    outcome.skipped.extend(steps.map(ToString::to_string));
+}
+
+fn apply_step(
+    kernel: &mut impl Kernel,
+    attach: &mut impl Attach,
+    unit: &Unit,
+    step: &Step,
+) -> Result<(), StepError> {
+    let subject = || unit.subject.clone();
+    let refused = |source| StepError::Kernel { subject: subject(), source };
+    match step {
+        Step::Kernel(op) => kernel.execute(op).map_err(refused),
+        Step::Attach { router, endpoint } => {
+            let netns = kernel.open(router).map_err(refused)?;
+            attach
+                .attach(&netns, endpoint.number.ifindex(), endpoint)
+                .map_err(|source| StepError::Attach { subject: subject(), source })
+        }
+        Step::Detach { endpoint } => attach
+            .detach(*endpoint)
+            .map_err(|source| StepError::Detach { subject: subject(), source }),
+    }
+}

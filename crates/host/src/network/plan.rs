@@ -1,0 +1,248 @@
+//! Compares desired with observed and says which steps are missing. Pure.
+//!
+//! A step is left out when its result is observed. After a step that makes an object new, the rest
+//! of its subject is done in any case: what was observed belonged to the old object.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::{
+    Desired, EndpointDesired, EndpointNumber, Ns, Observed, Op, PortFlags, Route, VethSpec,
+    removal, script,
+};
+
+/// What is to be done, subject by subject.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Independent of each other, in order.
+    pub units: Vec<Unit>,
+}
+
+/// The steps of one subject. Each depends on those before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// `host`, `router shop.main.router`, `endpoint shop.web`, ...
+    pub subject: String,
+    /// In order.
+    pub steps: Vec<Step>,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Something for the kernel.
+    Kernel(Op),
+    /// Put packet programs on an endpoint's host side.
+    Attach {
+        /// Where the host side is.
+        router: Ns,
+        /// The endpoint.
+        endpoint: Box<EndpointDesired>,
+    },
+    /// Forget an endpoint's packet programs.
+    Detach {
+        /// The endpoint.
+        endpoint: EndpointNumber,
+    },
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kernel(op) => op.fmt(f),
+            Self::Attach { endpoint, .. } => {
+                write!(f, "attach programs to {}", endpoint.number.link_name())
+            }
+            Self::Detach { endpoint } => {
+                write!(f, "detach programs from {}", endpoint.link_name())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for unit in &self.units {
+            writeln!(f, "# {}", unit.subject)?;
+            for step in &unit.steps {
+                writeln!(f, "{step}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    /// Compares what should be with what is. Removals come first.
+    #[must_use]
+    pub fn diff(desired: &Desired, observed: &Observed) -> Self {
+        let script = script::units(desired, observed);
+        let mut units = removal::units(&script, observed);
+        units.extend(script.into_iter().map(|unit| missing(unit, observed)));
+        units.retain(|unit| !unit.steps.is_empty());
+        Self { units }
+    }
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.units.is_empty()
+    }
+
+    /// How many steps there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.units.iter().map(|unit| unit.steps.len()).sum()
+    }
+}
+
+/// Keeps the steps of `unit` whose result is not there.
+fn missing(unit: Unit, observed: &Observed) -> Unit {
+    let mut is_new = false;
+    let mut steps = Vec::new();
+    for step in unit.steps {
+        match &step {
+            Step::Kernel(op) if op.makes_new() => {
+                if holds(op, observed) {
+                    continue;
+                }
+                steps.extend(stale(op, observed).map(Step::Kernel));
+                is_new = true;
+            }
+            Step::Kernel(Op::LinkMtu { .. }) if holds_step(&step, observed) => continue,
+            Step::Kernel(op) if !is_new && holds(op, observed) => continue,
+            Step::Attach { router, endpoint } if !is_new => {
+                if observed.attached.contains(&endpoint.number) {
+                    continue;
+                }
+                let (ns, link) = (router.clone(), endpoint.number.link_name());
+                steps.push(Step::Kernel(Op::LinkUp { ns, link, up: false }));
+                is_new = true;
+            }
+            _ => {}
+        }
+        steps.push(step);
+    }
+    Unit { subject: unit.subject, steps }
+}
+
+fn holds_step(step: &Step, observed: &Observed) -> bool {
+    matches!(step, Step::Kernel(op) if holds(op, observed))
+}
+
+/// What stands in the way of an object that is to be made.
+fn stale(op: &Op, observed: &Observed) -> Option<Op> {
+    let Op::VethAdd(VethSpec { ns, link, .. }) = op else { return None };
+    let is_there = observed.states.get(ns)?.links.contains_key(link);
+    is_there.then(|| Op::LinkDelete { ns: ns.clone(), link: link.clone() })
+}
+
+/// Whether the result of a step is already there.
+fn holds(op: &Op, observed: &Observed) -> bool {
+    let state = |ns: &Ns| observed.states.get(ns);
+    let find = |ns: &Ns, link: &str| state(ns).and_then(|state| state.links.get(link));
+    match op {
+        Op::NetnsAdd { name, .. } => observed.namespaces.contains(name),
+        Op::VethAdd(spec) => holds_veth(spec, observed),
+        Op::BridgeAdd { ns, link, mac, .. } => {
+            find(ns, link).is_some_and(|found| found.kind == "bridge" && found.mac == *mac)
+        }
+        Op::LinkUp { ns, link, up } => find(ns, link).is_some_and(|found| found.up == *up),
+        // A link that is yet to be made is made with its MTU.
+        Op::LinkMtu { ns, link, mtu } => find(ns, link).is_none_or(|found| found.mtu == *mtu),
+        Op::PortSet { ns, link } => {
+            find(ns, link).is_some_and(|found| found.port == Some(PortFlags::ENDPOINT))
+        }
+        Op::FdbReplace { ns, link, mac } => {
+            state(ns).is_some_and(|state| state.fdb.contains(&(link.clone(), *mac)))
+        }
+        Op::AddressAdd { ns, link, address } => {
+            state(ns).is_some_and(|state| state.has_address(link, address))
+        }
+        Op::RouteReplace { ns, route } => {
+            state(ns).is_some_and(|state| state.routes.contains(route))
+        }
+        Op::NeighReplace { ns, link, address, mac } => {
+            let entry = (link.clone(), *address, *mac);
+            state(ns).is_some_and(|state| state.neighbours.contains(&entry))
+        }
+        // A key that this kernel lacks cannot be set.
+        Op::SysctlSet { key, value } => is_value(observed, key, value),
+        // Values of a link in a foreign namespace are written when the link is made.
+        Op::LinkSysctl { ns, key, value } => *ns != Ns::Host || is_value(observed, key, value),
+        Op::TableReplace { ns, ruleset } => {
+            observed.tables.get(ns).is_some_and(|table| table.is(ruleset))
+        }
+        Op::TableDelete { ns } => !observed.tables.contains_key(ns),
+        _ => false,
+    }
+}
+
+fn is_value(observed: &Observed, key: &str, value: &str) -> bool {
+    observed.sysctls.get(key).is_none_or(|present| present == value)
+}
+
+fn holds_veth(spec: &VethSpec, observed: &Observed) -> bool {
+    let find =
+        |ns: &Ns, link: &str| observed.states.get(ns).and_then(|state| state.links.get(link));
+    let (Some(near), Some(far)) =
+        (find(&spec.ns, &spec.link), find(&spec.peer_ns, &spec.peer_link))
+    else {
+        return false;
+    };
+    let master = spec.master.as_deref().and_then(|bridge| find(&spec.ns, bridge));
+    near.kind == "veth"
+        && near.mac == spec.mac
+        && far.mac == spec.peer_mac
+        && near.peer == Some(far.index)
+        && far.peer == Some(near.index)
+        && near.master == master.map(|bridge| bridge.index)
+        && spec.index.is_none_or(|index| near.index == index)
+}
+
+/// Everything a script wants, for finding what it does not.
+#[derive(Debug, Default)]
+pub(super) struct Wanted<'a> {
+    pub(super) namespaces: BTreeSet<&'a Ns>,
+    pub(super) pinned: BTreeSet<&'a super::NsName>,
+    pub(super) links: BTreeSet<(&'a Ns, &'a str)>,
+    pub(super) addresses: BTreeSet<(&'a Ns, &'a str, IpNet)>,
+    pub(super) routes: BTreeSet<(&'a Ns, &'a IpNet, &'a str)>,
+    pub(super) neighbours: BTreeSet<(&'a Ns, &'a str, IpAddr)>,
+    pub(super) tables: BTreeSet<&'a Ns>,
+}
+
+impl<'a> Wanted<'a> {
+    pub(super) fn of(script: &'a [Unit]) -> Self {
+        let mut wanted = Self::default();
+        for step in script.iter().flat_map(|unit| &unit.steps) {
+            let Step::Kernel(op) = step else { continue };
+            wanted.add(op);
+        }
+        wanted
+    }
+
+    fn add(&mut self, op: &'a Op) {
+        match op {
+            Op::NetnsAdd { name, .. } => drop(self.pinned.insert(name)),
+            Op::VethAdd(spec) => {
+                self.namespaces.extend([&spec.ns, &spec.peer_ns]);
+                self.links.insert((&spec.ns, &spec.link));
+            }
+            Op::AddressAdd { ns, link, address } => {
+                self.addresses.insert((ns, link, *address));
+            }
+            Op::RouteReplace { ns, route: Route { to, dev, .. } } => {
+                self.routes.insert((ns, to, dev));
+            }
+            Op::NeighReplace { ns, link, address, .. } => {
+                self.neighbours.insert((ns, link, *address));
+            }
+            Op::TableReplace { ns, .. } => drop(self.tables.insert(ns)),
+            _ => {}
+        }
+    }
+}
