@@ -1,0 +1,12 @@
+//! The arms: limits (bare veth, plain bridge), peers (nft, iptables, ipset) and our own binary.
+
+mod bare;
+mod bridge;
+mod filter;
+pub mod rules;
+pub mod uplink;
+
+pub use bare::BareVeth;
+pub use bridge::Bridge;
+pub use filter::Filter;
+pub use uplink::Uplink;

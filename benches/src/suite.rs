@@ -1,0 +1,53 @@
+//! The benchmarks, one module a row (or a family of rows) of the list.
+
+pub mod paths;
+pub mod scale;
+
+use anyhow::Result;
+
+use crate::arm::{Arm, verify};
+use crate::load::Load;
+use crate::report::Report;
+use crate::rounds::{Lane, Schedule};
+
+/// What a suite gets to work with.
+#[derive(Debug)]
+pub struct Run {
+    /// Where results go.
+    pub report: Report,
+    /// True for the whole list within three minutes.
+    pub quick: bool,
+    /// CPU of the load.
+    pub cpu: usize,
+}
+
+impl Run {
+    /// Slices and rounds of this mode; exchanges need more pairs.
+    #[must_use]
+    pub fn schedule(&self, quick_rounds: usize, full_rounds: usize) -> Schedule {
+        let (millis, rounds) = if self.quick { (200, quick_rounds) } else { (500, full_rounds) };
+        Schedule { slice: std::time::Duration::from_millis(millis), rounds, cpu: self.cpu }
+    }
+}
+
+/// A boxed arm.
+pub type AnyArm = Box<dyn Arm>;
+
+/// How tables call our own arm.
+pub const OURS: &str = "bulkhead";
+
+/// A load that is open.
+pub type OpenLoad = Box<dyn Load + Send>;
+
+/// Checks an arm's verdicts and opens a load over it.
+///
+/// # Errors
+/// When a verdict is wrong (the run is void) or the load cannot be opened.
+pub fn lane_with(
+    arm: &AnyArm,
+    open: impl FnOnce(&crate::arm::Route) -> Result<OpenLoad>,
+) -> Result<Lane> {
+    verify(arm.as_ref())?;
+    let route = arm.route();
+    Ok(Lane { label: arm.name().to_owned(), home: route.client.clone(), load: open(route)? })
+}
