@@ -71,7 +71,7 @@ impl FromStr for Peer {
 fn looks_like_address(text: &str) -> bool {
     let colons = text.bytes().filter(|b| *b == b':').count();
     text.starts_with(|c: char| c.is_ascii_digit())
-        || text.starts_with(':')
+        || text.contains("::")
         || (colons >= 2 && text.bytes().all(|b| b.is_ascii_hexdigit() || b":./".contains(&b)))
 }
 
@@ -155,10 +155,10 @@ mod tests {
                 error.hint.unwrap_or_default()
             )
         };
-        insta::assert_snapshot!(text("10.0.0.1/8"), @"");
-        insta::assert_snapshot!(text("10.0.0.0/33"), @"");
-        insta::assert_snapshot!(text("10.0.0"), @"");
+        insta::assert_snapshot!(text("10.0.0.1/8"), @"0..10 `10.0.0.1/8` has bits set after its prefix the network is 10.0.0.0/8");
+        insta::assert_snapshot!(text("10.0.0.0/33"), @"9..11 `33` is not a prefix length from 0 to 32");
+        insta::assert_snapshot!(text("10.0.0"), @"0..6 `10.0.0` is not an IP address");
         insta::assert_snapshot!(text("fd00::/+8"), @"");
-        insta::assert_snapshot!(text("world, app=web"), @"");
+        insta::assert_snapshot!(text("world, app=web"), @"0..5 `world` stands alone, it is not part of a selector write it as an entry of its own: [world, app=web]");
     }
 }

@@ -1,10 +1,146 @@
 //! People's files to checked documents: parse, check, lint, explain.
 //!
-//! [`Document`] is what a file means: every name resolved, every address checked, every rule numbered. The planner
-//! compiles it, the agent runs it, `plan` and `why` explain it. This crate never decides about a packet: that is
-//! `verdict`'s work alone.
+//! [`load`] reads a file and makes a [`Document`] of it: every name resolved, every address checked, every rule numbered.
+//! The planner compiles it, the agent runs it, `plan` and `why` explain it. All mistakes of a file are reported at once,
+//! each at its place and with a stable code ([`codes`]). This crate never decides about a packet: that is `verdict`'s work
+//! alone.
+//!
+//! **Limits.** Size, depth and counts are bounded by [`Limits`]; `load` never panics, whatever the text.
 
+mod check;
+pub mod codes;
+mod decode;
+mod diagnostic;
 pub mod document;
+pub mod explain;
+mod lint;
+mod nearest;
+mod raw;
+mod scalar;
+mod schema;
+mod tree;
+mod vars;
 
+use std::sync::Arc;
+
+use decode::Decode;
+use diagnostic::Problems;
+use jiff::Timestamp;
+
+pub use codes::Code;
+pub use diagnostic::{Diagnostic, Diagnostics, Record, Severity};
 pub use document::Document;
 pub use model::Peer;
+pub use schema::json_schema;
+
+/// A file's name, for messages, and its text.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// As the user gave it.
+    pub name: &'a str,
+    /// The whole text.
+    pub text: &'a str,
+}
+
+/// How large a file may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most bytes of text.
+    pub bytes: usize,
+    /// Deepest nesting of lists and mappings.
+    pub depth: usize,
+    /// Most values (list entries, keys and what belongs to them).
+    pub values: usize,
+    /// Most tenants.
+    pub tenants: usize,
+    /// Most networks of all tenants: as many as there are transit links.
+    pub networks: usize,
+    /// Most workloads of all tenants: as many as there are endpoint numbers.
+    pub workloads: usize,
+    /// Most policies of all scopes.
+    pub policies: usize,
+    /// Most findings that are kept; the rest is counted.
+    pub findings: usize,
+}
+
+impl Limits {
+    /// The largest file that can be asked for, in bytes.
+    pub const MAX_BYTES: usize = 64 << 20;
+
+    /// Limits for a file of at most `bytes` (at most [`Limits::MAX_BYTES`]).
+    #[must_use]
+    pub fn for_bytes(bytes: usize) -> Self {
+        let bytes = bytes.min(Self::MAX_BYTES);
+        Self {
+            bytes,
+            depth: 16,
+            values: bytes / 4,
+            tenants: 4096,
+            networks: 4096,
+            workloads: 16_383,
+            policies: 200_000,
+            findings: 200,
+        }
+    }
+}
+
+/// 1 MiB.
+impl Default for Limits {
+    fn default() -> Self {
+        Self::for_bytes(1 << 20)
+    }
+}
+
+/// A file that passed every check.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// What it means.
+    pub document: Document,
+    /// Warnings and notes, possibly none.
+    pub warnings: Diagnostics,
+}
+
+/// Reads, checks and lints a file. `variable` gives the value of an environment variable; it is asked only for names that
+/// the file lists under `vars:`. `now` decides which policies have expired (for warnings only; the document keeps them).
+///
+/// # Errors
+/// All findings, at least one of them an error.
+pub fn load(
+    source: &Source<'_>,
+    variable: &dyn Fn(&str) -> Option<String>,
+    limits: &Limits,
+    now: Timestamp,
+) -> Result<Checked, Box<Diagnostics>> {
+    let file: Arc<str> = Arc::from(source.name);
+    if source.text.len() > limits.bytes {
+        let message = format!("the file has {} bytes, at most {} are read", source.text.len(), limits.bytes);
+        let mut problems = Problems::new("", 1);
+        problems.push(
+            Diagnostic::new(Code::Limit, Severity::Error, None, message)
+                .hint("larger files are read with --max-file-size, up to 64 MiB"),
+        );
+        return Err(Box::new(problems.finish(file)));
+    }
+    let mut problems = Problems::new(source.text, limits.findings);
+    let document = read(source, &file, variable, limits, &mut problems);
+    match document {
+        Some(document) if problems.errors() == 0 => {
+            lint::lint(&document, now, &mut problems);
+            Ok(Checked { document, warnings: problems.finish(file) })
+        }
+        _ => Err(Box::new(problems.finish(file))),
+    }
+}
+
+fn read(
+    source: &Source<'_>,
+    file: &Arc<str>,
+    variable: &dyn Fn(&str) -> Option<String>,
+    limits: &Limits,
+    problems: &mut Problems<'_>,
+) -> Option<Document> {
+    let mut root = tree::read(source.text, limits, problems)?;
+    vars::replace(&mut root, variable, problems);
+    let raw = raw::RawFile::decode(&root, problems)?;
+    Some(check::check(&raw, file, limits, problems))
+}

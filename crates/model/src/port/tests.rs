@@ -36,11 +36,11 @@ fn errors_name_the_part_and_the_way_out() {
     let shown = |text: &str| {
         let error = text.parse::<PortSpec>().expect_err(text);
         format!(
-            "{text}: {}..{} {} | {}\n",
+            "{text}: {}..{} {}{}\n",
             error.at.start,
             error.at.end,
             error.message,
-            error.hint.unwrap_or_default()
+            error.hint.map(|hint| format!(" ({hint})")).unwrap_or_default()
         )
     };
     let all: String = [

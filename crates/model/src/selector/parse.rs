@@ -20,10 +20,16 @@ pub struct ParseError {
 }
 
 pub(crate) fn parse_error(message: impl Into<String>, at: Range<usize>) -> ParseError {
-    ParseError { message: message.into(), at, hint: None }
+    ParseError::new(message, at)
 }
 
 impl ParseError {
+    /// An error about these bytes of the text.
+    #[must_use]
+    pub fn new(message: impl Into<String>, at: Range<usize>) -> Self {
+        Self { message: message.into(), at, hint: None }
+    }
+
     /// The same error with a hint.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {

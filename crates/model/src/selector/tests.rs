@@ -58,7 +58,7 @@ fn errors_point_at_the_exact_place() {
         let error = text.parse::<Selector>().expect_err(text);
         let hint = error.hint.map(|hint| format!("  ({hint})")).unwrap_or_default();
         format!(
-            "{text}\n{}{} {}{hint}\n",
+            "> {text}\n  {}{} {}{hint}\n",
             " ".repeat(error.at.start),
             "^".repeat(error.at.len().max(1)),
             error.message

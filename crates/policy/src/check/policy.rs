@@ -1,0 +1,180 @@
+//! Policies and assertions: peers that exist, ports that are defined, at least one rule.
+
+use model::{Name, Peer, PortRange, PortSpec, Transport};
+
+use super::Ports;
+use super::vocabulary::Vocabulary;
+use crate::codes::Code;
+use crate::decode::{List, Mapping, OneOrMany, Table, Val};
+use crate::diagnostic::{Diagnostic, Problems};
+use crate::document::{Assertion, Claim, Document, Policy, Scope, Span};
+use crate::raw::{RawAssertion, RawPolicy};
+use crate::scalar::{PolicyMode, PortWord, Statement};
+
+/// Most entries on one side of a policy, and most ports in one list.
+const MAX_ENTRIES: usize = 1024;
+
+/// What is needed to read policies and assertions.
+pub(super) struct Reader<'r, 't> {
+    pub(super) vocabulary: &'r Vocabulary,
+    pub(super) ports: &'r mut Ports,
+    pub(super) problems: &'r mut Problems<'t>,
+}
+
+impl Reader<'_, '_> {
+    /// Adds the policies of a scope to the document.
+    pub(super) fn policies(&mut self, scope: &Scope, table: Option<&Table<Name, RawPolicy>>, document: &mut Document) {
+        for (name, raw) in table.iter().flat_map(|table| &table.entries) {
+            let Some(raw) = raw else { continue };
+            if let Some(policy) = self.policy(scope, name, raw) {
+                document.policies.push(policy);
+            }
+        }
+    }
+
+    fn policy(&mut self, scope: &Scope, name: &Val<Name>, raw: &RawPolicy) -> Option<Policy> {
+        let source_ports: Vec<PortRange> =
+            raw.source_ports.iter().flat_map(|list| &list.items).map(|range| range.value).collect();
+        let from = self.peers(scope, raw.from.as_ref());
+        let to = self.peers(scope, raw.to.as_ref());
+        let allow = self.list(raw.allow.as_ref(), !source_ports.is_empty());
+        let deny = self.list(raw.deny.as_ref(), !source_ports.is_empty());
+        if raw.allow.is_none() && raw.deny.is_none() {
+            let message = format!("the policy `{}` neither allows nor denies anything", name.value);
+            self.problems.push(
+                Diagnostic::error(Code::MissingKey, name.span, message)
+                    .hint("write allow: [80/tcp], deny: [22/tcp], or both; `any` is every port and protocol"),
+            );
+        }
+        Some(Policy {
+            scope: scope.clone(),
+            name: name.value.clone(),
+            order: 0,
+            from: from?,
+            to: to?,
+            allow,
+            deny,
+            source_ports,
+            audit: raw.mode.as_ref().is_some_and(|mode| mode.value == PolicyMode::Audit),
+            until: raw.until.as_ref().map(|until| until.value.0),
+            allow_rule: None,
+            deny_rule: None,
+            audit_rule: None,
+            span: name.span,
+        })
+    }
+
+    fn peers(&mut self, scope: &Scope, raw: Option<&OneOrMany<Val<Peer>>>) -> Option<Vec<Peer>> {
+        let raw = raw?;
+        self.length(raw.items.len(), raw.span);
+        let mut peers: Vec<Peer> = Vec::with_capacity(raw.items.len());
+        for peer in &raw.items {
+            self.peer(scope, &peer.value, peer.span);
+            if raw.items.len() <= 64 && peers.contains(&peer.value) {
+                let message = format!("`{}` stands here twice", peer.value);
+                self.problems.push(Diagnostic::warning(Code::Redundant, peer.span, message));
+                continue;
+            }
+            peers.push(peer.value.clone());
+        }
+        Some(peers)
+    }
+
+    fn peer(&mut self, scope: &Scope, peer: &Peer, span: Span) {
+        if let Peer::Selector(selector) = peer {
+            self.vocabulary.check(scope, selector, span, self.problems);
+        }
+    }
+
+    /// An empty list is an error: it looks like "everything" to one reader and like "nothing" to another.
+    fn length(&mut self, length: usize, span: Span) {
+        if length == 0 && self.problems.text.get(span.start as usize..span.end as usize) == Some("[]") {
+            self.problems.push(
+                Diagnostic::error(Code::Value, span, "an empty list says nothing").hint("write `any` if everything is meant"),
+            );
+        }
+        if length > MAX_ENTRIES {
+            let message = format!("a list has at most {MAX_ENTRIES} entries, this has {length}");
+            self.problems.push(Diagnostic::error(Code::Limit, span, message));
+        }
+    }
+
+    fn list(&mut self, raw: Option<&List<Val<PortWord>>>, with_source_ports: bool) -> Vec<PortSpec> {
+        let Some(raw) = raw else { return Vec::new() };
+        self.length(raw.items.len(), raw.span);
+        let mut specs: Vec<PortSpec> = Vec::with_capacity(raw.items.len());
+        for word in &raw.items {
+            for spec in self.ports.resolve(&word.value, word.span, self.problems) {
+                let parts = if with_source_ports { self.with_ports(spec, word.span) } else { vec![spec] };
+                for part in parts {
+                    if raw.items.len() <= 64 && specs.contains(&part) {
+                        let message = format!("`{part}` stands here twice");
+                        self.problems.push(Diagnostic::warning(Code::Redundant, word.span, message));
+                        continue;
+                    }
+                    specs.push(part);
+                }
+            }
+        }
+        specs
+    }
+
+    /// What a port means in a policy that is limited to source ports.
+    fn with_ports(&mut self, spec: PortSpec, span: Span) -> Vec<PortSpec> {
+        match spec {
+            PortSpec::Any => Transport::ALL.into_iter().map(|t| PortSpec::Ports(t, PortRange::ALL)).collect(),
+            PortSpec::Ports(..) => vec![spec],
+            PortSpec::Icmp(_) => {
+                self.problems.push(
+                    Diagnostic::error(Code::SourcePorts, span, "icmp has no source ports")
+                        .hint("write the icmp part as a policy of its own, without `source-ports`"),
+                );
+                Vec::new()
+            }
+        }
+    }
+
+    /// Adds the assertions of a scope to the document.
+    pub(super) fn assertions(&mut self, scope: &Scope, list: Option<&List<RawAssertion>>, document: &mut Document) {
+        for raw in list.iter().flat_map(|list| &list.items) {
+            let (claim, statement) = match (&raw.never, &raw.only) {
+                (Some(statement), None) => (Claim::Never, statement),
+                (None, Some(statement)) => (Claim::Only, statement),
+                (Some(_), Some(second)) => {
+                    self.problems.push(
+                        Diagnostic::error(Code::Exclusive, second.span, "an assertion has one claim")
+                            .hint("write two entries of the list"),
+                    );
+                    continue;
+                }
+                (None, None) => {
+                    if self.problems.errors() == 0 {
+                        self.problems.push(
+                            Diagnostic::error(Code::MissingKey, raw.span(), "this assertion claims nothing")
+                                .hint("write `never: FROM -> TO` or `only: FROM -> TO`"),
+                        );
+                    }
+                    continue;
+                }
+            };
+            document.assertions.push(self.assertion(scope, claim, statement));
+        }
+    }
+
+    fn assertion(&mut self, scope: &Scope, claim: Claim, statement: &Val<Statement>) -> Assertion {
+        let Statement { from, to, port, text } = &statement.value;
+        for peer in from.iter().chain(to) {
+            self.peer(scope, peer, statement.span);
+        }
+        let ports = port.iter().flat_map(|word| self.ports.resolve(word, statement.span, self.problems)).collect();
+        Assertion {
+            scope: scope.clone(),
+            claim,
+            from: from.clone(),
+            to: to.clone(),
+            ports,
+            text: text.clone(),
+            span: statement.span,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Published ports: a workload that can be reached, and no host port taken twice.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use model::{Mode, Name};
+
+use crate::codes::Code;
+use crate::decode::Val;
+use crate::diagnostic::{Diagnostic, Problems};
+use crate::document::{Document, Publish, Span, Workload};
+use crate::raw::{RawPublish, RawTenant};
+use crate::scalar::PublishSource;
+
+/// Adds the published ports of a tenant to the document.
+pub(super) fn publishes(tenant: &Name, raw: &RawTenant, document: &mut Document, problems: &mut Problems<'_>) {
+    for (name, publish) in raw.publish.iter().flat_map(|table| &table.entries) {
+        let Some(publish) = publish else { continue };
+        if let Some(publish) = one(tenant, raw, name, publish, document, problems) {
+            document.publishes.push(publish);
+        }
+    }
+}
+
+fn one(
+    tenant: &Name,
+    raw_tenant: &RawTenant,
+    name: &Val<Name>,
+    raw: &RawPublish,
+    document: &Document,
+    problems: &mut Problems<'_>,
+) -> Option<Publish> {
+    let from = sources(raw, problems);
+    let (port, to) = (raw.port.as_ref()?, raw.to.as_ref()?);
+    let address = raw.address.as_ref().map(|address| address.value);
+    let declared = raw_tenant.workloads.iter().flat_map(|table| &table.entries);
+    let mut names = declared.map(|(name, _)| name.value.as_str());
+    if names.clone().all(|known| known != to.value.workload.as_str()) {
+        let known: Vec<&str> = names.by_ref().collect();
+        problems.push(super::unknown("workload", to.value.workload.as_str(), to.span, known));
+        return None;
+    }
+    let workload = document
+        .workloads
+        .iter()
+        .rev()
+        .take_while(|workload| workload.tenant == *tenant)
+        .find(|workload| workload.name == to.value.workload)?;
+    target(workload, address, to.span, document, problems);
+    Some(Publish {
+        tenant: tenant.clone(),
+        name: name.value.clone(),
+        address,
+        transport: port.value.transport,
+        port: port.value.port,
+        workload: to.value.workload.clone(),
+        workload_port: to.value.port,
+        from,
+        span: name.span,
+    })
+}
+
+fn sources(raw: &RawPublish, problems: &mut Problems<'_>) -> Vec<IpNet> {
+    let mut nets = Vec::new();
+    let items = raw.from.as_ref().map_or(&[][..], |list| list.items.as_slice());
+    for source in items {
+        match source.value {
+            PublishSource::Net(net) => nets.push(net),
+            PublishSource::World if items.len() > 1 => problems.push(
+                Diagnostic::error(Code::Redundant, source.span, "`world` stands alone: it includes every CIDR"),
+            ),
+            PublishSource::World => {}
+        }
+    }
+    nets
+}
+
+fn target(
+    workload: &Workload,
+    address: Option<IpAddr>,
+    span: Span,
+    document: &Document,
+    problems: &mut Problems<'_>,
+) {
+    let Some(network) = document.network(&workload.tenant, &workload.network) else { return };
+    let message = format!("`{}` cannot be published", workload.name);
+    if network.mode == Mode::None {
+        problems.push(
+            Diagnostic::error(Code::PublishTarget, span, message)
+                .label(format!("its network `{}` has mode `none`", network.name)),
+        );
+        return;
+    }
+    let subnets = workload
+        .segment
+        .as_ref()
+        .and_then(|name| network.segment(name))
+        .map_or(network.subnets, |segment| segment.subnets);
+    let missing = match address {
+        Some(IpAddr::V4(_)) if subnets.v4.is_none() => "IPv4",
+        Some(IpAddr::V6(_)) if subnets.v6.is_none() => "IPv6",
+        _ => return,
+    };
+    problems.push(
+        Diagnostic::error(Code::PublishTarget, span, message).label(format!("it has no {missing} address")),
+    );
+}
+
+/// Host ports that two entries take.
+pub(super) fn conflicts(document: &Document, problems: &mut Problems<'_>) {
+    let mut taken: HashMap<(model::Transport, u16), Vec<&Publish>> = HashMap::new();
+    for publish in &document.publishes {
+        let others = taken.entry((publish.transport, publish.port)).or_default();
+        let meets = |other: &&&Publish| {
+            other.address.is_none() || publish.address.is_none() || other.address == publish.address
+        };
+        if let Some(first) = others.iter().find(meets) {
+            let message = format!("{}/{} is published twice", publish.port, publish.transport);
+            problems.push(
+                Diagnostic::error(Code::PublishConflict, publish.span, message)
+                    .label("and here")
+                    .related(first.span, "here")
+                    .hint("use another port, or give both entries different addresses of the host with `address:`"),
+            );
+        }
+        others.push(publish);
+    }
+}

@@ -1,0 +1,211 @@
+//! Stable codes of everything the loader and the lints say, each with a long explanation for `bulkhead explain`.
+//!
+//! A code is never reused and never changes its meaning; a new finding gets a new number.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+macro_rules! codes {
+    ($($number:literal $name:ident $title:literal $text:literal)+) => {
+        /// What a diagnostic is about. Prints as `BH0101`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code {
+            $(#[doc = $title] $name = $number,)+
+        }
+
+        impl Code {
+            /// Every code, by number.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// What it is about, in a few words.
+            #[must_use]
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)+ }
+            }
+
+            /// Why it is reported and what to do about it: a few paragraphs of plain text.
+            #[must_use]
+            pub fn explanation(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+impl Code {
+    /// The number after `BH`.
+    #[must_use]
+    pub fn number(self) -> u16 {
+        self as u16
+    }
+
+    /// The code with this text, for example `BH0101` (case does not matter).
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.get(2..).filter(|_| text.to_ascii_uppercase().starts_with("BH"))?;
+        let number = digits.parse::<u16>().ok().filter(|_| digits.len() == 4)?;
+        Self::ALL.iter().copied().find(|code| code.number() == number)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("BH{:04}", self.number()))
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+codes! {
+100 Limit "a limit of the file is exceeded"
+"The file is larger, deeper or longer than the loader accepts. Limits keep a mistake, or somebody's hostile file, from using up \
+the memory of the host.\n\nA plain file may have 1 MiB. Larger fleets raise the limit with `--max-file-size` up to 64 MiB. The \
+other limits (depth 16, names of 32 characters, 32 terms in a selector, 64 labels of a workload, ...) are fixed; they are listed \
+in the reference of the file."
+101 Syntax "the file is not YAML"
+"The text cannot be read as YAML 1.2. The place that is shown is where reading stopped; the mistake is often on the line before \
+it: a missing colon, a missing quote, or a tab used for indentation.\n\nNothing else is checked until the file can be read."
+102 NeverMatches "a rule can never match"
+"No workload of the file is selected by one side of the rule, so the rule does nothing. For an allow this means that a \
+connection somebody wanted stays closed; for a deny, that a protection somebody wanted is not there.\n\nUsually one label of two \
+is wrong: every label exists, but no workload has all of them. `bulkhead workload list -l app=api` shows who has which. If the \
+workloads come later, the warning goes away with them."
+103 Yaml "a YAML feature that this file does not use"
+"Anchors (`&a`), aliases (`*a`), tags (`!a`), merge keys (`<<`) and several documents in one file are refused. A reader \
+of a security policy should see what applies where it applies, without following references, and a small text must not \
+expand to a large one.\n\nWrite the value out. Ports that occur often get a name under `ports:`, groups of workloads get a label."
+104 DuplicateKey "a key is given twice"
+"One mapping has the same key twice. Most YAML readers silently take the last one; in a policy that hides a rule, so it is an \
+error.\n\nRename one of the two, or merge them."
+105 UnknownKey "an unknown key"
+"The file has a key that does not exist at this place. Unknown keys are errors because a misspelt key (`form:` for `from:`) \
+would otherwise be a rule that nobody wrote.\n\nThe message names the nearest known key. `docs/reference/file.md` has all of them; \
+an editor that knows the JSON schema completes them."
+106 WrongKind "a value of the wrong kind"
+"A mapping, a list or a single value stands where another kind is expected, or a value is missing after its key.\n\nSelectors are \
+one string: `from: app=api, tier=front`, never a mapping `{app: api, tier: front}`. Ports are always a list: `allow: [80/tcp]`."
+107 MissingKey "a required key is missing"
+"An entry lacks a key without which it has no meaning: `from`, `to` and one of `allow` or `deny` for a policy, `run` or `netns` \
+for a workload, `subnet` for a segment, `port` and `to` for a publish entry, `bulkhead: 1` at the top."
+108 Exclusive "keys that exclude each other"
+"Two keys say the same thing in different ways, or one makes the other meaningless: `run` and `netns`; `network` and `segment` \
+(`segment: network/segment` says both); `profile: sealed` and `posture`; `posture` of a network that has segments; settings of \
+the built-in runtime beside `netns`.\n\nKeep one of them."
+109 Version "an unknown version of the file format"
+"The first key is `bulkhead: 1`. A file with a higher number was written for a newer Bulkhead: upgrade this one."
+110 Name "not a name"
+"Names of tenants, networks, segments, workloads, policies, publish entries and ports are 1 to 32 lower-case letters, digits and \
+dashes; they begin with a letter and do not end with a dash. Names become parts of paths, interfaces and tables, so nothing else \
+is accepted."
+111 Label "not a label"
+"A label key begins with a letter and has letters, digits, `.`, `_`, `-` and `/`. A value has letters, digits, `.`, `_` and `-`, at \
+most 63. The words `tenant`, `network`, `segment`, `workload`, `host`, `world`, `unmanaged`, `any`, `in` and `notin` belong to the \
+selector language and are not label keys."
+112 Selector "not a selector"
+"A selector is a comma-separated list of terms that must all hold: `k=v`, `k!=v`, `k`, `!k`, `k in (a, b)`, `k notin (a, b)`, where \
+`k` is a label or one of `tenant`, `network`, `segment`, `workload`. Alone stand: an address or CIDR, `host`, `world`, `unmanaged`, \
+`any`. Several alternatives are a list: `from: [app=web, role=ops]`."
+113 Port "not a port"
+"A port is `80/tcp`, `8000-8999/tcp`, `53/udp`, `3868/sctp`, a whole protocol (`tcp`, `udp`, `sctp`, `icmp`), an icmp type \
+(`icmp/echo-request`, `icmp/3/4`, `icmp6/2`), `any`, or a name defined under `ports:`."
+114 Address "not an address or subnet"
+"Addresses are IPv4 or IPv6, subnets have a prefix length and no bits set after it: 10.0.1.0/24, never 10.0.1.7/24. In YAML flow \
+lists an IPv6 address needs quotes: `[10.0.0.0/16, \"fd00:5::/48\"]`."
+115 Value "not an accepted value"
+"The value is not one of those that this key takes. The message lists them, or names the nearest."
+116 Until "not a time"
+"`until` takes a date (2026-12-31, the rule ends with that day in UTC) or an RFC 3339 time with its offset \
+(2026-12-31T18:00:00+01:00). From that moment on the policy does not exist."
+117 Variable "a variable that cannot be replaced"
+"Only variables listed under `vars:` are replaced, from the environment of the command that reads the file; everything else that \
+looks like `${NAME}` is an error, so that a file never quietly depends on where it is read. Write `$${` for a literal `${`. \
+A variable is replaced inside of one value: it can never add keys or list entries."
+120 Unknown "a name that is not defined"
+"The file refers to a tenant, network, segment or workload that it does not define (in this tenant: a tenant's entries see only \
+their own). The message names the nearest one that exists."
+121 UnknownLabel "a label that no workload has"
+"A selector asks for a label or a value that no workload in its scope has, so it can match nothing. This is an error because it \
+nearly always is a misspelling: a rule that silently protects nobody.\n\nNegative terms (`k!=v`, `!k`, `k notin (..)`) are not \
+checked this way: naming what must not be there is fine."
+122 UnknownPort "a port name that is not defined"
+"A rule uses a port name that `ports:` at the top of the file does not define."
+123 Choice "a choice is needed"
+"The workload could stand in several networks or segments. `network:` and `segment:` may be left out only when there is exactly \
+one."
+124 Overlap "overlapping subnets"
+"Two segments of one network, or two networks of mode `routed`, contain the same addresses. An address belongs to one segment; \
+and the host has one route for a subnet. Networks of mode `nat` and `bridge` may overlap, even in one tenant: each has a router \
+of its own."
+125 Outside "a segment outside of its network"
+"A segment's subnet has to lie inside of the network's subnet of the same IP version."
+126 Subnet "a subnet that cannot be used"
+"Subnets of networks are unicast, not loopback, link-local or reserved, from /8 to /30 (IPv4) or from /16 to /126 (IPv6). \
+169.254.0.0/16 and fd62:756c:6b68::/64 carry the transit links between host and routers."
+127 Mode "subnets that do not fit the mode"
+"A network of mode `nat`, `bridge` or `routed` has one IPv4 subnet, one IPv6 subnet, or both. A network of mode `none` has \
+loopback only: no subnets, no segments, no addresses."
+128 Placement "an address that the workload cannot have"
+"A fixed address lies inside of the workload's segment (or network, if it has no segments). The first address is the gateway; the \
+network and broadcast addresses of IPv4 and the first address of IPv6 cannot be used."
+129 DuplicateAddress "an address is used twice"
+"Two workloads of one network have the same fixed address. The same address in different networks is fine."
+130 Full "more workloads than addresses"
+"The segment (or network) has fewer usable addresses than workloads: all addresses but the network address, the gateway and, with \
+IPv4, the broadcast address."
+131 PublishConflict "a host port is published twice"
+"Two publish entries take the same port and protocol on the same address of the host. An entry without `address:` takes the port \
+on every address."
+132 PublishTarget "a publish entry that cannot lead anywhere"
+"The workload of a publish entry needs an address of the same IP version: it may not stand in a network of mode `none`, and a \
+publish entry bound to an IPv6 address needs a workload with one."
+133 NetnsTwice "a namespace is adopted twice"
+"Two workloads name the same network namespace. A namespace has one `eth0` of ours and belongs to one workload."
+134 Assertion "not an assertion"
+"An assertion is `never: FROM -> TO[:PORT]` or `only: FROM -> TO[:PORT]`. FROM and TO are selectors; several stand in brackets, and \
+one with several terms then in parentheses: `[(app=web, tier=front), role=ops] -> app=db:5432/tcp`. Quote the whole text when it \
+begins with a bracket."
+135 SourcePorts "source ports of a protocol without ports"
+"`source-ports` limits the whole policy, and icmp has no ports. Write the icmp part as a policy of its own."
+136 Redundant "an entry that is written twice"
+"The same entry stands twice in one list."
+150 Shadowed "a rule that a deny takes away"
+"Everything that this rule allows is denied by another rule of the file: a deny always beats an allow, whatever their order. The \
+allow does nothing.\n\nEither the deny is too wide, or the allow is left over."
+151 Covered "a rule that another one covers"
+"Another rule already says everything that this one says, for at least the same peers and ports and at least as long. The rule can \
+be removed without changing any verdict. When flows are recorded, they carry the id of the rule that stands first in the file."
+152 Contradiction "an allow and a deny of the same pair and port"
+"The file allows and denies the same ports for the same peers. The deny wins. A wide allow with a narrow deny is a normal exception \
+and not reported; here the allow entry has no effect at all."
+153 Expired "a policy that has expired"
+"The `until` of the policy lies in the past: the policy does not exist any more. Remove it, or give it a new date."
+154 CidrCoversManaged "a CIDR that covers a managed subnet"
+"A CIDR in a rule means addresses without an identity. It never matches a workload, even when its addresses are inside: workloads \
+are named by labels, so that a changed address changes nothing. If workloads are meant, select them (`network=main`, `app=web`); \
+if everything outside is meant, write `world`."
+155 PublishNotAllowed "a published port that no policy allows"
+"`publish` leads a port of the host to a workload, it does not open it. Without a policy that allows the flow at the workload's \
+ingress every connection is dropped by default.\n\nAdd a policy from `world` (or from the same CIDRs) to the workload with the \
+workload's port."
+156 AuditOnSealed "an audit policy on a sealed segment"
+"`mode: audit` lets pass and records what the policy would have dropped. A segment with `profile: sealed` promises that nothing \
+passes but what a policy allows, so there the audit policy only allows what its `allow` names and its denies record nothing."
+157 Unreachable "peers that have no path to each other"
+"The networks of the two sides are not connected: networks of mode `nat` and `bridge` are never routed into, `bridge` and `none` \
+do not lead out. The rule is checked, but no packet can take the way. Put the workloads into one network, use mode `routed`, or \
+publish the port."
+158 IcmpDenied "icmp is denied as a whole"
+"A policy denies every icmp message. Nothing breaks: neighbour discovery is not subject to policy, and icmp errors that belong to \
+an allowed flow (packet too big, unreachable, time exceeded) pass with that flow, so that path MTU discovery keeps working. Only \
+messages that open a flow of their own, such as echo requests, are denied."
+159 Unused "a definition that nothing uses"
+"A variable or a port name is defined but nothing refers to it."
+199 LintsBounded "not everything was checked for warnings"
+"The file is so large, or its rules overlap so much, that some warnings were not looked for. The file's meaning is not affected, \
+and every error is still found."
+}

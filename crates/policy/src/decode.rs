@@ -1,0 +1,337 @@
+//! From the tree to raw values: every mistake is reported and reading goes on, so one pass finds them all.
+//!
+//! One macro, [`mapping!`], declares a mapping of the file: its keys, types, which are required and what they mean. The
+//! decoder, the list of known keys in messages and the JSON schema all come from that one declaration.
+
+use std::collections::BTreeMap;
+
+use model::ParseError;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use crate::codes::Code;
+use crate::diagnostic::{Diagnostic, Problems};
+use crate::document::Span;
+use crate::nearest::did_you_mean;
+use crate::tree::{Key, Node, Value};
+
+/// A value of the file that can be read from the tree and described by a schema.
+pub(crate) trait Decode: Sized {
+    /// Reads it. `None` after a problem was reported.
+    fn decode(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Self>;
+    /// What the JSON schema says about it.
+    fn schema(generator: &mut SchemaGenerator) -> Schema;
+}
+
+/// A value that is written as a single text.
+pub(crate) trait FromText: Sized {
+    /// The code of its mistakes.
+    const CODE: Code;
+    /// With article, for "expected …".
+    const WHAT: &'static str;
+    /// Reads the text.
+    fn from_text(text: &str) -> Result<Self, ParseError>;
+    /// What the JSON schema says about it.
+    fn schema() -> Schema;
+    /// What to write when a mapping or list was given.
+    fn instead_of(_: &Value<'_>) -> Option<String> {
+        None
+    }
+}
+
+/// A value with its place.
+#[derive(Debug, Clone)]
+pub(crate) struct Val<T> {
+    pub(crate) value: T,
+    pub(crate) span: Span,
+}
+
+/// One value, or a list of them.
+#[derive(Debug, Clone)]
+pub(crate) struct OneOrMany<T> {
+    pub(crate) items: Vec<T>,
+    pub(crate) span: Span,
+}
+
+/// A list.
+#[derive(Debug, Clone)]
+pub(crate) struct List<T> {
+    pub(crate) items: Vec<T>,
+    pub(crate) span: Span,
+}
+
+/// A mapping from names to values. `None`: there was a problem, but the name exists.
+#[derive(Debug)]
+pub(crate) struct Table<K, V> {
+    pub(crate) entries: Vec<(Val<K>, Option<V>)>,
+}
+
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Self { entries: Vec::new() }
+    }
+}
+
+impl<T: FromText> Decode for Val<T> {
+    fn decode(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Self> {
+        let Value::Scalar(scalar) = &node.value else {
+            wrong_kind(node, T::WHAT, T::instead_of(&node.value), problems);
+            return None;
+        };
+        match T::from_text(&scalar.text) {
+            Ok(value) => Some(Self { value, span: node.span }),
+            Err(error) => {
+                problems.push(text_error(T::CODE, node.span, scalar.exact, &scalar.text, error));
+                None
+            }
+        }
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        T::schema()
+    }
+}
+
+/// The finding for a text that does not parse, at the exact part of it if the text stands in the file as it is.
+fn text_error(code: Code, span: Span, exact: Option<u32>, text: &str, error: ParseError) -> Diagnostic {
+    let part = exact.and_then(|begin| {
+        let before = text.get(..error.at.start)?;
+        let quote = begin - span.start;
+        let small = |number: usize| u32::try_from(number).ok();
+        Some(Span {
+            start: begin + small(error.at.start)?,
+            end: begin + small(error.at.end)?,
+            line: span.line,
+            column: span.column + quote + small(before.chars().count())?,
+        })
+    });
+    Diagnostic::error(code, part.unwrap_or(span), error.message).maybe_hint(error.hint)
+}
+
+pub(crate) fn wrong_kind(node: &Node<'_>, what: &str, hint: Option<String>, problems: &mut Problems<'_>) {
+    let message = match node.value {
+        Value::Null => format!("expected {what}, but nothing stands here"),
+        _ => format!("expected {what}, found {}", node.value.kind()),
+    };
+    problems.push(Diagnostic::error(Code::WrongKind, node.span, message).maybe_hint(hint));
+}
+
+impl<T: Decode> Decode for List<T> {
+    fn decode(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Self> {
+        let Value::List(items) = &node.value else {
+            let written = written(node, problems);
+            let hint = matches!(node.value, Value::Scalar(_)).then(|| format!("write [{written}]"));
+            wrong_kind(node, "a list", hint, problems);
+            return None;
+        };
+        let items = items.iter().filter_map(|item| T::decode(item, problems)).collect();
+        Some(Self { items, span: node.span })
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let items = T::schema(generator);
+        json_schema!({ "type": "array", "items": items })
+    }
+}
+
+fn written(node: &Node<'_>, problems: &Problems<'_>) -> String {
+    let text = problems.text.get(node.span.start as usize..node.span.end as usize).unwrap_or("");
+    text.chars().take(60).collect()
+}
+
+impl<T: Decode> Decode for OneOrMany<T> {
+    fn decode(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Self> {
+        let items = match &node.value {
+            Value::List(items) => items.iter().filter_map(|item| T::decode(item, problems)).collect(),
+            _ => vec![T::decode(node, problems)?],
+        };
+        Some(Self { items, span: node.span })
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let item = T::schema(generator);
+        json_schema!({ "anyOf": [item.clone(), { "type": "array", "items": item, "minItems": 1 }] })
+    }
+}
+
+impl<K: FromText, V: Decode> Decode for Table<K, V> {
+    fn decode(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Self> {
+        let entries = match &node.value {
+            Value::Map(entries) => entries.as_slice(),
+            Value::Null => &[],
+            _ => {
+                wrong_kind(node, "a mapping", Some("write `name: value`, one line each".to_owned()), problems);
+                return None;
+            }
+        };
+        let mut table = Self { entries: Vec::with_capacity(entries.len()) };
+        for (key, value) in entries {
+            let decoded = V::decode(value, problems);
+            match K::from_text(&key.text) {
+                Ok(name) => table.entries.push((Val { value: name, span: key.span }, decoded)),
+                Err(error) => problems.push(text_error(K::CODE, key.span, Some(key.span.start), &key.text, error)),
+            }
+        }
+        Some(table)
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let (key, value) = (K::schema(), V::schema(generator));
+        json_schema!({ "type": ["object", "null"], "propertyNames": key, "additionalProperties": value })
+    }
+}
+
+/// A declared mapping, by reference in the schema.
+pub(crate) fn by_reference<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+/// A declared mapping.
+pub(crate) trait Mapping {
+    /// Where it stands.
+    fn span(&self) -> Span;
+}
+
+/// One key of a declared mapping, for the schema.
+pub(crate) struct KeySchema {
+    pub(crate) key: &'static str,
+    pub(crate) doc: &'static [&'static str],
+    pub(crate) required: bool,
+    pub(crate) schema: Schema,
+}
+
+/// The schema of a declared mapping.
+pub(crate) fn mapping_schema(doc: &[&str], keys: Vec<KeySchema>) -> Schema {
+    let text = |lines: &[&str]| lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+    let required: Vec<&str> = keys.iter().filter(|key| key.required).map(|key| key.key).collect();
+    let properties: BTreeMap<&str, Schema> = keys
+        .into_iter()
+        .map(|KeySchema { key, doc, mut schema, .. }| {
+            schema.insert("description".to_owned(), text(doc).into());
+            (key, schema)
+        })
+        .collect();
+    let mut schema = json_schema!({
+        "type": "object",
+        "description": text(doc),
+        "additionalProperties": false,
+        "properties": properties,
+    });
+    if !required.is_empty() {
+        schema.insert("required".to_owned(), required.into());
+    }
+    schema
+}
+
+/// Keys that are planned, and keys of other tools: a better answer than "unknown".
+fn known_elsewhere(kind: &str, key: &str) -> Option<&'static str> {
+    Some(match (kind, key) {
+        ("workload", "replicas") => "replicas come in a later version: give each workload its own entry",
+        ("workload", "image" | "ports" | "volumes") => {
+            "the built-in runtime starts programs of the host (`run:`); a container is adopted with `netns:`"
+        }
+        ("workload", "command" | "cmd" | "args") => "the program and its arguments are one list: run: [nginx, -g, daemon off;]",
+        ("publish entry", "limit") => "limits come in a later version",
+        ("policy", "ports" | "port") => "write `allow: [..]` or `deny: [..]`",
+        ("policy", "action") => "a policy has `allow: [..]`, `deny: [..]`, or both",
+        ("policy", "audit") => "write `mode: audit`",
+        ("network" | "segment", "subnet" | "cidr" | "subnets") => {
+            if kind == "network" { "a network has `subnets: [..]`" } else { "a segment has `subnet: ..`" }
+        }
+        _ => return None,
+    })
+}
+
+pub(crate) fn unknown_key(kind: &str, key: &Key<'_>, known: &[&'static str], problems: &mut Problems<'_>) {
+    let hint = known_elsewhere(kind, &key.text)
+        .map(str::to_owned)
+        .or_else(|| did_you_mean(&key.text, known.iter().copied()))
+        .unwrap_or_else(|| {
+            let words: Vec<_> = known.iter().filter(|word| !word.starts_with('$')).copied().collect();
+            format!("known here: {}", words.join(", "))
+        });
+    let message = format!("a {kind} has no key `{}`", key.text);
+    problems.push(Diagnostic::error(Code::UnknownKey, key.span, message).hint(hint));
+}
+
+pub(crate) fn missing_key(kind: &str, key: &str, span: Span, problems: &mut Problems<'_>) {
+    let message = format!("this {kind} has no `{key}`");
+    problems.push(Diagnostic::error(Code::MissingKey, span, message).label(format!("`{key}` is required")));
+}
+
+/// Declares a mapping of the file. See the module.
+macro_rules! mapping {
+    (
+        $(#[doc = $doc:literal])+
+        $kind:literal $type:ident {
+            $( $(#[doc = $field_doc:literal])+ $field:ident: $value:ty = $key:literal $(, $required:ident)?; )+
+        }
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Debug)]
+        pub(crate) struct $type {
+            span: $crate::document::Span,
+            $( $(#[doc = $field_doc])+ pub(crate) $field: Option<$value>, )+
+        }
+
+        impl $type {
+            const KEYS: &'static [&'static str] = &[$($key),+];
+        }
+
+        impl $crate::decode::Mapping for $type {
+            fn span(&self) -> $crate::document::Span {
+                self.span
+            }
+        }
+
+        impl $crate::decode::Decode for $type {
+            fn decode(
+                node: &$crate::tree::Node<'_>,
+                problems: &mut $crate::diagnostic::Problems<'_>,
+            ) -> Option<Self> {
+                let $crate::tree::Value::Map(entries) = &node.value else {
+                    let hint = Some(format!("known keys: {}", Self::KEYS.join(", ")));
+                    $crate::decode::wrong_kind(node, concat!("a mapping for this ", $kind), hint, problems);
+                    return None;
+                };
+                let mut this = Self { span: node.span, $( $field: None, )+ };
+                for (key, value) in entries {
+                    match &*key.text {
+                        $( $key => this.$field = <$value as $crate::decode::Decode>::decode(value, problems), )+
+                        _ => $crate::decode::unknown_key($kind, key, Self::KEYS, problems),
+                    }
+                }
+                $( $(
+                    let _ = stringify!($required);
+                    if !entries.iter().any(|(key, _)| key.text == $key) {
+                        $crate::decode::missing_key($kind, $key, node.span, problems);
+                    }
+                )? )+
+                Some(this)
+            }
+
+            fn schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                $crate::decode::by_reference::<Self>(generator)
+            }
+        }
+
+        impl schemars::JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                let keys = vec![$(
+                    $crate::decode::KeySchema {
+                        key: $key,
+                        doc: &[$($field_doc),+],
+                        required: false $( | { let _ = stringify!($required); true } )?,
+                        schema: <$value as $crate::decode::Decode>::schema(generator),
+                    },
+                )+];
+                $crate::decode::mapping_schema(&[$($doc),+], keys)
+            }
+        }
+    };
+}
+
+pub(crate) use mapping;

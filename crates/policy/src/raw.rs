@@ -1,0 +1,157 @@
+//! The file as written: every mapping with its keys, before names are resolved.
+//!
+//! These declarations are the single source of the decoder, of the known keys in messages and of the JSON schema.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use model::{LabelKey, LabelValue, Mode, Name, Peer, PortRange, Posture};
+
+use crate::decode::{List, OneOrMany, Table, Val, mapping};
+use crate::document::{Netns, Restart, User};
+use crate::scalar::{
+    AbsolutePath, Argument, EnvKey, EnvValue, HostPort, PolicyMode, PortWord, PublishSource, SchemaAddress, Sealed,
+    SegmentRef, Statement, Target, Until, VariableName, Version,
+};
+
+mapping! {
+    /// Tenants, their networks, workloads and policies on one host.
+    "file" RawFile {
+        /// Version of the file format: 1.
+        version: Val<Version> = "bulkhead", required;
+        /// Address of the JSON schema, for editors only.
+        schema: Val<SchemaAddress> = "$schema";
+        /// Names of the only environment variables that `${NAME}` is replaced with.
+        vars: List<Val<VariableName>> = "vars";
+        /// Named ports for use in policies and assertions: one port or a list.
+        ports: Table<Name, OneOrMany<Val<PortWord>>> = "ports";
+        /// Isolation domains by name.
+        tenants: Table<Name, RawTenant> = "tenants";
+        /// Host-wide policies: their selectors match workloads of every tenant.
+        policies: Table<Name, RawPolicy> = "policies";
+        /// What must hold for every plan; selectors match workloads of every tenant.
+        assert: List<RawAssertion> = "assert";
+    }
+}
+
+mapping! {
+    /// An isolation domain: its selectors see only its own workloads.
+    "tenant" RawTenant {
+        /// Address spaces by name.
+        networks: Table<Name, RawNetwork> = "networks";
+        /// Containers, virtual machines and process groups by name.
+        workloads: Table<Name, RawWorkload> = "workloads";
+        /// Ports of the host that lead to workloads, by name.
+        publish: Table<Name, RawPublish> = "publish";
+        /// Rules by name.
+        policies: Table<Name, RawPolicy> = "policies";
+        /// What must hold for every plan, about this tenant's workloads.
+        assert: List<RawAssertion> = "assert";
+    }
+}
+
+mapping! {
+    /// An address space with a mode. Two networks may use the same addresses unless both are routed.
+    "network" RawNetwork {
+        /// nat: leaves masqueraded as the host. bridge: nothing leaves. routed: no translation. none: loopback only.
+        mode: Val<Mode> = "mode";
+        /// One IPv4 subnet, one IPv6 subnet, or both; none for mode none.
+        subnets: OneOrMany<Val<IpNet>> = "subnets";
+        /// Named parts of the network with a posture each.
+        segments: Table<Name, RawSegment> = "segments";
+        /// Posture of workloads directly in the network, when it has no segments.
+        posture: RawPosture = "posture";
+    }
+}
+
+mapping! {
+    /// A named part of a network.
+    "segment" RawSegment {
+        /// Inside of the network's subnets: one for each IP version that is used.
+        subnet: OneOrMany<Val<IpNet>> = "subnet", required;
+        /// What happens to flows that no policy names. Default: deny both ways.
+        posture: RawPosture = "posture";
+        /// sealed: nothing in or out but what a policy allows, and no audit policy lets anything pass.
+        profile: Val<Sealed> = "profile";
+    }
+}
+
+mapping! {
+    /// What happens to flows that no policy names, for each direction.
+    "posture" RawPosture {
+        /// For what workloads receive.
+        ingress: Val<Posture> = "ingress";
+        /// For what workloads send.
+        egress: Val<Posture> = "egress";
+    }
+}
+
+mapping! {
+    /// A container, virtual machine or process group with one network attachment.
+    "workload" RawWorkload {
+        /// The network, when it has no segments or only one. May be left out when the tenant has one network.
+        network: Val<Name> = "network";
+        /// The segment, as `segment` or `network/segment`. May be left out when there is only one.
+        segment: Val<SegmentRef> = "segment";
+        /// What selectors match.
+        labels: Table<LabelKey, Val<LabelValue>> = "labels";
+        /// Fixed addresses, at most one of each IP version. Default: allocated.
+        address: OneOrMany<Val<IpAddr>> = "address";
+        /// Program and arguments for the built-in runtime.
+        run: List<Val<Argument>> = "run";
+        /// An existing network namespace to adopt: its name, or an absolute path.
+        netns: Val<Netns> = "netns";
+        /// User id or name that the program runs as. Default: an unprivileged user.
+        user: Val<User> = "user";
+        /// Environment of the program.
+        env: Table<EnvKey, Val<EnvValue>> = "env";
+        /// Working directory. Default: /.
+        workdir: Val<AbsolutePath> = "workdir";
+        /// When the program is started again.
+        restart: Val<Restart> = "restart";
+    }
+}
+
+mapping! {
+    /// A port of the host that leads to a workload. Policies still decide who may connect.
+    "publish entry" RawPublish {
+        /// The host's port, for example 443/tcp.
+        port: Val<HostPort> = "port", required;
+        /// Where it leads: workload:port.
+        to: Val<Target> = "to", required;
+        /// For whom the port exists: world (the default) or CIDRs.
+        from: OneOrMany<Val<PublishSource>> = "from";
+        /// The host's address. Default: every address.
+        address: Val<IpAddr> = "address";
+    }
+}
+
+mapping! {
+    /// Rules for every pair of a source in `from` and a destination in `to`. A deny always beats an allow.
+    "policy" RawPolicy {
+        /// Sources: a selector, CIDR, host, world, unmanaged, any, or a list of these.
+        from: OneOrMany<Val<Peer>> = "from", required;
+        /// Destinations, written like sources.
+        to: OneOrMany<Val<Peer>> = "to", required;
+        /// Destination ports and icmp types that may pass.
+        allow: List<Val<PortWord>> = "allow";
+        /// Destination ports and icmp types that may not pass, whatever is allowed elsewhere.
+        deny: List<Val<PortWord>> = "deny";
+        /// Source ports that the whole policy is limited to (tcp, udp, sctp).
+        source_ports: List<Val<PortRange>> = "source-ports";
+        /// enforce, or audit: let pass and record what would be dropped.
+        mode: Val<PolicyMode> = "mode";
+        /// Date or RFC 3339 time from which on the policy does not exist.
+        until: Val<Until> = "until";
+    }
+}
+
+mapping! {
+    /// What must hold for every plan. Exactly one of the keys.
+    "assertion" RawAssertion {
+        /// No source reaches a destination: FROM -> TO[:PORT].
+        never: Val<Statement> = "never";
+        /// Nobody but the sources reaches a destination: FROM -> TO[:PORT].
+        only: Val<Statement> = "only";
+    }
+}

@@ -1,0 +1,574 @@
+//! The single values of the file: what each accepts, how its mistakes read, what the schema says.
+
+mod statement;
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use model::{
+    LabelError, LabelKey, LabelValue, Mode, Name, NameError, ParseError, Peer, PortRange, PortSpec, Posture, Transport,
+};
+use schemars::{Schema, json_schema};
+
+use crate::codes::Code;
+use crate::decode::FromText;
+use crate::document::{Netns, Restart, User};
+use crate::nearest::did_you_mean;
+use crate::tree::Value;
+
+pub(crate) use statement::Statement;
+
+const NAME_PATTERN: &str = "^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$";
+
+fn whole(message: impl Into<String>, text: &str) -> ParseError {
+    ParseError::new(message, 0..text.len())
+}
+
+/// One of a few words.
+fn word<T: Copy>(text: &str, what: &str, words: &[(&str, T)]) -> Result<T, ParseError> {
+    if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+        return Ok(*value);
+    }
+    let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    let mut error = whole(format!("`{text}` is not {what}"), text);
+    error.hint = did_you_mean(text, all.iter().copied()).or(Some(format!("known: {}", all.join(", "))));
+    Err(error)
+}
+
+impl FromText for Name {
+    const CODE: Code = Code::Name;
+    const WHAT: &'static str = "a name";
+
+    fn from_text(text: &str) -> Result<Self, ParseError> {
+        Self::new(text).map_err(|error| {
+            let at = match &error {
+                NameError::BadCharacter { at, found } => *at..*at + found.len_utf8(),
+                NameError::Empty | NameError::TooLong { .. } => 0..text.len(),
+            };
+            ParseError::new(error.to_string(), at)
+                .with_hint("names are lower-case letters, digits and dashes, and begin with a letter")
+        })
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": NAME_PATTERN })
+    }
+}
+
+fn label_error(error: &LabelError, text: &str) -> ParseError {
+    let at = match error {
+        LabelError::BadCharacter { at, found, .. } => *at..*at + found.len_utf8(),
+        _ => 0..text.len(),
+    };
+    ParseError::new(error.to_string(), at)
+}
+
+impl FromText for LabelKey {
+    const CODE: Code = Code::Label;
+    const WHAT: &'static str = "a label key";
+
+    fn from_text(text: &str) -> Result<Self, ParseError> {
+        Self::new(text).map_err(|error| label_error(&error, text))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[A-Za-z]([A-Za-z0-9._/-]*[A-Za-z0-9])?$", "maxLength": 317 })
+    }
+}
+
+impl FromText for LabelValue {
+    const CODE: Code = Code::Label;
+    const WHAT: &'static str = "a label value";
+
+    fn from_text(text: &str) -> Result<Self, ParseError> {
+        Self::new(text).map_err(|error| label_error(&error, text))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": ["string", "number", "boolean"] })
+    }
+
+    fn instead_of(value: &Value<'_>) -> Option<String> {
+        matches!(value, Value::Null).then(|| "write \"\" for an empty value".to_owned())
+    }
+}
+
+impl FromText for Peer {
+    const CODE: Code = Code::Selector;
+    const WHAT: &'static str = "a selector in one string";
+
+    fn from_text(text: &str) -> Result<Self, ParseError> {
+        text.parse()
+    }
+
+    fn schema() -> Schema {
+        json_schema!({
+            "type": "string",
+            "minLength": 1,
+            "examples": ["app=web", "app=api, tier in (front, edge)", "segment=data", "10.0.0.0/8", "world", "host", "any"],
+        })
+    }
+
+    fn instead_of(value: &Value<'_>) -> Option<String> {
+        let Value::Map(entries) = value else { return None };
+        let terms: Vec<String> = entries
+            .iter()
+            .map(|(key, node)| match &node.value {
+                Value::Scalar(scalar) => format!("{}={}", key.text, scalar.text),
+                _ => key.text.clone().into_owned(),
+            })
+            .collect();
+        Some(format!("write \"{}\"", terms.join(", ")))
+    }
+}
+
+/// A port, or the name of one or several defined under `ports:`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PortWord {
+    Spec(PortSpec),
+    Named(Name),
+}
+
+impl FromText for PortWord {
+    const CODE: Code = Code::Port;
+    const WHAT: &'static str = "a port";
+
+    fn from_text(text: &str) -> Result<Self, ParseError> {
+        match text.parse() {
+            Ok(spec) => Ok(Self::Spec(spec)),
+            Err(error) => match Name::new(text) {
+                Ok(name) => Ok(Self::Named(name)),
+                Err(_) => Err(error),
+            },
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({
+            "type": "string",
+            "minLength": 1,
+            "examples": ["80/tcp", "8000-8999/tcp", "53/udp", "icmp/echo-request", "icmp/3/4", "tcp", "any", "postgres"],
+        })
+    }
+}
+
+impl FromText for PortRange {
+    const CODE: Code = Code::Port;
+    const WHAT: &'static str = "a port or range";
+
+    fn from_text(text: &str) -> Result<Self, ParseError> {
+        text.parse()
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "integer", "minimum": 0, "maximum": 65535 },
+            { "type": "string", "pattern": "^[0-9]+(-[0-9]+)?$" },
+        ] })
+    }
+}
+
+impl FromText for IpNet {
+    const CODE: Code = Code::Address;
+    const WHAT: &'static str = "a subnet";
+
+    fn from_text(text: &str) -> Result<Self, ParseError> {
+        if !text.contains('/') {
+            return Err(whole(format!("`{text}` has no prefix length"), text).with_hint("write a subnet such as 10.0.1.0/24"));
+        }
+        match text.parse::<Peer>() {
+            Ok(Peer::Cidr(net)) => Ok(net),
+            Ok(_) => Err(whole(format!("`{text}` is not a subnet"), text)),
+            Err(error) if error.message.starts_with('`') => Err(error),
+            Err(_) => Err(whole(format!("`{text}` is not a subnet"), text)),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9a-fA-F.:]+/[0-9]+$", "examples": ["10.0.1.0/24", "fd00:5::/48"] })
+    }
+}
+
+impl FromText for IpAddr {
+    const CODE: Code = Code::Address;
+    const WHAT: &'static str = "an address";
+
+    fn from_text(text: &str) -> Result<Self, ParseError> {
+        text.parse().map_err(|_| whole(format!("`{text}` is not an IP address"), text))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }] })
+    }
+}
+
+impl FromText for Mode {
+    const CODE: Code = Code::Value;
+    const WHAT: &'static str = "a mode";
+
+    fn from_text(text: &str) -> Result<Self, ParseError> {
+        if matches!(text, "host" | "macvlan") {
+            return Err(whole(format!("mode `{text}` comes in a later version"), text).with_hint("known: nat, bridge, routed, none"));
+        }
+        word(text, "a mode", &Self::ALL.map(|mode| (mode.as_str(), mode)))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "enum": ["nat", "bridge", "routed", "none"], "default": "bridge" })
+    }
+}
+
+impl FromText for Posture {
+    const CODE: Code = Code::Value;
+    const WHAT: &'static str = "a posture";
+
+    fn from_text(text: &str) -> Result<Self, ParseError> {
+        word(text, "a posture", &Self::ALL.map(|posture| (posture.as_str(), posture)))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "enum": ["deny", "audit", "allow"], "default": "deny" })
+    }
+}
+
+/// A small enumeration of the file: words and what they mean.
+macro_rules! words {
+    ($(#[$doc:meta])* $type:ident, $what:literal, $default:literal: $($word:literal => $variant:ident),+) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum $type { $($variant),+ }
+
+        impl FromText for $type {
+            const CODE: Code = Code::Value;
+            const WHAT: &'static str = $what;
+
+            fn from_text(text: &str) -> Result<Self, ParseError> {
+                word(text, $what, &[$(($word, Self::$variant)),+])
+            }
+
+            fn schema() -> Schema {
+                json_schema!({ "enum": [$($word),+], "default": $default })
+            }
+        }
+    };
+}
+
+words! {
+    /// Whether a policy drops or records.
+    PolicyMode, "a policy mode", "enforce": "enforce" => Enforce, "audit" => Audit
+}
+
+/// A prepared set of postures; there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sealed;
+
+impl FromText for Sealed {
+    const CODE: Code = Code::Value;
+    const WHAT: &'static str = "a profile";
+
+    fn from_text(text: &str) -> Result<Self, ParseError> {
+        word(text, "a profile", &[("sealed", Self)])
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "enum": ["sealed"] })
+    }
+}
+
+impl FromText for Restart {
+    const CODE: Code = Code::Value;
+    const WHAT: &'static str = "a restart policy";
+
+    fn from_text(text: &str) -> Result<Self, ParseError> {
+        word(
+            text,
+            "a restart policy",
+            &[("always", Self::Always), ("on-failure", Self::OnFailure), ("no", Self::No)],
+        )
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "enum": ["always", "on-failure", "no"], "default": "on-failure" })
+    }
+}
+
+/// The version of the format; there is one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Version;
+
+impl FromText for Version {
+    const CODE: Code = Code::Version;
+    const WHAT: &'static str = "the version";
+
+    fn from_text(text: &str) -> Result<Self, ParseError> {
+        match text {
+            "1" => Ok(Self),
+            _ => Err(whole(format!("version {text} of the file format is not known"), text).with_hint("write `bulkhead: 1`")),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "const": 1 })
+    }
+}
+
+/// A segment, with its network when the name alone is not enough.
+#[derive(Debug, Clone)]
+pub(crate) struct SegmentRef {
+    pub(crate) network: Option<Name>,
+    pub(crate) segment: Name,
+}
+
+impl FromText for SegmentRef {
+    const CODE: Code = Code::Name;
+    const WHAT: &'static str = "a segment";
+
+    fn from_text(text: &str) -> Result<Self, ParseError> {
+        match text.split_once('/') {
+            None => Name::from_text(text).map(|segment| Self { network: None, segment }),
+            Some((network, segment)) => Ok(Self {
+                network: Some(Name::from_text(network)?),
+                segment: Name::from_text(segment).map_err(|error| error.shifted(network.len() + 1))?,
+            }),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[a-z0-9-]+(/[a-z0-9-]+)?$", "examples": ["front", "main/front"] })
+    }
+}
+
+/// One port of the host.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HostPort {
+    pub(crate) transport: Transport,
+    pub(crate) port: u16,
+}
+
+impl FromText for HostPort {
+    const CODE: Code = Code::Port;
+    const WHAT: &'static str = "a port";
+
+    fn from_text(text: &str) -> Result<Self, ParseError> {
+        match text.parse::<PortSpec>()? {
+            PortSpec::Ports(transport, range) if range.first() == range.last() && range.first() > 0 => {
+                Ok(Self { transport, port: range.first() })
+            }
+            _ => Err(whole("exactly one port can be published", text).with_hint("write for example 443/tcp")),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9]+/(tcp|udp|sctp)$", "examples": ["443/tcp"] })
+    }
+}
+
+/// Where a published port leads.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) workload: Name,
+    pub(crate) port: u16,
+}
+
+impl FromText for Target {
+    const CODE: Code = Code::Port;
+    const WHAT: &'static str = "`workload:port`";
+
+    fn from_text(text: &str) -> Result<Self, ParseError> {
+        let Some((workload, port)) = text.rsplit_once(':') else {
+            return Err(whole("the port of the workload is missing", text).with_hint(format!("write {text}:8080")));
+        };
+        let at = workload.len() + 1;
+        let workload = Name::from_text(workload)?;
+        match port.parse::<PortRange>() {
+            Ok(range) if range.first() == range.last() && range.first() > 0 => Ok(Self { workload, port: range.first() }),
+            _ => Err(ParseError::new(format!("`{port}` is not a port from 1 to 65535"), at..text.len())
+                .with_hint("the protocol is that of `port`: write for example web:8443")),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[a-z0-9-]+:[0-9]+$", "examples": ["web:8443"] })
+    }
+}
+
+/// For whom a published port exists.
+#[derive(Debug, Clone)]
+pub(crate) enum PublishSource {
+    World,
+    Net(IpNet),
+}
+
+impl FromText for PublishSource {
+    const CODE: Code = Code::Address;
+    const WHAT: &'static str = "`world` or a CIDR";
+
+    fn from_text(text: &str) -> Result<Self, ParseError> {
+        match text.parse::<Peer>() {
+            Ok(Peer::World) => Ok(Self::World),
+            Ok(Peer::Cidr(net)) => Ok(Self::Net(net)),
+            Ok(_) => Err(whole("a published port is limited to `world` or to CIDRs", text)
+                .with_hint("who may connect is decided by policies; this only narrows where the port exists")),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "examples": ["world", "198.51.100.0/24"] })
+    }
+}
+
+/// When a policy ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Until(pub(crate) Timestamp);
+
+impl FromText for Until {
+    const CODE: Code = Code::Until;
+    const WHAT: &'static str = "a date or time";
+
+    fn from_text(text: &str) -> Result<Self, ParseError> {
+        let end_of_day = |date: Date| date.tomorrow().ok()?.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
+        let parsed = if text.len() == 10 {
+            text.parse::<Date>().ok().and_then(end_of_day)
+        } else {
+            text.parse::<Timestamp>().ok()
+        };
+        parsed.map(Self).ok_or_else(|| {
+            whole(format!("`{text}` is not a date or time"), text)
+                .with_hint("write 2026-12-31 (ends with that day, UTC) or 2026-12-31T18:00:00Z")
+        })
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "anyOf": [{ "format": "date" }, { "format": "date-time" }] })
+    }
+}
+
+/// A text with its own rule, its own words for mistakes and its own schema.
+macro_rules! checked_text {
+    ($(#[$doc:meta])* $type:ident, $code:ident, $what:literal, $schema:tt, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+        pub(crate) struct $type(pub(crate) String);
+
+        impl FromText for $type {
+            const CODE: Code = Code::$code;
+            const WHAT: &'static str = $what;
+
+            fn from_text(text: &str) -> Result<Self, ParseError> {
+                let check: fn(&str) -> Result<(), &'static str> = $check;
+                check(text).map(|()| Self(text.to_owned())).map_err(|message| whole(message, text))
+            }
+
+            fn schema() -> Schema {
+                json_schema!($schema)
+            }
+        }
+    };
+}
+
+fn without_nul(text: &str) -> Result<(), &'static str> {
+    match text {
+        _ if text.contains('\0') => Err("a NUL byte cannot be passed to a program"),
+        _ if text.len() > 65_536 => Err("a text for a program has at most 65,536 bytes"),
+        _ => Ok(()),
+    }
+}
+
+fn absolute(text: &str) -> Result<(), &'static str> {
+    match text {
+        _ if !text.starts_with('/') => Err("a path has to be absolute"),
+        _ if text.split('/').any(|part| part == "..") => Err("a path may not contain `..`"),
+        _ if text.contains(char::is_control) || text.len() > 1024 => Err("this is not a usable path"),
+        _ => Ok(()),
+    }
+}
+
+checked_text! {
+    /// Program or argument.
+    Argument, Value, "a text", { "type": ["string", "number", "boolean"] }, without_nul
+}
+checked_text! {
+    /// Value of an environment variable.
+    EnvValue, Value, "a text", { "type": ["string", "number", "boolean"] }, without_nul
+}
+checked_text! {
+    /// Name of an environment variable.
+    EnvKey, Value, "the name of an environment variable", { "type": "string", "pattern": "^[^=]+$" }, |text| {
+        if text.is_empty() || text.contains(['=', '\0']) {
+            return Err("the name of an environment variable is not empty and has no `=`");
+        }
+        without_nul(text)
+    }
+}
+checked_text! {
+    /// Absolute path.
+    AbsolutePath, Value, "an absolute path", { "type": "string", "pattern": "^/" }, absolute
+}
+checked_text! {
+    /// Name of a variable that may be replaced.
+    VariableName, Variable, "the name of a variable", { "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" }, |text| {
+        if crate::vars::is_variable_name(text) {
+            Ok(())
+        } else {
+            Err("the name of a variable has letters, digits and underscores")
+        }
+    }
+}
+checked_text! {
+    /// What editors read.
+    SchemaAddress, Value, "the address of a schema", { "type": "string" }, |_| Ok(())
+}
+
+impl FromText for User {
+    const CODE: Code = Code::Value;
+    const WHAT: &'static str = "a user id or name";
+
+    fn from_text(text: &str) -> Result<Self, ParseError> {
+        if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+            return match text.parse::<u32>() {
+                Ok(id) if id < u32::MAX => Ok(Self::Id(id)),
+                _ => Err(whole(format!("`{text}` is not a user id"), text)),
+            };
+        }
+        let fine = text.len() <= 32
+            && text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+        if fine { Ok(Self::Name(text.to_owned())) } else { Err(whole(format!("`{text}` is not a user"), text)) }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "integer", "minimum": 0, "maximum": 4_294_967_294_u32 },
+            { "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_.-]{0,31}$" },
+        ] })
+    }
+}
+
+impl FromText for Netns {
+    const CODE: Code = Code::Value;
+    const WHAT: &'static str = "the name or path of a namespace";
+
+    fn from_text(text: &str) -> Result<Self, ParseError> {
+        if text.starts_with('/') {
+            return absolute(text).map(|()| Self::Path(text.to_owned())).map_err(|message| whole(message, text));
+        }
+        let fine = !text.is_empty()
+            && text.len() <= 255
+            && !matches!(text, "." | "..")
+            && !text.contains(|c: char| c == '/' || c.is_control());
+        if fine {
+            Ok(Self::Name(text.to_owned()))
+        } else {
+            Err(whole(format!("`{text}` is not the name of a namespace"), text)
+                .with_hint("write a name as `ip netns` shows it, or an absolute path"))
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "minLength": 1, "examples": ["ops", "/proc/4711/ns/net"] })
+    }
+}

@@ -1,0 +1,282 @@
+//! YAML text to a tree of values that know where they stand.
+//!
+//! Reads the parser's events directly instead of deserializing, for one reason: a deserializer stops at the first
+//! mistake, and people want to see all of them. Scalars stay text; what they mean is decided by the key they belong to,
+//! so `no`, `1.0` or `0x10` never turn into something else on the way.
+//!
+//! **Limits.** Depth and number of values are bounded; anchors, aliases, tags and further documents are refused, so the
+//! tree is never larger than the text.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span as Mark};
+
+use crate::Limits;
+use crate::codes::Code;
+use crate::diagnostic::{Diagnostic, Problems};
+use crate::document::Span;
+
+/// A value and its place.
+#[derive(Debug)]
+pub(crate) struct Node<'a> {
+    pub(crate) value: Value<'a>,
+    pub(crate) span: Span,
+}
+
+/// What stands there.
+#[derive(Debug)]
+pub(crate) enum Value<'a> {
+    /// Nothing, `~` or `null`.
+    Null,
+    /// A single value.
+    Scalar(Scalar<'a>),
+    /// A list.
+    List(Vec<Node<'a>>),
+    /// A mapping; keys are scalars and unique.
+    Map(Vec<(Key<'a>, Node<'a>)>),
+}
+
+/// A single value as text.
+#[derive(Debug)]
+pub(crate) struct Scalar<'a> {
+    pub(crate) text: Cow<'a, str>,
+    /// Where the text itself begins, if it stands in the file exactly as here.
+    pub(crate) exact: Option<u32>,
+}
+
+/// A key of a mapping.
+#[derive(Debug)]
+pub(crate) struct Key<'a> {
+    pub(crate) text: Cow<'a, str>,
+    pub(crate) span: Span,
+}
+
+impl Value<'_> {
+    /// What it is, for messages.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "nothing",
+            Self::Scalar(_) => "a single value",
+            Self::List(_) => "a list",
+            Self::Map(_) => "a mapping",
+        }
+    }
+}
+
+/// Reads the text. `None` means that reading had to stop; the reason is then among the problems.
+pub(crate) fn read<'a>(text: &'a str, limits: &Limits, problems: &mut Problems<'_>) -> Option<Node<'a>> {
+    let mut options = granit_parser::Options::default();
+    options.set_emit_comments(false);
+    let mut builder = Builder { text, limits, stack: Vec::new(), root: None, values: 0, documents: 0 };
+    for next in Parser::new_from_str_with_options(text, options) {
+        let step = match next {
+            Ok((event, mark)) => builder.event(event, mark, problems),
+            Err(error) => Err(syntax_error(text, &error)),
+        };
+        if let Err(fatal) = step {
+            problems.push(*fatal);
+            return None;
+        }
+    }
+    if builder.root.is_none() {
+        problems.push(
+            Diagnostic::error(Code::MissingKey, Span { line: 1, column: 1, ..Span::default() }, "the file is empty")
+                .hint("a file begins with `bulkhead: 1`"),
+        );
+    }
+    builder.root
+}
+
+fn syntax_error(text: &str, error: &ScanError) -> Box<Diagnostic> {
+    let marker = error.marker();
+    let at = marker.byte_offset().unwrap_or(0).min(text.len());
+    let at = (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let width = text.get(at..).and_then(|rest| rest.chars().next()).filter(|c| *c != '\n').map_or(0, char::len_utf8);
+    let span = Span {
+        start: small(at),
+        end: small(at + width),
+        line: small(marker.line().max(1)),
+        column: small(marker.col() + 1),
+    };
+    let before = text.get(..at).unwrap_or("");
+    let line = before.rsplit('\n').next().unwrap_or("");
+    let hint = if line.contains('\t') || text.get(at..).is_some_and(|rest| rest.starts_with('\t')) {
+        "indent with spaces: YAML does not allow tabs there"
+    } else if line.contains("] ->") || line.contains("[") && text.get(at..).is_some_and(|rest| rest.starts_with("->")) {
+        "quote the whole text: \"[app=web, role=ops] -> app=db\""
+    } else {
+        "look at this line and the one before: a missing colon, quote or bracket, or wrong indentation"
+    };
+    let message = format!("this is not YAML: {}", error.info());
+    Box::new(Diagnostic::error(Code::Syntax, span, message).label("reading stopped here").hint(hint))
+}
+
+/// Offsets fit because the size of the text is limited.
+fn small(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+struct Builder<'a, 'l> {
+    text: &'a str,
+    limits: &'l Limits,
+    stack: Vec<Frame<'a>>,
+    root: Option<Node<'a>>,
+    values: usize,
+    documents: usize,
+}
+
+enum Frame<'a> {
+    List { span: Span, items: Vec<Node<'a>> },
+    Map { span: Span, entries: Vec<(Key<'a>, Node<'a>)>, key: Option<Key<'a>> },
+}
+
+type Step = Result<(), Box<Diagnostic>>;
+
+impl<'a> Builder<'a, '_> {
+    fn event(&mut self, event: Event<'a>, mark: Mark, problems: &mut Problems<'_>) -> Step {
+        match event {
+            Event::DocumentStart(..) => {
+                self.documents += 1;
+                if self.documents > 1 {
+                    return Err(Self::refused(Self::span(&mark), "a second document", "use one file for each document"));
+                }
+            }
+            Event::Alias(_) | Event::UnresolvedAlias(_) => {
+                return Err(Self::refused(Self::span(&mark), "an alias", "write the value out"));
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                self.plain(&mark, anchor, tag.is_some())?;
+                let node = self.scalar(text, style, Self::span(&mark));
+                self.add(node)?;
+            }
+            Event::SequenceStart(_, anchor, tag) => {
+                self.plain(&mark, anchor, tag.is_some())?;
+                self.open(Frame::List { span: Self::span(&mark), items: Vec::new() })?;
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                self.plain(&mark, anchor, tag.is_some())?;
+                self.open(Frame::Map { span: Self::span(&mark), entries: Vec::new(), key: None })?;
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                let node = self.close(&mark, problems);
+                if let Some(node) = node {
+                    self.add(node)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn refused(span: Span, what: &str, hint: &str) -> Box<Diagnostic> {
+        Box::new(Diagnostic::error(Code::Yaml, span, format!("{what} is not accepted in this file")).hint(hint))
+    }
+
+    fn plain(&self, mark: &Mark, anchor: usize, tagged: bool) -> Step {
+        let span = Self::span(mark);
+        if anchor != 0 {
+            return Err(Self::refused(span, "an anchor", "write the value out where it is needed"));
+        }
+        if tagged {
+            return Err(Self::refused(span, "a tag", "remove the word that begins with `!`; quote it if it is a value"));
+        }
+        if self.stack.len() >= self.limits.depth {
+            let message = format!("values are nested deeper than {}", self.limits.depth);
+            return Err(Box::new(Diagnostic::error(Code::Limit, span, message)));
+        }
+        Ok(())
+    }
+
+    fn span(mark: &Mark) -> Span {
+        let range = mark.byte_range().unwrap_or(0..0);
+        Span {
+            start: small(range.start),
+            end: small(range.end.max(range.start)),
+            line: small(mark.start.line()),
+            column: small(mark.start.col() + 1),
+        }
+    }
+
+    fn scalar(&self, text: Cow<'a, str>, style: ScalarStyle, span: Span) -> Node<'a> {
+        if style == ScalarStyle::Plain && matches!(&*text, "" | "~" | "null") {
+            return Node { value: Value::Null, span };
+        }
+        let written = self.text.get(span.start as usize..span.end as usize).unwrap_or("");
+        let quote = u32::from(style != ScalarStyle::Plain);
+        let inner = match style {
+            ScalarStyle::Plain => Some(written),
+            ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => written.get(1..written.len().saturating_sub(1)),
+            ScalarStyle::Literal | ScalarStyle::Folded => None,
+        };
+        let exact = (inner == Some(&*text)).then_some(span.start + quote);
+        Node { value: Value::Scalar(Scalar { text, exact }), span }
+    }
+
+    fn open(&mut self, frame: Frame<'a>) -> Step {
+        if let Some(Frame::Map { key: None, span, .. }) = self.stack.last() {
+            let message = "a key has to be a single word, not a list or mapping";
+            return Err(Box::new(Diagnostic::error(Code::WrongKind, *span, message)));
+        }
+        self.stack.push(frame);
+        Ok(())
+    }
+
+    fn add(&mut self, node: Node<'a>) -> Step {
+        self.values += 1;
+        if self.values > self.limits.values {
+            let message = format!("the file has more than {} values", self.limits.values);
+            return Err(Box::new(Diagnostic::error(Code::Limit, node.span, message)));
+        }
+        match self.stack.last_mut() {
+            None => self.root = Some(node),
+            Some(Frame::List { items, .. }) => items.push(node),
+            Some(Frame::Map { entries, key, .. }) => match (key.take(), node.value) {
+                (Some(key), value) => entries.push((key, Node { value, span: node.span })),
+                (None, Value::Scalar(scalar)) => *key = Some(Key { text: scalar.text, span: node.span }),
+                (None, _) => *key = Some(Key { text: Cow::Borrowed(""), span: node.span }),
+            },
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, mark: &Mark, problems: &mut Problems<'_>) -> Option<Node<'a>> {
+        let end = Self::span(mark).end;
+        Some(match self.stack.pop()? {
+            Frame::List { mut span, items } => {
+                span.end = Self::end_of(self.text, span.start, end);
+                Node { value: Value::List(items), span }
+            }
+            Frame::Map { mut span, entries, .. } => {
+                span.end = Self::end_of(self.text, span.start, end);
+                Node { value: Value::Map(unique(entries, problems)), span }
+            }
+        })
+    }
+
+    /// A block collection ends where the next token begins: give back the white space and comments after its last line.
+    fn end_of(text: &str, start: u32, end: u32) -> u32 {
+        let inside = text.get(start as usize..end as usize).unwrap_or("");
+        start + small(inside.trim_end().len())
+    }
+}
+
+/// Drops later entries with a key that was there before, and says so.
+fn unique<'a>(entries: Vec<(Key<'a>, Node<'a>)>, problems: &mut Problems<'_>) -> Vec<(Key<'a>, Node<'a>)> {
+    let mut seen: HashMap<String, Span> = HashMap::with_capacity(entries.len());
+    let mut kept = Vec::with_capacity(entries.len());
+    for (key, node) in entries {
+        if let Some(first) = seen.get(&*key.text) {
+            problems.push(
+                Diagnostic::error(Code::DuplicateKey, key.span, format!("`{}` is given twice", key.text))
+                    .label("again here")
+                    .related(*first, "first here")
+                    .hint("rename one of them, or merge the two"),
+            );
+            continue;
+        }
+        seen.insert(key.text.clone().into_owned(), key.span);
+        kept.push((key, node));
+    }
+    kept
+}
