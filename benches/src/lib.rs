@@ -5,6 +5,7 @@
 
 pub mod arm;
 pub mod arms;
+pub mod cni;
 pub mod load;
 pub mod machine;
 pub mod report;

@@ -66,6 +66,9 @@ fn run(options: &Options) -> Result<()> {
     if wanted(suite::scale::ID) {
         suite::scale::run(&mut run)?;
     }
+    if wanted(suite::attach::ID) {
+        suite::attach::run(&mut run)?;
+    }
     run.report.after = Some(machine::facts());
     println!("{}", run.report.table());
     let path = run.report.write(&options.out)?;

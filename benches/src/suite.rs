@@ -1,5 +1,6 @@
 //! The benchmarks, one module a row (or a family of rows) of the list.
 
+pub mod attach;
 pub mod paths;
 pub mod scale;
 

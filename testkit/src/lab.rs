@@ -61,6 +61,16 @@ impl Lab {
     /// # Errors
     /// When it cannot be made, e.g. without root.
     pub fn namespace(&mut self, name: &str) -> Result<Namespace> {
+        let space = self.bare_namespace(name)?;
+        space.ip("link set lo up")?;
+        Ok(space)
+    }
+
+    /// As [`Self::namespace`], but untouched: loopback down, which saves running `ip`.
+    ///
+    /// # Errors
+    /// When it cannot be made, e.g. without root.
+    pub fn bare_namespace(&mut self, name: &str) -> Result<Namespace> {
         let full = format!("{}-{name}", self.prefix);
         let path = PathBuf::from(NETNS_DIR).join(&full);
         let space = Namespace::create(&full, &path).inspect_err(|_| unpin(&path))?;

@@ -28,15 +28,13 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Makes a namespace pinned at `path`, with loopback up.
+    /// Makes a namespace pinned at `path`, loopback down as the kernel makes it.
     pub(crate) fn create(name: &str, path: &Path) -> Result<Self> {
         File::create(path).with_context(|| format!("create {}", path.display()))?;
         std::thread::scope(|scope| {
             scope.spawn(|| pin_new(path)).join().expect("pinning panicked")
         })?;
-        let space = Self::open(name, path)?;
-        space.ip("link set lo up")?;
-        Ok(space)
+        Self::open(name, path)
     }
 
     /// Opens a namespace that somebody else pinned, e.g. one the agent made.

@@ -1,0 +1,84 @@
+//! B7: from nothing to the first packet: namespace, veth, address, policy, echo; then removal.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use testkit::server::{Reached, UdpEcho, probe_udp};
+use testkit::{Lab, Namespace};
+
+use super::Run;
+use crate::cni::Cni;
+use crate::load::ALLOWED_PORTS;
+use crate::report::Goal;
+use crate::stats::percentile;
+
+/// Row of this module.
+pub const ID: &str = "B7";
+/// How long the first packet may take.
+const FIRST_PACKET: Duration = Duration::from_secs(2);
+
+/// Runs it.
+///
+/// # Errors
+/// When namespaces cannot be made.
+pub fn run(run: &mut Run) -> Result<()> {
+    eprintln!("{ID}: attach to first packet");
+    let count = if run.quick { 30 } else { 1000 };
+    if let Err(cause) = cni(run, count) {
+        run.report.gap(ID, "CNI bridge + firewall", format!("{cause:#}"));
+    }
+    Ok(())
+}
+
+fn cni(run: &mut Run, count: usize) -> Result<()> {
+    let mut lab = Lab::new()?;
+    let host = lab.namespace("host")?;
+    host.sysctl("net.ipv4.ip_forward", "1")?;
+    host.sysctl("net.bridge.bridge-nf-call-iptables", "1")?;
+    host.check(&["iptables", "-P", "FORWARD", "DROP"])?;
+    let cni = Cni::bridge_and_firewall(&host, lab.dir())?;
+    let server = lab.bare_namespace("server")?;
+    let serving = cni.add(&server)?;
+    let at = SocketAddr::new(serving.address()?, *ALLOWED_PORTS.start());
+    let _echo = UdpEcho::start(&server, at)?;
+    let (mut millis, mut attached) = (Vec::new(), Vec::new());
+    for i in 0..count {
+        let start = Instant::now();
+        let space = lab.bare_namespace(&format!("w{i}"))?;
+        attached.push(cni.add(&space)?);
+        first_packet(&space, at)?;
+        millis.push(ms(start));
+    }
+    let removal = Instant::now();
+    for attachment in &attached {
+        cni.del(attachment)?;
+    }
+    record(run, "CNI bridge + firewall", &millis, ms(removal), Goal::None);
+    Ok(())
+}
+
+/// Sends until the echo comes; counts as reached only when it does.
+fn first_packet(space: &Namespace, at: SocketAddr) -> Result<()> {
+    match probe_udp(space, at, FIRST_PACKET)? {
+        Reached::Answered => Ok(()),
+        other => bail!("the first packet of {} gave {other:?}: the run is void", space.name()),
+    }
+}
+
+fn record(run: &mut Run, name: &str, millis: &[f64], removal_ms: f64, p99: Goal) {
+    let count = millis.len();
+    let total = millis.iter().sum::<f64>() / 1000.0;
+    let note = format!("ms, {count} endpoints, {total:.2} s in all");
+    run.report.single(ID, &format!("{name}: p50"), percentile(millis, 0.5), Goal::None, &note);
+    run.report.single(ID, &format!("{name}: p99"), percentile(millis, 0.99), p99, &note);
+    #[expect(clippy::cast_precision_loss, reason = "at most thousands")]
+    let each = removal_ms / count as f64;
+    run.report.single(ID, &format!("{name}: removal each"), each, Goal::None, "ms");
+}
+
+/// Milliseconds since `start`.
+#[must_use]
+pub fn ms(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64() * 1000.0
+}
