@@ -25,7 +25,7 @@ use crate::{
 /// Longest wait for the connection.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Longest wait for the answer to a question.
-const QUESTION: Duration = Duration::from_secs(60);
+const QUESTION: Duration = Duration::from_mins(1);
 /// Longest wait for the answer to a change: starting many workloads takes a while.
 const CHANGE: Duration = Duration::from_mins(10);
 /// Largest answer that is read at once, in bytes.
@@ -273,7 +273,7 @@ impl Client {
         self.ask("/v1/doctor")
     }
 
-    /// `GET /v1/metrics`: OpenMetrics text.
+    /// `GET /v1/metrics`: `OpenMetrics` text.
     ///
     /// # Errors
     /// See [`Client::up`].
@@ -357,13 +357,9 @@ impl Client {
     ) -> Result<Response<Incoming>, ClientError> {
         let talk = |source| ClientError::Talk { path: path.to_owned(), source };
         let connecting = tokio::time::timeout(CONNECT, UnixStream::connect(&self.socket));
-        let stream = match connecting.await {
-            Ok(stream) => stream.map_err(|source| self.unreachable(source))?,
-            Err(_) => {
-                let seconds = CONNECT.as_secs();
-                return Err(ClientError::Late { path: path.to_owned(), seconds });
-            }
-        };
+        let seconds = CONNECT.as_secs();
+        let late = |_| ClientError::Late { path: path.to_owned(), seconds };
+        let stream = connecting.await.map_err(late)?.map_err(|source| self.unreachable(source))?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(talk)?;
         tokio::spawn(connection);
@@ -406,8 +402,8 @@ fn with_query(path: &str, query: &impl Serialize) -> Result<String, ClientError>
     let mut text = path.to_owned();
     for (n, (key, value)) in value.as_object().into_iter().flatten().enumerate() {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        text += if n == 0 { "?" } else { "&" };
-        text += &format!("{key}={}", escape(&value));
+        text.push(if n == 0 { '?' } else { '&' });
+        text.extend([key.as_str(), "=", &escape(&value)]);
     }
     Ok(text)
 }

@@ -89,6 +89,15 @@ codes! {
     SETUP = "BH0220", 0, "the agent cannot start",
         "A folder, the lock or the socket could not be made.",
         "the message names the path";
+    EXEC = "BH0221", 0, "the command cannot be run in the workload",
+        "Entering a workload needs root on the host and a workload that runs.",
+        "bulkhead status tells what runs; sudo bulkhead exec WORKLOAD -- COMMAND";
+    FILE = "BH0222", 0, "a file cannot be read or written",
+        "The command needs a file or folder that it cannot open.",
+        "check the path and its permissions";
+    UNKNOWN_CODE = "BH0223", 0, "no such code",
+        "The code is not one of this version's.",
+        "bulkhead explain lists all codes";
 }
 
 /// The documentation of a code.

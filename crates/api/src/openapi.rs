@@ -108,7 +108,7 @@ operations! {
     rules = get "/v1/rules" [] -> [body = Rules, description = "In file order."];
     /// What this host can promise.
     doctor = get "/v1/doctor" [] -> [body = Doctor, description = "What was found."];
-    /// Counters in the OpenMetrics text format.
+    /// Counters in the `OpenMetrics` text format.
     metrics = get "/v1/metrics" []
         -> [body = String, content_type = "application/openmetrics-text", description = "Counters."];
     /// Whether everything that was asked for is enforced.
