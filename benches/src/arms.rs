@@ -3,10 +3,14 @@
 mod bare;
 mod bridge;
 mod filter;
+pub mod ours;
+mod redirect;
 pub mod rules;
 pub mod uplink;
 
 pub use bare::BareVeth;
 pub use bridge::Bridge;
 pub use filter::Filter;
+pub use ours::Ours;
+pub use redirect::Redirect;
 pub use uplink::Uplink;

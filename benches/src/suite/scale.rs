@@ -6,7 +6,7 @@
 use anyhow::Result;
 
 use super::{AnyArm, Run, lane_with};
-use crate::arms::{Filter, Uplink};
+use crate::arms::{Filter, Ours, Uplink};
 use crate::load::{Connects, Datagrams};
 use crate::report::Goal;
 use crate::rounds::{self, Series};
@@ -48,19 +48,29 @@ pub fn run(run: &mut Run) -> Result<()> {
     let sizes: &[u32] =
         if run.quick { &[10, 1_000, 100_000] } else { &[10, 100, 1_000, 10_000, 100_000] };
     eprintln!("{ID}: setting up {sizes:?} rules for every peer");
-    let families = [
-        family("iptables", sizes, Filter::IptablesLinear)?,
-        family("ipset", sizes, Filter::Ipset)?,
-        family("nft set", sizes, Filter::NftSet)?,
+    let peer =
+        |filter: fn(u32) -> Filter| move |n| Ok(Box::new(Uplink::stand(filter(n))?) as AnyArm);
+    let mut families = vec![
+        family("iptables", sizes, peer(Filter::IptablesLinear))?,
+        family("ipset", sizes, peer(Filter::Ipset))?,
+        family("nft set", sizes, peer(Filter::NftSet))?,
     ];
+    match family(super::OURS, sizes, |n| Ok(Box::new(Ours::stand_uplink(n)?) as AnyArm)) {
+        Ok(own) => families.push(own),
+        Err(cause) => run.report.gap(ID, super::OURS, format!("{cause:#}")),
+    }
     for kind in Kind::ALL {
         one(run, &families, kind)?;
     }
     Ok(())
 }
 
-fn family(name: &'static str, sizes: &[u32], filter: fn(u32) -> Filter) -> Result<Family> {
-    let stand = |n: &u32| Ok((*n, Box::new(Uplink::stand(filter(*n))?) as AnyArm));
+fn family(
+    name: &'static str,
+    sizes: &[u32],
+    stand: impl Fn(u32) -> Result<AnyArm>,
+) -> Result<Family> {
+    let stand = |n: &u32| Ok((*n, stand(*n)?));
     Ok(Family { name, sizes: sizes.iter().map(stand).collect::<Result<_>>()? })
 }
 
@@ -81,10 +91,19 @@ fn one(run: &mut Run, families: &[Family], kind: Kind) -> Result<()> {
     }
     let series = rounds::run(&mut lanes, schedule)?;
     let mut rest = &series[..];
+    let mut largest = Vec::new();
     for family in families {
         let (own, others) = rest.split_at(family.sizes.len());
         flatness(run, family.name, own, kind);
+        largest.extend(own.last());
         rest = others;
+    }
+    if let [peers @ .., own] = &largest[..]
+        && families.last().is_some_and(|family| family.name == super::OURS)
+    {
+        for peer in peers {
+            run.report.ratio(ID, kind.unit(), own, peer, Goal::None);
+        }
     }
     run.report.series.extend(series.into_iter().map(|s| (format!("{ID} {}", kind.unit()), s)));
     Ok(())
