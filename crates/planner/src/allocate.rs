@@ -4,7 +4,7 @@
 //! again only after every other one has been: what still remembers it (a flow, a neighbour, a log
 //! reader) has long forgotten it by then. Addresses that the file fixes always win.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -337,16 +337,4 @@ fn free(
         }
     }
     None
-}
-
-impl Allocations {
-    /// Every address in use by network number, for checks.
-    pub(crate) fn addresses(&self) -> BTreeSet<(u16, IpAddr)> {
-        let mut out = BTreeSet::new();
-        for lease in self.endpoints.values() {
-            out.extend(lease.v4.map(|v4| (lease.network, IpAddr::V4(v4))));
-            out.extend(lease.v6.map(|v6| (lease.network, IpAddr::V6(v6))));
-        }
-        out
-    }
 }

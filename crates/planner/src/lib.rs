@@ -7,11 +7,20 @@
 
 pub mod allocate;
 mod bundle;
+mod compiler;
+mod engine;
 mod error;
+mod matchers;
+mod peers;
+mod ports;
+pub mod topology;
 
 pub use allocate::Allocations;
 pub use bundle::{Attachment, Bundle, Facts, Identity, Publish, Router, Transit, Workload};
+pub use compiler::Compiler;
 pub use error::{PlanError, PlanErrors};
+
+use policy::Document;
 
 /// Compiles a document for one node. Deterministic; `previous` keeps numbers and addresses stable.
 ///
@@ -19,12 +28,9 @@ pub use error::{PlanError, PlanErrors};
 ///
 /// Every reason why there is no bundle; nothing is made in part.
 pub fn compile(
-    document: &policy::Document,
+    document: &Document,
     previous: &Allocations,
     facts: &Facts,
 ) -> Result<Bundle, PlanErrors> {
-    let _ = (&document.file, facts);
-    let allocations = allocate::allocate(document, previous).map_err(PlanErrors)?;
-    debug_assert!(allocations.addresses().len() <= 2 * allocations.endpoints.len());
-    Ok(Bundle { allocations, ..Bundle::default() })
+    Compiler::new(document.clone(), previous, facts).map(Compiler::into_bundle)
 }

@@ -5,7 +5,7 @@
 //! by hand and a list of reports.
 
 use std::cell::{Cell, RefCell, RefMut};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use crate::abi::{
     Config, Endpoint, Event, FlowEntry, FlowKey, FragmentKey, Peer, PeerKey, PortEntry, PortKey,
@@ -34,14 +34,29 @@ pub struct Tables {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prefixes {
     entries: HashMap<PrefixKey, Peer>,
-    lengths: BTreeSet<u32>,
+    /// How many entries have each length.
+    lengths: BTreeMap<u32, usize>,
 }
 
 impl Prefixes {
     /// Adds or replaces a prefix; bits of the address behind it are cleared.
     pub fn insert(&mut self, key: PrefixKey, peer: Peer) {
-        self.lengths.insert(key.len);
-        self.entries.insert(masked(key.key, key.len), peer);
+        if self.entries.insert(masked(key.key, key.len), peer).is_none() {
+            *self.lengths.entry(key.len).or_default() += 1;
+        }
+    }
+
+    /// Removes a prefix, if it is there.
+    pub fn remove(&mut self, key: &PrefixKey) {
+        if self.entries.remove(&masked(key.key, key.len)).is_none() {
+            return;
+        }
+        if let Some(count) = self.lengths.get_mut(&key.len) {
+            *count -= 1;
+            if *count == 0 {
+                self.lengths.remove(&key.len);
+            }
+        }
     }
 
     /// All prefixes, in no order.
@@ -64,7 +79,7 @@ impl Prefixes {
     /// The longest prefix that holds an address.
     #[must_use]
     pub fn longest(&self, key: &PeerKey) -> Option<&Peer> {
-        self.lengths.iter().rev().find_map(|len| self.entries.get(&masked(*key, *len)))
+        self.lengths.keys().rev().find_map(|len| self.entries.get(&masked(*key, *len)))
     }
 }
 

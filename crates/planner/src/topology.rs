@@ -1,0 +1,195 @@
+//! The part of a bundle that no rule changes: routers, attachments, publishes, surroundings.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use model::{Mode, Name};
+use policy::Document;
+use policy::document::{Network, Subnets};
+use rustc_hash::FxHashMap;
+use verdict::abi::{Addr, IFINDEX_BASE, Mac};
+
+use crate::allocate::{Allocations, EndpointLease, subnets_of};
+use crate::bundle::{Attachment, Publish, Router, Transit};
+use crate::peers::{Surroundings, TRANSIT_V4, TRANSIT_V6};
+use crate::{Facts, PlanError};
+
+/// The MAC address of an endpoint, `02:62:68:00:hi:lo`.
+#[must_use]
+pub const fn endpoint_mac(number: u16) -> Mac {
+    let [high, low] = number.to_be_bytes();
+    [0x02, 0x62, 0x68, 0x00, high, low]
+}
+
+/// The MAC address of a network's bridge, `02:62:68:ff:hi:lo`.
+#[must_use]
+pub const fn bridge_mac(number: u16) -> Mac {
+    let [high, low] = number.to_be_bytes();
+    [0x02, 0x62, 0x68, 0xff, high, low]
+}
+
+/// The IPv6 link-local address that the kernel derives from a MAC address (RFC 4291 appendix A).
+#[must_use]
+pub const fn link_local(mac: Mac) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac;
+    Ipv6Addr::from_octets([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
+}
+
+/// The addresses of a network's link to the host.
+#[must_use]
+pub fn transit(number: u16) -> Transit {
+    let v4 = TRANSIT_V4.network().to_bits() + 2 * u32::from(number);
+    let v6 = TRANSIT_V6.network().to_bits() + 2 * u128::from(number);
+    Transit {
+        host_v4: Ipv4Addr::from_bits(v4),
+        router_v4: Ipv4Addr::from_bits(v4 + 1),
+        host_v6: Ipv6Addr::from_bits(v6),
+        router_v6: Ipv6Addr::from_bits(v6 + 1),
+    }
+}
+
+/// The routers of all networks that have one, ordered by number.
+pub(crate) fn routers(doc: &Document, allocations: &Allocations) -> Vec<Router> {
+    let mut routers: BTreeMap<u16, Router> = BTreeMap::new();
+    let networks: FxHashMap<(&Name, &Name), &Network> =
+        doc.networks.iter().map(|each| ((&each.tenant, &each.name), each)).collect();
+    for network in &doc.networks {
+        if let Some(lease) = allocations.networks.get(network.id().as_str()) {
+            routers.insert(lease.number, router(network, lease.number));
+        }
+    }
+    for workload in &doc.workloads {
+        let Some((id, lease)) = allocations.endpoints.get_key_value(workload.id().as_str()) else {
+            continue;
+        };
+        let Some(network) = networks.get(&(&workload.tenant, &workload.network)) else { continue };
+        if let Some(router) = routers.get_mut(&lease.network) {
+            router.endpoints.push(attachment(id, lease, &subnets_of(network, workload)));
+        }
+    }
+    for publish in &doc.publishes {
+        let id = format!("{}.{}", publish.tenant, publish.workload);
+        let Some((id, lease)) = allocations.endpoints.get_key_value(id.as_str()) else { continue };
+        if let Some(router) = routers.get_mut(&lease.network) {
+            router.publishes.push(Publish {
+                name: publish.name.clone(),
+                transport: publish.transport,
+                address: publish.address,
+                port: publish.port,
+                workload: Arc::clone(id),
+                target_port: publish.workload_port,
+                target_v4: lease.v4,
+                target_v6: lease.v6,
+                from: publish.from.clone(),
+            });
+        }
+    }
+    let mut routers: Vec<Router> = routers.into_values().collect();
+    for router in &mut routers {
+        router.endpoints.sort_unstable_by_key(|endpoint| endpoint.number);
+    }
+    routers
+}
+
+fn router(network: &Network, number: u16) -> Router {
+    Router {
+        number,
+        tenant: network.tenant.clone(),
+        name: network.name.clone(),
+        mode: network.mode,
+        gateways: gateways(network),
+        subnets: network.subnets.iter().collect(),
+        transit: transit(number),
+        mac: bridge_mac(number),
+        endpoints: Vec::new(),
+        publishes: Vec::new(),
+    }
+}
+
+/// One address for each subnet of each segment, or of the network when it has no segments.
+fn gateways(network: &Network) -> Vec<IpNet> {
+    let segments: Vec<Subnets> = if network.segments.is_empty() {
+        vec![network.subnets]
+    } else {
+        network.segments.iter().map(|segment| segment.subnets).collect()
+    };
+    let mut out = Vec::new();
+    for subnets in segments {
+        let v4 = subnets.v4.zip(subnets.gateway_v4());
+        out.extend(v4.and_then(|(net, gateway)| Ipv4Net::new(gateway, net.prefix_len()).ok()).map(IpNet::V4));
+        let v6 = subnets.v6.zip(subnets.gateway_v6());
+        out.extend(v6.and_then(|(net, gateway)| Ipv6Net::new(gateway, net.prefix_len()).ok()).map(IpNet::V6));
+    }
+    out
+}
+
+fn attachment(id: &Arc<str>, lease: &EndpointLease, subnets: &Subnets) -> Attachment {
+    let v4 = lease.v4.zip(subnets.v4).and_then(|(v4, net)| Ipv4Net::new(v4, net.prefix_len()).ok());
+    let v6 = lease.v6.zip(subnets.v6).and_then(|(v6, net)| Ipv6Net::new(v6, net.prefix_len()).ok());
+    Attachment {
+        number: lease.number,
+        workload: Arc::clone(id),
+        ifindex: IFINDEX_BASE + u32::from(lease.number),
+        mac: endpoint_mac(lease.number),
+        addresses: v4.map(IpNet::V4).into_iter().chain(v6.map(IpNet::V6)).collect(),
+        gateway_v4: v4.and_then(|_| subnets.gateway_v4()),
+        gateway_v6: v6.and_then(|_| subnets.gateway_v6()),
+    }
+}
+
+/// What every network sees around it, in the order of the routers.
+pub(crate) fn surroundings(routers: &[Router], facts: &Facts) -> Vec<Surroundings> {
+    routers.iter().map(|router| surroundings_of(router, routers, facts)).collect()
+}
+
+fn surroundings_of(router: &Router, routers: &[Router], facts: &Facts) -> Surroundings {
+    let outside = |address: &IpAddr| !router.subnets.iter().any(|own| own.contains(address));
+    let routed = || routers.iter().filter(|other| is_foreign(router, other));
+    let mut host: Vec<IpAddr> = router.gateways.iter().map(IpNet::addr).collect();
+    host.extend(facts.addresses.iter().copied().filter(outside));
+    host.extend(routed().flat_map(|other| &other.gateways).map(IpNet::addr).filter(outside));
+    host.push(IpAddr::V4(router.transit.host_v4));
+    host.push(IpAddr::V6(router.transit.host_v6));
+    let mut foreign: Vec<IpNet> = routed().flat_map(|other| other.subnets.clone()).collect();
+    foreign.push(IpNet::V4(TRANSIT_V4));
+    foreign.push(IpNet::V6(TRANSIT_V6));
+    Surroundings { host, own: router.subnets.clone(), foreign }
+}
+
+/// Whether a network meets another one with its own addresses.
+pub(crate) fn is_foreign(here: &Router, other: &Router) -> bool {
+    other.mode == Mode::Routed && other.number != here.number
+}
+
+/// The addresses of an attachment that a network sees: all of its own, and those of others that do
+/// not lie in its own subnets.
+pub(crate) fn visible(here: &Router, of: &Router, attachment: &Attachment) -> Vec<Addr> {
+    let own = here.number == of.number;
+    let addresses = attachment.addresses.iter().map(IpNet::addr);
+    addresses
+        .filter(|address| own || !here.subnets.iter().any(|net| net.contains(address)))
+        .map(Addr::from)
+        .collect()
+}
+
+/// Refuses routed networks that meet each other or the host: both would be the same address.
+pub(crate) fn check_routed(doc: &Document, facts: &Facts) -> Vec<PlanError> {
+    let mut errors = Vec::new();
+    let mut seen: Vec<(IpNet, &Network)> = Vec::new();
+    for network in doc.networks.iter().filter(|network| network.mode == Mode::Routed) {
+        for subnet in network.subnets.iter() {
+            let meets = |net: &IpNet| net.contains(&subnet) || subnet.contains(net);
+            let other = seen.iter().find(|(net, _)| meets(net)).map(|(_, other)| other.id());
+            let address = facts.addresses.iter().find(|address| subnet.contains(*address));
+            let host = address.map(|address| format!("the host's address {address}"));
+            if let Some(other) = other.or(host) {
+                let (network, span) = (network.id().into(), network.span);
+                errors.push(PlanError::RoutedOverlap { subnet, network, other, span });
+            }
+            seen.push((subnet, network));
+        }
+    }
+    errors
+}
