@@ -158,7 +158,7 @@ mod tests {
         insta::assert_snapshot!(text("10.0.0.1/8"), @"0..10 `10.0.0.1/8` has bits set after its prefix the network is 10.0.0.0/8");
         insta::assert_snapshot!(text("10.0.0.0/33"), @"9..11 `33` is not a prefix length from 0 to 32");
         insta::assert_snapshot!(text("10.0.0"), @"0..6 `10.0.0` is not an IP address");
-        insta::assert_snapshot!(text("fd00::/+8"), @"");
+        insta::assert_snapshot!(text("fd00::/+8"), @"7..9 `+8` is not a prefix length from 0 to 128");
         insta::assert_snapshot!(text("world, app=web"), @"0..5 `world` stands alone, it is not part of a selector write it as an entry of its own: [world, app=web]");
     }
 }

@@ -267,7 +267,10 @@ impl FromStr for PortRange {
 }
 
 fn number(text: &str, at: usize) -> Result<u16, PortError> {
-    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    if text.is_empty() {
+        return Err(parse_error("a port is missing here", at..at));
+    }
     text.parse::<u16>().ok().filter(|_| digits).ok_or_else(|| {
         parse_error(format!("`{text}` is not a port from 0 to 65535"), at..at + text.len())
     })

@@ -34,7 +34,12 @@ struct Ports {
 }
 
 /// Resolves and checks a whole file.
-pub(crate) fn check(raw: &RawFile, file: &Arc<str>, limits: &Limits, problems: &mut Problems<'_>) -> Document {
+pub(crate) fn check(
+    raw: &RawFile,
+    file: &Arc<str>,
+    limits: &Limits,
+    problems: &mut Problems<'_>,
+) -> Document {
     let mut document = Document { file: Arc::clone(file), ..Document::default() };
     let mut ports = Ports::read(raw, problems);
     let tenants = raw.tenants.as_ref().map_or(&[][..], |table| table.entries.as_slice());
@@ -70,7 +75,10 @@ pub(crate) fn check(raw: &RawFile, file: &Arc<str>, limits: &Limits, problems: &
 fn counts(raw: &RawFile, limits: &Limits, problems: &mut Problems<'_>) {
     fn sum<V>(raw: &RawFile, table: impl Fn(&RawTenant) -> Option<&Table<Name, V>>) -> usize {
         let tenants = raw.tenants.iter().flat_map(|table| &table.entries);
-        tenants.filter_map(|(_, tenant)| table(tenant.as_ref()?)).map(|table| table.entries.len()).sum()
+        tenants
+            .filter_map(|(_, tenant)| table(tenant.as_ref()?))
+            .map(|table| table.entries.len())
+            .sum()
     }
     let host = raw.policies.as_ref().map_or(0, |table| table.entries.len());
     for (what, found, most) in [
@@ -91,8 +99,11 @@ impl Ports {
         let mut ports = Self::default();
         for (name, words) in raw.ports.iter().flat_map(|table| &table.entries) {
             if name.value.as_str().parse::<PortSpec>().is_ok() {
-                let message = format!("`{}` is a word of the port language and cannot be a name", name.value);
-                problems.push(Diagnostic::error(Code::Name, name.span, message).hint("choose another name"));
+                let message =
+                    format!("`{}` is a word of the port language and cannot be a name", name.value);
+                problems.push(
+                    Diagnostic::error(Code::Name, name.span, message).hint("choose another name"),
+                );
                 continue;
             }
             let mut specs = Vec::new();
@@ -100,8 +111,12 @@ impl Ports {
                 match &word.value {
                     PortWord::Spec(spec) => specs.push(*spec),
                     PortWord::Named(other) => problems.push(
-                        Diagnostic::error(Code::Port, word.span, format!("`{other}` is not a port"))
-                            .hint("a named port lists ports such as 80/tcp, not other names"),
+                        Diagnostic::error(
+                            Code::Port,
+                            word.span,
+                            format!("`{other}` is not a port"),
+                        )
+                        .hint("a named port lists ports such as 80/tcp, not other names"),
                     ),
                 }
             }
@@ -111,7 +126,12 @@ impl Ports {
     }
 
     /// The ports behind a word; nothing after a problem was reported.
-    fn resolve(&mut self, word: &PortWord, span: Span, problems: &mut Problems<'_>) -> Vec<PortSpec> {
+    fn resolve(
+        &mut self,
+        word: &PortWord,
+        span: Span,
+        problems: &mut Problems<'_>,
+    ) -> Vec<PortSpec> {
         let name = match word {
             PortWord::Spec(spec) => return vec![*spec],
             PortWord::Named(name) => name,
@@ -120,10 +140,13 @@ impl Ports {
             self.used.insert(name.clone());
             return specs.clone();
         }
-        let hint = did_you_mean(name.as_str(), self.named.keys().map(Name::as_str))
-            .unwrap_or_else(|| format!("define it: `ports: {{ {name}: 5432/tcp }}`, or write the port itself"));
+        let hint =
+            did_you_mean(name.as_str(), self.named.keys().map(Name::as_str)).unwrap_or_else(|| {
+                format!("define it: `ports: {{ {name}: 5432/tcp }}`, or write the port itself")
+            });
         problems.push(
-            Diagnostic::error(Code::UnknownPort, span, format!("there is no port named `{name}`")).hint(hint),
+            Diagnostic::error(Code::UnknownPort, span, format!("there is no port named `{name}`"))
+                .hint(hint),
         );
         Vec::new()
     }

@@ -32,6 +32,10 @@ pub(crate) trait FromText: Sized {
     fn from_text(text: &str) -> Result<Self, ParseError>;
     /// What the JSON schema says about it.
     fn schema() -> Schema;
+    /// The code of the mistake in this text.
+    fn code(_: &str) -> Code {
+        Self::CODE
+    }
     /// What to write when a mapping or list was given.
     fn instead_of(_: &Value<'_>) -> Option<String> {
         None
@@ -49,6 +53,8 @@ pub(crate) struct Val<T> {
 #[derive(Debug, Clone)]
 pub(crate) struct OneOrMany<T> {
     pub(crate) items: Vec<T>,
+    /// How many stand in the file, readable or not.
+    pub(crate) written: usize,
     pub(crate) span: Span,
 }
 
@@ -56,6 +62,8 @@ pub(crate) struct OneOrMany<T> {
 #[derive(Debug, Clone)]
 pub(crate) struct List<T> {
     pub(crate) items: Vec<T>,
+    /// How many stand in the file, readable or not.
+    pub(crate) written: usize,
     pub(crate) span: Span,
 }
 
@@ -80,7 +88,13 @@ impl<T: FromText> Decode for Val<T> {
         match T::from_text(&scalar.text) {
             Ok(value) => Some(Self { value, span: node.span }),
             Err(error) => {
-                problems.push(text_error(T::CODE, node.span, scalar.exact, &scalar.text, error));
+                problems.push(text_error(
+                    T::code(&scalar.text),
+                    node.span,
+                    scalar.exact,
+                    &scalar.text,
+                    error,
+                ));
                 None
             }
         }
@@ -92,7 +106,13 @@ impl<T: FromText> Decode for Val<T> {
 }
 
 /// The finding for a text that does not parse, at the exact part of it if the text stands in the file as it is.
-fn text_error(code: Code, span: Span, exact: Option<u32>, text: &str, error: ParseError) -> Diagnostic {
+fn text_error(
+    code: Code,
+    span: Span,
+    exact: Option<u32>,
+    text: &str,
+    error: ParseError,
+) -> Diagnostic {
     let part = exact.and_then(|begin| {
         let before = text.get(..error.at.start)?;
         let quote = begin - span.start;
@@ -107,8 +127,14 @@ fn text_error(code: Code, span: Span, exact: Option<u32>, text: &str, error: Par
     Diagnostic::error(code, part.unwrap_or(span), error.message).maybe_hint(error.hint)
 }
 
-pub(crate) fn wrong_kind(node: &Node<'_>, what: &str, hint: Option<String>, problems: &mut Problems<'_>) {
+pub(crate) fn wrong_kind(
+    node: &Node<'_>,
+    what: &str,
+    hint: Option<String>,
+    problems: &mut Problems<'_>,
+) {
     let message = match node.value {
+        Value::Broken => return,
         Value::Null => format!("expected {what}, but nothing stands here"),
         _ => format!("expected {what}, found {}", node.value.kind()),
     };
@@ -123,8 +149,9 @@ impl<T: Decode> Decode for List<T> {
             wrong_kind(node, "a list", hint, problems);
             return None;
         };
+        let written = items.len();
         let items = items.iter().filter_map(|item| T::decode(item, problems)).collect();
-        Some(Self { items, span: node.span })
+        Some(Self { items, written, span: node.span })
     }
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
@@ -140,11 +167,13 @@ fn written(node: &Node<'_>, problems: &Problems<'_>) -> String {
 
 impl<T: Decode> Decode for OneOrMany<T> {
     fn decode(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Self> {
-        let items = match &node.value {
-            Value::List(items) => items.iter().filter_map(|item| T::decode(item, problems)).collect(),
-            _ => vec![T::decode(node, problems)?],
+        let (items, written) = match &node.value {
+            Value::List(items) => {
+                (items.iter().filter_map(|item| T::decode(item, problems)).collect(), items.len())
+            }
+            _ => (vec![T::decode(node, problems)?], 1),
         };
-        Some(Self { items, span: node.span })
+        Some(Self { items, written, span: node.span })
     }
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
@@ -159,7 +188,12 @@ impl<K: FromText, V: Decode> Decode for Table<K, V> {
             Value::Map(entries) => entries.as_slice(),
             Value::Null => &[],
             _ => {
-                wrong_kind(node, "a mapping", Some("write `name: value`, one line each".to_owned()), problems);
+                wrong_kind(
+                    node,
+                    "a mapping",
+                    Some("write `name: value`, one line each".to_owned()),
+                    problems,
+                );
                 return None;
             }
         };
@@ -168,7 +202,13 @@ impl<K: FromText, V: Decode> Decode for Table<K, V> {
             let decoded = V::decode(value, problems);
             match K::from_text(&key.text) {
                 Ok(name) => table.entries.push((Val { value: name, span: key.span }, decoded)),
-                Err(error) => problems.push(text_error(K::CODE, key.span, Some(key.span.start), &key.text, error)),
+                Err(error) => problems.push(text_error(
+                    K::CODE,
+                    key.span,
+                    Some(key.span.start),
+                    &key.text,
+                    error,
+                )),
             }
         }
         Some(table)
@@ -189,6 +229,8 @@ pub(crate) fn by_reference<T: JsonSchema>(generator: &mut SchemaGenerator) -> Sc
 pub(crate) trait Mapping {
     /// Where it stands.
     fn span(&self) -> Span;
+    /// Whether the key is there, even with a value that could not be read.
+    fn given(&self, key: &str) -> bool;
 }
 
 /// One key of a declared mapping, for the schema.
@@ -225,28 +267,42 @@ pub(crate) fn mapping_schema(doc: &[&str], keys: Vec<KeySchema>) -> Schema {
 /// Keys that are planned, and keys of other tools: a better answer than "unknown".
 fn known_elsewhere(kind: &str, key: &str) -> Option<&'static str> {
     Some(match (kind, key) {
-        ("workload", "replicas") => "replicas come in a later version: give each workload its own entry",
+        ("workload", "replicas") => {
+            "replicas come in a later version: give each workload its own entry"
+        }
         ("workload", "image" | "ports" | "volumes") => {
             "the built-in runtime starts programs of the host (`run:`); a container is adopted with `netns:`"
         }
-        ("workload", "command" | "cmd" | "args") => "the program and its arguments are one list: run: [nginx, -g, daemon off;]",
+        ("workload", "command" | "cmd" | "args") => {
+            "the program and its arguments are one list: run: [nginx, -g, daemon off;]"
+        }
         ("publish entry", "limit") => "limits come in a later version",
         ("policy", "ports" | "port") => "write `allow: [..]` or `deny: [..]`",
         ("policy", "action") => "a policy has `allow: [..]`, `deny: [..]`, or both",
         ("policy", "audit") => "write `mode: audit`",
         ("network" | "segment", "subnet" | "cidr" | "subnets") => {
-            if kind == "network" { "a network has `subnets: [..]`" } else { "a segment has `subnet: ..`" }
+            if kind == "network" {
+                "a network has `subnets: [..]`"
+            } else {
+                "a segment has `subnet: ..`"
+            }
         }
         _ => return None,
     })
 }
 
-pub(crate) fn unknown_key(kind: &str, key: &Key<'_>, known: &[&'static str], problems: &mut Problems<'_>) {
+pub(crate) fn unknown_key(
+    kind: &str,
+    key: &Key<'_>,
+    known: &[&'static str],
+    problems: &mut Problems<'_>,
+) {
     let hint = known_elsewhere(kind, &key.text)
         .map(str::to_owned)
         .or_else(|| did_you_mean(&key.text, known.iter().copied()))
         .unwrap_or_else(|| {
-            let words: Vec<_> = known.iter().filter(|word| !word.starts_with('$')).copied().collect();
+            let words: Vec<_> =
+                known.iter().filter(|word| !word.starts_with('$')).copied().collect();
             format!("known here: {}", words.join(", "))
         });
     let message = format!("a {kind} has no key `{}`", key.text);
@@ -255,7 +311,9 @@ pub(crate) fn unknown_key(kind: &str, key: &Key<'_>, known: &[&'static str], pro
 
 pub(crate) fn missing_key(kind: &str, key: &str, span: Span, problems: &mut Problems<'_>) {
     let message = format!("this {kind} has no `{key}`");
-    problems.push(Diagnostic::error(Code::MissingKey, span, message).label(format!("`{key}` is required")));
+    problems.push(
+        Diagnostic::error(Code::MissingKey, span, message).label(format!("`{key}` is required")),
+    );
 }
 
 /// Declares a mapping of the file. See the module.
@@ -270,6 +328,7 @@ macro_rules! mapping {
         #[derive(Debug)]
         pub(crate) struct $type {
             span: $crate::document::Span,
+            given: u32,
             $( $(#[doc = $field_doc])+ pub(crate) $field: Option<$value>, )+
         }
 
@@ -280,6 +339,10 @@ macro_rules! mapping {
         impl $crate::decode::Mapping for $type {
             fn span(&self) -> $crate::document::Span {
                 self.span
+            }
+
+            fn given(&self, key: &str) -> bool {
+                Self::KEYS.iter().position(|known| *known == key).is_some_and(|at| self.given >> at & 1 == 1)
             }
         }
 
@@ -293,8 +356,11 @@ macro_rules! mapping {
                     $crate::decode::wrong_kind(node, concat!("a mapping for this ", $kind), hint, problems);
                     return None;
                 };
-                let mut this = Self { span: node.span, $( $field: None, )+ };
+                let mut this = Self { span: node.span, given: 0, $( $field: None, )+ };
                 for (key, value) in entries {
+                    if let Some(at) = Self::KEYS.iter().position(|known| *known == key.text) {
+                        this.given |= 1 << at;
+                    }
                     match &*key.text {
                         $( $key => this.$field = <$value as $crate::decode::Decode>::decode(value, problems), )+
                         _ => $crate::decode::unknown_key($kind, key, Self::KEYS, problems),
@@ -302,7 +368,7 @@ macro_rules! mapping {
                 }
                 $( $(
                     let _ = stringify!($required);
-                    if !entries.iter().any(|(key, _)| key.text == $key) {
+                    if !$crate::decode::Mapping::given(&this, $key) {
                         $crate::decode::missing_key($kind, $key, node.span, problems);
                     }
                 )? )+

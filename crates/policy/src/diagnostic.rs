@@ -42,9 +42,22 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    pub(crate) fn new(code: Code, severity: Severity, span: Option<Span>, message: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        code: Code,
+        severity: Severity,
+        span: Option<Span>,
+        message: impl Into<String>,
+    ) -> Self {
         let message = message.into();
-        Self { code, severity, message, span, label: String::new(), related: Vec::new(), hint: None }
+        Self {
+            code,
+            severity,
+            message,
+            span,
+            label: String::new(),
+            related: Vec::new(),
+            hint: None,
+        }
     }
 
     pub(crate) fn error(code: Code, span: Span, message: impl Into<String>) -> Self {
@@ -138,7 +151,8 @@ impl Diagnostics {
     #[must_use]
     pub fn render(&self, colour: bool) -> String {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-        let mut all: Vec<String> = self.items.iter().map(|item| self.render_one(&renderer, item)).collect();
+        let mut all: Vec<String> =
+            self.items.iter().map(|item| self.render_one(&renderer, item)).collect();
         if self.suppressed > 0 {
             all.push(format!("and {} more", self.suppressed));
         }
@@ -154,7 +168,9 @@ impl Diagnostics {
         let span = item.span.unwrap_or_default();
         let covered = self.text.get(range(span)).unwrap_or("");
         let (end_line, end_column) = match covered.rsplit_once('\n') {
-            Some((before, last)) => (1 + count(before.matches('\n').count()), count(last.chars().count()) + 1),
+            Some((before, last)) => {
+                (1 + count(before.matches('\n').count()), count(last.chars().count()) + 1)
+            }
             None => (0, span.column + count(covered.chars().count())),
         };
         Record {
@@ -181,7 +197,9 @@ impl Diagnostics {
         let mut group = Group::with_title(title);
         let mut places: Vec<(Span, &str, AnnotationKind)> = Vec::new();
         places.extend(item.span.map(|span| (span, item.label.as_str(), AnnotationKind::Primary)));
-        places.extend(item.related.iter().map(|(span, text)| (*span, text.as_str(), AnnotationKind::Context)));
+        places.extend(
+            item.related.iter().map(|(span, text)| (*span, text.as_str(), AnnotationKind::Context)),
+        );
         if let (Some(first), Some(last)) =
             (places.iter().map(|p| p.0.start).min(), places.iter().map(|p| p.0.start).max())
         {
@@ -209,13 +227,19 @@ impl Diagnostics {
     ) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
         let first = places.iter().map(|place| place.0.start as usize).min().unwrap_or(0);
         let last = places.iter().map(|place| self.shown(place.0).end).max().unwrap_or(0);
-        let begin = self.text.get(..first).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
-        let end = self.text.get(last..).and_then(|after| after.find('\n')).map_or(self.text.len(), |at| last + at);
+        let begin =
+            self.text.get(..first).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
+        let end = self
+            .text
+            .get(last..)
+            .and_then(|after| after.find('\n'))
+            .map_or(self.text.len(), |at| last + at);
         let line = places.iter().map(|place| place.0.line as usize).min().unwrap_or(1);
         let source = self.text.get(begin..end).unwrap_or("");
         let marks = places.iter().map(|(span, text, kind)| {
             let shown = self.shown(*span);
-            let mark = kind.span(shown.start.saturating_sub(begin)..shown.end.saturating_sub(begin));
+            let mark =
+                kind.span(shown.start.saturating_sub(begin)..shown.end.saturating_sub(begin));
             if text.is_empty() { mark } else { mark.label(*text) }
         });
         Snippet::source(source).line_start(line).path(&*self.file).annotations(marks)
@@ -264,7 +288,7 @@ impl<'a> Problems<'a> {
 
     pub(crate) fn push(&mut self, item: Diagnostic) {
         self.errors += usize::from(item.severity == Severity::Error);
-        if self.items.len() < self.limit {
+        if self.items.len() < self.limit || (self.errors == 1 && item.severity == Severity::Error) {
             self.items.push(item);
         } else {
             self.suppressed += 1;
@@ -289,8 +313,17 @@ impl<'a> Problems<'a> {
         }
     }
 
+    /// Findings by place. Warnings about a file with errors are left out: they may only be about what is missing.
     pub(crate) fn finish(mut self, file: Arc<str>) -> Diagnostics {
+        if self.errors > 0 {
+            self.items.retain(|item| item.severity == Severity::Error);
+        }
         self.items.sort_by_key(|item| (item.span.map_or(0, |span| span.start), item.code));
-        Diagnostics { file, text: Arc::from(self.text), items: self.items, suppressed: self.suppressed }
+        Diagnostics {
+            file,
+            text: Arc::from(self.text),
+            items: self.items,
+            suppressed: self.suppressed,
+        }
     }
 }

@@ -113,7 +113,8 @@ pub fn load(
 ) -> Result<Checked, Box<Diagnostics>> {
     let file: Arc<str> = Arc::from(source.name);
     if source.text.len() > limits.bytes {
-        let message = format!("the file has {} bytes, at most {} are read", source.text.len(), limits.bytes);
+        let message =
+            format!("the file has {} bytes, at most {} are read", source.text.len(), limits.bytes);
         let mut problems = Problems::new("", 1);
         problems.push(
             Diagnostic::new(Code::Limit, Severity::Error, None, message)

@@ -10,8 +10,8 @@ use model::{LabelKey, LabelValue, Mode, Name, Peer, PortRange, Posture};
 use crate::decode::{List, OneOrMany, Table, Val, mapping};
 use crate::document::{Netns, Restart, User};
 use crate::scalar::{
-    AbsolutePath, Argument, EnvKey, EnvValue, HostPort, PolicyMode, PortWord, PublishSource, SchemaAddress, Sealed,
-    SegmentRef, Statement, Target, Until, VariableName, Version,
+    AbsolutePath, Argument, EnvKey, EnvValue, HostPort, PolicyMode, PortWord, PublishSource,
+    SchemaAddress, Sealed, SegmentRef, Statement, Target, Until, VariableName, Version,
 };
 
 mapping! {

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use model::{
-    LabelError, LabelKey, LabelValue, Mode, Name, NameError, ParseError, Peer, PortRange, PortSpec, Posture, Transport,
+    LabelError, LabelKey, LabelValue, Mode, Name, NameError, ParseError, Peer, PortRange, PortSpec,
+    Posture, Transport,
 };
 use schemars::{Schema, json_schema};
 
@@ -34,7 +35,8 @@ fn word<T: Copy>(text: &str, what: &str, words: &[(&str, T)]) -> Result<T, Parse
     }
     let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
     let mut error = whole(format!("`{text}` is not {what}"), text);
-    error.hint = did_you_mean(text, all.iter().copied()).or(Some(format!("known: {}", all.join(", "))));
+    error.hint =
+        did_you_mean(text, all.iter().copied()).or(Some(format!("known: {}", all.join(", "))));
     Err(error)
 }
 
@@ -48,8 +50,9 @@ impl FromText for Name {
                 NameError::BadCharacter { at, found } => *at..*at + found.len_utf8(),
                 NameError::Empty | NameError::TooLong { .. } => 0..text.len(),
             };
-            ParseError::new(error.to_string(), at)
-                .with_hint("names are lower-case letters, digits and dashes, and begin with a letter")
+            ParseError::new(error.to_string(), at).with_hint(
+                "names are lower-case letters, digits and dashes, and begin with a letter",
+            )
         })
     }
 
@@ -99,6 +102,12 @@ impl FromText for LabelValue {
 impl FromText for Peer {
     const CODE: Code = Code::Selector;
     const WHAT: &'static str = "a selector in one string";
+
+    fn code(text: &str) -> Code {
+        let address =
+            text.contains("::") || text.trim_start().starts_with(|c: char| c.is_ascii_digit());
+        if address { Code::Address } else { Self::CODE }
+    }
 
     fn from_text(text: &str) -> Result<Self, ParseError> {
         text.parse()
@@ -177,7 +186,8 @@ impl FromText for IpNet {
 
     fn from_text(text: &str) -> Result<Self, ParseError> {
         if !text.contains('/') {
-            return Err(whole(format!("`{text}` has no prefix length"), text).with_hint("write a subnet such as 10.0.1.0/24"));
+            return Err(whole(format!("`{text}` has no prefix length"), text)
+                .with_hint("write a subnet such as 10.0.1.0/24"));
         }
         match text.parse::<Peer>() {
             Ok(Peer::Cidr(net)) => Ok(net),
@@ -211,7 +221,8 @@ impl FromText for Mode {
 
     fn from_text(text: &str) -> Result<Self, ParseError> {
         if matches!(text, "host" | "macvlan") {
-            return Err(whole(format!("mode `{text}` comes in a later version"), text).with_hint("known: nat, bridge, routed, none"));
+            return Err(whole(format!("mode `{text}` comes in a later version"), text)
+                .with_hint("known: nat, bridge, routed, none"));
         }
         word(text, "a mode", &Self::ALL.map(|mode| (mode.as_str(), mode)))
     }
@@ -306,7 +317,8 @@ impl FromText for Version {
     fn from_text(text: &str) -> Result<Self, ParseError> {
         match text {
             "1" => Ok(Self),
-            _ => Err(whole(format!("version {text} of the file format is not known"), text).with_hint("write `bulkhead: 1`")),
+            _ => Err(whole(format!("version {text} of the file format is not known"), text)
+                .with_hint("write `bulkhead: 1`")),
         }
     }
 
@@ -331,7 +343,8 @@ impl FromText for SegmentRef {
             None => Name::from_text(text).map(|segment| Self { network: None, segment }),
             Some((network, segment)) => Ok(Self {
                 network: Some(Name::from_text(network)?),
-                segment: Name::from_text(segment).map_err(|error| error.shifted(network.len() + 1))?,
+                segment: Name::from_text(segment)
+                    .map_err(|error| error.shifted(network.len() + 1))?,
             }),
         }
     }
@@ -354,10 +367,13 @@ impl FromText for HostPort {
 
     fn from_text(text: &str) -> Result<Self, ParseError> {
         match text.parse::<PortSpec>()? {
-            PortSpec::Ports(transport, range) if range.first() == range.last() && range.first() > 0 => {
+            PortSpec::Ports(transport, range)
+                if range.first() == range.last() && range.first() > 0 =>
+            {
                 Ok(Self { transport, port: range.first() })
             }
-            _ => Err(whole("exactly one port can be published", text).with_hint("write for example 443/tcp")),
+            _ => Err(whole("exactly one port can be published", text)
+                .with_hint("write for example 443/tcp")),
         }
     }
 
@@ -379,14 +395,20 @@ impl FromText for Target {
 
     fn from_text(text: &str) -> Result<Self, ParseError> {
         let Some((workload, port)) = text.rsplit_once(':') else {
-            return Err(whole("the port of the workload is missing", text).with_hint(format!("write {text}:8080")));
+            return Err(whole("the port of the workload is missing", text)
+                .with_hint(format!("write {text}:8080")));
         };
         let at = workload.len() + 1;
         let workload = Name::from_text(workload)?;
         match port.parse::<PortRange>() {
-            Ok(range) if range.first() == range.last() && range.first() > 0 => Ok(Self { workload, port: range.first() }),
-            _ => Err(ParseError::new(format!("`{port}` is not a port from 1 to 65535"), at..text.len())
-                .with_hint("the protocol is that of `port`: write for example web:8443")),
+            Ok(range) if range.first() == range.last() && range.first() > 0 => {
+                Ok(Self { workload, port: range.first() })
+            }
+            _ => Err(ParseError::new(
+                format!("`{port}` is not a port from 1 to 65535"),
+                at..text.len(),
+            )
+            .with_hint("the protocol is that of `port`: write for example web:8443")),
         }
     }
 
@@ -430,7 +452,9 @@ impl FromText for Until {
     const WHAT: &'static str = "a date or time";
 
     fn from_text(text: &str) -> Result<Self, ParseError> {
-        let end_of_day = |date: Date| date.tomorrow().ok()?.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
+        let end_of_day = |date: Date| {
+            date.tomorrow().ok()?.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+        };
         let parsed = if text.len() == 10 {
             text.parse::<Date>().ok().and_then(end_of_day)
         } else {
@@ -482,7 +506,9 @@ fn absolute(text: &str) -> Result<(), &'static str> {
     match text {
         _ if !text.starts_with('/') => Err("a path has to be absolute"),
         _ if text.split('/').any(|part| part == "..") => Err("a path may not contain `..`"),
-        _ if text.contains(char::is_control) || text.len() > 1024 => Err("this is not a usable path"),
+        _ if text.contains(char::is_control) || text.len() > 1024 => {
+            Err("this is not a usable path")
+        }
         _ => Ok(()),
     }
 }
@@ -537,7 +563,11 @@ impl FromText for User {
         let fine = text.len() <= 32
             && text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
-        if fine { Ok(Self::Name(text.to_owned())) } else { Err(whole(format!("`{text}` is not a user"), text)) }
+        if fine {
+            Ok(Self::Name(text.to_owned()))
+        } else {
+            Err(whole(format!("`{text}` is not a user"), text))
+        }
     }
 
     fn schema() -> Schema {
@@ -554,7 +584,9 @@ impl FromText for Netns {
 
     fn from_text(text: &str) -> Result<Self, ParseError> {
         if text.starts_with('/') {
-            return absolute(text).map(|()| Self::Path(text.to_owned())).map_err(|message| whole(message, text));
+            return absolute(text)
+                .map(|()| Self::Path(text.to_owned()))
+                .map_err(|message| whole(message, text));
         }
         let fine = !text.is_empty()
             && text.len() <= 255

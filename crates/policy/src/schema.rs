@@ -10,7 +10,8 @@ use crate::raw::RawFile;
 /// `# yaml-language-server: $schema=bulkhead.schema.json`.
 #[must_use]
 pub fn json_schema() -> String {
-    let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<RawFile>();
+    let mut schema =
+        SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<RawFile>();
     schema.insert("title".to_owned(), "Bulkhead file, version 1".into());
     format!("{:#}\n", schema.as_value())
 }

@@ -29,6 +29,8 @@ pub(crate) struct Node<'a> {
 pub(crate) enum Value<'a> {
     /// Nothing, `~` or `null`.
     Null,
+    /// Could not be replaced; that was reported already.
+    Broken,
     /// A single value.
     Scalar(Scalar<'a>),
     /// A list.
@@ -56,7 +58,7 @@ impl Value<'_> {
     /// What it is, for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
-            Self::Null => "nothing",
+            Self::Null | Self::Broken => "nothing",
             Self::Scalar(_) => "a single value",
             Self::List(_) => "a list",
             Self::Map(_) => "a mapping",
@@ -65,10 +67,15 @@ impl Value<'_> {
 }
 
 /// Reads the text. `None` means that reading had to stop; the reason is then among the problems.
-pub(crate) fn read<'a>(text: &'a str, limits: &Limits, problems: &mut Problems<'_>) -> Option<Node<'a>> {
+pub(crate) fn read<'a>(
+    text: &'a str,
+    limits: &Limits,
+    problems: &mut Problems<'_>,
+) -> Option<Node<'a>> {
     let mut options = granit_parser::Options::default();
     options.set_emit_comments(false);
-    let mut builder = Builder { text, limits, stack: Vec::new(), root: None, values: 0, documents: 0 };
+    let mut builder =
+        Builder { text, limits, stack: Vec::new(), root: None, values: 0, documents: 0 };
     for next in Parser::new_from_str_with_options(text, options) {
         let step = match next {
             Ok((event, mark)) => builder.event(event, mark, problems),
@@ -81,8 +88,12 @@ pub(crate) fn read<'a>(text: &'a str, limits: &Limits, problems: &mut Problems<'
     }
     if builder.root.is_none() {
         problems.push(
-            Diagnostic::error(Code::MissingKey, Span { line: 1, column: 1, ..Span::default() }, "the file is empty")
-                .hint("a file begins with `bulkhead: 1`"),
+            Diagnostic::error(
+                Code::MissingKey,
+                Span { line: 1, column: 1, ..Span::default() },
+                "the file is empty",
+            )
+            .hint("a file begins with `bulkhead: 1`"),
         );
     }
     builder.root
@@ -92,7 +103,11 @@ fn syntax_error(text: &str, error: &ScanError) -> Box<Diagnostic> {
     let marker = error.marker();
     let at = marker.byte_offset().unwrap_or(0).min(text.len());
     let at = (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    let width = text.get(at..).and_then(|rest| rest.chars().next()).filter(|c| *c != '\n').map_or(0, char::len_utf8);
+    let width = text
+        .get(at..)
+        .and_then(|rest| rest.chars().next())
+        .filter(|c| *c != '\n')
+        .map_or(0, char::len_utf8);
     let span = Span {
         start: small(at),
         end: small(at + width),
@@ -103,13 +118,17 @@ fn syntax_error(text: &str, error: &ScanError) -> Box<Diagnostic> {
     let line = before.rsplit('\n').next().unwrap_or("");
     let hint = if line.contains('\t') || text.get(at..).is_some_and(|rest| rest.starts_with('\t')) {
         "indent with spaces: YAML does not allow tabs there"
-    } else if line.contains("] ->") || line.contains("[") && text.get(at..).is_some_and(|rest| rest.starts_with("->")) {
+    } else if line.contains("] ->")
+        || line.contains("[") && text.get(at..).is_some_and(|rest| rest.starts_with("->"))
+    {
         "quote the whole text: \"[app=web, role=ops] -> app=db\""
     } else {
         "look at this line and the one before: a missing colon, quote or bracket, or wrong indentation"
     };
     let message = format!("this is not YAML: {}", error.info());
-    Box::new(Diagnostic::error(Code::Syntax, span, message).label("reading stopped here").hint(hint))
+    Box::new(
+        Diagnostic::error(Code::Syntax, span, message).label("reading stopped here").hint(hint),
+    )
 }
 
 /// Offsets fit because the size of the text is limited.
@@ -139,7 +158,11 @@ impl<'a> Builder<'a, '_> {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return Err(Self::refused(Self::span(&mark), "a second document", "use one file for each document"));
+                    return Err(Self::refused(
+                        Self::span(&mark),
+                        "a second document",
+                        "use one file for each document",
+                    ));
                 }
             }
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
@@ -170,7 +193,10 @@ impl<'a> Builder<'a, '_> {
     }
 
     fn refused(span: Span, what: &str, hint: &str) -> Box<Diagnostic> {
-        Box::new(Diagnostic::error(Code::Yaml, span, format!("{what} is not accepted in this file")).hint(hint))
+        Box::new(
+            Diagnostic::error(Code::Yaml, span, format!("{what} is not accepted in this file"))
+                .hint(hint),
+        )
     }
 
     fn plain(&self, mark: &Mark, anchor: usize, tagged: bool) -> Step {
@@ -179,7 +205,11 @@ impl<'a> Builder<'a, '_> {
             return Err(Self::refused(span, "an anchor", "write the value out where it is needed"));
         }
         if tagged {
-            return Err(Self::refused(span, "a tag", "remove the word that begins with `!`; quote it if it is a value"));
+            return Err(Self::refused(
+                span,
+                "a tag",
+                "remove the word that begins with `!`; quote it if it is a value",
+            ));
         }
         if self.stack.len() >= self.limits.depth {
             let message = format!("values are nested deeper than {}", self.limits.depth);
@@ -206,7 +236,9 @@ impl<'a> Builder<'a, '_> {
         let quote = u32::from(style != ScalarStyle::Plain);
         let inner = match style {
             ScalarStyle::Plain => Some(written),
-            ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => written.get(1..written.len().saturating_sub(1)),
+            ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => {
+                written.get(1..written.len().saturating_sub(1))
+            }
             ScalarStyle::Literal | ScalarStyle::Folded => None,
         };
         let exact = (inner == Some(&*text)).then_some(span.start + quote);
@@ -233,7 +265,9 @@ impl<'a> Builder<'a, '_> {
             Some(Frame::List { items, .. }) => items.push(node),
             Some(Frame::Map { entries, key, .. }) => match (key.take(), node.value) {
                 (Some(key), value) => entries.push((key, Node { value, span: node.span })),
-                (None, Value::Scalar(scalar)) => *key = Some(Key { text: scalar.text, span: node.span }),
+                (None, Value::Scalar(scalar)) => {
+                    *key = Some(Key { text: scalar.text, span: node.span })
+                }
                 (None, _) => *key = Some(Key { text: Cow::Borrowed(""), span: node.span }),
             },
         }
@@ -262,16 +296,23 @@ impl<'a> Builder<'a, '_> {
 }
 
 /// Drops later entries with a key that was there before, and says so.
-fn unique<'a>(entries: Vec<(Key<'a>, Node<'a>)>, problems: &mut Problems<'_>) -> Vec<(Key<'a>, Node<'a>)> {
+fn unique<'a>(
+    entries: Vec<(Key<'a>, Node<'a>)>,
+    problems: &mut Problems<'_>,
+) -> Vec<(Key<'a>, Node<'a>)> {
     let mut seen: HashMap<String, Span> = HashMap::with_capacity(entries.len());
     let mut kept = Vec::with_capacity(entries.len());
     for (key, node) in entries {
         if let Some(first) = seen.get(&*key.text) {
             problems.push(
-                Diagnostic::error(Code::DuplicateKey, key.span, format!("`{}` is given twice", key.text))
-                    .label("again here")
-                    .related(*first, "first here")
-                    .hint("rename one of them, or merge the two"),
+                Diagnostic::error(
+                    Code::DuplicateKey,
+                    key.span,
+                    format!("`{}` is given twice", key.text),
+                )
+                .label("again here")
+                .related(*first, "first here")
+                .hint("rename one of them, or merge the two"),
             );
             continue;
         }

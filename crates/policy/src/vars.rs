@@ -20,7 +20,11 @@ struct Variable {
 }
 
 /// Replaces the listed variables in the whole tree.
-pub(crate) fn replace(root: &mut Node<'_>, from: &dyn Fn(&str) -> Option<String>, problems: &mut Problems<'_>) {
+pub(crate) fn replace(
+    root: &mut Node<'_>,
+    from: &dyn Fn(&str) -> Option<String>,
+    problems: &mut Problems<'_>,
+) {
     let mut known = listed(root, from, problems);
     if problems.text.contains("${") {
         walk(root, &mut known, problems);
@@ -29,8 +33,12 @@ pub(crate) fn replace(root: &mut Node<'_>, from: &dyn Fn(&str) -> Option<String>
     unused.sort_by_key(|(_, variable)| variable.span);
     for (name, variable) in unused {
         problems.push(
-            Diagnostic::warning(Code::Unused, variable.span, format!("the variable `{name}` is not used"))
-                .hint(format!("use it as ${{{name}}}, or remove it from `vars`")),
+            Diagnostic::warning(
+                Code::Unused,
+                variable.span,
+                format!("the variable `{name}` is not used"),
+            )
+            .hint(format!("use it as ${{{name}}}, or remove it from `vars`")),
         );
     }
 }
@@ -42,7 +50,8 @@ fn listed(
 ) -> HashMap<String, Variable> {
     let mut known = HashMap::new();
     let Value::Map(entries) = &root.value else { return known };
-    let Some(Value::List(names)) = entries.iter().find(|(key, _)| key.text == "vars").map(|(_, node)| &node.value)
+    let Some(Value::List(names)) =
+        entries.iter().find(|(key, _)| key.text == "vars").map(|(_, node)| &node.value)
     else {
         return known;
     };
@@ -60,8 +69,12 @@ fn listed(
         };
         if let Some(missing) = missing {
             problems.push(
-                Diagnostic::error(Code::Variable, node.span, format!("the variable `{}` {missing}", scalar.text))
-                    .hint("set it in the environment of this command, or remove it from `vars`"),
+                Diagnostic::error(
+                    Code::Variable,
+                    node.span,
+                    format!("the variable `{}` {missing}", scalar.text),
+                )
+                .hint("set it in the environment of this command, or remove it from `vars`"),
             );
         }
         let variable = Variable { span: node.span, value, used: false };
@@ -79,10 +92,10 @@ pub(crate) fn is_variable_name(text: &str) -> bool {
 
 fn walk(node: &mut Node<'_>, known: &mut HashMap<String, Variable>, problems: &mut Problems<'_>) {
     match &mut node.value {
-        Value::Null => {}
+        Value::Null | Value::Broken => {}
         Value::Scalar(scalar) => {
-            if scalar.text.contains("${") {
-                scalar_value(scalar, node.span, known, problems);
+            if scalar.text.contains("${") && !scalar_value(scalar, node.span, known, problems) {
+                node.value = Value::Broken;
             }
         }
         Value::List(items) => items.iter_mut().for_each(|item| walk(item, known, problems)),
@@ -90,8 +103,12 @@ fn walk(node: &mut Node<'_>, known: &mut HashMap<String, Variable>, problems: &m
             for (key, value) in entries {
                 if key.text.contains("${") {
                     problems.push(
-                        Diagnostic::error(Code::Variable, key.span, "a key cannot contain a variable")
-                            .hint("variables are replaced in values only"),
+                        Diagnostic::error(
+                            Code::Variable,
+                            key.span,
+                            "a key cannot contain a variable",
+                        )
+                        .hint("variables are replaced in values only"),
                     );
                 }
                 walk(value, known, problems);
@@ -100,12 +117,14 @@ fn walk(node: &mut Node<'_>, known: &mut HashMap<String, Variable>, problems: &m
     }
 }
 
+/// Replaces what is in one value. `false` if something could not be replaced.
 fn scalar_value(
     scalar: &mut Scalar<'_>,
     span: Span,
     known: &mut HashMap<String, Variable>,
     problems: &mut Problems<'_>,
-) {
+) -> bool {
+    let mut complete = true;
     let mut made = String::with_capacity(scalar.text.len());
     let mut rest: &str = &scalar.text;
     while let Some(at) = rest.find("${") {
@@ -121,23 +140,30 @@ fn scalar_value(
         match known.get_mut(name) {
             Some(variable) => {
                 variable.used = true;
+                complete &= variable.value.is_some();
                 made.push_str(variable.value.as_deref().unwrap_or(""));
             }
-            None => problems.push(unknown(name, problems.within(span, &format!("${{{name}")), known)),
+            None => {
+                complete = false;
+                problems.push(unknown(name, problems.within(span, &format!("${{{name}")), known));
+            }
         }
         rest = behind;
     }
     made.push_str(rest);
     scalar.text = Cow::Owned(made);
     scalar.exact = None;
+    complete
 }
 
 fn unknown(name: &str, span: Span, known: &HashMap<String, Variable>) -> Diagnostic {
     let hint = if is_variable_name(name) {
-        did_you_mean(name, known.keys().map(String::as_str))
-            .unwrap_or_else(|| format!("list it: `vars: [{name}]`, or write $${{{name}}} for the text itself"))
+        did_you_mean(name, known.keys().map(String::as_str)).unwrap_or_else(|| {
+            format!("list it: `vars: [{name}]`, or write $${{{name}}} for the text itself")
+        })
     } else {
         "write $${ for the text ${".to_owned()
     };
-    Diagnostic::error(Code::Variable, span, format!("`${{{name}}}` is not a listed variable")).hint(hint)
+    Diagnostic::error(Code::Variable, span, format!("`${{{name}}}` is not a listed variable"))
+        .hint(hint)
 }

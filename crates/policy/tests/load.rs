@@ -57,8 +57,11 @@ fn the_shop_means_what_it_says() {
 #[test]
 fn rule_ids_survive_edits_elsewhere_in_the_file() {
     let text = include_str!("files/shop.yaml");
-    let ids = |text: &str| load("shop.yaml", text).document.rules().map(|r| (r.path.clone(), r.id)).collect::<Vec<_>>();
-    let mut edited = ids(&text.replace("  no-telnet:", "  no-ftp: { from: any, to: any, deny: [21/tcp] }\n  no-telnet:"));
+    let ids = |text: &str| {
+        load("shop.yaml", text).document.rules().map(|r| (r.path.clone(), r.id)).collect::<Vec<_>>()
+    };
+    let mut edited = ids(&text
+        .replace("  no-telnet:", "  no-ftp: { from: any, to: any, deny: [21/tcp] }\n  no-telnet:"));
     edited.retain(|(path, _)| &**path != "policies.no-ftp");
     assert_eq!(edited, ids(text));
 }

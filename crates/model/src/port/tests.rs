@@ -59,7 +59,19 @@ fn errors_name_the_part_and_the_way_out() {
     .into_iter()
     .map(shown)
     .collect();
-    insta::assert_snapshot!(all, @"");
+    insta::assert_snapshot!(all, @r#"
+    80: 0..2 `80` is not a port (name the protocol: 80/tcp)
+    web: 0..3 `web` is not a port (a port is 80/tcp, 8000-8999/udp, icmp/echo-request, tcp, any, or a name from `ports:`)
+    tcp/80: 0..6 the port stands before the protocol (write 80/tcp)
+    80/http: 3..7 `http` is not a protocol with ports (protocols with ports are tcp, udp and sctp)
+    90-80/tcp: 0..5 the range 90-80 is empty (did you mean 80-90?)
+    70000/tcp: 0..5 `70000` is not a port from 0 to 65535
+    +1/tcp: 0..2 `+1` is not a port from 0 to 65535
+    icmp/ping: 5..9 `ping` is not an icmp type (known: echo-request, echo-reply, destination-unreachable, packet-too-big, time-exceeded, parameter-problem, redirect, router-solicitation, router-advertisement, neighbour-solicitation, neighbour-advertisement, timestamp-request, timestamp-reply, or a number such as icmp/3/4)
+    icmp/300: 5..8 `300` is not an icmp type from 0 to 255
+    icmp6/1/x: 8..9 `x` is not an icmp code from 0 to 255
+    /tcp: 0..0 a port is missing here
+    "#);
 }
 
 #[test]

@@ -86,7 +86,42 @@ fn errors_point_at_the_exact_place() {
     .into_iter()
     .map(shown)
     .collect();
-    insta::assert_snapshot!(all, @"");
+    insta::assert_snapshot!(all, @r#"
+    > 
+      ^ expected a label key, found the end of the selector
+    > app=web,
+              ^ expected a label key, found the end of the selector
+    > app=web tier=front
+              ^^^^ expected `,` or the end of the selector, found `tier`  (terms are separated by commas: app=web, tier=front)
+    > app==web
+         ^^ `==` is not an operator  (write a single `=`: app=web)
+    > app: web
+         ^ `:` does not belong in a selector  (write `key=value`: app=web)
+    > app=we b
+             ^ expected `,` or the end of the selector, found `b`  (terms are separated by commas: app=web, tier=front)
+    > segment
+      ^^^^^^^ `segment` needs a value here  (write `segment=NAME`)
+    > !tenant
+      ^^^^^^^ `tenant` needs a value here  (write `tenant=NAME`)
+    > app in web
+             ^^^ expected `(` after `in` or `notin`  (write app in (a, b))
+    > app in (web
+                 ^ expected `,` or `)` in the list
+    > app in (web; db)
+              ^^^^ ';' may not stand at position 4 of a label value
+    > app=web, world
+               ^^^^^ `world` stands alone, it is not part of a selector  (write it as an entry of its own: [world, app=web])
+    > =web
+      ^ expected a label key, found `=`
+    > äpp=web
+      ^^^^ 'ä' may not stand at position 1 of a label key
+    > app=wéb
+          ^^^^ 'é' may not stand at position 2 of a label value
+    > segment=Front
+              ^^^^^ 'F' may not stand at position 1 of a name
+    > app=-
+          ^ '-' may not stand at position 1 of a label value
+    "#);
 }
 
 pub(crate) fn any_selector() -> impl Strategy<Value = Selector> {

@@ -12,7 +12,12 @@ use crate::document::{Document, Network, Segment, Span, Subnets};
 use crate::raw::{RawNetwork, RawPosture, RawSegment, RawTenant};
 
 /// Adds the networks of a tenant to the document.
-pub(super) fn networks(tenant: &Name, raw: &RawTenant, document: &mut Document, problems: &mut Problems<'_>) {
+pub(super) fn networks(
+    tenant: &Name,
+    raw: &RawTenant,
+    document: &mut Document,
+    problems: &mut Problems<'_>,
+) {
     for (name, network) in raw.networks.iter().flat_map(|table| &table.entries) {
         let Some(network) = network else { continue };
         let network = one(tenant, name, network, problems);
@@ -28,20 +33,29 @@ fn one(tenant: &Name, name: &Val<Name>, raw: &RawNetwork, problems: &mut Problem
         let extra = raw.subnets.as_ref().map(|list| list.span).into_iter();
         for span in extra.chain(segment_table.first().map(|(name, _)| name.span)) {
             problems.push(
-                Diagnostic::error(Code::Mode, span, "a network of mode `none` has no subnets and no segments")
-                    .hint("its workloads have loopback only; remove this, or choose another mode"),
+                Diagnostic::error(
+                    Code::Mode,
+                    span,
+                    "a network of mode `none` has no subnets and no segments",
+                )
+                .hint("its workloads have loopback only; remove this, or choose another mode"),
             );
         }
-    } else if raw.subnets.as_ref().is_none_or(|list| list.items.is_empty()) {
+    } else if !raw.given("subnets") || raw.subnets.as_ref().is_some_and(|list| list.written == 0) {
         let message = format!("the network `{}` has no subnet", name.value);
         problems.push(
-            Diagnostic::error(Code::Mode, name.span, message).hint("write for example `subnets: [10.0.0.0/16]`"),
+            Diagnostic::error(Code::Mode, name.span, message)
+                .hint("write for example `subnets: [10.0.0.0/16]`"),
         );
     }
     if let (Some(posture), Some(_)) = (&raw.posture, segment_table.first()) {
         problems.push(
-            Diagnostic::error(Code::Exclusive, posture.span(), "a network with segments has no posture of its own")
-                .hint("write the posture in each segment"),
+            Diagnostic::error(
+                Code::Exclusive,
+                posture.span(),
+                "a network with segments has no posture of its own",
+            )
+            .hint("write the posture in each segment"),
         );
     }
     let segments: Vec<Segment> = segment_table
@@ -74,9 +88,13 @@ fn postures(raw: Option<&RawPosture>) -> Postures {
 fn segment(name: &Val<Name>, raw: &RawSegment, problems: &mut Problems<'_>) -> Segment {
     if let (Some(profile), Some(posture)) = (&raw.profile, &raw.posture) {
         problems.push(
-            Diagnostic::error(Code::Exclusive, posture.span(), "a sealed segment has no posture of its own")
-                .related(profile.span, "sealed here")
-                .hint("`profile: sealed` is deny both ways; keep one of the two"),
+            Diagnostic::error(
+                Code::Exclusive,
+                posture.span(),
+                "a sealed segment has no posture of its own",
+            )
+            .related(profile.span, "sealed here")
+            .hint("`profile: sealed` is deny both ways; keep one of the two"),
         );
     }
     Segment {
@@ -89,7 +107,11 @@ fn segment(name: &Val<Name>, raw: &RawSegment, problems: &mut Problems<'_>) -> S
 }
 
 /// At most one usable subnet of each version.
-fn subnets(raw: Option<&OneOrMany<Val<IpNet>>>, what: &str, problems: &mut Problems<'_>) -> Subnets {
+fn subnets(
+    raw: Option<&OneOrMany<Val<IpNet>>>,
+    what: &str,
+    problems: &mut Problems<'_>,
+) -> Subnets {
     let mut subnets = Subnets::default();
     for net in raw.iter().flat_map(|list| &list.items) {
         let first = match net.value {
@@ -133,7 +155,10 @@ fn unusable(net: IpNet, what: &str) -> Option<&'static str> {
         return Some("larger than any network needs to be");
     }
     let table = if net.addr().is_ipv4() { &V4 } else { &V6 };
-    table.iter().find(|(range, _)| range.parse::<IpNet>().is_ok_and(|range| overlap(&range, &net))).map(|(_, why)| *why)
+    table
+        .iter()
+        .find(|(range, _)| range.parse::<IpNet>().is_ok_and(|range| overlap(&range, &net)))
+        .map(|(_, why)| *why)
 }
 
 fn overlap(one: &IpNet, two: &IpNet) -> bool {
@@ -153,21 +178,31 @@ fn nesting(
         match own {
             Some(own) if own.contains(&net.value) => {}
             Some(own) => problems.push(
-                Diagnostic::error(Code::Outside, net.span, format!("{} is outside of the network", net.value))
-                    .label(format!("the network is {own}")),
+                Diagnostic::error(
+                    Code::Outside,
+                    net.span,
+                    format!("{} is outside of the network", net.value),
+                )
+                .label(format!("the network is {own}")),
             ),
             None if network.is_empty() => {}
             None => {
                 let version = if net.value.addr().is_ipv4() { "IPv4" } else { "IPv6" };
-                let message = format!("the network has no {version} subnet that could hold {}", net.value);
-                problems.push(Diagnostic::error(Code::Outside, net.span, message).hint("add one to `subnets` of the network"));
+                let message =
+                    format!("the network has no {version} subnet that could hold {}", net.value);
+                problems.push(
+                    Diagnostic::error(Code::Outside, net.span, message)
+                        .hint("add one to `subnets` of the network"),
+                );
             }
         }
     }
 }
 
 fn segment_subnets(raw: &[(Val<Name>, Option<RawSegment>)]) -> impl Iterator<Item = &Val<IpNet>> {
-    raw.iter().filter_map(|(_, segment)| segment.as_ref()?.subnet.as_ref()).flat_map(|list| &list.items)
+    raw.iter()
+        .filter_map(|(_, segment)| segment.as_ref()?.subnet.as_ref())
+        .flat_map(|list| &list.items)
 }
 
 fn segment_overlaps(raw: &[(Val<Name>, Option<RawSegment>)], problems: &mut Problems<'_>) {
@@ -200,11 +235,16 @@ fn overlaps(mut nets: Vec<(IpNet, Span, String)>, problems: &mut Problems<'_>) {
     for next in &nets {
         match widest {
             Some(wide) if wide.0.contains(&next.0) => {
-                let (first, second) = if wide.1.start <= next.1.start { (wide, next) } else { (next, wide) };
+                let (first, second) =
+                    if wide.1.start <= next.1.start { (wide, next) } else { (next, wide) };
                 problems.push(
-                    Diagnostic::error(Code::Overlap, second.1, format!("{} and {} overlap", first.2, second.2))
-                        .label(format!("{} meets {}", second.0, first.0))
-                        .related(first.1, "first used here"),
+                    Diagnostic::error(
+                        Code::Overlap,
+                        second.1,
+                        format!("{} and {} overlap", first.2, second.2),
+                    )
+                    .label(format!("{} meets {}", second.0, first.0))
+                    .related(first.1, "first used here"),
                 );
             }
             _ => widest = Some(next),
@@ -218,16 +258,26 @@ pub(super) fn usable(address: IpAddr, subnets: &Subnets) -> Result<(), String> {
         IpAddr::V4(address) => match subnets.v4 {
             None => Err("there is no IPv4 subnet".to_owned()),
             Some(net) if !net.contains(&address) => Err(format!("the subnet is {net}")),
-            Some(_) if subnets.gateway_v4() == Some(address) => Err("this is the gateway's address".to_owned()),
-            Some(net) if address == net.network() => Err("this is the network's own address".to_owned()),
-            Some(net) if address == net.broadcast() => Err("this is the broadcast address".to_owned()),
+            Some(_) if subnets.gateway_v4() == Some(address) => {
+                Err("this is the gateway's address".to_owned())
+            }
+            Some(net) if address == net.network() => {
+                Err("this is the network's own address".to_owned())
+            }
+            Some(net) if address == net.broadcast() => {
+                Err("this is the broadcast address".to_owned())
+            }
             Some(_) => Ok(()),
         },
         IpAddr::V6(address) => match subnets.v6 {
             None => Err("there is no IPv6 subnet".to_owned()),
             Some(net) if !net.contains(&address) => Err(format!("the subnet is {net}")),
-            Some(_) if subnets.gateway_v6() == Some(address) => Err("this is the gateway's address".to_owned()),
-            Some(net) if address == net.network() => Err("this is the subnet-router anycast address".to_owned()),
+            Some(_) if subnets.gateway_v6() == Some(address) => {
+                Err("this is the gateway's address".to_owned())
+            }
+            Some(net) if address == net.network() => {
+                Err("this is the subnet-router anycast address".to_owned())
+            }
             Some(_) => Ok(()),
         },
     }
@@ -236,6 +286,10 @@ pub(super) fn usable(address: IpAddr, subnets: &Subnets) -> Result<(), String> {
 /// How many workloads fit, by the smaller of the subnets.
 pub(super) fn capacity(subnets: &Subnets) -> u64 {
     let v4 = |net: Ipv4Net| (1_u64 << (32 - net.prefix_len())).saturating_sub(3);
-    let v6 = |net: Ipv6Net| 1_u64.checked_shl(u32::from(128 - net.prefix_len())).map_or(u64::MAX, |size| size.saturating_sub(2));
+    let v6 = |net: Ipv6Net| {
+        1_u64
+            .checked_shl(u32::from(128 - net.prefix_len()))
+            .map_or(u64::MAX, |size| size.saturating_sub(2))
+    };
     subnets.v4.map_or(u64::MAX, v4).min(subnets.v6.map_or(u64::MAX, v6))
 }

@@ -17,7 +17,8 @@ pub(super) fn place(
     document: &Document,
     problems: &mut Problems<'_>,
 ) -> Option<(Name, Option<Name>)> {
-    let networks: Vec<&Network> = document.networks.iter().rev().take_while(|n| n.tenant == *tenant).collect();
+    let networks: Vec<&Network> =
+        document.networks.iter().rev().take_while(|n| n.tenant == *tenant).collect();
     let declared = raw_tenant.networks.as_ref().map_or(0, |table| table.entries.len());
     if declared > networks.len() {
         return None;
@@ -25,9 +26,13 @@ pub(super) fn place(
     if let (Some(network), Some(segment)) = (&raw.network, &raw.segment) {
         let hint = format!("write `segment: {}/{}`", network.value, segment.value.segment);
         problems.push(
-            Diagnostic::error(Code::Exclusive, segment.span, "`segment` and `network` exclude each other")
-                .related(network.span, "given here")
-                .hint(hint),
+            Diagnostic::error(
+                Code::Exclusive,
+                segment.span,
+                "`segment` and `network` exclude each other",
+            )
+            .related(network.span, "given here")
+            .hint(hint),
         );
         return None;
     }
@@ -44,7 +49,8 @@ pub(super) fn place(
     }
     match networks.as_slice() {
         [] => {
-            let message = format!("the tenant `{tenant}` has no network for the workload `{}`", name.value);
+            let message =
+                format!("the tenant `{tenant}` has no network for the workload `{}`", name.value);
             problems.push(
                 Diagnostic::error(Code::Choice, name.span, message)
                     .hint("add one: `networks: { main: { subnets: [10.0.0.0/24] } }`"),
@@ -55,10 +61,10 @@ pub(super) fn place(
         several => {
             let names: Vec<&str> = several.iter().rev().map(|n| n.name.as_str()).collect();
             let message = format!("the workload `{}` could stand in several networks", name.value);
-            problems.push(
-                Diagnostic::error(Code::Choice, name.span, message)
-                    .hint(format!("choose with `network:` or `segment:`; there are {}", names.join(", "))),
-            );
+            problems.push(Diagnostic::error(Code::Choice, name.span, message).hint(format!(
+                "choose with `network:` or `segment:`; there are {}",
+                names.join(", ")
+            )));
             None
         }
     }
@@ -73,7 +79,8 @@ fn only_segment(
         [] => Some((network.name.clone(), None)),
         [segment] => Some((network.name.clone(), Some(segment.name.clone()))),
         several => {
-            let names: Vec<&str> = several.iter().map(|segment| segment.name.as_str()).take(8).collect();
+            let names: Vec<&str> =
+                several.iter().map(|segment| segment.name.as_str()).take(8).collect();
             let message = format!("the network `{}` has several segments", network.name);
             problems.push(
                 Diagnostic::error(Code::Choice, span, message)
@@ -104,20 +111,29 @@ fn by_segment(
         }
         return Some((network.clone(), Some(name.clone())));
     }
-    let found: Vec<&&Network> = networks.iter().filter(|network| network.segment(name).is_some()).collect();
+    let found: Vec<&&Network> =
+        networks.iter().filter(|network| network.segment(name).is_some()).collect();
     match found.as_slice() {
         [network] => Some((network.name.clone(), Some(name.clone()))),
         [] => {
-            let known: Vec<&str> =
-                networks.iter().flat_map(|network| &network.segments).map(|s| s.name.as_str()).collect();
+            let known: Vec<&str> = networks
+                .iter()
+                .flat_map(|network| &network.segments)
+                .map(|s| s.name.as_str())
+                .collect();
             problems.push(super::unknown("segment", name.as_str(), wanted.span, known));
             None
         }
         several => {
-            let choices: Vec<String> = several.iter().rev().map(|n| format!("{}/{name}", n.name)).collect();
+            let choices: Vec<String> =
+                several.iter().rev().map(|n| format!("{}/{name}", n.name)).collect();
             problems.push(
-                Diagnostic::error(Code::Choice, wanted.span, format!("several networks have a segment `{name}`"))
-                    .hint(format!("write one of {}", choices.join(", "))),
+                Diagnostic::error(
+                    Code::Choice,
+                    wanted.span,
+                    format!("several networks have a segment `{name}`"),
+                )
+                .hint(format!("write one of {}", choices.join(", "))),
             );
             None
         }

@@ -23,7 +23,12 @@ pub(super) struct Reader<'r, 't> {
 
 impl Reader<'_, '_> {
     /// Adds the policies of a scope to the document.
-    pub(super) fn policies(&mut self, scope: &Scope, table: Option<&Table<Name, RawPolicy>>, document: &mut Document) {
+    pub(super) fn policies(
+        &mut self,
+        scope: &Scope,
+        table: Option<&Table<Name, RawPolicy>>,
+        document: &mut Document,
+    ) {
         for (name, raw) in table.iter().flat_map(|table| &table.entries) {
             let Some(raw) = raw else { continue };
             if let Some(policy) = self.policy(scope, name, raw) {
@@ -39,12 +44,11 @@ impl Reader<'_, '_> {
         let to = self.peers(scope, raw.to.as_ref());
         let allow = self.list(raw.allow.as_ref(), !source_ports.is_empty());
         let deny = self.list(raw.deny.as_ref(), !source_ports.is_empty());
-        if raw.allow.is_none() && raw.deny.is_none() {
+        if !raw.given("allow") && !raw.given("deny") {
             let message = format!("the policy `{}` neither allows nor denies anything", name.value);
-            self.problems.push(
-                Diagnostic::error(Code::MissingKey, name.span, message)
-                    .hint("write allow: [80/tcp], deny: [22/tcp], or both; `any` is every port and protocol"),
-            );
+            self.problems.push(Diagnostic::error(Code::MissingKey, name.span, message).hint(
+                "write allow: [80/tcp], deny: [22/tcp], or both; `any` is every port and protocol",
+            ));
         }
         Some(Policy {
             scope: scope.clone(),
@@ -66,7 +70,7 @@ impl Reader<'_, '_> {
 
     fn peers(&mut self, scope: &Scope, raw: Option<&OneOrMany<Val<Peer>>>) -> Option<Vec<Peer>> {
         let raw = raw?;
-        self.length(raw.items.len(), raw.span);
+        self.length(raw.written, raw.span);
         let mut peers: Vec<Peer> = Vec::with_capacity(raw.items.len());
         for peer in &raw.items {
             self.peer(scope, &peer.value, peer.span);
@@ -88,9 +92,10 @@ impl Reader<'_, '_> {
 
     /// An empty list is an error: it looks like "everything" to one reader and like "nothing" to another.
     fn length(&mut self, length: usize, span: Span) {
-        if length == 0 && self.problems.text.get(span.start as usize..span.end as usize) == Some("[]") {
+        if length == 0 {
             self.problems.push(
-                Diagnostic::error(Code::Value, span, "an empty list says nothing").hint("write `any` if everything is meant"),
+                Diagnostic::error(Code::Value, span, "an empty list says nothing")
+                    .hint("write `any` if everything is meant"),
             );
         }
         if length > MAX_ENTRIES {
@@ -99,17 +104,26 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn list(&mut self, raw: Option<&List<Val<PortWord>>>, with_source_ports: bool) -> Vec<PortSpec> {
+    fn list(
+        &mut self,
+        raw: Option<&List<Val<PortWord>>>,
+        with_source_ports: bool,
+    ) -> Vec<PortSpec> {
         let Some(raw) = raw else { return Vec::new() };
-        self.length(raw.items.len(), raw.span);
+        self.length(raw.written, raw.span);
         let mut specs: Vec<PortSpec> = Vec::with_capacity(raw.items.len());
         for word in &raw.items {
             for spec in self.ports.resolve(&word.value, word.span, self.problems) {
-                let parts = if with_source_ports { self.with_ports(spec, word.span) } else { vec![spec] };
+                let parts =
+                    if with_source_ports { self.with_ports(spec, word.span) } else { vec![spec] };
                 for part in parts {
                     if raw.items.len() <= 64 && specs.contains(&part) {
                         let message = format!("`{part}` stands here twice");
-                        self.problems.push(Diagnostic::warning(Code::Redundant, word.span, message));
+                        self.problems.push(Diagnostic::warning(
+                            Code::Redundant,
+                            word.span,
+                            message,
+                        ));
                         continue;
                     }
                     specs.push(part);
@@ -122,7 +136,9 @@ impl Reader<'_, '_> {
     /// What a port means in a policy that is limited to source ports.
     fn with_ports(&mut self, spec: PortSpec, span: Span) -> Vec<PortSpec> {
         match spec {
-            PortSpec::Any => Transport::ALL.into_iter().map(|t| PortSpec::Ports(t, PortRange::ALL)).collect(),
+            PortSpec::Any => {
+                Transport::ALL.into_iter().map(|t| PortSpec::Ports(t, PortRange::ALL)).collect()
+            }
             PortSpec::Ports(..) => vec![spec],
             PortSpec::Icmp(_) => {
                 self.problems.push(
@@ -135,23 +151,36 @@ impl Reader<'_, '_> {
     }
 
     /// Adds the assertions of a scope to the document.
-    pub(super) fn assertions(&mut self, scope: &Scope, list: Option<&List<RawAssertion>>, document: &mut Document) {
+    pub(super) fn assertions(
+        &mut self,
+        scope: &Scope,
+        list: Option<&List<RawAssertion>>,
+        document: &mut Document,
+    ) {
         for raw in list.iter().flat_map(|list| &list.items) {
             let (claim, statement) = match (&raw.never, &raw.only) {
                 (Some(statement), None) => (Claim::Never, statement),
                 (None, Some(statement)) => (Claim::Only, statement),
                 (Some(_), Some(second)) => {
                     self.problems.push(
-                        Diagnostic::error(Code::Exclusive, second.span, "an assertion has one claim")
-                            .hint("write two entries of the list"),
+                        Diagnostic::error(
+                            Code::Exclusive,
+                            second.span,
+                            "an assertion has one claim",
+                        )
+                        .hint("write two entries of the list"),
                     );
                     continue;
                 }
                 (None, None) => {
-                    if self.problems.errors() == 0 {
+                    if !raw.given("never") && !raw.given("only") {
                         self.problems.push(
-                            Diagnostic::error(Code::MissingKey, raw.span(), "this assertion claims nothing")
-                                .hint("write `never: FROM -> TO` or `only: FROM -> TO`"),
+                            Diagnostic::error(
+                                Code::MissingKey,
+                                raw.span(),
+                                "this assertion claims nothing",
+                            )
+                            .hint("write `never: FROM -> TO` or `only: FROM -> TO`"),
                         );
                     }
                     continue;
@@ -166,7 +195,10 @@ impl Reader<'_, '_> {
         for peer in from.iter().chain(to) {
             self.peer(scope, peer, statement.span);
         }
-        let ports = port.iter().flat_map(|word| self.ports.resolve(word, statement.span, self.problems)).collect();
+        let ports = port
+            .iter()
+            .flat_map(|word| self.ports.resolve(word, statement.span, self.problems))
+            .collect();
         Assertion {
             scope: scope.clone(),
             claim,

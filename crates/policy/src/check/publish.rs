@@ -14,7 +14,12 @@ use crate::raw::{RawPublish, RawTenant};
 use crate::scalar::PublishSource;
 
 /// Adds the published ports of a tenant to the document.
-pub(super) fn publishes(tenant: &Name, raw: &RawTenant, document: &mut Document, problems: &mut Problems<'_>) {
+pub(super) fn publishes(
+    tenant: &Name,
+    raw: &RawTenant,
+    document: &mut Document,
+    problems: &mut Problems<'_>,
+) {
     for (name, publish) in raw.publish.iter().flat_map(|table| &table.entries) {
         let Some(publish) = publish else { continue };
         if let Some(publish) = one(tenant, raw, name, publish, document, problems) {
@@ -67,9 +72,11 @@ fn sources(raw: &RawPublish, problems: &mut Problems<'_>) -> Vec<IpNet> {
     for source in items {
         match source.value {
             PublishSource::Net(net) => nets.push(net),
-            PublishSource::World if items.len() > 1 => problems.push(
-                Diagnostic::error(Code::Redundant, source.span, "`world` stands alone: it includes every CIDR"),
-            ),
+            PublishSource::World if items.len() > 1 => problems.push(Diagnostic::error(
+                Code::Redundant,
+                source.span,
+                "`world` stands alone: it includes every CIDR",
+            )),
             PublishSource::World => {}
         }
     }
@@ -103,7 +110,8 @@ fn target(
         _ => return,
     };
     problems.push(
-        Diagnostic::error(Code::PublishTarget, span, message).label(format!("it has no {missing} address")),
+        Diagnostic::error(Code::PublishTarget, span, message)
+            .label(format!("it has no {missing} address")),
     );
 }
 

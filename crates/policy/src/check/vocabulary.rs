@@ -29,14 +29,19 @@ pub(super) struct Vocabulary {
 impl Vocabulary {
     /// Collects everything that the file defines.
     pub(super) fn of(raw: &RawFile) -> Self {
-        let mut this = Self { tenants: BTreeSet::new(), host: Words::default(), by_tenant: HashMap::new() };
+        let mut this =
+            Self { tenants: BTreeSet::new(), host: Words::default(), by_tenant: HashMap::new() };
         for (name, tenant) in raw.tenants.iter().flat_map(|table| &table.entries) {
             this.tenants.insert(name.value.to_string());
             let words = this.by_tenant.entry(name.value.clone()).or_default();
             let Some(tenant) = tenant else { continue };
             for (network, raw) in tenant.networks.iter().flat_map(|table| &table.entries) {
-                let segments = raw.iter().filter_map(|raw| raw.segments.as_ref()).flat_map(|table| &table.entries);
-                let segments: Vec<String> = segments.map(|(name, _)| name.value.to_string()).collect();
+                let segments = raw
+                    .iter()
+                    .filter_map(|raw| raw.segments.as_ref())
+                    .flat_map(|table| &table.entries);
+                let segments: Vec<String> =
+                    segments.map(|(name, _)| name.value.to_string()).collect();
                 this.host.networks.insert(network.value.to_string());
                 this.host.segments.extend(segments.iter().cloned());
                 words.networks.insert(network.value.to_string());
@@ -45,11 +50,18 @@ impl Vocabulary {
             for (workload, raw) in tenant.workloads.iter().flat_map(|table| &table.entries) {
                 this.host.workloads.insert(workload.value.to_string());
                 words.workloads.insert(workload.value.to_string());
-                let labels = raw.iter().filter_map(|raw| raw.labels.as_ref()).flat_map(|table| &table.entries);
+                let labels = raw
+                    .iter()
+                    .filter_map(|raw| raw.labels.as_ref())
+                    .flat_map(|table| &table.entries);
                 for (key, value) in labels {
                     let value = value.as_ref().map(|value| value.value.to_string());
                     for words in [&mut this.host, &mut *words] {
-                        words.labels.entry(key.value.to_string()).or_default().extend(value.clone());
+                        words
+                            .labels
+                            .entry(key.value.to_string())
+                            .or_default()
+                            .extend(value.clone());
                     }
                 }
             }
@@ -58,7 +70,13 @@ impl Vocabulary {
     }
 
     /// Reports every term that refers to something that does not exist.
-    pub(super) fn check(&self, scope: &Scope, selector: &Selector, span: Span, problems: &mut Problems<'_>) {
+    pub(super) fn check(
+        &self,
+        scope: &Scope,
+        selector: &Selector,
+        span: Span,
+        problems: &mut Problems<'_>,
+    ) {
         let words = match scope {
             Scope::Host => Some(&self.host),
             Scope::Tenant(tenant) => self.by_tenant.get(tenant),
@@ -69,7 +87,14 @@ impl Vocabulary {
         }
     }
 
-    fn term(&self, scope: &Scope, words: &Words, term: &Term, span: Span, problems: &mut Problems<'_>) {
+    fn term(
+        &self,
+        scope: &Scope,
+        words: &Words,
+        term: &Term,
+        span: Span,
+        problems: &mut Problems<'_>,
+    ) {
         let values: &[LabelValue] = match &term.op {
             Op::Is(value) | Op::IsNot(value) => std::slice::from_ref(value),
             Op::In(values) | Op::NotIn(values) => values,
@@ -101,9 +126,13 @@ impl Vocabulary {
     fn tenant(&self, scope: &Scope, value: &str, at: Span, problems: &mut Problems<'_>) {
         match scope {
             Scope::Tenant(own) if self.tenants.contains(value) && *own != value => problems.push(
-                Diagnostic::error(Code::Unknown, at, format!("the tenant `{value}` cannot be named here"))
-                    .label(format!("entries of `{own}` see only its own workloads"))
-                    .hint("write the policy at the top level of the file: it is then host-wide"),
+                Diagnostic::error(
+                    Code::Unknown,
+                    at,
+                    format!("the tenant `{value}` cannot be named here"),
+                )
+                .label(format!("entries of `{own}` see only its own workloads"))
+                .hint("write the policy at the top level of the file: it is then host-wide"),
             ),
             _ => known("tenant", value, &self.tenants, at, problems),
         }
@@ -130,17 +159,25 @@ fn label(
     };
     let Some(known) = words.labels.get(key) else {
         let at = problems.within(span, key);
-        let hint = did_you_mean(key, words.labels.keys().map(String::as_str)).or_else(|| listed("labels", words.labels.keys()));
+        let hint = did_you_mean(key, words.labels.keys().map(String::as_str))
+            .or_else(|| listed("labels", words.labels.keys()));
         problems.push(
-            Diagnostic::error(Code::UnknownLabel, at, format!("{whose} has a label `{key}`")).maybe_hint(hint),
+            Diagnostic::error(Code::UnknownLabel, at, format!("{whose} has a label `{key}`"))
+                .maybe_hint(hint),
         );
         return;
     };
     for value in values.iter().filter(|value| !known.contains(value.as_str())) {
         let at = problems.within(span, value.as_str());
-        let hint = did_you_mean(value.as_str(), known.iter().map(String::as_str)).or_else(|| listed(key, known.iter()));
+        let hint = did_you_mean(value.as_str(), known.iter().map(String::as_str))
+            .or_else(|| listed(key, known.iter()));
         problems.push(
-            Diagnostic::error(Code::UnknownLabel, at, format!("{whose} has the label `{key}={value}`")).maybe_hint(hint),
+            Diagnostic::error(
+                Code::UnknownLabel,
+                at,
+                format!("{whose} has the label `{key}={value}`"),
+            )
+            .maybe_hint(hint),
         );
     }
 }

@@ -8,7 +8,7 @@ use model::{Mode, Name};
 use super::network::{capacity, usable};
 use super::{Seen, place};
 use crate::codes::Code;
-use crate::decode::Val;
+use crate::decode::{Mapping, Val};
 use crate::diagnostic::{Diagnostic, Problems};
 use crate::document::{Document, Network, Run, Span, Start, Subnets, Workload};
 use crate::raw::{RawTenant, RawWorkload};
@@ -17,7 +17,12 @@ use crate::raw::{RawTenant, RawWorkload};
 const MAX_LABELS: usize = 64;
 
 /// Adds the workloads of a tenant to the document.
-pub(super) fn workloads(tenant: &Name, raw: &RawTenant, document: &mut Document, problems: &mut Problems<'_>) {
+pub(super) fn workloads(
+    tenant: &Name,
+    raw: &RawTenant,
+    document: &mut Document,
+    problems: &mut Problems<'_>,
+) {
     for (name, workload) in raw.workloads.iter().flat_map(|table| &table.entries) {
         let Some(workload) = workload else { continue };
         let start = start(name, workload, problems);
@@ -29,7 +34,8 @@ pub(super) fn workloads(tenant: &Name, raw: &RawTenant, document: &mut Document,
             .filter_map(|(key, value)| Some((key.value.clone(), value.as_ref()?.value.clone())))
             .collect();
         if labels.len() > MAX_LABELS {
-            let message = format!("a workload has at most {MAX_LABELS} labels, this has {}", labels.len());
+            let message =
+                format!("a workload has at most {MAX_LABELS} labels, this has {}", labels.len());
             problems.push(Diagnostic::error(Code::Limit, name.span, message));
         }
         let (Some((network, segment)), Some(start)) = (place, start) else { continue };
@@ -49,16 +55,26 @@ pub(super) fn workloads(tenant: &Name, raw: &RawTenant, document: &mut Document,
     }
 }
 
-fn addresses_of(made: &mut Workload, raw: &RawWorkload, document: &Document, problems: &mut Problems<'_>) {
-    let Some(network) = document.networks.iter().rev().find(|n| n.tenant == made.tenant && n.name == made.network)
+fn addresses_of(
+    made: &mut Workload,
+    raw: &RawWorkload,
+    document: &Document,
+    problems: &mut Problems<'_>,
+) {
+    let Some(network) =
+        document.networks.iter().rev().find(|n| n.tenant == made.tenant && n.name == made.network)
     else {
         return;
     };
     for address in raw.address.iter().flat_map(|list| &list.items) {
         if network.mode == Mode::None {
             problems.push(
-                Diagnostic::error(Code::Mode, address.span, "a workload in a network of mode `none` has no address")
-                    .hint("it has loopback only"),
+                Diagnostic::error(
+                    Code::Mode,
+                    address.span,
+                    "a workload in a network of mode `none` has no address",
+                )
+                .hint("it has loopback only"),
             );
             continue;
         }
@@ -79,17 +95,24 @@ fn addresses_of(made: &mut Workload, raw: &RawWorkload, document: &Document, pro
 
 /// The subnets that a workload there takes its address from.
 fn subnets(network: &Network, segment: Option<&Name>) -> Subnets {
-    segment.and_then(|name| network.segment(name)).map_or(network.subnets, |segment| segment.subnets)
+    segment
+        .and_then(|name| network.segment(name))
+        .map_or(network.subnets, |segment| segment.subnets)
 }
 
 fn start(name: &Val<Name>, raw: &RawWorkload, problems: &mut Problems<'_>) -> Option<Start> {
     match (&raw.run, &raw.netns) {
         (Some(run), None) => {
-            let argv: Vec<String> = run.items.iter().map(|argument| argument.value.0.clone()).collect();
+            let argv: Vec<String> =
+                run.items.iter().map(|argument| argument.value.0.clone()).collect();
+            if run.written > run.items.len() {
+                return None;
+            }
             if argv.first().is_none_or(String::is_empty) {
                 let message = "`run` names no program";
                 problems.push(
-                    Diagnostic::error(Code::Value, run.span, message).hint("write for example run: [nginx, -g, daemon off;]"),
+                    Diagnostic::error(Code::Value, run.span, message)
+                        .hint("write for example run: [nginx, -g, daemon off;]"),
                 );
                 return None;
             }
@@ -97,7 +120,9 @@ fn start(name: &Val<Name>, raw: &RawWorkload, problems: &mut Problems<'_>) -> Op
                 .env
                 .iter()
                 .flat_map(|table| &table.entries)
-                .filter_map(|(key, value)| Some((key.value.0.clone(), value.as_ref()?.value.0.clone())))
+                .filter_map(|(key, value)| {
+                    Some((key.value.0.clone(), value.as_ref()?.value.0.clone()))
+                })
                 .collect();
             Some(Start::Run(Run {
                 argv,
@@ -113,23 +138,31 @@ fn start(name: &Val<Name>, raw: &RawWorkload, problems: &mut Problems<'_>) -> Op
                 problems.push(
                     Diagnostic::error(Code::Exclusive, span, message)
                         .label("without effect here")
-                        .hint("a workload with `netns:` was started by somebody else; remove the key"),
+                        .hint(
+                            "a workload with `netns:` was started by somebody else; remove the key",
+                        ),
                 );
             }
             Some(Start::Netns(netns.value.clone()))
         }
         (Some(_), Some(netns)) => {
             problems.push(
-                Diagnostic::error(Code::Exclusive, netns.span, "`run` and `netns` exclude each other")
-                    .hint("`run` starts a program in a new namespace, `netns` adopts an existing one"),
+                Diagnostic::error(
+                    Code::Exclusive,
+                    netns.span,
+                    "`run` and `netns` exclude each other",
+                )
+                .hint("`run` starts a program in a new namespace, `netns` adopts an existing one"),
             );
             None
         }
+        (None, None) if raw.given("run") || raw.given("netns") => None,
         (None, None) => {
             let message = format!("the workload `{}` has neither `run` nor `netns`", name.value);
             problems.push(
-                Diagnostic::error(Code::MissingKey, name.span, message)
-                    .hint("write run: [program, argument], or netns: NAME for an existing namespace"),
+                Diagnostic::error(Code::MissingKey, name.span, message).hint(
+                    "write run: [program, argument], or netns: NAME for an existing namespace",
+                ),
             );
             None
         }
@@ -137,7 +170,8 @@ fn start(name: &Val<Name>, raw: &RawWorkload, problems: &mut Problems<'_>) -> Op
 }
 
 fn runtime_keys(raw: &RawWorkload) -> impl Iterator<Item = (&'static str, Span)> {
-    let env = raw.env.as_ref().and_then(|table| table.entries.first()).map(|(key, _)| ("env", key.span));
+    let env =
+        raw.env.as_ref().and_then(|table| table.entries.first()).map(|(key, _)| ("env", key.span));
     [
         raw.user.as_ref().map(|value| ("user", value.span)),
         env,
@@ -154,13 +188,21 @@ pub(super) fn addresses(document: &Document, problems: &mut Problems<'_>) {
     let mut adopted: Seen<String> = HashMap::new();
     let mut members: HashMap<(&Name, &Name, Option<&Name>), u64> = HashMap::new();
     for workload in &document.workloads {
-        *members.entry((&workload.tenant, &workload.network, workload.segment.as_ref())).or_default() += 1;
+        *members
+            .entry((&workload.tenant, &workload.network, workload.segment.as_ref()))
+            .or_default() += 1;
         for address in workload.v4.map(IpAddr::V4).into_iter().chain(workload.v6.map(IpAddr::V6)) {
-            if let Some(first) = used.insert((&workload.tenant, &workload.network, address), workload.span) {
+            if let Some(first) =
+                used.insert((&workload.tenant, &workload.network, address), workload.span)
+            {
                 problems.push(
-                    Diagnostic::error(Code::DuplicateAddress, workload.span, format!("{address} is used twice"))
-                        .label("and by this workload")
-                        .related(first, "by this workload"),
+                    Diagnostic::error(
+                        Code::DuplicateAddress,
+                        workload.span,
+                        format!("{address} is used twice"),
+                    )
+                    .label("and by this workload")
+                    .related(first, "by this workload"),
                 );
             }
         }
@@ -170,9 +212,13 @@ pub(super) fn addresses(document: &Document, problems: &mut Problems<'_>) {
             };
             if let Some(first) = adopted.insert(text.clone(), workload.span) {
                 problems.push(
-                    Diagnostic::error(Code::NetnsTwice, workload.span, format!("the namespace `{text}` is adopted twice"))
-                        .label("and by this workload")
-                        .related(first, "by this workload"),
+                    Diagnostic::error(
+                        Code::NetnsTwice,
+                        workload.span,
+                        format!("the namespace `{text}` is adopted twice"),
+                    )
+                    .label("and by this workload")
+                    .related(first, "by this workload"),
                 );
             }
         }
@@ -181,11 +227,17 @@ pub(super) fn addresses(document: &Document, problems: &mut Problems<'_>) {
         let parts = network.segments.iter().map(|s| (Some(&s.name), &s.subnets, s.span));
         let whole = network.segments.is_empty().then_some((None, &network.subnets, network.span));
         for (segment, subnets, span) in parts.chain(whole) {
-            let found = members.get(&(&network.tenant, &network.name, segment)).copied().unwrap_or(0);
+            let found =
+                members.get(&(&network.tenant, &network.name, segment)).copied().unwrap_or(0);
             let most = capacity(subnets);
             if found > most {
-                let message = format!("{found} workloads do not fit: there are {most} usable addresses");
-                problems.push(Diagnostic::error(Code::Full, span, message).hint("use a larger subnet"));
+                let message = format!("{found} workloads do not fit into this subnet");
+                let label = format!("usable addresses: {most}");
+                problems.push(
+                    Diagnostic::error(Code::Full, span, message)
+                        .label(label)
+                        .hint("use a larger subnet"),
+                );
             }
         }
     }

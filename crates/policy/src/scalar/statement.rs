@@ -27,11 +27,16 @@ impl FromText for Statement {
         };
         let begin = from.len() + 2;
         if let Some(second) = to.find("->") {
-            return Err(ParseError::new("an assertion has one arrow", begin + second..begin + second + 2));
+            return Err(ParseError::new(
+                "an assertion has one arrow",
+                begin + second..begin + second + 2,
+            ));
         }
         let (peers, port) = split_port(to);
         let port = match port {
-            Some((at, port)) => Some(PortWord::from_text(port).map_err(|error| error.shifted(begin + at))?),
+            Some((at, port)) => {
+                Some(PortWord::from_text(port).map_err(|error| error.shifted(begin + at))?)
+            }
             None => None,
         };
         Ok(Self {
@@ -73,8 +78,11 @@ fn side(text: &str, offset: usize) -> Result<Vec<Peer>, ParseError> {
         return one(bare, offset + begin).map(|peer| vec![peer]);
     };
     let Some(inner) = inner.strip_suffix(']') else {
-        return Err(ParseError::new("this list has no end", offset + begin..offset + begin + bare.len())
-            .with_hint("a list of selectors ends with `]`"));
+        return Err(ParseError::new(
+            "this list has no end",
+            offset + begin..offset + begin + bare.len(),
+        )
+        .with_hint("a list of selectors ends with `]`"));
     };
     let mut peers = Vec::new();
     for (at, part) in split_list(inner) {
@@ -120,7 +128,9 @@ mod tests {
     fn shown(text: &str) -> String {
         match Statement::from_text(text) {
             Ok(statement) => {
-                let list = |peers: &[Peer]| peers.iter().map(Peer::to_string).collect::<Vec<_>>().join(" | ");
+                let list = |peers: &[Peer]| {
+                    peers.iter().map(Peer::to_string).collect::<Vec<_>>().join(" | ")
+                };
                 format!("{} => {} {:?}", list(&statement.from), list(&statement.to), statement.port)
             }
             Err(error) => format!("{:?} {}", error.at, error.message),

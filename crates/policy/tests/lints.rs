@@ -1,0 +1,223 @@
+//! Every warning as people see it.
+
+use policy::{Limits, Source};
+
+fn warned(text: &str) -> String {
+    let now = "2026-11-22T06:00:00Z".parse().expect("a time");
+    let checked =
+        policy::load(&Source { name: "f.yaml", text }, &|_| None, &Limits::default(), now)
+            .unwrap_or_else(|found| panic!("{found}"));
+    assert_eq!(checked.warnings.errors(), 0);
+    checked.warnings.render(false)
+}
+
+fn with_policies(policies: &str) -> String {
+    warned(&format!(
+        "bulkhead: 1
+tenants:
+  shop:
+    networks:
+      main:
+        mode: nat
+        subnets: [10.0.0.0/16]
+        segments: {{ front: {{ subnet: 10.0.1.0/24 }}, data: {{ subnet: 10.0.2.0/24, profile: sealed }} }}
+      side: {{ subnets: [10.0.0.0/16] }}
+    workloads:
+      web: {{ segment: front, labels: {{ app: web, tier: front }}, netns: web }}
+      db: {{ segment: data, labels: {{ app: db, tier: back }}, netns: db }}
+      far: {{ network: side, labels: {{ app: far }}, netns: far }}
+    policies:
+{policies}
+"
+    ))
+}
+
+#[test]
+fn rules_without_effect() {
+    insta::assert_snapshot!(with_policies("      p: { from: 'app=web, tier=back', to: app=db, allow: [80/tcp] }"), @r#"
+    warning[BH0102]: the policy `p` can never match
+      --> f.yaml:15:19
+       |
+    15 |       p: { from: 'app=web, tier=back', to: app=db, allow: [80/tcp] }
+       |                   ^^^^^^^^^^^^^^^^^^ `from` selects no workload
+       |
+       = hint: no workload is selected by `app=web, tier=back`
+    "#);
+    insta::assert_snapshot!(with_policies("      a: { from: app=web, to: app=db, allow: [80/tcp, 81/tcp] }
+      d: { from: segment=front, to: any, deny: [1-1024/tcp] }"), @r#"
+    warning[BH0150]: the allow of the policy `a` has no effect
+      --> f.yaml:15:7
+       |
+    15 |       a: { from: app=web, to: app=db, allow: [80/tcp, 81/tcp] }
+       |       ^ 80/tcp, 81/tcp is denied
+    16 |       d: { from: segment=front, to: any, deny: [1-1024/tcp] }
+       |       - denied by this policy
+       |
+       = hint: remove the allow, or make the deny narrower
+    "#);
+    insta::assert_snapshot!(with_policies("      a: { from: app=web, to: app=db, allow: [80/tcp, 8080/tcp], deny: [80/tcp] }"), @r#"
+    warning[BH0152]: the policy `a` allows what is denied for the same peers
+      --> f.yaml:15:7
+       |
+    15 |       a: { from: app=web, to: app=db, allow: [80/tcp, 8080/tcp], deny: [80/tcp] }
+       |       ^ 80/tcp has no effect: a deny beats an allow
+       |
+       = hint: remove the allow, or make the deny narrower
+    "#);
+    insta::assert_snapshot!(with_policies("      a: { from: app=web, to: app=db, allow: [tcp] }
+      exception: { from: app=web, to: app=db, deny: [22/tcp] }"), @"");
+    insta::assert_snapshot!(with_policies("      a: { from: app=web, to: app=db, allow: [80/tcp] }
+      b: { from: workload=web, to: 'tier=back', allow: [80/tcp] }
+      c: { from: 'app in (web, db)', to: app=db, allow: [1-1024/tcp, icmp] }
+      d: { from: 'app in (web, db)', to: app=db, allow: [1-1024/tcp], until: 2026-12-01 }"), @r#"
+    warning[BH0151]: the policy `a` is covered by `c`
+      --> f.yaml:15:7
+       |
+    15 |       a: { from: app=web, to: app=db, allow: [80/tcp] }
+       |       ^
+    16 |       b: { from: workload=web, to: 'tier=back', allow: [80/tcp] }
+    17 |       c: { from: 'app in (web, db)', to: app=db, allow: [1-1024/tcp, icmp] }
+       |       - covers it
+       |
+       = hint: remove it: no verdict changes
+
+    warning[BH0151]: the policy `b` says the same as `a`
+      --> f.yaml:16:7
+       |
+    15 |       a: { from: app=web, to: app=db, allow: [80/tcp] }
+       |       - the same
+    16 |       b: { from: workload=web, to: 'tier=back', allow: [80/tcp] }
+       |       ^
+       |
+       = hint: remove it: no verdict changes
+
+    warning[BH0151]: the policy `d` is covered by `c`
+      --> f.yaml:18:7
+       |
+    17 |       c: { from: 'app in (web, db)', to: app=db, allow: [1-1024/tcp, icmp] }
+       |       - covers it
+    18 |       d: { from: 'app in (web, db)', to: app=db, allow: [1-1024/tcp], until: 2026-12-01 }
+       |       ^
+       |
+       = hint: remove it: no verdict changes
+    "#);
+    insta::assert_snapshot!(with_policies("      a: { from: app=web, to: app=db, allow: [80/tcp, 80/tcp], until: 2026-11-21 }"), @r#"
+    warning[BH0153]: the policy `a` has expired
+      --> f.yaml:15:7
+       |
+    15 |       a: { from: app=web, to: app=db, allow: [80/tcp, 80/tcp], until: 2026-11-21 }
+       |       ^ since 2026-11-22T00:00:00Z
+       |
+       = hint: remove it, or give it a later `until`
+
+    warning[BH0136]: `80/tcp` stands here twice
+      --> f.yaml:15:55
+       |
+    15 |       a: { from: app=web, to: app=db, allow: [80/tcp, 80/tcp], until: 2026-11-21 }
+       |                                                       ^^^^^^
+    "#);
+}
+
+#[test]
+fn peers_and_networks() {
+    insta::assert_snapshot!(with_policies("      a: { from: 10.0.0.0/8, to: app=db, allow: [80/tcp] }
+      b: { from: [192.0.2.0/24, 10.1.0.0/16], to: app=db, allow: [80/tcp] }"), @r#"
+    warning[BH0154]: 10.0.0.0/8 matches no workload
+      --> f.yaml:15:18
+       |
+    15 |       a: { from: 10.0.0.0/8, to: app=db, allow: [80/tcp] }
+       |                  ^^^^^^^^^^ it covers 10.0.0.0/16 of the network `shop.side`
+       |
+       = hint: select workloads by labels, segment or network; write `world` for everything outside
+    "#);
+    insta::assert_snapshot!(with_policies("      a: { from: app=web, to: app=far, allow: [80/tcp] }
+      b: { from: app=far, to: world, allow: [80/tcp] }"), @r#"
+    warning[BH0157]: no packet can take the way of the policy `a`
+      --> f.yaml:15:7
+       |
+    15 |       a: { from: app=web, to: app=far, allow: [80/tcp] }
+       |       ^ no route leads from `shop.main` to `shop.side`
+       |
+       = hint: put both into one network, use mode `nat` or `routed`, or publish the port
+
+    warning[BH0157]: no packet can take the way of the policy `b`
+      --> f.yaml:16:7
+       |
+    16 |       b: { from: app=far, to: world, allow: [80/tcp] }
+       |       ^ nothing leaves `shop.side` (mode bridge)
+       |
+       = hint: put both into one network, use mode `nat` or `routed`, or publish the port
+    "#);
+    insta::assert_snapshot!(with_policies("      a: { from: app=web, to: app=db, allow: [80/tcp], mode: audit }
+      b: { from: any, to: app=web, deny: [icmp] }"), @r#"
+    warning[BH0156]: the policy `a` audits a sealed segment
+      --> f.yaml:15:7
+       |
+    15 |       a: { from: app=web, to: app=db, allow: [80/tcp], mode: audit }
+       |       ^ `db` is in the sealed segment `data`
+       |
+       = hint: there it allows what its `allow` names and drops the rest; audit does not open sealed segments
+
+    note[BH0158]: the policy `b` denies all of icmp
+      --> f.yaml:16:7
+       |
+    16 |       b: { from: any, to: app=web, deny: [icmp] }
+       |       ^
+       |
+       = hint: errors that belong to an allowed flow and neighbour discovery still pass, so path MTU discovery works
+    "#);
+}
+
+#[test]
+fn publishing() {
+    let text = |policies: &str| {
+        format!(
+            "bulkhead: 1
+tenants:
+  shop:
+    networks: {{ main: {{ mode: nat, subnets: [10.0.0.0/16] }} }}
+    workloads: {{ web: {{ netns: web }} }}
+    publish: {{ https: {{ port: 443/tcp, to: web:8443 }}, ssh: {{ port: 22/tcp, to: web:22, from: 198.51.100.0/24 }} }}
+    policies: {{ {policies} }}
+"
+        )
+    };
+    insta::assert_snapshot!(warned(&text("")), @r#"
+    warning[BH0155]: no policy allows the published port `shop.https`
+     --> f.yaml:6:16
+      |
+    6 |     publish: { https: { port: 443/tcp, to: web:8443 }, ssh: { port: 22/tcp, to: web:22, from: 198.51.100.0/24 } }
+      |                ^^^^^ connections will be dropped
+      |
+      = hint: add a policy: web-in: { from: world, to: workload=web, allow: [8443/tcp] }
+
+    warning[BH0155]: no policy allows the published port `shop.ssh`
+     --> f.yaml:6:56
+      |
+    6 |     publish: { https: { port: 443/tcp, to: web:8443 }, ssh: { port: 22/tcp, to: web:22, from: 198.51.100.0/24 } }
+      |                                                        ^^^ connections will be dropped
+      |
+      = hint: add a policy: web-in: { from: 198.51.100.0/24, to: workload=web, allow: [22/tcp] }
+    "#);
+    insta::assert_snapshot!(warned(&text("a: { from: world, to: workload=web, allow: [443/tcp] }, b: { from: 198.51.100.7, to: any, allow: [22/tcp] }")), @r#"
+    warning[BH0155]: no policy allows the published port `shop.https`
+     --> f.yaml:6:16
+      |
+    6 |     publish: { https: { port: 443/tcp, to: web:8443 }, ssh: { port: 22/tcp, to: web:22, from: 198.51.100.0/24 } }
+      |                ^^^^^ connections will be dropped
+      |
+      = hint: add a policy: web-in: { from: world, to: workload=web, allow: [8443/tcp] }
+    "#);
+    assert_eq!(warned(&text("a: { from: any, to: workload=web, allow: [22/tcp, 8443/tcp] }")), "");
+}
+
+#[test]
+fn unused_definitions() {
+    insta::assert_snapshot!(warned("bulkhead: 1\nports: { web: 80/tcp }\n"), @r#"
+    warning[BH0159]: no policy uses the port name `web`
+     --> f.yaml:2:10
+      |
+    2 | ports: { web: 80/tcp }
+      |          ^^^
+    "#);
+}

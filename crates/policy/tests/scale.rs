@@ -1,0 +1,81 @@
+//! Large files: they load, in about linear time, and their lints stay within their budget.
+//!
+//! `BULKHEAD_SCALE=10 cargo test --release -p policy --test scale -- --nocapture` prints the time for 100,000 policies.
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use policy::{Code, Limits, Source};
+
+/// Workloads in groups of ten; every policy is between two groups, with its own port.
+fn fleet(workloads: usize, policies: usize) -> String {
+    let groups = workloads / 10;
+    let mut text = String::from(
+        "bulkhead: 1\ntenants:\n  big:\n    networks: { main: { mode: nat, subnets: [10.0.0.0/8] } }\n    workloads:\n",
+    );
+    for n in 0..workloads {
+        let (group, zone) = (n % groups, n % 7);
+        writeln!(text, "      w{n}: {{ labels: {{ app: a{group}, zone: z{zone} }}, netns: n{n} }}")
+            .expect("a string");
+    }
+    text.push_str("    policies:\n");
+    for n in 0..policies {
+        let (from, to, port) = (n % groups, (n / groups + n + 1) % groups, 1 + n % 60_000);
+        writeln!(
+            text,
+            "      p{n}: {{ from: app=a{from}, to: app=a{to}, allow: [{port}/tcp, 443/tcp] }}"
+        )
+        .expect("a string");
+    }
+    text.push_str("      wide: { from: any, to: any, deny: [23/tcp] }\n");
+    text
+}
+
+#[test]
+fn a_large_fleet_loads() {
+    let scale: usize =
+        std::env::var("BULKHEAD_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let text = fleet(1_000 * scale, 10_000 * scale);
+    let now = "2026-11-22T06:00:00Z".parse().expect("a time");
+    let begin = Instant::now();
+    let checked = policy::load(
+        &Source { name: "big.yaml", text: &text },
+        &|_| None,
+        &Limits::for_bytes(Limits::MAX_BYTES),
+        now,
+    )
+    .unwrap_or_else(|found| panic!("{found}"));
+    println!(
+        "{} bytes, {} policies: {:?}",
+        text.len(),
+        checked.document.policies.len(),
+        begin.elapsed()
+    );
+    assert_eq!(checked.document.policies.len(), 10_000 * scale + 1);
+    let ids: std::collections::HashSet<_> = checked.document.rules().map(|rule| rule.id).collect();
+    assert_eq!(ids.len(), checked.document.policies.len(), "every rule has a number of its own");
+}
+
+#[test]
+fn lints_stop_at_their_budget_and_say_so() {
+    let mut text = String::from(
+        "bulkhead: 1\ntenants:\n  t:\n    networks: { n: { subnets: [10.0.0.0/8] } }\n    workloads:\n",
+    );
+    for n in 0..300 {
+        writeln!(text, "      w{n}: {{ labels: {{ app: a }}, netns: n{n} }}").expect("a string");
+    }
+    text.push_str("    policies:\n");
+    for n in 0..4_000 {
+        writeln!(text, "      p{n}: {{ from: any, to: app=a, allow: [{}/tcp] }}", n + 1)
+            .expect("a string");
+    }
+    let now = "2026-11-22T06:00:00Z".parse().expect("a time");
+    let checked =
+        policy::load(&Source { name: "f.yaml", text: &text }, &|_| None, &Limits::default(), now)
+            .unwrap_or_else(|found| panic!("{found}"));
+    assert!(
+        checked.warnings.items.iter().any(|item| item.code == Code::LintsBounded),
+        "{}",
+        checked.warnings
+    );
+}
