@@ -1,0 +1,152 @@
+//! The smoke lab of `./dev test kernels`: the real agent enforces inside a guest with a stock kernel.
+//!
+//! Runs as root in a machine of its own (a QEMU guest: nothing else is there), drives the `bulkhead`
+//! binary beside it and prints a line per check, then `N passed, N failed`.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use testkit::packet::arp;
+use testkit::server::{Reached, probe_tcp};
+use testkit::{Namespace, Wire, run_with_deadline, wait_until};
+
+const BULKHEAD: &str = "/bin/bulkhead";
+const FILE: &str = "/tmp/smoke.yaml";
+const DEADLINE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// Two workloads of busybox; `a` may fetch from `b` and nothing else.
+const DOCUMENT: &str = r#"bulkhead: 1
+tenants:
+  t:
+    networks:
+      main: { mode: nat, subnets: [10.0.1.0/24, "fd00:1::/64"] }
+    workloads:
+      a: { address: [10.0.1.10], labels: { app: a }, run: [sleep, "3600"] }
+      b:
+        address: [10.0.1.20]
+        labels: { app: b }
+        run: [sh, -c, "mkdir -p /tmp/www; echo hello > /tmp/www/index.html; busybox httpd -p 81 -h /tmp/www; exec busybox httpd -f -p 80 -h /tmp/www"]
+    publish:
+      b: { port: 8080/tcp, to: "b:80" }
+    policies:
+      fetch: { from: app=a, to: app=b, allow: [80/tcp, icmp/echo-request] }
+"#;
+
+/// The checks so far.
+#[derive(Default)]
+struct Tally {
+    passed: u32,
+    failed: u32,
+}
+
+impl Tally {
+    fn check(&mut self, name: &str, check: impl FnOnce() -> Result<()>) {
+        match check() {
+            Ok(()) => {
+                self.passed += 1;
+                println!("ok {name}");
+            }
+            Err(cause) => {
+                self.failed += 1;
+                println!("FAILED {name}: {cause:#}");
+            }
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let mut tally = Tally::default();
+    tally.check("doctor promises enforcement", doctor);
+    tally.check("up applies the file", up);
+    tally.check("an allowed connection connects", || probe("tcp/80", "connected"));
+    tally.check("an allowed ping is answered", || probe("icmp", "answered"));
+    tally.check("a closed port is silent", || probe("tcp/81", "no-answer"));
+    tally.check("ARP spoofing is stopped and named", arp_spoofing);
+    tally.check("enforcement outlives the agent", outlives);
+    tally.check("down --clean", || cli(&["down", "--clean"]).map(drop));
+    tally.check("nothing is left", nothing_left);
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs `bulkhead` with `--json` and parses the answer.
+fn cli(argv: &[&str]) -> Result<Value> {
+    let mut command = Command::new(BULKHEAD);
+    command.args(argv).arg("--json");
+    let done = run_with_deadline(&mut command, None, DEADLINE)?;
+    let text = done.stdout.clone();
+    done.success().with_context(|| format!("bulkhead {argv:?}"))?;
+    serde_json::from_str(&text).with_context(|| format!("bulkhead {argv:?} printed {text}"))
+}
+
+fn doctor() -> Result<()> {
+    let doctor = cli(&["doctor"])?;
+    println!("  kernel path {}, enforcement {}", doctor["kernel_path"], doctor["enforcement"]);
+    ensure!(doctor["enforcement"] != "none", "{doctor}");
+    Ok(())
+}
+
+fn up() -> Result<()> {
+    std::fs::write(FILE, DOCUMENT).context("write the file")?;
+    cli(&["up", FILE])?;
+    let listening = || matches!(probe("tcp/80", "connected"), Ok(()));
+    wait_until("the web server", DEADLINE, listening)
+}
+
+fn probe(service: &str, wanted: &str) -> Result<()> {
+    let answer = cli(&["probe", "t/a", "t/b", service])?;
+    ensure!(answer["observed"] == wanted, "observed {}", answer["observed"]);
+    ensure!(answer["agrees"] == true, "the policy says {}", answer["why"]["verdict"]);
+    Ok(())
+}
+
+fn workload(id: &str) -> Result<Namespace> {
+    Namespace::open(id, &Path::new("/run/bulkhead/netns").join(id))
+}
+
+fn arp_spoofing() -> Result<()> {
+    let attacker = workload("t.a")?;
+    let status = cli(&["status"])?;
+    let workloads = status["workloads"].as_array().context("workloads")?;
+    let number = workloads.iter().find(|w| w["id"] == "t.a").map(|w| w["endpoint"].as_u64());
+    let [high, low] = u16::try_from(number.flatten().context("a's endpoint")?)?.to_be_bytes();
+    let own = arp::Party { mac: [2, 0x62, 0x68, 0, high, low], ip: "10.0.1.20".parse()? };
+    Wire::open(&attacker, "eth0")?.send(&arp::gratuitous(own))?;
+    let seen = || {
+        let mut command = Command::new(BULKHEAD);
+        command.args(["observe", "--verdict", "drop"]);
+        let done = run_with_deadline(&mut command, None, DEADLINE);
+        done.is_ok_and(|done| done.stdout.contains("BH-D013"))
+    };
+    wait_until("BH-D013", Duration::from_secs(10), seen)
+}
+
+fn outlives() -> Result<()> {
+    let status = cli(&["status"])?;
+    let pid = status["agent"]["pid"].as_i64().context("the agent's pid")?;
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid)?);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).context("kill -9")?;
+    let to = |port: u16| SocketAddr::from(([10, 0, 1, 20], port));
+    let a = workload("t.a")?;
+    let open = probe_tcp(&a, to(80), SILENCE)?;
+    ensure!(open != Reached::Silence, "the allowed port went silent");
+    let closed = probe_tcp(&a, to(81), SILENCE)?;
+    ensure!(closed == Reached::Silence, "the closed port: {closed:?}");
+    cli(&["up", FILE]).map(drop)
+}
+
+fn nothing_left() -> Result<()> {
+    let links = std::fs::read_dir("/sys/class/net").context("list interfaces")?;
+    let left: Vec<String> = links
+        .filter_map(|link| link.ok()?.file_name().into_string().ok())
+        .filter(|name| name.starts_with("bt") || name.starts_with("bh"))
+        .collect();
+    ensure!(left.is_empty(), "interfaces {left:?}");
+    ensure!(!Path::new("/sys/fs/bpf/bulkhead").exists(), "pinned programs");
+    Ok(())
+}
