@@ -169,6 +169,7 @@ fn shims(hierarchy: &Hierarchy, parent: &Path) -> PathBuf {
     hierarchy.root.join(parent).join("shims")
 }
 
+#[expect(clippy::disallowed_methods, reason = "nothing tells when the last process left")]
 /// Removes the cgroup of a workload whose processes are ending, and the parents that nobody uses any more.
 pub(super) fn remove(path: &Path) -> Result<(), Error> {
     let read = |source| Error::Read { path: "/proc/self/mountinfo".into(), source };

@@ -20,7 +20,7 @@ use rustix::process::{
 use super::exec::{Exec, Place, Request};
 use super::fault::{Doing, Fault};
 use super::handle::{SPEC_FILE, STATE_FILE};
-use super::process::{Fork, fork};
+use super::process::{Fork, OneThread, end};
 use super::program::Program;
 use super::seccomp::Filters;
 use super::spec::Record;
@@ -54,15 +54,16 @@ pub fn enter_main(request: &str) -> i32 {
 }
 
 fn enter(request: &str) -> Result<i32, Fault> {
+    let thread = OneThread::prove().doing(|| "looking at itself".to_owned())?;
     let request: Request =
         serde_json::from_str(request).doing(|| "reading the request".to_owned())?;
     match &request.place {
-        Place::Workload(dir) => enter_workload(dir, request.exec),
-        Place::Netns(netns) => enter_netns(netns, &request.exec),
+        Place::Workload(dir) => enter_workload(thread, dir, request.exec),
+        Place::Netns(netns) => enter_netns(thread, netns, &request.exec),
     }
 }
 
-fn enter_workload(dir: &Path, exec: Exec) -> Result<i32, Fault> {
+fn enter_workload(thread: OneThread, dir: &Path, exec: Exec) -> Result<i32, Fault> {
     let unread = |error: super::Error| Fault::new(error.to_string());
     let record: Record = read_json(&dir.join(SPEC_FILE)).map_err(unread)?;
     let state: State = read_json(&dir.join(STATE_FILE)).map_err(unread)?;
@@ -78,7 +79,7 @@ fn enter_workload(dir: &Path, exec: Exec) -> Result<i32, Fault> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).doing(what)?;
     cgroup::join(&spec.cgroup).doing(what)?;
     setns(&init, WORKLOAD).doing(what)?;
-    run(|| {
+    run(thread, || {
         confine(user, &filters)?;
         Err(program.exec())
     })
@@ -92,7 +93,7 @@ fn confine(user: User, filters: &Filters) -> Result<(), Fault> {
 }
 
 /// For adopted workloads: the host's files and the caller's rights, only the network is the workload's.
-fn enter_netns(netns: &Path, exec: &Exec) -> Result<i32, Fault> {
+fn enter_netns(thread: OneThread, netns: &Path, exec: &Exec) -> Result<i32, Fault> {
     let what = || format!("joining network namespace {}", netns.display());
     let file = File::open(netns).doing(what)?;
     setns(file, CloneFlags::CLONE_NEWNET).doing(what)?;
@@ -103,7 +104,7 @@ fn enter_netns(netns: &Path, exec: &Exec) -> Result<i32, Fault> {
     let mut env: std::collections::BTreeMap<String, String> = std::env::vars().collect();
     env.extend(exec.env.clone());
     let program = Program::new(exec.argv.clone(), env, workdir);
-    run(|| {
+    run(thread, || {
         if let Some(user) = exec.user {
             privileges::drop_to(user).doing(|| "giving up privileges".to_owned())?;
         }
@@ -113,16 +114,17 @@ fn enter_netns(netns: &Path, exec: &Exec) -> Result<i32, Fault> {
 
 /// Forks, lets the child become the program, waits for it.
 fn run(
+    thread: OneThread,
     become_program: impl FnOnce() -> Result<std::convert::Infallible, Fault>,
 ) -> Result<i32, Fault> {
     let what = || "running the command".to_owned();
     let mask = SigSet::all();
     mask.thread_block().doing(what)?;
-    match fork().doing(what)? {
+    match OneThread::fork(thread).doing(what)? {
         Fork::Child => {
             let Err(fault) = become_program();
             eprintln!("bulkhead: {fault}");
-            std::process::exit(NOT_FOUND)
+            end(NOT_FOUND)
         }
         Fork::Parent(child) => wait(child).doing(what),
     }

@@ -105,7 +105,10 @@ fn clear_stale(dirs: &Dirs, spec: &Spec) -> Result<(), Error> {
         return Ok(());
     }
     match Handle::open(&dir) {
-        Ok(handle) if handle.is_supervised() => Err(Error::AlreadyRunning { id: spec.id.clone() }),
+        // A supervisor that has said its last word may still be ending.
+        Ok(handle) if handle.is_supervised() && !status(&handle)?.phase.is_final() => {
+            Err(Error::AlreadyRunning { id: spec.id.clone() })
+        }
         Ok(handle) => stop(&handle, Duration::ZERO),
         Err(_) => discard(dirs, &spec.id),
     }

@@ -26,7 +26,7 @@ use rustix::process::{
 use serde::{Deserialize, Serialize};
 
 use super::fault::{Doing, Fault};
-use super::process::{Fork, fork};
+use super::process::{Fork, OneThread, end};
 use super::program::Program;
 use super::seccomp::Filters;
 use super::spec::Record;
@@ -55,6 +55,8 @@ pub(super) struct Birth<'a> {
     pub(super) record: &'a Record,
     /// The compiled filters.
     pub(super) filters: &'a Filters,
+    /// Inherited with the only thread.
+    pub(super) thread: OneThread,
     /// An existing folder that the new root is mounted on, in the workload's mount namespace only.
     pub(super) stage: &'a Path,
     /// Where [`Message`]s go.
@@ -67,23 +69,23 @@ pub(super) struct Birth<'a> {
 
 /// The life of the init, in the child of the supervisor's fork. Never returns.
 pub(super) fn main(birth: Birth<'_>) -> ! {
-    let Birth { record, filters, stage, report, out, err } = birth;
+    let Birth { record, filters, thread, stage, report, out, err } = birth;
     let program = Program::of(&record.spec);
     let begun = keep_only(&[report.as_raw_fd(), out.as_raw_fd(), err.as_raw_fd()])
         .and_then(|()| confine(record, filters, stage, &report))
-        .and_then(|()| start(&program, out, err));
+        .and_then(|()| start(thread, &program, out, err));
     let mut report = File::from(report);
     let child = match begun {
         Ok(child) => child,
         Err(fault) => {
             tell(&mut report, &Message::Failed(fault.to_string()));
-            std::process::exit(1)
+            end(1)
         }
     };
     tell(&mut report, &Message::Running);
     let (code, signal) = serve(child);
     tell(&mut report, &Message::Ended { code, signal });
-    std::process::exit(0)
+    end(0)
 }
 
 fn tell(report: &mut File, message: &Message) {
@@ -171,15 +173,15 @@ fn die_with_supervisor(report: &OwnedFd) -> Result<(), Fault> {
 }
 
 /// Forks the program and waits until it is one, or has failed to become it.
-fn start(program: &Program, out: OwnedFd, err: OwnedFd) -> Result<Pid, Fault> {
+fn start(thread: OneThread, program: &Program, out: OwnedFd, err: OwnedFd) -> Result<Pid, Fault> {
     let what = || "starting the program".to_owned();
     let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).doing(what)?;
-    match fork().doing(what)? {
+    match OneThread::fork(thread).doing(what)? {
         Fork::Child => {
             drop(reader);
             let fault = become_program(program, &out, &err);
             File::from(writer).write_all(fault.to_string().as_bytes()).ok();
-            std::process::exit(127)
+            end(127)
         }
         Fork::Parent(child) => {
             drop((writer, out, err));

@@ -217,6 +217,7 @@ fn opened(path: &std::path::Path) -> io::Result<Option<BufReader<File>>> {
 }
 
 impl LogReader {
+    #[expect(clippy::disallowed_methods, reason = "a file cannot be waited for")]
     /// The next line without its end, waiting at most `wait` for one; `None` when there is none (yet).
     ///
     /// # Errors

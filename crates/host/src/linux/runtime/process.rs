@@ -102,22 +102,34 @@ pub(super) enum Fork {
     Parent(nix::unistd::Pid),
 }
 
-/// Forks a process that has one thread.
-#[expect(unsafe_code, reason = "fork has no safe form")]
-pub(super) fn fork() -> io::Result<Fork> {
-    require_one_thread()?;
-    // SAFETY: with one thread, no lock is held and no state is half-written in the child, so it may run any code.
-    match unsafe { nix::unistd::fork() }? {
-        nix::unistd::ForkResult::Child => Ok(Fork::Child),
-        nix::unistd::ForkResult::Parent { child } => Ok(Fork::Parent(child)),
+/// Proof that this process has one thread. It stays true: nothing in the runtime starts another.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OneThread(());
+
+impl OneThread {
+    /// Looks; an error when there are more threads.
+    pub(super) fn prove() -> io::Result<Self> {
+        let threads = fs::read_dir("/proc/self/task")?.count();
+        let refused =
+            || io::Error::other(format!("this process has {threads} threads, so it cannot fork"));
+        (threads == 1).then_some(Self(())).ok_or_else(refused)
+    }
+
+    /// Forks.
+    #[expect(unsafe_code, reason = "fork has no safe form")]
+    pub(super) fn fork(_proof: Self) -> io::Result<Fork> {
+        // SAFETY: with one thread, no lock is held and no state is half-written in the child, so it may run any code.
+        match unsafe { nix::unistd::fork() }? {
+            nix::unistd::ForkResult::Child => Ok(Fork::Child),
+            nix::unistd::ForkResult::Parent { child } => Ok(Fork::Parent(child)),
+        }
     }
 }
 
-fn require_one_thread() -> io::Result<()> {
-    let threads = fs::read_dir("/proc/self/task")?.count();
-    let refused =
-        || io::Error::other(format!("this process has {threads} threads, so it cannot fork"));
-    (threads == 1).then_some(()).ok_or_else(refused)
+/// Ends a forked process, whose callers are the parent's code and must not run.
+#[expect(clippy::disallowed_methods, reason = "returning would go on as the parent")]
+pub(super) fn end(code: i32) -> ! {
+    std::process::exit(code)
 }
 
 /// `duration` as the kernel wants it.

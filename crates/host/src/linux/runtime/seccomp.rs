@@ -15,11 +15,11 @@
 
 use std::collections::BTreeMap;
 
-#[expect(
-    clippy::wildcard_imports,
-    reason = "three hundred constants of one family, named SYS_*"
-)]
-use libc::*;
+use libc::{
+    AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET,
+    CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS, EAFNOSUPPORT, ENOSYS, EPERM, SYS_clone,
+    SYS_ioctl, SYS_personality, SYS_socket, SYS_socketpair, c_long,
+};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch, apply_filter,
@@ -101,9 +101,14 @@ fn sockets() -> Result<Rules, seccompiler::BackendError> {
     Ok(calls.into_iter().map(|nr| (nr, vec![other_family.clone()])).collect())
 }
 
+/// Numbers of system calls on this architecture.
+macro_rules! numbers {
+    ($($name:ident),* $(,)?) => { &[$(libc::$name),*] };
+}
+
 /// Refused with EPERM rather than ENOSYS, because people will look for the reason.
 #[rustfmt::skip]
-const REFUSED: &[c_long] = &[
+const REFUSED: &[c_long] = numbers![
     // namespaces and mounts
     SYS_unshare, SYS_setns, SYS_mount, SYS_umount2, SYS_pivot_root, SYS_chroot, SYS_move_mount, SYS_open_tree,
     SYS_fsopen, SYS_fsmount, SYS_fsconfig, SYS_fspick, SYS_mount_setattr, SYS_open_by_handle_at,
@@ -124,7 +129,7 @@ const REFUSED: &[c_long] = &[
 
 /// Allowed on every architecture.
 #[rustfmt::skip]
-const ALLOWED: &[c_long] = &[
+const ALLOWED: &[c_long] = numbers![
     // files
     SYS_read, SYS_write, SYS_readv, SYS_writev, SYS_pread64, SYS_pwrite64, SYS_preadv, SYS_pwritev, SYS_preadv2,
     SYS_pwritev2, SYS_openat, SYS_openat2, SYS_close, SYS_close_range, SYS_lseek, SYS_fstat, SYS_newfstatat,
@@ -179,7 +184,7 @@ const ALLOWED: &[c_long] = &[
 /// Older calls that only this architecture has.
 #[cfg(target_arch = "x86_64")]
 #[rustfmt::skip]
-const ALLOWED_HERE: &[c_long] = &[
+const ALLOWED_HERE: &[c_long] = numbers![
     SYS_open, SYS_creat, SYS_stat, SYS_lstat, SYS_access, SYS_chmod, SYS_chown, SYS_lchown, SYS_getdents, SYS_mkdir,
     SYS_rmdir, SYS_mknod, SYS_unlink, SYS_rename, SYS_renameat, SYS_link, SYS_symlink, SYS_readlink, SYS_utime,
     SYS_utimes, SYS_futimesat, SYS_dup2, SYS_pipe, SYS_select, SYS_poll, SYS_epoll_create, SYS_epoll_wait,
@@ -189,7 +194,7 @@ const ALLOWED_HERE: &[c_long] = &[
 
 /// Older calls that only this architecture has.
 #[cfg(not(target_arch = "x86_64"))]
-const ALLOWED_HERE: &[c_long] = &[SYS_renameat];
+const ALLOWED_HERE: &[c_long] = numbers![SYS_renameat];
 
 #[cfg(test)]
 mod tests {
@@ -208,6 +213,6 @@ mod tests {
         let allowed = allowed().expect("well formed");
         let both: Vec<&c_long> = REFUSED.iter().filter(|nr| allowed.contains_key(nr)).collect();
         assert!(both.is_empty(), "{both:?}");
-        assert!(!allowed.contains_key(&SYS_clone3));
+        assert!(!allowed.contains_key(&libc::SYS_clone3));
     }
 }

@@ -22,7 +22,7 @@ use super::fault::{Doing, Fault};
 use super::handle::{READY, SPEC_FILE, STATE_FILE};
 use super::init::{self, Birth, Message};
 use super::logs::{LogWriter, Stream};
-use super::process::{Fork, Identity, fork, timespec};
+use super::process::{Fork, Identity, OneThread, timespec};
 use super::run::Run;
 use super::seccomp::Filters;
 use super::spec::Record;
@@ -36,7 +36,8 @@ use super::{Exit, Phase, Status, cgroup};
 /// `ready` on standard output when the first start has been tried.
 #[must_use]
 pub fn shim_main(dir: &Path) -> i32 {
-    match fork() {
+    let thread = OneThread::prove();
+    match thread.and_then(OneThread::fork) {
         Err(error) => {
             print!("{error}");
             1
@@ -70,6 +71,7 @@ struct Supervisor {
     log: LogWriter,
     filters: Filters,
     pid_namespace: File,
+    thread: OneThread,
     backoff: Backoff,
     asked_to_end: bool,
     said_ready: bool,
@@ -106,6 +108,7 @@ impl Supervisor {
             state: State { shim, init: None, status },
             signals,
             backoff: Backoff::default(),
+            thread: OneThread::prove().doing(|| "looking at itself".to_owned())?,
             asked_to_end: false,
             said_ready: false,
         })
@@ -162,7 +165,8 @@ impl Supervisor {
         let child = self.fork_into_pid_namespace()?;
         let Fork::Parent(pid) = child else {
             let (record, filters) = (&self.record, &self.filters);
-            init::main(Birth { record, filters, stage: &stage, report, out, err })
+            let thread = self.thread;
+            init::main(Birth { record, filters, thread, stage: &stage, report, out, err })
         };
         drop((report, out, err));
         Run::new(pid, reports, outs, errs).doing(|| "watching the workload".to_owned())
@@ -172,7 +176,7 @@ impl Supervisor {
     fn fork_into_pid_namespace(&self) -> Result<Fork, Fault> {
         let what = || "making a pid namespace".to_owned();
         unshare(CloneFlags::CLONE_NEWPID).doing(what)?;
-        let forked = fork().doing(what);
+        let forked = OneThread::fork(self.thread).doing(what);
         if !matches!(forked, Ok(Fork::Child)) {
             setns(&self.pid_namespace, CloneFlags::CLONE_NEWPID).doing(what)?;
         }

@@ -153,10 +153,9 @@ fn shown_disk(line: &str) -> Option<PathBuf> {
     // Blanks in paths are written as octal escapes; such a disk is left out.
     let path = left.split(' ').nth(4).filter(|path| !path.contains('\\'))?;
     let is_disk = DISKS.contains(&right.split(' ').next()?);
-    let below = |top: &&str| {
-        path.strip_prefix('/').is_some_and(|path| path.starts_with(&format!("{top}/")))
-    };
-    (is_disk && SHOWN.iter().any(|top| below(top))).then(|| PathBuf::from(path))
+    let below =
+        |top: &str| path.strip_prefix('/').is_some_and(|path| path.starts_with(&format!("{top}/")));
+    (is_disk && SHOWN.into_iter().any(below)).then(|| PathBuf::from(path))
 }
 
 /// The place of a host path while the view is made.
