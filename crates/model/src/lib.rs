@@ -11,6 +11,7 @@ mod name;
 mod network;
 mod peer;
 mod port;
+pub mod reason;
 mod rule;
 mod selector;
 
@@ -20,5 +21,6 @@ pub use name::{Name, NameError};
 pub use network::{Direction, Generation, Mode, Posture, Postures};
 pub use peer::{Peer, PeerError};
 pub use port::{IcmpCover, IcmpMatch, IcmpName, PortError, PortRange, PortSpec, Proto, Transport};
+pub use reason::Reason;
 pub use rule::{RuleId, RuleKind, RuleRef};
 pub use selector::{Field, Op, ParseError, Selector, Subject, Term};
