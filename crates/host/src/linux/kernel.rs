@@ -225,10 +225,15 @@ impl Linux {
             true => route::fdb(netlink, &names)?,
             false => BTreeSet::new(),
         };
+        let routes = route::routes(netlink, &names)?;
         Ok(NsState {
             addresses: route::addresses(netlink, &names)?,
-            routes: route::routes(netlink, &names)?,
-            neighbours: route::neighbours(netlink, &names)?,
+            neighbours: if is_workload(ns) {
+                route::gateways(netlink, &routes, &site.indices)?
+            } else {
+                route::neighbours(netlink, &names)?
+            },
+            routes,
             fdb,
             links,
         })

@@ -57,7 +57,7 @@ impl Netlink {
     ///
     /// The system's answer.
     pub fn open_in(ns: &NetNs) -> io::Result<Self> {
-        ns.run(Self::open).map_err(super::netns::NetNsError::into_io)?
+        ns.visit(Self::open).map_err(super::netns::NetNsError::into_io)?
     }
 
     /// Sends one request and waits for its acknowledgement. `flags` such as `NLM_F_CREATE` are

@@ -222,23 +222,52 @@ fn parse_default(message: &RouteMessage, names: &Names) -> Option<(u32, String)>
     dev.filter(|_| is_default).map(|dev| (metric, dev))
 }
 
-/// Reads the permanent neighbours: (link, address, MAC).
+/// Permanent neighbours: (link, address, MAC).
+pub type Neighbours = BTreeSet<(String, IpAddr, Mac)>;
+
+/// Reads the permanent neighbours that are next hops of `routes`. A dump walks the entries of all
+/// namespaces (net/core/neighbour.c, `neigh_dump_table`), so that dumping each of a thousand
+/// workloads would cost a million steps; these are single look-ups.
 ///
 /// # Errors
 ///
 /// The kernel's answer.
-pub fn neighbours(
+pub fn gateways(
     netlink: &mut Netlink,
-    names: &Names,
-) -> Result<BTreeSet<(String, IpAddr, Mac)>, Refusal> {
+    routes: &BTreeSet<Route>,
+    indices: &BTreeMap<String, u32>,
+) -> Result<Neighbours, Refusal> {
+    let mut found = BTreeSet::new();
+    for route in routes {
+        let Some(index) = indices.get(&route.dev) else { continue };
+        let ask = neighbour_message(*index, route.via);
+        let answers = match netlink.query(Message::GetNeighbour(ask)) {
+            Ok(answers) => answers,
+            Err(Refusal::Errno { errno, .. }) if errno.raw_os_error() == Some(libc::ENOENT) => {
+                continue;
+            }
+            Err(refusal) => return Err(refusal),
+        };
+        let permanent = answers.iter().filter_map(|answer| match answer {
+            Message::NewNeighbour(message) => permanent(message),
+            _ => None,
+        });
+        found.extend(permanent.map(|(address, mac)| (route.dev.clone(), address, mac)));
+    }
+    Ok(found)
+}
+
+/// Reads all permanent neighbours.
+///
+/// # Errors
+///
+/// The kernel's answer.
+pub fn neighbours(netlink: &mut Netlink, names: &Names) -> Result<Neighbours, Refusal> {
     let mut found = BTreeSet::new();
     for answer in netlink.dump(Message::GetNeighbour(NeighbourMessage::default()))? {
         let Message::NewNeighbour(message) = answer else { continue };
-        let (address, mac) = parse_neighbour(&message);
-        let is_ours = message.header.state == NeighbourState::Permanent;
-        if let (true, Some(address), Some(mac), Some(name)) =
-            (is_ours, address, mac, names.get(&message.header.ifindex))
-        {
+        let name = names.get(&message.header.ifindex);
+        if let (Some((address, mac)), Some(name)) = (permanent(&message), name) {
             found.insert((name.clone(), address, mac));
         }
     }
@@ -264,6 +293,12 @@ pub fn fdb(netlink: &mut Netlink, names: &Names) -> Result<BTreeSet<(String, Mac
         }
     }
     Ok(found)
+}
+
+fn permanent(message: &NeighbourMessage) -> Option<(IpAddr, Mac)> {
+    let (address, mac) = parse_neighbour(message);
+    let is_permanent = message.header.state == NeighbourState::Permanent;
+    address.zip(mac).filter(|_| is_permanent)
 }
 
 fn parse_neighbour(message: &NeighbourMessage) -> (Option<IpAddr>, Option<Mac>) {

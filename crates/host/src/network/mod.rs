@@ -26,6 +26,8 @@ mod op;
 mod plan;
 mod removal;
 mod script;
+#[cfg(test)]
+mod tests;
 
 pub use addressing::{
     ENDPOINT_IFINDEX_BASE, EndpointNumber, IFA_PROTO, MAX_ENDPOINT, MAX_NETWORK, Mac,

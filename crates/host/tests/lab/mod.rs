@@ -1,0 +1,251 @@
+//! A host and a client in namespaces of the test's own, joined by a veth.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use host::linux::netlink::Netlink;
+use host::linux::netns::{NetNs, NetNsDir};
+use host::linux::{link, route};
+use host::network::{
+    Desired, EndpointDesired, EndpointNumber, Mac, Mode, NetworkNumber, Ns, NsName, Place,
+    RouterDesired, VethSpec,
+};
+
+/// How long anything may take.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whether the test may run; says so when not, and panics in CI.
+pub fn is_root(test: &str) -> bool {
+    if nix::unistd::geteuid().is_root() {
+        return true;
+    }
+    assert!(std::env::var_os("CI").is_none(), "{test} needs root");
+    println!("SKIPPED(root): {test}");
+    false
+}
+
+/// The namespaces; unpinned when dropped.
+pub struct Lab {
+    pub folder: tempfile::TempDir,
+    pins: NetNsDir,
+    pub host: NetNs,
+    pub client: NetNs,
+}
+
+pub const HOST_V4: &str = "192.0.2.1";
+pub const CLIENT_V4: &str = "192.0.2.2";
+pub const HOST_V6: &str = "2001:db8::1";
+pub const CLIENT_V6: &str = "2001:db8::2";
+
+impl Lab {
+    pub fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("bh-hostnet").tempdir().expect("folder");
+        let pins = NetNsDir::open(&folder.path().join("lab")).expect("lab folder");
+        let make = |name| {
+            let quiet = || {
+                for key in ["accept_dad", "accept_ra"] {
+                    let path = format!("net/ipv6/conf/default/{key}");
+                    host::linux::sysctl::write(&path, "0").expect("IPv6 sysctl");
+                }
+            };
+            let name = NsName::workload("lab", name).expect("a name");
+            let ns = pins.create(&name, quiet).expect("a namespace").0;
+            let mut netlink = Netlink::open_in(&ns).expect("netlink");
+            link::set_up(&mut netlink, "lo", true).expect("lo");
+            ns
+        };
+        let (host, client) = (make("host"), make("client"));
+        let lab = Self { folder, pins, host, client };
+        lab.join();
+        lab
+    }
+
+    fn join(&self) {
+        let mut near = Netlink::open_in(&self.host).expect("netlink");
+        let mut far = Netlink::open_in(&self.client).expect("netlink");
+        let spec = VethSpec {
+            ns: Ns::Host,
+            link: "uplink".to_owned(),
+            index: None,
+            mac: Mac([2, 0, 0, 0, 0, 1]),
+            master: None,
+            peer_ns: Ns::Host,
+            peer_link: "eth0".to_owned(),
+            peer_index: None,
+            peer_mac: Mac([2, 0, 0, 0, 0, 2]),
+            mtu: 1500,
+        };
+        link::add_veth(&mut near, &spec, None, &self.client).expect("veth");
+        for (netlink, name, addresses) in
+            [(&mut near, "uplink", [HOST_V4, HOST_V6]), (&mut far, "eth0", [CLIENT_V4, CLIENT_V6])]
+        {
+            let index = link::index(netlink, name).expect("index");
+            for address in addresses {
+                let length = if address.contains(':') { 64 } else { 24 };
+                let net = format!("{address}/{length}").parse().expect("a network");
+                route::add_address(netlink, index, &net).expect("address");
+            }
+            link::set_up(netlink, name, true).expect("up");
+        }
+    }
+
+    pub fn run_dir(&self) -> std::path::PathBuf {
+        self.folder.path().join("run")
+    }
+
+    /// The namespace of a workload of the agent under test.
+    pub fn workload(&self, id: &str) -> NetNs {
+        NetNs::open(&self.run_dir().join("netns").join(id)).expect("a workload")
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for pins in [Some(&self.pins), NetNsDir::open(&self.run_dir()).ok().as_ref()] {
+            let Some(pins) = pins else { continue };
+            for name in pins.list().unwrap_or_default() {
+                drop(pins.delete(&name));
+            }
+        }
+    }
+}
+
+/// Serves one connection after another: answers with the client's address as the server sees it.
+pub fn serve(ns: &NetNs, at: &str) -> Server {
+    let listener = ns.run(|| TcpListener::bind(at)).expect("entered").expect("bound");
+    let address = listener.local_addr().expect("an address");
+    let (stop, stopped) = mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        while let Ok((mut stream, from)) = listener.accept() {
+            if stopped.try_recv().is_ok() {
+                return;
+            }
+            drop(stream.write_all(from.ip().to_canonical().to_string().as_bytes()));
+        }
+    });
+    let ns = ns.try_clone().expect("a copy");
+    Server { ns, address, stop, thread: Some(thread) }
+}
+
+/// A running server; stopped when dropped.
+pub struct Server {
+    ns: NetNs,
+    address: SocketAddr,
+    stop: mpsc::Sender<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.send(()));
+        let mut local = self.address;
+        let loopback: IpAddr = if local.is_ipv4() {
+            [127, 0, 0, 1].into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        };
+        if local.ip().is_unspecified() {
+            local.set_ip(loopback);
+        }
+        drop(self.ns.run(|| TcpStream::connect_timeout(&local, PATIENCE)));
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+/// Connects from `ns` and returns what the server said, or the kind of failure.
+pub fn ask(ns: &NetNs, to: &str, patience: Duration) -> Result<String, std::io::ErrorKind> {
+    let to: SocketAddr = to.parse().expect("an address and a port");
+    let talk = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&to, patience)?;
+        stream.set_read_timeout(Some(patience))?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    };
+    ns.run(talk).expect("entered").map_err(|error| error.kind())
+}
+
+/// What `ip` and `nft` show of a namespace, without what changes by itself.
+pub fn picture(ns: &NetNs) -> String {
+    let mut picture = String::new();
+    for line in [
+        "ip -j link",
+        "ip -j address",
+        "ip -j -4 route show table all",
+        "ip -j -6 route show table all",
+        "ip -j rule",
+        "nft -j list ruleset",
+    ] {
+        let mut words = line.split(' ');
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words).stdout(std::process::Stdio::piped());
+        let child = ns.spawn(&mut command).expect("started");
+        let output = child.wait_with_output().expect("ended");
+        assert!(output.status.success(), "{line}");
+        picture.push_str(&String::from_utf8_lossy(&output.stdout));
+    }
+    picture
+}
+
+/// Waits until `check` holds.
+pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !check() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        std::thread::yield_now();
+    }
+}
+
+pub fn router(number: u16, tenant: &str, mode: Mode) -> RouterDesired {
+    RouterDesired {
+        number: NetworkNumber::new(number).expect("in range"),
+        name: NsName::router(tenant, "main").expect("a name"),
+        mode,
+        gateways: vec!["10.0.1.1/24".parse().expect("v4"), "fd00:5:0:1::1/64".parse().expect("v6")],
+        subnets: vec!["10.0.0.0/16".parse().expect("v4"), "fd00:5::/48".parse().expect("v6")],
+        mtu: 1500,
+        endpoints: Vec::new(),
+        publishes: Vec::new(),
+    }
+}
+
+pub fn endpoint(number: u16, tenant: &str, name: &str, host_part: u8) -> EndpointDesired {
+    EndpointDesired {
+        number: EndpointNumber::new(number).expect("in range"),
+        workload: NsName::workload(tenant, name).expect("a name"),
+        place: Place::Ours,
+        addresses: vec![
+            format!("10.0.1.{host_part}/24").parse().expect("v4"),
+            format!("fd00:5:0:1::{host_part:x}/64").parse().expect("v6"),
+        ],
+        gateway_v4: Some([10, 0, 1, 1].into()),
+        gateway_v6: Some("fd00:5:0:1::1".parse().expect("v6")),
+        mtu: 1500,
+    }
+}
+
+/// Two tenants with the same subnet, two endpoints each.
+pub fn twins(mode: Mode) -> Desired {
+    let mut shop = router(0, "shop", mode);
+    shop.endpoints = vec![endpoint(1, "shop", "web", 10), endpoint(2, "shop", "db", 11)];
+    let mut bank = router(1, "bank", mode);
+    bank.endpoints = vec![endpoint(3, "bank", "web", 10), endpoint(4, "bank", "db", 11)];
+    Desired { routers: vec![shop, bank], isolated: Vec::new() }
+}
+
+/// Runs `work` in the host's namespace with its kernel.
+pub fn on_host<T: Send>(
+    lab: &Lab,
+    work: impl FnOnce(&mut host::linux::kernel::Linux) -> T + Send,
+) -> T {
+    let run_dir = lab.run_dir();
+    let open = |dir: &Path| host::linux::kernel::Linux::open(dir).expect("a kernel");
+    lab.host.run(|| work(&mut open(&run_dir))).expect("entered")
+}
