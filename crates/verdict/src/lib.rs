@@ -20,6 +20,7 @@ pub mod abi;
 mod flow;
 mod guard;
 mod judge;
+pub mod meters;
 #[cfg(feature = "native")]
 pub mod native;
 pub mod packet;

@@ -1,10 +1,12 @@
 //! The real kernel: namespaces, netlink, nftables, sysctls, and what can be probed.
 
+pub mod bpf;
 pub mod kernel;
 pub mod link;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
+pub mod probe;
 pub mod route;
 pub mod runtime;
 pub mod sysctl;

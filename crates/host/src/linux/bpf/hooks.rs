@@ -1,0 +1,263 @@
+//! The programs on the endpoints' host-side interfaces.
+//!
+//! TCX links where the kernel has them, pinned so that they outlive us; else clsact filters, which
+//! stay by themselves until their interface goes. Which of the two is decided once, by trying.
+//!
+//! **Order.** The egress hook (what the endpoint receives) is attached before the ingress hook.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aya::programs::SchedClassifier;
+use aya::programs::tc::{
+    NlOptions, SchedClassifierLink, TcAttachOptions, TcAttachType, TcError, TcHandle,
+    qdisc_add_clsact,
+};
+use verdict::abi::IFINDEX_BASE;
+
+use super::object::{self, Program, Programs};
+use super::{Error, filters, sys};
+use crate::linux::netns::NetNs;
+
+/// How programs are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookKind {
+    /// Pinned TCX links (Linux 6.6 and later).
+    Tcx,
+    /// Filters of the clsact queueing discipline.
+    Clsact,
+}
+
+/// Priority and handle of our filters.
+const PRIORITY: u16 = 0xb1;
+const HANDLE: TcHandle = TcHandle::new(0, 1);
+
+/// Attaches and detaches the programs. Cheap to clone, usable from any thread.
+#[derive(Clone)]
+pub struct Hooks {
+    programs: Arc<Programs>,
+    links: PathBuf,
+    kind: HookKind,
+}
+
+/// One of the two hooks of an endpoint.
+#[derive(Clone, Copy)]
+struct Hook {
+    suffix: &'static str,
+    program: Program,
+    tcx: u32,
+    clsact: TcAttachType,
+}
+
+const HOOKS: [Hook; 2] = [
+    Hook {
+        suffix: "to",
+        program: Program::ToEndpoint,
+        tcx: sys::TCX_EGRESS,
+        clsact: TcAttachType::Egress,
+    },
+    Hook {
+        suffix: "from",
+        program: Program::FromEndpoint,
+        tcx: sys::TCX_INGRESS,
+        clsact: TcAttachType::Ingress,
+    },
+];
+
+impl Hooks {
+    pub(super) fn new(programs: Arc<Programs>, root: &Path, kind: HookKind) -> Self {
+        Self { programs, links: root.join("links"), kind }
+    }
+
+    /// How programs are attached on this kernel.
+    #[must_use]
+    pub fn kind(&self) -> HookKind {
+        self.kind
+    }
+
+    /// Attaches the programs to endpoint `number`, whose host-side interface is in `router` and has
+    /// the index `IFINDEX_BASE + number`. What is attached already is replaced without a gap.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Attach`], for example when there is no such interface.
+    pub fn attach(&self, router: &NetNs, number: u32) -> Result<(), Error> {
+        router
+            .run(|| self.attach_here(number))
+            .map_err(|source| Error::Attach { endpoint: number, source: source.into_io() })?
+    }
+
+    /// As [`Hooks::attach`], in the namespace of the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`Hooks::attach`].
+    pub fn attach_here(&self, number: u32) -> Result<(), Error> {
+        let attach = || match self.kind {
+            HookKind::Tcx => HOOKS.iter().try_for_each(|hook| self.attach_tcx(hook, number)),
+            HookKind::Clsact => self.attach_clsact(number),
+        };
+        attach().map_err(|source| Error::Attach { endpoint: number, source })
+    }
+
+    /// Detaches the programs from an endpoint whose interface is about to go, or gone. Filters of
+    /// clsact go with their interface. No error when nothing is attached.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Detach`] when a pin cannot be removed.
+    pub fn detach(&self, number: u32) -> Result<(), Error> {
+        for hook in &HOOKS {
+            match fs::remove_file(self.pin(hook, number)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other.map_err(|source| Error::Detach { endpoint: number, source })?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether both programs of this object are attached to endpoint `number` in `router`.
+    #[must_use]
+    pub fn is_attached(&self, router: &NetNs, number: u32) -> bool {
+        match self.kind {
+            HookKind::Tcx => router.run(|| self.has_links(number)).unwrap_or(false),
+            HookKind::Clsact => router.run(|| self.has_filters(number)).unwrap_or(false),
+        }
+    }
+
+    /// Whether both hooks of the interface here hold our pinned links with the programs of this
+    /// object.
+    fn has_links(&self, number: u32) -> bool {
+        HOOKS.iter().all(|hook| {
+            let alive = || -> io::Result<bool> {
+                let link = sys::open(&self.pin(hook, number))?;
+                let info = sys::link_info(link.as_fd())?;
+                let program = sys::program_info(self.programs.fd(hook.program))?;
+                Ok(info.program == program.id && is_here(&link, hook, number)?)
+            };
+            alive().unwrap_or(false)
+        })
+    }
+
+    /// Endpoints with a pinned link, alive or not. Empty for clsact.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Folder`] when the pins cannot be listed.
+    pub fn pinned(&self) -> Result<BTreeSet<u32>, Error> {
+        let number = |name: String| name.split_once('-')?.0.parse().ok();
+        Ok(object::list(&self.links)?.into_iter().filter_map(number).collect())
+    }
+
+    /// Lets every pinned link run the programs of this object. Links whose interface has gone are
+    /// unpinned.
+    pub(super) fn replace_all(&self) -> Result<(), Error> {
+        for number in self.pinned()? {
+            for hook in &HOOKS {
+                self.replace(hook, number)
+                    .map_err(|source| Error::Attach { endpoint: number, source })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn replace(&self, hook: &Hook, number: u32) -> io::Result<()> {
+        let pin = self.pin(hook, number);
+        let link = match sys::open(&pin) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        if sys::link_info(link.as_fd())?.interface == 0 {
+            return fs::remove_file(pin);
+        }
+        sys::relink(link.as_fd(), self.programs.fd(hook.program))
+    }
+
+    fn pin(&self, hook: &Hook, number: u32) -> PathBuf {
+        self.links.join(format!("{number}-{}", hook.suffix))
+    }
+
+    fn attach_tcx(&self, hook: &Hook, number: u32) -> io::Result<()> {
+        let program = self.programs.fd(hook.program);
+        let pin = self.pin(hook, number);
+        if let Ok(link) = sys::open(&pin) {
+            if is_here(&link, hook, number)? {
+                return sys::relink(link.as_fd(), program);
+            }
+            fs::remove_file(&pin)?;
+        }
+        let link = sys::link(program, IFINDEX_BASE + number, hook.tcx)?;
+        sys::pin(link.as_fd(), &pin)
+    }
+
+    fn attach_clsact(&self, number: u32) -> io::Result<()> {
+        let name = interface_name(number)?;
+        match qdisc_add_clsact(&name) {
+            Ok(()) | Err(TcError::AlreadyAttached) => {}
+            Err(error) if errno(&error) == Some(libc::EEXIST) => {}
+            Err(error) => return Err(io::Error::other(error)),
+        }
+        HOOKS.iter().try_for_each(|hook| self.filter(hook, &name))
+    }
+
+    /// Adds our filter or replaces the one that is there.
+    fn filter(&self, hook: &Hook, interface: &str) -> io::Result<()> {
+        let pin = self.programs.pin(hook.program);
+        let mut program = SchedClassifier::from_pin(pin).map_err(io::Error::other)?;
+        let options = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
+        let options = TcAttachOptions::Netlink(options);
+        let id = match program.attach_with_options(interface, hook.clsact, options) {
+            Ok(id) => id,
+            Err(error) if errno(&error) == Some(libc::EEXIST) => {
+                let there =
+                    SchedClassifierLink::attached(interface, hook.clsact, PRIORITY, HANDLE, None)?;
+                program.attach_to_link(there).map_err(io::Error::other)?
+            }
+            Err(error) => return Err(io::Error::other(error)),
+        };
+        // The library would take the filter away with its handle; it is to stay.
+        std::mem::forget(program.take_link(id).map_err(io::Error::other)?);
+        Ok(())
+    }
+
+    /// Whether both filters of clsact are there with the programs of this object.
+    fn has_filters(&self, number: u32) -> bool {
+        HOOKS.iter().all(|hook| {
+            let there = || -> io::Result<bool> {
+                let program = sys::program_info(self.programs.fd(hook.program))?;
+                let parent = if hook.suffix == "to" { filters::EGRESS } else { filters::INGRESS };
+                filters::holds(IFINDEX_BASE + number, parent, program.id)
+            };
+            there().unwrap_or(false)
+        })
+    }
+}
+
+/// Whether a link belongs to the interface that has the endpoint's index in this namespace. A link
+/// to an interface of the same index in a namespace that is about to go does not.
+fn is_here(link: &OwnedFd, hook: &Hook, number: u32) -> io::Result<bool> {
+    let id = sys::link_info(link.as_fd())?.id;
+    let here = sys::attached(IFINDEX_BASE + number, hook.tcx)?;
+    Ok(here.iter().any(|(_, link)| *link == id))
+}
+
+fn interface_name(number: u32) -> io::Result<String> {
+    let name = nix::net::if_::if_indextoname(IFINDEX_BASE + number)?;
+    name.into_string().map_err(io::Error::other)
+}
+
+/// The error number at the end of an error's chain of causes.
+fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(number) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            return Some(number);
+        }
+        next = error.source();
+    }
+    None
+}

@@ -1,0 +1,230 @@
+//! The committed object file: its maps and programs, loaded once and pinned.
+//!
+//! Pins lie in `<bpffs>/v<ABI>`: `maps/<NAME>`, `programs/<digest of the object>/<name>` and
+//! `links/<endpoint>-{from,to}`. Programs of the same digest are adopted without loading anything;
+//! another digest of the same ABI is loaded beside them, over the same maps, and takes the links
+//! over. A map is created when it is missing and never again.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use aya::EbpfLoader;
+use aya::programs::SchedClassifier;
+use sha2::{Digest, Sha256};
+use verdict::abi::ABI;
+
+use super::{Error, Limits, sys};
+
+/// The programs, built by `cargo xtask bpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/bulkhead.o");
+
+/// Every map of the object.
+const MAPS: [&str; 17] = [
+    "CONFIG",
+    "ENDPOINTS",
+    "PEERS",
+    "IPCACHE",
+    "PREFIXES",
+    "POLICY",
+    "PORTS",
+    "FLOWS",
+    "FRAGMENTS",
+    "BUDGETS",
+    "COUNTERS",
+    "DROPS",
+    "RULES",
+    "REPORTED",
+    "EVENTS",
+    "LOST",
+    "SCRATCH",
+];
+
+/// A program of the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// Judges what an endpoint sends.
+    FromEndpoint,
+    /// Judges what an endpoint is to receive.
+    ToEndpoint,
+    /// Returns jiffies.
+    Clock,
+    /// Does nothing: for measurements.
+    Empty,
+    /// Hands every packet to the endpoint with the neighbouring number: for measurements.
+    RedirectPeer,
+}
+
+impl Program {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::FromEndpoint, Self::ToEndpoint, Self::Clock, Self::Empty, Self::RedirectPeer];
+
+    /// Its name in the object, in bpftool and as a pin.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FromEndpoint => "from_endpoint",
+            Self::ToEndpoint => "to_endpoint",
+            Self::Clock => "clock",
+            Self::Empty => "empty",
+            Self::RedirectPeer => "redirect_peer",
+        }
+    }
+}
+
+/// Where the running programs come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nothing was there: maps and programs are new and empty.
+    Fresh,
+    /// The same programs were pinned and go on unchanged.
+    Adopted,
+    /// Other programs of the same interface were pinned; ours have replaced them over their maps.
+    /// Endpoints attached by clsact keep the old ones until they are attached again.
+    Replaced,
+}
+
+/// The programs of this object, loaded and pinned.
+pub(super) struct Programs {
+    descriptors: [OwnedFd; 5],
+    folder: PathBuf,
+}
+
+impl Programs {
+    pub(super) fn fd(&self, program: Program) -> BorrowedFd<'_> {
+        self.descriptors[program as usize].as_fd()
+    }
+
+    pub(super) fn pin(&self, program: Program) -> PathBuf {
+        self.folder.join(program.name())
+    }
+
+    fn open(folder: PathBuf) -> Result<Self, Error> {
+        let open = |program: Program| {
+            let failed =
+                |source| Error::Open { name: format!("program {}", program.name()), source };
+            sys::open(&folder.join(program.name())).map_err(failed)
+        };
+        let [a, b, c, d, e] = Program::ALL.map(open);
+        let descriptors = [a?, b?, c?, d?, e?];
+        Ok(Self { descriptors, folder })
+    }
+}
+
+/// Adopts or loads and pins maps and programs below `root` (`<bpffs>/v<ABI>`).
+pub(super) fn load(root: &Path, limits: &Limits) -> Result<(Programs, Origin), Error> {
+    load_object(root, limits, OBJECT)
+}
+
+pub(super) fn load_object(
+    root: &Path,
+    limits: &Limits,
+    object: &[u8],
+) -> Result<(Programs, Origin), Error> {
+    let (maps, programs) = (root.join("maps"), root.join("programs"));
+    for folder in [&maps, &programs, &root.join("links")] {
+        make(folder)?;
+    }
+    let present = list(&programs)?;
+    let missing = MAPS.iter().find(|name| !maps.join(name).exists());
+    if let (Some(name), false) = (missing, present.is_empty()) {
+        return Err(Error::MapGone(name));
+    }
+    let digest = digest(object);
+    let folder = programs.join(&digest);
+    if present.contains(&digest) {
+        if let Ok(adopted) = Programs::open(folder.clone()) {
+            return Ok((adopted, Origin::Adopted));
+        }
+        // Loading was cut short: nothing is attached to these yet.
+        remove(&folder)?;
+    }
+    load_programs(&maps, &folder, limits, object)?;
+    let loaded = Programs::open(folder)?;
+    let origin = if present.is_empty() { Origin::Fresh } else { Origin::Replaced };
+    Ok((loaded, origin))
+}
+
+/// Loads the object over the pinned maps and pins its programs.
+fn load_programs(maps: &Path, folder: &Path, limits: &Limits, object: &[u8]) -> Result<(), Error> {
+    let mut loader = EbpfLoader::new();
+    for (name, entries) in limits.by_map() {
+        loader.map_max_entries(name, entries);
+    }
+    for name in MAPS {
+        loader.map_pin_path(name, maps.join(name));
+    }
+    let mut loaded = loader.load(object).map_err(|source| Error::Maps(Box::new(source)))?;
+    make(folder)?;
+    for program in Program::ALL {
+        let name = program.name();
+        let failed = |source| Error::Program { name, source: Box::new(source) };
+        let Some(found) = loaded.program_mut(name) else {
+            return Err(Error::MapGone(name));
+        };
+        let found: &mut SchedClassifier = found.try_into().map_err(failed)?;
+        found.load().map_err(failed)?;
+        let fd = found.fd().map_err(failed)?;
+        sys::pin(fd.as_fd(), &folder.join(name))
+            .map_err(|source| Error::Pin { name: format!("program {name}"), source })?;
+    }
+    Ok(())
+}
+
+/// Removes the pins of programs other than ours. Called when nothing is attached to them any more.
+pub(super) fn remove_others(programs: &Programs) -> Result<(), Error> {
+    let Some(all) = programs.folder.parent() else { return Ok(()) };
+    for name in list(all)? {
+        let folder = all.join(name);
+        if folder != programs.folder {
+            remove(&folder)?;
+        }
+    }
+    Ok(())
+}
+
+/// The name of an object's folder: the first 8 bytes of its SHA-256 in hexadecimal.
+fn digest(object: &[u8]) -> String {
+    Sha256::digest(object).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The folder of this ABI below `bpffs`; refuses when there is one of another.
+pub(super) fn root(bpffs: &Path) -> Result<PathBuf, Error> {
+    let ours = format!("v{ABI}");
+    for name in list(bpffs)? {
+        let other = name.strip_prefix('v').is_some_and(|rest| rest.parse::<u32>().is_ok());
+        if other && name != ours {
+            return Err(Error::OtherAbi { path: bpffs.to_owned(), found: name, wanted: ABI });
+        }
+    }
+    Ok(bpffs.join(ours))
+}
+
+pub(super) fn make(folder: &Path) -> Result<(), Error> {
+    fs::create_dir_all(folder).map_err(|source| Error::Folder { path: folder.to_owned(), source })
+}
+
+/// Names in a folder; none when there is no folder.
+pub(super) fn list(folder: &Path) -> Result<Vec<String>, Error> {
+    let read = || -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
+    };
+    match read() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other.map_err(|source| Error::Folder { path: folder.to_owned(), source }),
+    }
+}
+
+/// Removes a folder with everything in it; no error when it is not there.
+pub(super) fn remove(folder: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.map_err(|source| Error::Unpin { path: folder.to_owned(), source }),
+    }
+}
