@@ -7,6 +7,7 @@
 
 mod connect;
 mod exchange;
+mod fresh;
 mod stream;
 mod udp;
 
@@ -18,6 +19,7 @@ use crate::arm::Route;
 
 pub use connect::Connects;
 pub use exchange::Exchanges;
+pub use fresh::NewFlows;
 pub use stream::Stream;
 pub use udp::Datagrams;
 

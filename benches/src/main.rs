@@ -31,6 +31,9 @@ struct Options {
     out: PathBuf,
 }
 
+/// One row of the list.
+type Suite = fn(&mut Run) -> Result<()>;
+
 fn main() -> ExitCode {
     match run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -63,11 +66,17 @@ fn run(options: &Options) -> Result<()> {
         options.only.is_empty() || options.only.iter().any(|only| only.eq_ignore_ascii_case(id))
     };
     suite::paths::run(&mut run, &wanted)?;
-    if wanted(suite::scale::ID) {
-        suite::scale::run(&mut run)?;
-    }
-    if wanted(suite::attach::ID) {
-        suite::attach::run(&mut run)?;
+    let suites: [(&str, Suite); 5] = [
+        (suite::program::ID, suite::program::run),
+        (suite::scale::ID, suite::scale::run),
+        (suite::apply::ID, suite::apply::run),
+        (suite::attach::ID, suite::attach::run),
+        (suite::revoke::ID, suite::revoke::run),
+    ];
+    for (id, suite) in suites {
+        if wanted(id) {
+            suite(&mut run)?;
+        }
     }
     run.report.after = Some(machine::facts());
     println!("{}", run.report.table());

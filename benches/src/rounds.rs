@@ -84,6 +84,22 @@ fn run_here(lanes: &mut [Lane], schedule: Schedule) -> Result<Vec<Series>> {
 }
 
 impl Lane {
+    /// One slice on a thread of its own, pinned to `cpu`; gives the units that arrived.
+    ///
+    /// # Errors
+    /// When the load fails.
+    #[expect(clippy::cast_precision_loss, reason = "counts of a slice are far below 2^52")]
+    pub fn measure(&mut self, time: Duration, cpu: usize) -> Result<f64> {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                pin(cpu)?;
+                self.home.enter()?;
+                Ok(self.load.slice(time)?.count as f64)
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
     /// One slice: units a second of the time that was ours, units lost, and whether other work
     /// took a share worth a flag.
     fn slice(&mut self, time: Duration, softirqs: Option<u32>) -> Result<(f64, u64, bool)> {

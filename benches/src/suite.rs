@@ -1,7 +1,10 @@
 //! The benchmarks, one module a row (or a family of rows) of the list.
 
+pub mod apply;
 pub mod attach;
 pub mod paths;
+pub mod program;
+pub mod revoke;
 pub mod scale;
 
 use anyhow::Result;

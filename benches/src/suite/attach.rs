@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use testkit::bulkhead::Bulkhead;
 use testkit::server::{Reached, UdpEcho, probe_udp};
 use testkit::{Lab, Namespace};
 
 use super::Run;
+use crate::arms::ours::allow_load;
 use crate::cni::Cni;
 use crate::load::ALLOWED_PORTS;
 use crate::report::Goal;
@@ -15,6 +17,10 @@ use crate::stats::percentile;
 
 /// Row of this module.
 pub const ID: &str = "B7";
+/// Address of our server.
+const SERVER: [u8; 4] = [10, 88, 0, 2];
+/// Most endpoints that are attached one by one.
+const MOST_SINGLE: usize = 200;
 /// How long the first packet may take.
 const FIRST_PACKET: Duration = Duration::from_secs(2);
 
@@ -27,6 +33,9 @@ pub fn run(run: &mut Run) -> Result<()> {
     let count = if run.quick { 30 } else { 1000 };
     if let Err(cause) = cni(run, count) {
         run.report.gap(ID, "CNI bridge + firewall", format!("{cause:#}"));
+    }
+    if let Err(cause) = ours(run, count) {
+        run.report.gap(ID, super::OURS, format!("{cause:#}"));
     }
     Ok(())
 }
@@ -56,6 +65,66 @@ fn cni(run: &mut Run, count: usize) -> Result<()> {
     }
     record(run, "CNI bridge + firewall", &millis, ms(removal), Goal::None);
     Ok(())
+}
+
+/// One workload more in the file each time, then all of them at once, then none.
+fn ours(run: &mut Run, count: usize) -> Result<()> {
+    let mut lab = Lab::new()?;
+    let (host, server) = (lab.namespace("host")?, lab.bare_namespace("server")?);
+    let bulkhead = Bulkhead::start(&lab, &host)?;
+    bulkhead.up(&file(&server, &[]))?;
+    let at = SocketAddr::new(SERVER.into(), *ALLOWED_PORTS.start());
+    let _echo = UdpEcho::start(&server, at)?;
+    let (mut millis, mut spaces) = (Vec::new(), Vec::new());
+    for i in 0..count.min(MOST_SINGLE) {
+        let start = Instant::now();
+        let space = lab.bare_namespace(&format!("w{i}"))?;
+        spaces.push(space.clone());
+        bulkhead.up(&file(&server, &spaces))?;
+        first_packet(&space, at)?;
+        millis.push(ms(start));
+    }
+    let removal = Instant::now();
+    bulkhead.up(&file(&server, &[]))?;
+    record(run, super::OURS, &millis, ms(removal), Goal::AtMost(20.0));
+    let many = if run.quick { 100 } else { 1000 };
+    let spaces: Result<Vec<Namespace>> =
+        (0..many).map(|i| lab.bare_namespace(&format!("m{i}"))).collect();
+    let spaces = spaces?;
+    let start = Instant::now();
+    bulkhead.up(&file(&server, &spaces))?;
+    let last = spaces.last().context("at least one endpoint")?;
+    first_packet(last, at)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let goal = if many == 1000 { Goal::AtMost(8.0) } else { Goal::None };
+    let what = format!("{}: {many} endpoints in one change", super::OURS);
+    run.report.single(ID, &what, seconds, goal, "s, to the last one's first packet");
+    let removal = Instant::now();
+    bulkhead.up(&file(&server, &[]))?;
+    let what = format!("{}: removal of {many} in one change", super::OURS);
+    run.report.single(ID, &what, removal.elapsed().as_secs_f64(), Goal::None, "s");
+    Ok(())
+}
+
+/// A file with the server and `spaces` as workloads that may reach it.
+fn file(server: &Namespace, spaces: &[Namespace]) -> String {
+    let [a, b, c, d] = SERVER;
+    let mut text = format!(
+        "bulkhead: 1
+tenants:
+  bench:
+    networks:
+      main: {{ mode: bridge, subnets: [10.88.0.0/16] }}
+    workloads:
+      server: {{ netns: {}, labels: {{ app: server }}, address: [{a}.{b}.{c}.{d}] }}
+",
+        server.path().display()
+    );
+    for (i, space) in spaces.iter().enumerate() {
+        let path = space.path().display();
+        text.extend([format!("      w{i}: {{ netns: {path}, labels: {{ app: client }} }}\n")]);
+    }
+    text + "    policies:\n" + &allow_load("app=server")
 }
 
 /// Sends until the echo comes; counts as reached only when it does.

@@ -1,0 +1,124 @@
+//! B2: nanoseconds a packet inside our programs, as the kernel itself counts them.
+//!
+//! `kernel.bpf_stats_enabled` makes the kernel add up run time and runs of every program
+//! (`kernel/bpf/syscall.c`); the difference over a slice of load is the cost. Reading the clock
+//! twice a run is part of it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::{Run, lane_with};
+use crate::arms::Ours;
+use crate::load::{Connects, Datagrams, NewFlows, Opener};
+use crate::report::Goal;
+use crate::rounds::Lane;
+use crate::suite::AnyArm;
+
+/// Row of this module.
+pub const ID: &str = "B2";
+/// The switch of run-time statistics.
+const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
+/// Our programs at the two hooks.
+const PROGRAMS: [&str; 2] = ["from_endpoint", "to_endpoint"];
+
+/// Runs it.
+///
+/// # Errors
+/// When our arm gives a wrong verdict.
+pub fn run(run: &mut Run) -> Result<()> {
+    eprintln!("{ID}: run time of our programs");
+    let ours = match Ours::stand() {
+        Ok(ours) => ours,
+        Err(cause) => {
+            run.report.gap(ID, "run time of our programs", format!("{cause:#}"));
+            return Ok(());
+        }
+    };
+    let pins = PROGRAMS.map(|name| ours.pinned_program(name));
+    let [Ok(from), Ok(to)] = pins else {
+        run.report.gap(ID, "run time of our programs", "their pins were not found");
+        return Ok(());
+    };
+    let arm: AnyArm = Box::new(ours);
+    let statistics = Statistics::switch_on()?;
+    let loads: [(&str, Goal, Opener); 3] = [
+        ("established, udp", Goal::AtMost(150.0), |r| Ok(Box::new(Datagrams::open(r)?))),
+        ("new flow, udp", Goal::AtMost(2000.0), |r| Ok(Box::new(NewFlows::open(r)?))),
+        ("connections, all their packets", Goal::None, |r| Ok(Box::new(Connects::open(r)?))),
+    ];
+    for (name, goal, open) in loads {
+        let mut lane = lane_with(&arm, open)?;
+        one(run, &mut lane, &[("from_endpoint", &from), ("to_endpoint", &to)], name, goal)?;
+    }
+    drop(statistics);
+    Ok(())
+}
+
+fn one(
+    run: &mut Run,
+    lane: &mut Lane,
+    programs: &[(&str, &PathBuf)],
+    load: &str,
+    goal: Goal,
+) -> Result<()> {
+    let rounds = if run.quick { 9 } else { 31 };
+    let mut samples = vec![Vec::new(); programs.len()];
+    for _ in 0..rounds {
+        let before = read_all(programs)?;
+        let slice = lane.measure(Duration::from_millis(100), run.cpu)?;
+        for ((list, old), new) in samples.iter_mut().zip(before).zip(read_all(programs)?) {
+            let runs = new.runs - old.runs;
+            if runs >= slice / 10.0 {
+                list.push((new.nanos - old.nanos) / runs);
+            }
+        }
+    }
+    for ((name, _), list) in programs.iter().zip(samples) {
+        if list.is_empty() {
+            run.report.gap(ID, &format!("{name}: {load}"), "not on this path");
+        } else {
+            run.report.measured(ID, &format!("{name}: {load}"), &list, goal, "ns a run");
+        }
+    }
+    Ok(())
+}
+
+/// What the kernel counted for one program.
+struct Counted {
+    nanos: f64,
+    runs: f64,
+}
+
+fn read_all(programs: &[(&str, &PathBuf)]) -> Result<Vec<Counted>> {
+    programs.iter().map(|(_, pin)| read(pin)).collect()
+}
+
+fn read(pin: &Path) -> Result<Counted> {
+    let mut command = std::process::Command::new("bpftool");
+    command.args(["-j", "prog", "show", "pinned"]).arg(pin);
+    let done = testkit::run_with_deadline(&mut command, None, Duration::from_secs(10))?;
+    let shown: Value =
+        serde_json::from_str(&done.success()?.stdout).context("parse bpftool's answer")?;
+    let number = |key: &str| shown[key].as_f64().unwrap_or_default();
+    Ok(Counted { nanos: number("run_time_ns"), runs: number("run_cnt") })
+}
+
+/// Run-time statistics, on while this lives; as they were before afterwards.
+struct Statistics(String);
+
+impl Statistics {
+    fn switch_on() -> Result<Self> {
+        let before = std::fs::read_to_string(SWITCH).context("read bpf_stats_enabled")?;
+        std::fs::write(SWITCH, "1").context("switch BPF run-time statistics on")?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Statistics {
+    fn drop(&mut self) {
+        let _stays_on = std::fs::write(SWITCH, self.0.trim());
+    }
+}
