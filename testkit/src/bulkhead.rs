@@ -3,15 +3,16 @@
 //! Every instance has its own run, state and bpffs folders, so many run beside each other. Dropping
 //! it ends the agent by its pid, takes down what it enforced and unmounts its bpffs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use crate::lab::unmount_below;
 use crate::process::{Finished, Proc, run_with_deadline};
 use crate::wait::wait_until;
 use crate::{Lab, Namespace};
@@ -225,17 +226,6 @@ impl Drop for Bulkhead {
         }
         drop(self.agent.take());
         unmount_below(&self.root);
-    }
-}
-
-/// Unmounts everything at or below `root`, the deepest first: bpffs and pinned namespaces.
-fn unmount_below(root: &Path) {
-    let Ok(table) = std::fs::read_to_string("/proc/self/mountinfo") else { return };
-    let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
-    let mut points: Vec<&Path> = points.filter(|point| point.starts_with(root)).collect();
-    points.sort_unstable();
-    for point in points.into_iter().rev() {
-        let _already_gone = umount2(point, MntFlags::MNT_DETACH);
     }
 }
 

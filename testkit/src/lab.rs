@@ -165,18 +165,38 @@ fn unpin(path: &Path) {
     let _gone_already = std::fs::remove_file(path);
 }
 
-/// A test process that was killed could not clean up; its namespaces are recognised by its pid.
+/// A test process that was killed could not clean up; what it made is recognised by its pid.
 fn remove_what_dead_processes_left() {
-    let Ok(entries) = std::fs::read_dir(NETNS_DIR) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let Some(owner) = name.to_str().and_then(owner_of) else { continue };
-        if !Path::new(&format!("/proc/{owner}")).exists() {
-            if let Ok(space) = Namespace::open("left behind", &entry.path()) {
-                end_processes_inside(&space);
-            }
-            unpin(&entry.path());
+    for path in left_in(Path::new(NETNS_DIR)) {
+        if let Ok(space) = Namespace::open("left behind", &path) {
+            end_processes_inside(&space);
         }
+        unpin(&path);
+    }
+    for path in left_in(&std::env::temp_dir()) {
+        unmount_below(&path);
+        let _still_in_use = std::fs::remove_dir_all(&path);
+    }
+}
+
+/// Entries of `folder` that belong to a lab whose process is gone.
+fn left_in(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let is_left = |path: &PathBuf| {
+        let owner = path.file_name().and_then(|name| owner_of(name.to_str()?));
+        owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+    };
+    entries.flatten().map(|entry| entry.path()).filter(is_left).collect()
+}
+
+/// Unmounts everything at or below `root`, the deepest first: bpffs and pinned namespaces.
+pub(crate) fn unmount_below(root: &Path) {
+    let Ok(table) = std::fs::read_to_string("/proc/self/mountinfo") else { return };
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
+    let mut points: Vec<&Path> = points.filter(|point| point.starts_with(root)).collect();
+    points.sort_unstable();
+    for point in points.into_iter().rev() {
+        let _already_gone = umount2(point, MntFlags::MNT_DETACH);
     }
 }
 

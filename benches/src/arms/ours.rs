@@ -61,6 +61,15 @@ impl Ours {
         &self.bulkhead
     }
 
+    /// The namespace of the bench's network: its bridge and the host side of its endpoints.
+    ///
+    /// # Errors
+    /// When the agent did not make it.
+    pub fn router(&self) -> Result<Namespace> {
+        let path = self.bulkhead.folders().run.join("netns/bench.main");
+        Namespace::open("bench.main", &path)
+    }
+
     /// Where one of our programs is pinned, by its name in the object.
     ///
     /// # Errors

@@ -9,18 +9,25 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use testkit::Namespace;
+use testkit::packet::Frame;
 
-use super::{Run, lane_with};
+use super::{AnyArm, Run, lane_with};
+use crate::arm::Arm;
 use crate::arms::Ours;
-use crate::load::{Connects, Datagrams, NewFlows, Opener};
+use crate::load::{ALLOWED_PORTS, Connects, Datagrams, Load, NewFlows, Opener};
 use crate::report::Goal;
 use crate::rounds::Lane;
-use crate::suite::AnyArm;
 
 /// Row of this module.
 pub const ID: &str = "B2";
 /// The switch of run-time statistics.
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
+/// Size of `struct __sk_buff`, and where its `ifindex` is.
+const SK_BUFF_BYTES: usize = 192;
+const SK_BUFF_IFINDEX: usize = 40;
+/// Runs of one test run.
+const TEST_RUNS: &str = "200000";
 /// Our programs at the two hooks.
 const PROGRAMS: [&str; 2] = ["from_endpoint", "to_endpoint"];
 
@@ -42,6 +49,9 @@ pub fn run(run: &mut Run) -> Result<()> {
         run.report.gap(ID, "run time of our programs", "their pins were not found");
         return Ok(());
     };
+    if let Err(cause) = test_run(run, &ours, &from) {
+        run.report.gap(ID, "established, by test run", format!("{cause:#}"));
+    }
     let arm: AnyArm = Box::new(ours);
     let statistics = Statistics::switch_on()?;
     let loads: [(&str, Goal, Opener); 3] = [
@@ -84,6 +94,72 @@ fn one(
         }
     }
     Ok(())
+}
+
+/// The established path alone, by `BPF_PROG_TEST_RUN`: one datagram of a flow that was allowed.
+fn test_run(run: &mut Run, ours: &Ours, from: &Path) -> Result<()> {
+    let route = ours.route();
+    let mut load = Datagrams::open(route)?;
+    load.batch()?;
+    let router = ours.router()?;
+    let folder = ours.bulkhead().folders().state.clone();
+    let (packet, context) = (folder.join("packet.bin"), folder.join("context.bin"));
+    let datagram = Frame::new(route.client.mac("eth0")?, route.server.mac("eth0")?)
+        .ip(route.client_address, route.address)
+        .udp(*ALLOWED_PORTS.start() + 1, *ALLOWED_PORTS.start())
+        .payload(&[0; 22]);
+    std::fs::write(&packet, datagram.bytes()).context("write the packet")?;
+    std::fs::write(&context, context_of(host_side(&route.client)?)).context("write the context")?;
+    let [packet, context] = [&packet, &context].map(|path| path.display().to_string());
+    let empty = ours.pinned_program("empty")?;
+    for (name, pin, goal) in [
+        ("an empty program, by test run", empty.as_path(), Goal::None),
+        ("from_endpoint: established, by test run", from, Goal::AtMost(150.0)),
+    ] {
+        let pin = pin.display().to_string();
+        let argv = [
+            "bpftool",
+            "-j",
+            "prog",
+            "run",
+            "pinned",
+            &pin,
+            "data_in",
+            &packet,
+            "data_out",
+            "/dev/null",
+            "ctx_in",
+            &context,
+            "ctx_out",
+            "/dev/null",
+            "repeat",
+            TEST_RUNS,
+        ];
+        let mut samples = Vec::new();
+        let mut returned = 0;
+        for _ in 0..if run.quick { 9 } else { 31 } {
+            let shown: Value = serde_json::from_str(&router.check(&argv)?.stdout)?;
+            samples.push(shown["duration"].as_f64().context("no duration")?);
+            returned = shown["retval"].as_i64().unwrap_or_default();
+        }
+        run.report.measured(ID, name, &samples, goal, &format!("ns a run, returned {returned}"));
+    }
+    Ok(())
+}
+
+/// Index of the host side of a workload's `eth0`.
+fn host_side(space: &Namespace) -> Result<u32> {
+    let shown = space.check(&["ip", "-j", "link", "show", "dev", "eth0"])?.stdout;
+    let links: Value = serde_json::from_str(&shown).context("parse ip -j link")?;
+    let index = links[0]["link_index"].as_u64().context("a veth without a peer")?;
+    u32::try_from(index).context("an interface number out of range")
+}
+
+/// A `struct __sk_buff` (`linux/bpf.h`) with only its `ifindex` set.
+fn context_of(interface: u32) -> Vec<u8> {
+    let mut bytes = vec![0; SK_BUFF_BYTES];
+    bytes[SK_BUFF_IFINDEX..SK_BUFF_IFINDEX + 4].copy_from_slice(&interface.to_ne_bytes());
+    bytes
 }
 
 /// What the kernel counted for one program.

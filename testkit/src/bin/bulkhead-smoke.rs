@@ -16,7 +16,7 @@ use testkit::{Namespace, Wire, run_with_deadline, wait_until};
 
 const BULKHEAD: &str = "/bin/bulkhead";
 const FILE: &str = "/tmp/smoke.yaml";
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// Two workloads of busybox; `a` may fetch from `b` and nothing else.
