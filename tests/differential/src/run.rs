@@ -1,0 +1,383 @@
+//! One case: a document, its changes, a few hundred packets, and two opinions on each of them.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use model::Mode;
+use planner::{Allocations, Bundle};
+use verdict::abi::{Config, Event, EventKind, Peer, PeerKey, Verdict};
+use verdict::native::{Simulation, Tables};
+use verdict::{Action, Reason, Work, from_endpoint, to_endpoint};
+
+use crate::bytes::Packet;
+use crate::oracle::{Answer, Expected, Opinion, Oracle, Scene};
+use crate::rng::Rng;
+use crate::{generate, render, traffic};
+
+/// Policies that are left out, as (phase, position): what makes a failure small.
+pub type Mask = BTreeSet<(usize, usize)>;
+
+/// One policy of a case and the tables that it compiles to.
+#[derive(Debug)]
+pub struct Phase {
+    /// What the oracle judges by.
+    pub scene: Scene,
+    /// What the product judges by; the epoch is the phase's position.
+    pub tables: Tables,
+}
+
+/// A document and its changes.
+#[derive(Debug)]
+pub struct Case {
+    /// Makes the case again.
+    pub seed: u64,
+    /// At least one.
+    pub phases: Vec<Phase>,
+    rng: Rng,
+}
+
+/// What the product did with a packet.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen {
+    /// Passed or dropped.
+    pub action: Action,
+    /// What was reported of this packet last, where reports can be seen.
+    pub event: Option<Event>,
+}
+
+/// Runs the product.
+pub trait Judge {
+    /// Lets the tables of a phase take effect; flows live on.
+    fn enter(&mut self, phase: usize);
+    /// Judges a frame at the hook of an endpoint.
+    fn judge(&mut self, endpoint: u16, sent: bool, frame: &[u8]) -> Seen;
+}
+
+/// The two did not agree.
+#[derive(Debug, Clone)]
+pub struct Mismatch {
+    /// Position of the phase.
+    pub phase: usize,
+    /// Packets before this one.
+    pub at: usize,
+    /// What was sent, expected and seen.
+    pub text: String,
+}
+
+/// Makes a case.
+///
+/// # Panics
+///
+/// When the planner refuses a document of the generator.
+#[must_use]
+pub fn prepare(seed: u64, mask: &Mask) -> Case {
+    let mut rng = Rng::new(seed);
+    let mut docs = vec![generate::document(&mut rng)];
+    for _ in 0..rng.below(3) {
+        let next = generate::edit(&mut rng, docs.last().expect("there is one"));
+        docs.push(next);
+    }
+    let deliver = rng.chance(80);
+    let merged = rng.chance(50);
+    for (phase, doc) in docs.iter_mut().enumerate() {
+        let mut at = 0;
+        doc.policies.retain(|_| {
+            at += 1;
+            !mask.contains(&(phase, at - 1))
+        });
+    }
+    let facts = generate::facts();
+    let mut phases: Vec<Phase> = Vec::new();
+    let mut allocations = Allocations::default();
+    for (at, doc) in docs.iter().enumerate() {
+        let bundle =
+            planner::compile(doc, &allocations, &facts).expect("the generator's documents compile");
+        let scene = Scene::new(doc, &bundle, &facts);
+        let Bundle { allocations: given, mut tables, .. } = bundle;
+        allocations = given;
+        tables.config.epoch = at as u64;
+        if !deliver {
+            tables.config.flags &= !Config::DELIVER;
+        }
+        phases.push(Phase { scene, tables });
+    }
+    if merged {
+        merge_neighbours(&mut phases);
+    }
+    Case { seed, phases, rng }
+}
+
+/// Replaces the first two tables by one that holds both versions, as the kernel's do in a change.
+fn merge_neighbours(phases: &mut [Phase]) {
+    if let [first, second, ..] = phases {
+        let mut both = merge(&first.tables, &second.tables);
+        both.config.epoch = 0;
+        first.tables = both.clone();
+        both.config.epoch = 1;
+        second.tables = both;
+    }
+}
+
+/// The tables of two versions in one: even epochs see the first, odd ones the second.
+fn merge(even: &Tables, odd: &Tables) -> Tables {
+    let mut both = even.clone();
+    both.rows.extend(&odd.rows);
+    both.ports.extend(&odd.ports);
+    for (number, other) in &odd.endpoints {
+        let one = both.endpoints.entry(*number).or_insert(*other);
+        one.slots[1] = other.slots[1];
+        one.posture[1] = other.posture[1];
+    }
+    let find = |tables: &Tables, key: &PeerKey| {
+        tables.exact.get(key).or_else(|| tables.prefixes.longest(key)).copied()
+    };
+    let halves = |a: Option<Peer>, b: Option<Peer>| {
+        let (a, b) = (a.or(b).unwrap_or_default(), b.or(a).unwrap_or_default());
+        Peer { class: [a.class[0], b.class[1]], identity: [a.identity[0], b.identity[1]], ..a }
+    };
+    for key in even.exact.keys().chain(odd.exact.keys()) {
+        both.exact.insert(*key, halves(find(even, key), find(odd, key)));
+    }
+    for (key, _) in even.prefixes.iter().chain(odd.prefixes.iter()) {
+        let within = |tables: &Tables| {
+            let mut key = *key;
+            loop {
+                let found = tables.prefixes.iter().find(|(other, _)| **other == key);
+                if found.is_some() || key.len <= 32 {
+                    return found.map(|(_, peer)| *peer);
+                }
+                key = verdict::native::masked(key.key, key.len - 1);
+            }
+        };
+        both.prefixes.insert(*key, halves(within(even), within(odd)));
+    }
+    both
+}
+
+/// Plays a case of `steps` packets for each phase; returns how many verdicts were compared.
+///
+/// # Errors
+///
+/// The first [`Mismatch`].
+pub fn play(case: &Case, judge: &mut dyn Judge, steps: usize) -> Result<usize, Mismatch> {
+    let mut rng = case.rng.clone();
+    let mut oracle = Oracle::default();
+    let mut talks: Vec<traffic::Talk> = Vec::new();
+    let mut compared = 0;
+    for (phase, Phase { scene, .. }) in case.phases.iter().enumerate() {
+        judge.enter(phase);
+        oracle.epoch = phase as u64;
+        for _ in 0..steps {
+            if talks.len() < 3 || rng.chance(25) {
+                talks.extend(traffic::begin(&mut rng, scene));
+            }
+            if talks.len() > 12 {
+                talks.remove(0);
+            }
+            if talks.is_empty() {
+                break;
+            }
+            let at = rng.below(talks.len());
+            let talk = &mut talks[at];
+            let mut packet = talk.packet(&mut rng, scene);
+            let network = talk.network;
+            if rng.chance(4) {
+                let honest = packet.source;
+                traffic::forge(&mut rng, scene, &mut packet);
+                compared += meet(&mut oracle, scene, judge, (network, honest), &packet, rng.chance(50))
+                    .map_err(|text| Mismatch { phase, at: compared, text })?;
+                continue;
+            }
+            let hook = (network, packet.source);
+            compared += meet(&mut oracle, scene, judge, hook, &packet, rng.chance(50))
+                .map_err(|text| Mismatch { phase, at: compared, text })?;
+        }
+    }
+    Ok(compared)
+}
+
+/// Takes a packet to the hook of its sender, and to that of its receiver when it gets there.
+fn meet(
+    oracle: &mut Oracle,
+    scene: &Scene,
+    judge: &mut dyn Judge,
+    (network, sender): (usize, std::net::IpAddr),
+    packet: &Packet,
+    both: bool,
+) -> Result<usize, String> {
+    let here = |address| {
+        scene.seats.iter().position(|seat| seat.network == network && seat.has(address))
+    };
+    let mut compared = 0;
+    let from = here(sender);
+    if let Some(seat) = from {
+        compared += 1;
+        if !compare(oracle, scene, judge, seat, true, packet)? || !both {
+            return Ok(compared);
+        }
+    }
+    if let Some(seat) = here(packet.target) {
+        let mut packet = packet.clone();
+        let lost = from.is_none() && packet.target_mac == traffic::GATEWAY && packet.hops == 1;
+        if !lost && let Some(mac) = traffic::mac_of(scene, network, packet.target) {
+            packet.target_mac = mac;
+        }
+        compared += 1;
+        compare(oracle, scene, judge, seat, false, &packet)?;
+    }
+    Ok(compared)
+}
+
+/// Compares both opinions on one packet; tells whether it passed.
+fn compare(
+    oracle: &mut Oracle,
+    scene: &Scene,
+    judge: &mut dyn Judge,
+    seat: usize,
+    sent: bool,
+    packet: &Packet,
+) -> Result<bool, String> {
+    let expected = oracle.judge(scene, seat, sent, packet);
+    let number = scene.seats[seat].number;
+    let seen = judge.judge(number, sent, &packet.bytes());
+    if agrees(expected, &seen) {
+        return Ok(!matches!(expected, Expected::Drop(_) | Expected::Refused(_)));
+    }
+    let workload = scene.doc.workloads[scene.seats[seat].workload].id();
+    let way = if sent { "sends" } else { "is to receive" };
+    let mut text = format!("{workload} (endpoint {number}) {way}\n  {packet:?}\n");
+    let _ = writeln!(text, "oracle   {expected:?}");
+    let _ = writeln!(text, "product  {:?}", seen.action);
+    if let Some(event) = seen.event {
+        let _ = writeln!(text, "reported {event:?}");
+    }
+    Err(text)
+}
+
+fn agrees(expected: Expected, seen: &Seen) -> bool {
+    let passes = |to: Option<u16>| match seen.action {
+        Action::Pass => true,
+        Action::Deliver(number) => to.map(u32::from) == Some(number),
+        Action::Drop(_) => false,
+    };
+    let reports = |opinion: Opinion, kind: EventKind, verdict: Verdict| {
+        seen.event.is_none_or(|event| {
+            event.kind == kind as u8
+                && event.verdict == verdict as u8
+                && event.egress_rule == opinion.egress
+                && event.ingress_rule == opinion.ingress
+        })
+    };
+    match expected {
+        Expected::Pass(to) => passes(to),
+        Expected::Open(to, opinion) => {
+            let verdict = match opinion.answer {
+                Answer::Allow(_) => Verdict::Allow,
+                Answer::Audit(_) => Verdict::Audit,
+                Answer::Drop(_) => return false,
+            };
+            passes(to) && reports(opinion, EventKind::Open, verdict)
+        }
+        Expected::Refused(opinion) => {
+            let Answer::Drop(rule) = opinion.answer else { return false };
+            let reason = if rule == 0 { Reason::DefaultDeny } else { Reason::PolicyDeny };
+            seen.action == Action::Drop(reason) && reports(opinion, EventKind::Drop, Verdict::Drop)
+        }
+        Expected::Drop(reason) => seen.action == Action::Drop(reason),
+    }
+}
+
+/// The shared evaluator over the planner's tables, on the host.
+pub struct Native<'t> {
+    phases: &'t [Phase],
+    simulation: Option<Simulation<'t>>,
+    work: Work,
+}
+
+impl<'t> Native<'t> {
+    /// Runs over the tables of a case.
+    #[must_use]
+    pub fn new(case: &'t Case) -> Self {
+        Self { phases: &case.phases, simulation: None, work: Work::default() }
+    }
+}
+
+impl Judge for Native<'_> {
+    fn enter(&mut self, phase: usize) {
+        let tables = &self.phases[phase].tables;
+        self.simulation = Some(match self.simulation.take() {
+            Some(simulation) => simulation.with_tables(tables),
+            None => Simulation::new(tables),
+        });
+    }
+
+    fn judge(&mut self, endpoint: u16, sent: bool, frame: &[u8]) -> Seen {
+        let simulation = self.simulation.as_ref().expect("a phase was entered");
+        simulation.events.borrow_mut().clear();
+        let number = u32::from(endpoint);
+        let action = if sent {
+            from_endpoint(simulation, frame, number, &mut self.work)
+        } else {
+            to_endpoint(simulation, frame, number, &mut self.work)
+        };
+        let event = simulation.events.borrow().last().copied();
+        Seen { action, event }
+    }
+}
+
+/// Runs one seed through the host's evaluator.
+///
+/// # Errors
+///
+/// The smallest file that still fails, with the packet.
+pub fn native(seed: u64, steps: usize) -> Result<usize, String> {
+    let attempt = |mask: &Mask| {
+        let case = prepare(seed, mask);
+        let mut judge = Native::new(&case);
+        let result = play(&case, &mut judge, steps);
+        (case, result)
+    };
+    let (case, result) = attempt(&Mask::new());
+    let mismatch = match result {
+        Ok(compared) => return Ok(compared),
+        Err(mismatch) => mismatch,
+    };
+    let sizes: Vec<usize> = case.phases.iter().map(|each| each.scene.doc.policies.len()).collect();
+    let mut mask = Mask::new();
+    let mut smallest = (case, mismatch);
+    for (phase, size) in sizes.into_iter().enumerate() {
+        for at in 0..size {
+            mask.insert((phase, at));
+            match attempt(&mask) {
+                (case, Err(mismatch)) => smallest = (case, mismatch),
+                (_, Ok(_)) => {
+                    mask.remove(&(phase, at));
+                }
+            }
+        }
+    }
+    let (case, mismatch) = smallest;
+    Err(describe(&case, &mismatch))
+}
+
+/// A failure for people: seed, files of the phases up to it, addresses and packet.
+#[must_use]
+pub fn describe(case: &Case, mismatch: &Mismatch) -> String {
+    let mut text = format!("seed {} phase {} after {} verdicts\n", case.seed, mismatch.phase, mismatch.at);
+    let mut last = String::new();
+    for (at, phase) in case.phases.iter().enumerate().take(mismatch.phase + 1) {
+        let file = render::file(&phase.scene.doc);
+        let shown = if file == last { "the same file\n" } else { &file };
+        let _ = writeln!(text, "--- phase {at}\n{shown}");
+        last = file;
+    }
+    for seat in &case.phases[0].scene.seats {
+        let doc = &case.phases[0].scene.doc;
+        let (workload, mode) = (doc.workloads[seat.workload].id(), doc.networks[seat.network].mode);
+        let (v4, v6) = (seat.v4, seat.v6);
+        let mode: Mode = mode;
+        let _ = writeln!(text, "{workload} = endpoint {} {v4:?} {v6:?} ({mode})", seat.number);
+    }
+    text + &mismatch.text
+}
+
