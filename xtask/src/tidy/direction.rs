@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "bench",
         &["agent", "api", "flow", "host", "model", "planner", "policy", "testkit", "verdict"],
     ),
+    ("differential", &["host", "model", "planner", "policy", "testkit", "verdict"]),
     ("xtask", &[]),
 ];
 
