@@ -19,6 +19,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("stop_ends_a_pause_root", stop_ends_a_pause),
     ("workloads_outlive_the_agent_root", workloads_outlive_the_agent),
     ("workloads_die_with_their_supervisor_root", workloads_die_with_their_supervisor),
+    ("a_killed_init_is_a_failure_root", a_killed_init_is_a_failure),
     ("a_workload_runs_once_root", a_workload_runs_once),
     ("orphans_are_reaped_root", orphans_are_reaped),
     ("exec_is_confined_root", exec_is_confined),
@@ -172,6 +173,20 @@ fn workloads_die_with_their_supervisor() {
     // It may be started again at once.
     let again = lab.start(handle.spec());
     assert_eq!(status(&again).phase, Phase::Running);
+}
+
+fn a_killed_init_is_a_failure() {
+    let lab = Lab::new();
+    let spec = lab.spec("victim", &["sleep", "600"]);
+    let handle = lab.start(&Spec { restart: Restart::OnFailure, ..spec });
+    let first = status(&handle).pid.expect("it runs");
+    let pid = rustix::process::Pid::from_raw(i32::try_from(first).expect("a pid")).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("allowed");
+    let again = until("the restart", || {
+        Some(status(&handle)).filter(|now| now.restarts == 1 && now.phase == Phase::Running)
+    });
+    assert_ne!(again.pid, Some(first));
+    assert_eq!(again.last_exit.and_then(|exit| exit.signal), Some(9));
 }
 
 fn a_workload_runs_once() {

@@ -5,8 +5,8 @@
 //! because systemd kills by it when the agent's service stops. A limit that was asked for and that no mounted controller
 //! can hold is an error, never silently dropped.
 
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use super::{Error, Limits};
 
 const CONTROLLERS: [&str; 3] = ["pids", "memory", "cpu"];
 const BUSY_LIMIT: Duration = Duration::from_secs(3);
+const MAX_RACES: usize = 100;
 const CPU_PERIOD_US: u64 = 100_000;
 
 /// A mounted cgroup file system.
@@ -94,10 +95,8 @@ impl Hierarchy {
 /// Makes the cgroup of a workload and sets its limits. Nothing is in it yet.
 pub(super) fn create(path: &Path, limits: &Limits) -> io::Result<()> {
     let hierarchies = hierarchies()?;
-    let parent = path.parent().unwrap_or(Path::new(""));
     for hierarchy in &hierarchies {
-        hierarchy.prepare(parent)?;
-        make(&hierarchy.root.join(path))?;
+        make_below(hierarchy, path)?;
     }
     let pids = limits.pids.unwrap_or(DEFAULT_PIDS).to_string();
     let held = set(&hierarchies, path, "pids", ("pids.max", "pids.max", pids))?;
@@ -140,6 +139,19 @@ fn set(
     Ok(held)
 }
 
+/// Makes a group and its parents, though [`remove`] for the last other workload may be taking them away.
+fn make_below(hierarchy: &Hierarchy, path: &Path) -> io::Result<()> {
+    let parent = path.parent().unwrap_or(Path::new(""));
+    let mut made = Ok(());
+    for _ in 0..MAX_RACES {
+        made = hierarchy.prepare(parent).and_then(|()| make(&hierarchy.root.join(path)));
+        if !made.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            break;
+        }
+    }
+    made
+}
+
 fn make(folder: &Path) -> io::Result<()> {
     match fs::create_dir(folder) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
@@ -147,22 +159,37 @@ fn make(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// The way into a cgroup, opened before the calling process leaves the host's files.
+#[derive(Debug)]
+pub(super) struct Door(Vec<File>);
+
+impl Door {
+    /// Opens it.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let procs = |one: Hierarchy| {
+            File::options().write(true).open(one.root.join(path).join("cgroup.procs"))
+        };
+        hierarchies()?.into_iter().map(procs).collect::<io::Result<_>>().map(Self)
+    }
+
+    /// Moves the calling process in.
+    pub(super) fn pass(&self) -> io::Result<()> {
+        self.0.iter().try_for_each(|mut procs| procs.write_all(b"0"))
+    }
+}
+
 /// Moves the calling process into the cgroup of a workload.
 pub(super) fn join(path: &Path) -> io::Result<()> {
-    for hierarchy in hierarchies()? {
-        fs::write(hierarchy.root.join(path).join("cgroup.procs"), "0")?;
-    }
-    Ok(())
+    Door::open(path)?.pass()
 }
 
 /// Moves the calling supervisor out of the agent's cgroup, so that what ends the agent does not end workloads.
 pub(super) fn join_shims(path: &Path) -> io::Result<()> {
-    let parent = path.parent().unwrap_or(Path::new(""));
+    let shims = path.parent().unwrap_or(Path::new("")).join("shims");
     for hierarchy in hierarchies()? {
-        hierarchy.prepare(parent)?;
-        make(&shims(&hierarchy, parent))?;
+        make_below(&hierarchy, &shims)?;
     }
-    join(&parent.join("shims"))
+    join(&shims)
 }
 
 fn shims(hierarchy: &Hierarchy, parent: &Path) -> PathBuf {

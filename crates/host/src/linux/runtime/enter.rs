@@ -77,9 +77,11 @@ fn enter_workload(thread: OneThread, dir: &Path, exec: Exec) -> Result<i32, Faul
     let what = || format!("entering {}", spec.id);
     // From here on this process can be seen from inside, but not read.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).doing(what)?;
-    cgroup::join(&spec.cgroup).doing(what)?;
+    let door = cgroup::Door::open(&spec.cgroup).doing(what)?;
     setns(&init, WORKLOAD).doing(what)?;
     run(thread, || {
+        // Only the command is of the workload; this process must not keep its cgroup busy.
+        door.pass().doing(what)?;
         confine(user, &filters)?;
         Err(program.exec())
     })
@@ -118,7 +120,11 @@ fn run(
     become_program: impl FnOnce() -> Result<std::convert::Infallible, Fault>,
 ) -> Result<i32, Fault> {
     let what = || "running the command".to_owned();
-    let mask = SigSet::all();
+    let mut mask = SigSet::all();
+    for stop in [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU] {
+        // Ctrl-Z stops both.
+        mask.remove(stop);
+    }
     mask.thread_block().doing(what)?;
     match OneThread::fork(thread).doing(what)? {
         Fork::Child => {

@@ -16,6 +16,7 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::SignalFd;
+use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, sethostname, setsid};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -134,10 +135,11 @@ fn confine(
         | CloneFlags::CLONE_NEWCGROUP;
     unshare(rest).doing(named("making namespaces"))?;
     sethostname(&spec.hostname).doing(named("setting the host name"))?;
+    umask(Mode::from_bits_truncate(0o022));
     view::enter(record, stage)?;
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    setrlimit(Resource::Core, none).doing(named("refusing core dumps"))?;
-    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    // One byte, not none: with none the kernel still runs a core_pattern program (fs/coredump.c).
+    let one = Rlimit { current: Some(1), maximum: Some(1) };
+    setrlimit(Resource::Core, one).doing(named("refusing core dumps"))?;
     privileges::drop_to(spec.user).doing(|| format!("becoming user {}", spec.user.uid))?;
     // Becoming another user resets both.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).doing(named("hiding from traces"))?;

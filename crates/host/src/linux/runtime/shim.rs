@@ -13,6 +13,7 @@ use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::{dup2_stdout, fchown, pipe2, setsid};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal as Sent;
@@ -80,6 +81,7 @@ struct Supervisor {
 impl Supervisor {
     fn new(dir: &Path) -> Result<Self, Fault> {
         setsid().doing(|| "leaving the session".to_owned())?;
+        umask(Mode::from_bits_truncate(0o027));
         let mask = SigSet::all();
         mask.thread_block().doing(|| "blocking signals".to_owned())?;
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
