@@ -90,13 +90,11 @@ fn cidr(text: &str) -> Result<IpNet, PeerError> {
             let most = if parsed.is_ipv4() { 32 } else { 128 };
             let length =
                 prefix.parse::<u8>().ok().filter(|_| prefix.bytes().all(|b| b.is_ascii_digit()));
-            match length.and_then(|length| IpNet::new(parsed, length).ok()) {
-                Some(net) => net,
-                None => {
-                    let message = format!("`{prefix}` is not a prefix length from 0 to {most}");
-                    return Err(parse_error(message, address.len() + 1..text.len()));
-                }
-            }
+            let Some(net) = length.and_then(|length| IpNet::new(parsed, length).ok()) else {
+                let message = format!("`{prefix}` is not a prefix length from 0 to {most}");
+                return Err(parse_error(message, address.len() + 1..text.len()));
+            };
+            net
         }
     };
     if net.addr() != net.network() {

@@ -33,9 +33,12 @@ pub fn hint(reason: Reason) -> &'static str {
 
 /// Why the rule exists and what usually causes the drop: one paragraph for `bulkhead explain`.
 #[must_use]
+#[expect(clippy::too_many_lines, reason = "one arm for each reason")]
 pub fn explanation(reason: Reason) -> &'static str {
     match reason {
-        Reason::None => "The packet was not dropped. Flow events of allowed and audited flows carry this code.",
+        Reason::None => {
+            "The packet was not dropped. Flow events of allowed and audited flows carry this code."
+        }
         Reason::PolicyDeny => {
             "A policy denies this pair and port. A deny always beats an allow, whatever their order in the file. The flow \
              event names the policy, its file and line."
@@ -85,7 +88,9 @@ pub fn explanation(reason: Reason) -> &'static str {
             "The frame carries an 802.1Q or 802.1ad tag. Networks are separated by the host, never by tags that a workload \
              can write itself."
         }
-        Reason::UnknownEtherType => "The frame is neither IPv4, IPv6 nor ARP. Policy cannot judge it, so it does not pass.",
+        Reason::UnknownEtherType => {
+            "The frame is neither IPv4, IPv6 nor ARP. Policy cannot judge it, so it does not pass."
+        }
         Reason::Malformed => {
             "A header ends before its time, or its lengths contradict each other. Such packets are judged differently by \
              different receivers, which is how filters are evaded."
@@ -125,7 +130,9 @@ pub fn explanation(reason: Reason) -> &'static str {
             "An icmp error quotes a packet of no known flow. Errors pass only when they belong to an allowed flow, so path \
              MTU discovery works and forged errors do not."
         }
-        Reason::StraySctp => "An SCTP packet that belongs to no known association and does not open one (it is no INIT).",
+        Reason::StraySctp => {
+            "An SCTP packet that belongs to no known association and does not open one (it is no INIT)."
+        }
         Reason::TableFull => {
             "There is no room for another flow: the connection table, or this tenant's share of it, is full. Established \
              flows go on; new ones are dropped, never silently allowed."
@@ -142,22 +149,29 @@ pub fn explanation(reason: Reason) -> &'static str {
 }
 
 /// Sentence and hint.
+#[expect(clippy::too_many_lines, reason = "one arm for each reason")]
 fn words(reason: Reason) -> (&'static str, &'static str) {
     match reason {
         Reason::None => ("passed", "nothing to do"),
-        Reason::PolicyDeny => ("a policy denies it", "the rule shows file and line; a deny beats every allow"),
-        Reason::DefaultDeny => {
-            ("no policy allows it", "`bulkhead why FROM TO PORT` shows what would; add a policy for this pair and port")
+        Reason::PolicyDeny => {
+            ("a policy denies it", "the rule shows file and line; a deny beats every allow")
         }
-        Reason::Revoked => {
-            ("a policy change ended this flow", "`bulkhead why FROM TO PORT` shows the rule that decides now")
-        }
-        Reason::UnknownEndpoint => {
-            ("the interface belongs to no workload", "if it goes on, compare `bulkhead status` with `ip -d link`")
-        }
-        Reason::SpoofedMac => {
-            ("the source MAC address is not the endpoint's own", "look for a bridge or a changed MAC inside of the workload")
-        }
+        Reason::DefaultDeny => (
+            "no policy allows it",
+            "`bulkhead why FROM TO PORT` shows what would; add a policy for this pair and port",
+        ),
+        Reason::Revoked => (
+            "a policy change ended this flow",
+            "`bulkhead why FROM TO PORT` shows the rule that decides now",
+        ),
+        Reason::UnknownEndpoint => (
+            "the interface belongs to no workload",
+            "if it goes on, compare `bulkhead status` with `ip -d link`",
+        ),
+        Reason::SpoofedMac => (
+            "the source MAC address is not the endpoint's own",
+            "look for a bridge or a changed MAC inside of the workload",
+        ),
         Reason::SpoofedAddress => (
             "the source address is not the endpoint's own",
             "look for forwarding or extra addresses inside of the workload; otherwise it poses as somebody else",
@@ -170,47 +184,73 @@ fn words(reason: Reason) -> (&'static str, &'static str) {
             "a neighbour discovery packet claims somebody else's address",
             "look for spoofing tools or a second address inside of the workload",
         ),
-        Reason::RogueDhcp => {
-            ("the workload answers as a DHCP server", "stop the DHCP server in the workload; addresses come from the agent")
-        }
+        Reason::RogueDhcp => (
+            "the workload answers as a DHCP server",
+            "stop the DHCP server in the workload; addresses come from the agent",
+        ),
         Reason::RogueRouter => (
             "the workload poses as a router",
             "stop router advertisements in the workload (radvd, dnsmasq --enable-ra) and forwarding with redirects",
         ),
-        Reason::ForeignFrame => ("the frame is for another endpoint", "normal while addresses are being learnt"),
-        Reason::VlanTag => ("the frame carries a VLAN tag", "remove the VLAN interface inside of the workload"),
-        Reason::UnknownEtherType => {
-            ("neither IPv4, IPv6 nor ARP", "the workload speaks a protocol that policy cannot judge; it needs IP")
+        Reason::ForeignFrame => {
+            ("the frame is for another endpoint", "normal while addresses are being learnt")
         }
-        Reason::Malformed => ("the packet is malformed", "a broken sender, or an attempt to evade filters"),
-        Reason::IpOptions => ("the packet has IPv4 options", "turn off source routing or record route at the sender"),
-        Reason::ExtensionHeader => {
-            ("the packet has an IPv6 extension header that is not accepted", "send without routing headers")
+        Reason::VlanTag => {
+            ("the frame carries a VLAN tag", "remove the VLAN interface inside of the workload")
         }
+        Reason::UnknownEtherType => (
+            "neither IPv4, IPv6 nor ARP",
+            "the workload speaks a protocol that policy cannot judge; it needs IP",
+        ),
+        Reason::Malformed => {
+            ("the packet is malformed", "a broken sender, or an attempt to evade filters")
+        }
+        Reason::IpOptions => {
+            ("the packet has IPv4 options", "turn off source routing or record route at the sender")
+        }
+        Reason::ExtensionHeader => (
+            "the packet has an IPv6 extension header that is not accepted",
+            "send without routing headers",
+        ),
         Reason::OrphanFragment => (
             "a fragment without its first fragment",
             "the first fragment was dropped or lost; look for its reason, or lower the sender's packet size",
         ),
-        Reason::TinyFragment => {
-            ("a fragment that hides the transport header", "no ordinary sender makes these; look for an attack")
+        Reason::TinyFragment => (
+            "a fragment that hides the transport header",
+            "no ordinary sender makes these; look for an attack",
+        ),
+        Reason::LocalScope => (
+            "multicast, broadcast or link-local traffic",
+            "use unicast addresses and a policy that names the peers",
+        ),
+        Reason::StrayTcp => (
+            "a TCP packet that belongs to no connection",
+            "normal once after a restart; otherwise a scan or a late packet",
+        ),
+        Reason::OutOfWindow => {
+            ("a TCP packet outside of the window", "a forged or much delayed segment")
         }
-        Reason::LocalScope => {
-            ("multicast, broadcast or link-local traffic", "use unicast addresses and a policy that names the peers")
+        Reason::StrayIcmp => {
+            ("an icmp message that answers nothing", "allow icmp/echo-request to let a ping begin")
         }
-        Reason::StrayTcp => {
-            ("a TCP packet that belongs to no connection", "normal once after a restart; otherwise a scan or a late packet")
+        Reason::UnrelatedIcmp => {
+            ("an icmp error that belongs to no flow", "a forged or late error; nothing to do")
         }
-        Reason::OutOfWindow => ("a TCP packet outside of the window", "a forged or much delayed segment"),
-        Reason::StrayIcmp => ("an icmp message that answers nothing", "allow icmp/echo-request to let a ping begin"),
-        Reason::UnrelatedIcmp => ("an icmp error that belongs to no flow", "a forged or late error; nothing to do"),
-        Reason::StraySctp => ("an SCTP packet that belongs to no association", "normal once after a restart"),
-        Reason::TableFull => {
-            ("the connection table is full", "`bulkhead status` shows the tenant's share; look for a scan or a flood")
+        Reason::StraySctp => {
+            ("an SCTP packet that belongs to no association", "normal once after a restart")
         }
-        Reason::UnknownPeer => {
-            ("no table entry tells who the peer is", "`bulkhead status` shows whether the last plan was applied as a whole")
+        Reason::TableFull => (
+            "the connection table is full",
+            "`bulkhead status` shows the tenant's share; look for a scan or a flood",
+        ),
+        Reason::UnknownPeer => (
+            "no table entry tells who the peer is",
+            "`bulkhead status` shows whether the last plan was applied as a whole",
+        ),
+        Reason::DeliveryFailed => {
+            ("the receiving endpoint is gone", "its workload is ending; a retry will tell")
         }
-        Reason::DeliveryFailed => ("the receiving endpoint is gone", "its workload is ending; a retry will tell"),
     }
 }
 

@@ -10,7 +10,10 @@ mod tests;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use model::{Direction, Field, IcmpMatch, Op, Peer, PortSpec, Proto, RuleKind, RuleRef, Selector, Subject, Term};
+use model::{
+    Direction, Field, IcmpMatch, Op, Peer, PortSpec, Proto, RuleKind, RuleRef, Selector, Subject,
+    Term,
+};
 use serde::Serialize;
 
 use crate::document::{Document, Policy, Scope};
@@ -87,7 +90,9 @@ impl End<'_> {
             (Self::Host, Peer::Host | Peer::Any)
             | (Self::World(_), Peer::World | Peer::Any)
             | (Self::Unmanaged(_), Peer::Unmanaged | Peer::Any) => true,
-            (Self::World(address) | Self::Unmanaged(address), Peer::Cidr(net)) => net.contains(address),
+            (Self::World(address) | Self::Unmanaged(address), Peer::Cidr(net)) => {
+                net.contains(address)
+            }
             _ => false,
         }
     }
@@ -99,9 +104,12 @@ impl End<'_> {
     /// What this side is, in the words of a selector.
     fn describe(&self) -> String {
         match self {
-            Self::Workload(subject) if subject.labels.is_empty() => format!("workload={}", subject.workload),
+            Self::Workload(subject) if subject.labels.is_empty() => {
+                format!("workload={}", subject.workload)
+            }
             Self::Workload(subject) => {
-                let labels: Vec<String> = subject.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+                let labels: Vec<String> =
+                    subject.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
                 labels.join(", ")
             }
             Self::Host => "the host".to_owned(),
@@ -115,7 +123,12 @@ impl End<'_> {
 /// A rule is near if at least two of source, destination and port fit, or if it would fit the other way round. Rules that
 /// fit completely are not misses and are left out.
 #[must_use]
-pub fn near_misses(document: &Document, flow: &Flow<'_>, now: Timestamp, limit: usize) -> Vec<NearMiss> {
+pub fn near_misses(
+    document: &Document,
+    flow: &Flow<'_>,
+    now: Timestamp,
+    limit: usize,
+) -> Vec<NearMiss> {
     let mut found: Vec<(usize, u32, &Policy, Vec<Difference>)> = document
         .policies
         .iter()
@@ -149,7 +162,8 @@ fn differences(policy: &Policy, flow: &Flow<'_>, now: Timestamp) -> Option<Vec<D
         differs.push(Difference::Destination);
     }
     if differs.len() == 2 {
-        let reversed = flow.from.matches_any(&policy.scope, &policy.to) && flow.to.matches_any(&policy.scope, &policy.from);
+        let reversed = flow.from.matches_any(&policy.scope, &policy.to)
+            && flow.to.matches_any(&policy.scope, &policy.from);
         if !reversed {
             return None;
         }
@@ -162,7 +176,9 @@ fn differences(policy: &Policy, flow: &Flow<'_>, now: Timestamp) -> Option<Vec<D
         return None;
     }
     let sources_fit = policy.source_ports.is_empty()
-        || flow.source_port.is_none_or(|port| policy.source_ports.iter().any(|range| range.contains(port)));
+        || flow
+            .source_port
+            .is_none_or(|port| policy.source_ports.iter().any(|range| range.contains(port)));
     if !sources_fit {
         differs.push(Difference::SourcePort);
     }
@@ -173,7 +189,11 @@ fn differences(policy: &Policy, flow: &Flow<'_>, now: Timestamp) -> Option<Vec<D
 }
 
 fn sentence(policy: &Policy, flow: &Flow<'_>, differs: &[Difference]) -> String {
-    let parts = [("port", Difference::Port), ("source", Difference::Source), ("destination", Difference::Destination)];
+    let parts = [
+        ("port", Difference::Port),
+        ("source", Difference::Source),
+        ("destination", Difference::Destination),
+    ];
     let reversed = differs.contains(&Difference::Direction);
     let fits: Vec<&str> = parts
         .into_iter()
@@ -192,28 +212,55 @@ fn sentence(policy: &Policy, flow: &Flow<'_>, differs: &[Difference]) -> String 
 
 fn clause(policy: &Policy, flow: &Flow<'_>, difference: Difference) -> String {
     match difference {
-        Difference::Source => {
-            format!("source wants {}, this has {}", wanted(&policy.from, &flow.from), flow.from.describe())
-        }
-        Difference::Destination => {
-            format!("destination wants {}, this has {}", wanted(&policy.to, &flow.to), flow.to.describe())
-        }
-        Difference::Port => format!("port wants {}, this is {}", join(&policy.allow), port_text(flow.proto, flow.port)),
+        Difference::Source => side("source", &policy.scope, &policy.from, &flow.from),
+        Difference::Destination => side("destination", &policy.scope, &policy.to, &flow.to),
+        Difference::Port => format!(
+            "port wants {}, this is {}",
+            join(&policy.allow),
+            port_text(flow.proto, flow.port)
+        ),
         Difference::SourcePort => {
-            let found = flow.source_port.map_or_else(String::new, |port| format!(", this comes from {port}"));
+            let found = flow
+                .source_port
+                .map_or_else(String::new, |port| format!(", this comes from {port}"));
             format!("source port wants {}{found}", join(&policy.source_ports))
         }
         Difference::Direction => {
-            format!("it is for the other direction, from {} to {}", join(&policy.from), join(&policy.to))
+            format!(
+                "it is for the other direction, from {} to {}",
+                join(&policy.from),
+                join(&policy.to)
+            )
         }
-        Difference::Expired => policy.until.map_or_else(String::new, |until| format!("it has expired on {until}")),
+        Difference::Expired => {
+            policy.until.map_or_else(String::new, |until| format!("it expired on {until}"))
+        }
+    }
+}
+
+fn side(word: &str, scope: &Scope, peers: &[Peer], end: &End<'_>) -> String {
+    match foreign(scope, end) {
+        Some(text) => format!("{word} {text}"),
+        None => format!("{word} wants {}, this has {}", wanted(peers, end), end.describe()),
+    }
+}
+
+/// A rule of one tenant and a workload of another: no label can help there.
+fn foreign(scope: &Scope, end: &End<'_>) -> Option<String> {
+    match (scope, end) {
+        (Scope::Tenant(own), End::Workload(subject)) if own != subject.tenant => Some(format!(
+            "wants a workload of `{own}`, this is {}.{}",
+            subject.tenant, subject.workload
+        )),
+        _ => None,
     }
 }
 
 /// What a list of peers wants; of a single selector only the terms that this side does not meet.
 fn wanted(peers: &[Peer], end: &End<'_>) -> String {
     if let ([Peer::Selector(selector)], End::Workload(subject)) = (peers, end) {
-        let missing: Vec<Term> = selector.terms().iter().filter(|term| !term.matches(subject)).cloned().collect();
+        let missing: Vec<Term> =
+            selector.terms().iter().filter(|term| !term.matches(subject)).cloned().collect();
         if let Some(missing) = Selector::new(missing) {
             return missing.to_string();
         }
@@ -270,9 +317,9 @@ pub fn first_gap(document: &Document, flow: &Flow<'_>, now: Timestamp) -> Option
 
 /// The label terms that make a short selector of a workload.
 fn label_terms(subject: &Subject<'_>) -> Vec<Term> {
-    let terms = subject.labels.iter().map(|(key, value)| Term {
-        field: Field::Label(key.clone()),
-        op: Op::Is(value.clone()),
-    });
+    let terms = subject
+        .labels
+        .iter()
+        .map(|(key, value)| Term { field: Field::Label(key.clone()), op: Op::Is(value.clone()) });
     terms.collect()
 }

@@ -13,5 +13,7 @@ pub fn json_schema() -> String {
     let mut schema =
         SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<RawFile>();
     schema.insert("title".to_owned(), "Bulkhead file, version 1".into());
-    format!("{:#}\n", schema.as_value())
+    let mut value = schema.to_value();
+    value.sort_all_objects();
+    format!("{value:#}\n")
 }

@@ -9,6 +9,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span as Mark};
 
@@ -79,7 +80,7 @@ pub(crate) fn read<'a>(
     for next in Parser::new_from_str_with_options(text, options) {
         let step = match next {
             Ok((event, mark)) => builder.event(event, mark, problems),
-            Err(error) => Err(syntax_error(text, &error)),
+            Err(error) => Err(Box::new(syntax_error(text, &error))),
         };
         if let Err(fatal) = step {
             problems.push(*fatal);
@@ -99,7 +100,7 @@ pub(crate) fn read<'a>(
     builder.root
 }
 
-fn syntax_error(text: &str, error: &ScanError) -> Box<Diagnostic> {
+fn syntax_error(text: &str, error: &ScanError) -> Diagnostic {
     let marker = error.marker();
     let at = marker.byte_offset().unwrap_or(0).min(text.len());
     let at = (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
@@ -119,16 +120,14 @@ fn syntax_error(text: &str, error: &ScanError) -> Box<Diagnostic> {
     let hint = if line.contains('\t') || text.get(at..).is_some_and(|rest| rest.starts_with('\t')) {
         "indent with spaces: YAML does not allow tabs there"
     } else if line.contains("] ->")
-        || line.contains("[") && text.get(at..).is_some_and(|rest| rest.starts_with("->"))
+        || line.contains('[') && text.get(at..).is_some_and(|rest| rest.starts_with("->"))
     {
         "quote the whole text: \"[app=web, role=ops] -> app=db\""
     } else {
         "look at this line and the one before: a missing colon, quote or bracket, or wrong indentation"
     };
     let message = format!("this is not YAML: {}", error.info());
-    Box::new(
-        Diagnostic::error(Code::Syntax, span, message).label("reading stopped here").hint(hint),
-    )
+    Diagnostic::error(Code::Syntax, span, message).label("reading stopped here").hint(hint)
 }
 
 /// Offsets fit because the size of the text is limited.
@@ -150,6 +149,7 @@ enum Frame<'a> {
     Map { span: Span, entries: Vec<(Key<'a>, Node<'a>)>, key: Option<Key<'a>> },
 }
 
+/// Nothing, or why reading had to stop; boxed because there is one for every event.
 type Step = Result<(), Box<Diagnostic>>;
 
 impl<'a> Builder<'a, '_> {
@@ -158,15 +158,12 @@ impl<'a> Builder<'a, '_> {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return Err(Self::refused(
-                        Self::span(&mark),
-                        "a second document",
-                        "use one file for each document",
-                    ));
+                    let hint = "use one file for each document";
+                    return Self::refused(Self::span(&mark), "a second document", hint);
                 }
             }
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
-                return Err(Self::refused(Self::span(&mark), "an alias", "write the value out"));
+                return Self::refused(Self::span(&mark), "an alias", "write the value out");
             }
             Event::Scalar(text, style, anchor, tag) => {
                 self.plain(&mark, anchor, tag.is_some())?;
@@ -192,24 +189,19 @@ impl<'a> Builder<'a, '_> {
         Ok(())
     }
 
-    fn refused(span: Span, what: &str, hint: &str) -> Box<Diagnostic> {
-        Box::new(
-            Diagnostic::error(Code::Yaml, span, format!("{what} is not accepted in this file"))
-                .hint(hint),
-        )
+    fn refused(span: Span, what: &str, hint: &str) -> Step {
+        let message = format!("{what} is not accepted in this file");
+        Err(Box::new(Diagnostic::error(Code::Yaml, span, message).hint(hint)))
     }
 
     fn plain(&self, mark: &Mark, anchor: usize, tagged: bool) -> Step {
         let span = Self::span(mark);
         if anchor != 0 {
-            return Err(Self::refused(span, "an anchor", "write the value out where it is needed"));
+            return Self::refused(span, "an anchor", "write the value out where it is needed");
         }
         if tagged {
-            return Err(Self::refused(
-                span,
-                "a tag",
-                "remove the word that begins with `!`; quote it if it is a value",
-            ));
+            let hint = "remove the word that begins with `!`; quote it if it is a value";
+            return Self::refused(span, "a tag", hint);
         }
         if self.stack.len() >= self.limits.depth {
             let message = format!("values are nested deeper than {}", self.limits.depth);
@@ -266,7 +258,7 @@ impl<'a> Builder<'a, '_> {
             Some(Frame::Map { entries, key, .. }) => match (key.take(), node.value) {
                 (Some(key), value) => entries.push((key, Node { value, span: node.span })),
                 (None, Value::Scalar(scalar)) => {
-                    *key = Some(Key { text: scalar.text, span: node.span })
+                    *key = Some(Key { text: scalar.text, span: node.span });
                 }
                 (None, _) => *key = Some(Key { text: Cow::Borrowed(""), span: node.span }),
             },
@@ -297,27 +289,56 @@ impl<'a> Builder<'a, '_> {
 
 /// Drops later entries with a key that was there before, and says so.
 fn unique<'a>(
-    entries: Vec<(Key<'a>, Node<'a>)>,
+    mut entries: Vec<(Key<'a>, Node<'a>)>,
     problems: &mut Problems<'_>,
 ) -> Vec<(Key<'a>, Node<'a>)> {
-    let mut seen: HashMap<String, Span> = HashMap::with_capacity(entries.len());
-    let mut kept = Vec::with_capacity(entries.len());
-    for (key, node) in entries {
-        if let Some(first) = seen.get(&*key.text) {
-            problems.push(
-                Diagnostic::error(
-                    Code::DuplicateKey,
-                    key.span,
-                    format!("`{}` is given twice", key.text),
-                )
-                .label("again here")
-                .related(*first, "first here")
-                .hint("rename one of them, or merge the two"),
-            );
+    let again = repeated(&entries);
+    for (first, second) in &again {
+        let (Some((first, _)), Some((second, _))) = (entries.get(*first), entries.get(*second))
+        else {
             continue;
-        }
-        seen.insert(key.text.clone().into_owned(), key.span);
-        kept.push((key, node));
+        };
+        problems.push(
+            Diagnostic::error(
+                Code::DuplicateKey,
+                second.span,
+                format!("`{}` is given twice", second.text),
+            )
+            .label("again here")
+            .related(first.span, "first here")
+            .hint("rename one of them, or merge the two"),
+        );
     }
-    kept
+    if !again.is_empty() {
+        let mut drop = again.into_iter().map(|(_, second)| second).peekable();
+        let mut at = 0;
+        entries.retain(|_| {
+            let gone = drop.next_if_eq(&at).is_some();
+            at += 1;
+            !gone
+        });
+    }
+    entries
+}
+
+/// Positions of entries whose key stood before, each with the position of the first.
+fn repeated(entries: &[(Key<'_>, Node<'_>)]) -> Vec<(usize, usize)> {
+    let mut again = Vec::new();
+    if entries.len() <= 16 {
+        for (at, (key, _)) in entries.iter().enumerate() {
+            let first = entries.iter().take(at).position(|(before, _)| before.text == key.text);
+            again.extend(first.map(|first| (first, at)));
+        }
+        return again;
+    }
+    let mut seen: HashMap<&str, usize> = HashMap::with_capacity(entries.len());
+    for (at, (key, _)) in entries.iter().enumerate() {
+        match seen.entry(&key.text) {
+            Entry::Occupied(first) => again.push((*first.get(), at)),
+            Entry::Vacant(free) => {
+                free.insert(at);
+            }
+        }
+    }
+    again
 }

@@ -137,16 +137,13 @@ fn scalar_value(
         }
         made.push_str(before);
         let (name, behind) = after.split_once('}').unwrap_or((after, ""));
-        match known.get_mut(name) {
-            Some(variable) => {
-                variable.used = true;
-                complete &= variable.value.is_some();
-                made.push_str(variable.value.as_deref().unwrap_or(""));
-            }
-            None => {
-                complete = false;
-                problems.push(unknown(name, problems.within(span, &format!("${{{name}")), known));
-            }
+        if let Some(variable) = known.get_mut(name) {
+            variable.used = true;
+            complete &= variable.value.is_some();
+            made.push_str(variable.value.as_deref().unwrap_or(""));
+        } else {
+            complete = false;
+            problems.push(unknown(name, problems.within(span, &format!("${{{name}")), known));
         }
         rest = behind;
     }

@@ -1,4 +1,5 @@
 //! Every warning as people see it.
+#![expect(clippy::too_many_lines, reason = "snapshots are long")]
 
 use policy::{Limits, Source};
 

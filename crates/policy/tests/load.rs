@@ -65,3 +65,89 @@ fn rule_ids_survive_edits_elsewhere_in_the_file() {
     edited.retain(|(path, _)| &**path != "policies.no-ftp");
     assert_eq!(edited, ids(text));
 }
+
+#[test]
+fn functional_subnets_keep_the_front_end_from_the_data_store() {
+    insta::assert_snapshot!(quiet("subnets.yaml", include_str!("files/subnets.yaml")), @r#"
+    network shop.main nat [10.0.0.0/16]
+      front [10.0.1.0/24] in=deny out=deny
+      data [10.0.2.0/24] in=deny out=deny
+      admin [10.0.9.0/24] in=deny out=deny
+      app [10.0.3.0/24] in=deny out=deny
+    workload shop.nginx main/front {app=nginx} 10.0.1.10 Name("nginx")
+    workload shop.mysql main/data {app=mysql} 10.0.2.10 Name("mysql")
+    workload shop.shop main/app {app=shop} Name("shop")
+    workload shop.jump main/admin {role=ops} 10.0.9.5 Name("jump")
+    policy 0 tenants.shop.policies.front-to-app: segment=front -> segment=app allow [8080/tcp] deny [] from ports []
+      allow#1272191470 at front-to-app subnets.yaml:22
+    policy 1 tenants.shop.policies.app-to-data: segment=app -> segment=data allow [3306/tcp] deny [] from ports []
+      allow#1344672472 at app-to-data subnets.yaml:23
+    policy 2 tenants.shop.policies.no-direct-data: segment=front -> segment=data allow [] deny [any] from ports []
+      deny#1465502425 at no-direct-data subnets.yaml:24
+    Never segment=front -> segment=data:mysql Tenant("shop")
+    Only segment=app -> segment=data:mysql Tenant("shop")
+    "#);
+}
+
+#[test]
+fn egress_only_to_web_ports() {
+    insta::assert_snapshot!(quiet("egress.yaml", include_str!("files/egress.yaml")), @r#"
+    network shop.main nat [10.0.0.0/16]
+      front [10.0.1.0/24] in=deny out=deny
+    workload shop.web main/front {app=web} Name("web")
+    policy 0 tenants.shop.policies.outside: segment=front -> world allow [80/tcp | 443/tcp] deny [] from ports []
+      allow#3073958377 at outside egress.yaml:11
+    policy 1 tenants.shop.policies.web-in: world -> segment=front allow [80/tcp | 443/tcp] deny [] from ports []
+      allow#831534122 at web-in egress.yaml:12
+    "#);
+}
+
+#[test]
+fn a_data_store_for_certain_management_addresses() {
+    insta::assert_snapshot!(quiet("management.yaml", include_str!("files/management.yaml")), @r#"
+    network shop.main routed [10.0.0.0/16]
+      data [10.0.2.0/24] in=deny out=deny sealed
+      management [10.0.9.0/24] in=deny out=deny
+    workload shop.mysql main/data {app=mysql} Name("mysql")
+    workload shop.dba main/management {role=dba} 10.0.9.5 Name("dba")
+    workload shop.intern main/management {role=intern} 10.0.9.66 Name("intern")
+    policy 0 tenants.shop.policies.dba-to-mysql: role=dba -> app=mysql allow [3306/tcp] deny [] from ports []
+      allow#1995656749 at dba-to-mysql management.yaml:17
+    policy 1 tenants.shop.policies.remote-office: 198.51.100.7 | 198.51.100.9 -> app=mysql allow [3306/tcp] deny [] from ports []
+      allow#483792727 at remote-office management.yaml:18
+    policy 2 tenants.shop.policies.backup: 203.0.113.4 -> app=mysql allow [873/tcp] deny [] from ports [1000-1023]
+      allow#442294402 at backup management.yaml:19
+    Never role=intern -> app=mysql Tenant("shop")
+    "#);
+}
+
+#[test]
+fn a_sealed_container_with_two_ports() {
+    insta::assert_snapshot!(quiet("sealed.yaml", include_str!("files/sealed.yaml")), @r#"
+    network clinic.main nat [10.7.0.0/24]
+      records [10.7.0.0/24] in=deny out=deny sealed
+    workload clinic.records main/records {app=records} ["nginx"] user=None env={} OnFailure
+    publish 443/tcp records:443 []
+    publish 80/tcp records:80 []
+    policy 0 tenants.clinic.policies.web: world -> app=records allow [80/tcp | 443/tcp] deny [] from ports []
+      allow#1678797953 at web sealed.yaml:13
+    "#);
+}
+
+/// Everything that documents show has to load: the examples in the reference and the guides.
+#[test]
+fn examples_in_the_documentation_load() {
+    let documents = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let reference = std::fs::read_to_string(documents.join("reference/file.md"))
+        .expect("the reference is there");
+    let mut found = 0;
+    for block in reference.split("```yaml\n").skip(1) {
+        let text = block.split("```").next().expect("the block ends");
+        if text.contains("bulkhead: 1\n") {
+            let checked = load("file.md", text);
+            assert!(checked.warnings.is_empty(), "{text}\n{}", checked.warnings);
+            found += 1;
+        }
+    }
+    assert!(found >= 2, "the reference has complete examples");
+}

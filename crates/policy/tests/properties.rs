@@ -1,5 +1,7 @@
 //! The loader on texts that nobody would write, and on generated files that are right.
 
+use std::fmt::Write as _;
+
 use policy::{Limits, Source};
 use proptest::prelude::*;
 
@@ -78,11 +80,11 @@ proptest! {
     fn files_that_are_right_load(count in 1..9_usize, policies in prop::collection::vec(a_policy(), 0..9)) {
         let mut text = String::from("bulkhead: 1\ntenants:\n  t:\n    networks: { n: { subnets: [10.0.0.0/16], segments: { s0: { subnet: 10.0.0.0/24 } } } }\n    workloads:\n");
         for n in 0..count {
-            text.push_str(&format!("      w{n}: {{ labels: {{ app: a{n} }}, netns: n{n} }}\n"));
+            writeln!(text, "      w{n}: {{ labels: {{ app: a{n} }}, netns: n{n} }}").expect("a string");
         }
         text.push_str("    policies:\n");
         for (n, policy) in policies.iter().enumerate() {
-            text.push_str(&format!("      p{n}: {policy}\n"));
+            writeln!(text, "      p{n}: {policy}").expect("a string");
         }
         let checked = load(&text).map_err(|found| TestCaseError::fail(format!("{text}\n{found}")))?;
         prop_assert_eq!(checked.document.workloads.len(), count);

@@ -30,11 +30,17 @@ pub fn suggestion(document: &Document, flow: &Flow<'_>) -> Option<Suggestion> {
     let peer = |end: &End<'_>| match end {
         End::Workload(subject) => quoted(&selector(document, subject, &scope)),
         End::Host => "host".to_owned(),
-        End::World(address) | End::Unmanaged(address) => quoted(&Peer::Cidr((*address).into()).to_string()),
+        End::World(address) | End::Unmanaged(address) => {
+            quoted(&Peer::Cidr((*address).into()).to_string())
+        }
     };
     let name = free_name(document, &scope, &format!("{}-to-{}", word(&flow.from), word(&flow.to)));
     let port = port_spec(flow.proto, flow.port);
-    let line = format!("{name}: {{ from: {}, to: {}, allow: [{port}] }}", peer(&flow.from), peer(&flow.to));
+    let line = format!(
+        "{name}: {{ from: {}, to: {}, allow: [{port}] }}",
+        peer(&flow.from),
+        peer(&flow.to)
+    );
     let path = match &scope {
         Scope::Host => "policies".to_owned(),
         Scope::Tenant(tenant) => format!("tenants.{tenant}.policies"),
@@ -51,7 +57,11 @@ fn tenant<'a>(end: &End<'a>) -> Option<&'a Name> {
 
 /// A text that stays one value inside of a flow mapping.
 fn quoted(text: &str) -> String {
-    if text.contains([',', ':', '{', '[', '!', '#', '&', '*']) { format!("\"{text}\"") } else { text.to_owned() }
+    if text.contains([',', ':', '{', '[', '!', '#', '&', '*']) {
+        format!("\"{text}\"")
+    } else {
+        text.to_owned()
+    }
 }
 
 /// The shortest selector that means this workload and its replicas, and nobody else of the tenant.
@@ -62,13 +72,24 @@ fn selector(document: &Document, subject: &Subject<'_>, scope: &Scope) -> String
             .workloads
             .iter()
             .map(crate::document::Workload::subject)
-            .filter(|other| other.tenant == subject.tenant && terms.iter().all(|term| term.matches(other)))
+            .filter(|other| {
+                other.tenant == subject.tenant && terms.iter().all(|term| term.matches(other))
+            })
             .all(|other| other.labels == subject.labels)
     };
-    let one = labels.iter().map(std::slice::from_ref).find(|terms| unambiguous(terms)).map(<[Term]>::to_vec);
+    let one = labels
+        .iter()
+        .map(std::slice::from_ref)
+        .find(|terms| unambiguous(terms))
+        .map(<[Term]>::to_vec);
     let mut terms = match one {
         Some(terms) => terms,
-        None if labels.len() < Selector::MAX_TERMS && !labels.is_empty() && unambiguous(&labels) => labels,
+        None if labels.len() < Selector::MAX_TERMS
+            && !labels.is_empty()
+            && unambiguous(&labels) =>
+        {
+            labels
+        }
         None => vec![place(Field::Workload, subject.workload)],
     };
     if matches!(scope, Scope::Host) {
@@ -98,11 +119,18 @@ fn word(end: &End<'_>) -> String {
 
 /// The name, shortened to a valid one, with a number if the scope has it already.
 fn free_name(document: &Document, scope: &Scope, wanted: &str) -> String {
-    let short = |most: usize| wanted.get(..most.min(wanted.len())).unwrap_or(wanted).trim_end_matches('-').to_owned();
-    let taken = |name: &str| document.policies.iter().any(|policy| policy.scope == *scope && policy.name == name);
+    let short = |most: usize| {
+        wanted.get(..most.min(wanted.len())).unwrap_or(wanted).trim_end_matches('-').to_owned()
+    };
+    let taken = |name: &str| {
+        document.policies.iter().any(|policy| policy.scope == *scope && policy.name == name)
+    };
     let plain = short(Name::MAX_LEN);
     if !taken(&plain) {
         return plain;
     }
-    (2..1_000).map(|n| format!("{}-{n}", short(Name::MAX_LEN - 4))).find(|name| !taken(name)).unwrap_or(plain)
+    (2..1_000)
+        .map(|n| format!("{}-{n}", short(Name::MAX_LEN - 4)))
+        .find(|name| !taken(name))
+        .unwrap_or(plain)
 }

@@ -40,18 +40,22 @@ fn end<'d>(document: &'d Document, text: &str) -> End<'d> {
     match text.parse::<IpAddr>() {
         Ok(address) => End::World(address),
         Err(_) if text == "host" => End::Host,
-        Err(_) => End::Workload(document.workload(text).map(Workload::subject).expect("a workload")),
+        Err(_) => {
+            End::Workload(document.workload(text).map(Workload::subject).expect("a workload"))
+        }
     }
 }
 
 fn explained(from: &str, to: &str, proto: Proto, port: u16, source_port: Option<u16>) -> String {
     let document = document();
-    let flow = Flow { from: end(&document, from), to: end(&document, to), proto, port, source_port };
+    let flow =
+        Flow { from: end(&document, from), to: end(&document, to), proto, port, source_port };
     let mut lines: Vec<String> = near_misses(&document, &flow, now(), 3)
         .into_iter()
         .map(|miss| format!("{}: {}", miss.rule, miss.sentence))
         .collect();
-    lines.extend(suggestion(&document, &flow).map(|found| format!("{} {}", found.path, found.line)));
+    lines
+        .extend(suggestion(&document, &flow).map(|found| format!("{} {}", found.path, found.line)));
     lines.join("\n")
 }
 
@@ -59,12 +63,12 @@ fn explained(from: &str, to: &str, proto: Proto, port: u16, source_port: Option<
 fn near_misses_say_what_differs() {
     insta::assert_snapshot!(explained("shop.scanner", "shop.db", Proto::Tcp, 6379, None), @r#"
     web-to-db shop.yaml:11: port and destination match; source wants app=web, this has app=scanner
-    ping shop.yaml:12: source and destination match; port wants icmp/echo-request, this is 6379/tcp; it has expired on 2026-11-02T00:00:00Z
+    ping shop.yaml:12: source and destination match; port wants icmp/echo-request, this is 6379/tcp; it expired on 2026-11-02T00:00:00Z
     tenants.shop.policies scanner-to-db: { from: app=scanner, to: app=db, allow: [6379/tcp] }
     "#);
     insta::assert_snapshot!(explained("shop.web", "shop.db", Proto::Tcp, 5432, None), @r#"
     web-to-db shop.yaml:11: source and destination match; port wants 6379/tcp, this is 5432/tcp
-    ping shop.yaml:12: source and destination match; port wants icmp/echo-request, this is 5432/tcp; it has expired on 2026-11-02T00:00:00Z
+    ping shop.yaml:12: source and destination match; port wants icmp/echo-request, this is 5432/tcp; it expired on 2026-11-02T00:00:00Z
     tenants.shop.policies web-to-db-2: { from: app=web, to: app=db, allow: [5432/tcp] }
     "#);
     insta::assert_snapshot!(explained("shop.db", "shop.web", Proto::Tcp, 6379, None), @r#"
@@ -73,7 +77,7 @@ fn near_misses_say_what_differs() {
     "#);
     insta::assert_snapshot!(explained("shop.web", "shop.db", Proto::Icmp, 8 << 8, None), @r#"
     web-to-db shop.yaml:11: source and destination match; port wants 6379/tcp, this is icmp/echo-request
-    ping shop.yaml:12: source, destination and port match; it has expired on 2026-11-02T00:00:00Z
+    ping shop.yaml:12: source, destination and port match; it expired on 2026-11-02T00:00:00Z
     tenants.shop.policies web-to-db-2: { from: app=web, to: app=db, allow: [icmp/echo-request] }
     "#);
     insta::assert_snapshot!(explained("shop.scanner", "192.0.2.1", Proto::Udp, 123, Some(4000)), @r#"
@@ -81,7 +85,7 @@ fn near_misses_say_what_differs() {
     tenants.shop.policies scanner-to-world: { from: app=scanner, to: 192.0.2.1, allow: [123/udp] }
     "#);
     insta::assert_snapshot!(explained("shop.bare", "shop.db", Proto::Sctp, 9, None), @r#"
-    ping shop.yaml:12: source and destination match; port wants icmp/echo-request, this is 9/sctp; it has expired on 2026-11-02T00:00:00Z
+    ping shop.yaml:12: source and destination match; port wants icmp/echo-request, this is 9/sctp; it expired on 2026-11-02T00:00:00Z
     tenants.shop.policies bare-to-db: { from: workload=bare, to: app=db, allow: [9/sctp] }
     "#);
 }
@@ -89,7 +93,7 @@ fn near_misses_say_what_differs() {
 #[test]
 fn suggestions_fit_the_scope() {
     insta::assert_snapshot!(explained("blog.web", "shop.db", Proto::Tcp, 6379, None), @r#"
-    web-to-db shop.yaml:11: port and destination match; source wants app=web, this has app=web
+    web-to-db shop.yaml:11: port and destination match; source wants a workload of `shop`, this is blog.web
     policies web-to-db: { from: "tenant=blog, app=web", to: "tenant=shop, app=db", allow: [6379/tcp] }
     "#);
     insta::assert_snapshot!(explained("2001:db8::1", "shop.web", Proto::Icmp6, 0x9900, None), @r#"tenants.shop.policies world-to-web: { from: "2001:db8::1", to: app=web, allow: [icmp6/153/0] }"#);
@@ -100,7 +104,9 @@ fn suggestions_fit_the_scope() {
 #[test]
 fn a_suggestion_loads_and_closes_the_gap() {
     let before = document();
-    for (from, to) in [("shop.scanner", "shop.db"), ("shop.bare", "192.0.2.1"), ("198.51.100.7", "shop.web")] {
+    for (from, to) in
+        [("shop.scanner", "shop.db"), ("shop.bare", "192.0.2.1"), ("198.51.100.7", "shop.web")]
+    {
         let flow = Flow {
             from: end(&before, from),
             to: end(&before, to),
@@ -111,9 +117,10 @@ fn a_suggestion_loads_and_closes_the_gap() {
         assert!(first_gap(&before, &flow, now()).is_some());
         let line = suggestion(&before, &flow).expect("a workload takes part").line;
         let text = FILE.replace("    policies:\n", &format!("    policies:\n      {line}\n"));
-        let after = crate::load(&Source { name: "f", text: &text }, &|_| None, &Limits::default(), now())
-            .unwrap_or_else(|found| panic!("{line}\n{found}"))
-            .document;
+        let after =
+            crate::load(&Source { name: "f", text: &text }, &|_| None, &Limits::default(), now())
+                .unwrap_or_else(|found| panic!("{line}\n{found}"))
+                .document;
         assert_eq!(first_gap(&after, &flow, now()), None, "{line}");
     }
 }
@@ -122,7 +129,10 @@ fn a_suggestion_loads_and_closes_the_gap() {
 fn a_tenants_rule_never_matches_another_tenants_workload() {
     let document = document();
     let labels = Labels::new();
-    let foreign = End::Workload(Subject { labels: &labels, ..document.workload("blog.web").expect("is there").subject() });
+    let foreign = End::Workload(Subject {
+        labels: &labels,
+        ..document.workload("blog.web").expect("is there").subject()
+    });
     let scope = Scope::Tenant(model::Name::new("shop").expect("a name"));
     assert!(!foreign.matches(&scope, &Peer::Any));
     assert!(foreign.matches(&Scope::Host, &Peer::Any));

@@ -1,5 +1,6 @@
 //! Rules and published ports against the networks they need: no path, no policy, no audit where nothing may leak.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
 use model::{Mode, Name, Proto};
@@ -30,14 +31,12 @@ pub(super) fn unreachable(
     let mut known: HashMap<*const u32, BTreeSet<(&Name, &Name)>> = HashMap::new();
     for rule in resolved {
         for side in [&rule.from, &rule.to] {
-            let key = side.workloads.as_ptr();
-            if !known.contains_key(&key) {
-                if !budget.spend(side.workloads.len()) {
-                    return;
-                }
-                let own = side.workloads.iter().filter_map(|at| index.workload(*at));
-                known.insert(key, own.map(|w| (&w.tenant, &w.network)).collect());
+            let Entry::Vacant(vacant) = known.entry(side.workloads.as_ptr()) else { continue };
+            if !budget.spend(side.workloads.len()) {
+                return;
             }
+            let own = side.workloads.iter().filter_map(|at| index.workload(*at));
+            vacant.insert(own.map(|w| (&w.tenant, &w.network)).collect());
         }
         let of = |side: &Side| {
             let places = known.get(&side.workloads.as_ptr()).into_iter().flatten();

@@ -11,6 +11,7 @@ use crate::document::{Document, Scope};
 
 /// Everything that one side of a policy matches.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word of the file")]
 pub(crate) struct Side {
     /// Positions in `Document::workloads`, sorted, unique.
     pub(crate) workloads: Arc<[u32]>,
