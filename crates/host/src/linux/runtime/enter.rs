@@ -12,7 +12,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, chroot, fchdir};
 use rustix::process::{
     DumpableBehavior, Signal as DeathSignal, set_dumpable_behavior, set_parent_process_death_signal,
 };
@@ -78,7 +78,13 @@ fn enter_workload(thread: OneThread, dir: &Path, exec: Exec) -> Result<i32, Faul
     // From here on this process can be seen from inside, but not read.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).doing(what)?;
     let door = cgroup::Door::open(&spec.cgroup).doing(what)?;
+    let root = File::open(format!("/proc/{}/root", running.pid)).doing(what)?;
+    if !init.is_alive() {
+        return Err(not_running());
+    }
     setns(&init, WORKLOAD).doing(what)?;
+    // The root of a mount namespace is not always the root of its processes: see the limits of `view`.
+    fchdir(&root).and_then(|()| chroot(".")).doing(what)?;
     run(thread, || {
         // Only the command is of the workload; this process must not keep its cgroup busy.
         door.pass().doing(what)?;
