@@ -187,6 +187,11 @@ fn number_rules(policies: &mut [Policy], file: &Arc<str>) {
     }
 }
 
+/// An empty list is an error: it looks like "everything" to one reader and like "nothing" to another.
+fn empty_list(span: Span, hint: &str) -> Diagnostic {
+    Diagnostic::error(Code::Value, span, "an empty list says nothing").hint(hint)
+}
+
 /// The finding for a name that is not defined.
 fn unknown<'a>(
     what: &str,

@@ -172,7 +172,7 @@ begins with a bracket."
 135 SourcePorts "source ports of a protocol without ports"
 "`source-ports` limits the whole policy, and icmp has no ports. Write the icmp part as a policy of its own."
 136 Redundant "an entry that is written twice"
-"The same entry stands twice in one list."
+"The same entry stands twice in one list. The second has no effect; it may have been meant to be another one.\n\n`world` in the `from` of a publish entry includes every CIDR beside it."
 150 Shadowed "a rule that a deny takes away"
 "Everything that this rule allows is denied by another rule of the file: a deny always beats an allow, whatever their order. The \
 allow does nothing.\n\nEither the deny is too wide, or the allow is left over."
@@ -208,4 +208,26 @@ messages that open a flow of their own, such as echo requests, are denied."
 199 LintsBounded "not everything was checked for warnings"
 "The file is so large, or its rules overlap so much, that some warnings were not looked for. The file's meaning is not affected, \
 and every error is still found."
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_are_stable_words() {
+        let numbers: BTreeSet<u16> = Code::ALL.iter().map(|code| code.number()).collect();
+        assert_eq!(numbers.len(), Code::ALL.len());
+        for code in Code::ALL {
+            assert!((100..200).contains(&code.number()));
+            assert_eq!(Code::parse(&code.to_string()), Some(*code));
+            assert!(code.explanation().len() > 60 && code.explanation().ends_with('.'), "{code}");
+            assert!(!code.title().ends_with('.'), "{code}");
+        }
+        assert_eq!(Code::parse("bh0105"), Some(Code::UnknownKey));
+        assert_eq!(Code::parse("BH105"), None);
+        assert_eq!(Code::parse("BHé05"), None);
+    }
 }

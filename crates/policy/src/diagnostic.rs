@@ -4,11 +4,14 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
 use crate::codes::Code;
 use crate::document::Span;
+
+/// Longest excerpt in bytes: rendering reads all of it for each finding.
+const MAX_EXCERPT: usize = 16 << 10;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -208,7 +211,7 @@ impl Diagnostics {
             let chunks: Vec<&[(Span, &str, AnnotationKind)]> =
                 if near { vec![places.as_slice()] } else { places.chunks(1).collect() };
             for chunk in chunks {
-                group = group.element(self.snippet(chunk));
+                group = group.element(self.excerpt(chunk));
             }
         }
         if let Some(hint) = &item.hint {
@@ -221,10 +224,8 @@ impl Diagnostics {
         self.text.get(first as usize..last as usize).map_or(0, |text| text.matches('\n').count())
     }
 
-    fn snippet<'a>(
-        &'a self,
-        places: &[(Span, &'a str, AnnotationKind)],
-    ) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+    /// The lines with their marks; of lines that nobody could read on a terminal only the place.
+    fn excerpt<'a>(&'a self, places: &[(Span, &'a str, AnnotationKind)]) -> Element<'a> {
         let first = places.iter().map(|place| place.0.start as usize).min().unwrap_or(0);
         let last = places.iter().map(|place| self.shown(place.0).end).max().unwrap_or(0);
         let begin =
@@ -235,6 +236,10 @@ impl Diagnostics {
             .and_then(|after| after.find('\n'))
             .map_or(self.text.len(), |at| last + at);
         let line = places.iter().map(|place| place.0.line as usize).min().unwrap_or(1);
+        if end - begin > MAX_EXCERPT {
+            let column = places.first().map_or(1, |place| place.0.column as usize);
+            return Origin::path(&*self.file).line(line).char_column(column).into();
+        }
         let source = self.text.get(begin..end).unwrap_or("");
         let marks = places.iter().map(|(span, text, kind)| {
             let shown = self.shown(*span);
@@ -242,7 +247,7 @@ impl Diagnostics {
                 kind.span(shown.start.saturating_sub(begin)..shown.end.saturating_sub(begin));
             if text.is_empty() { mark } else { mark.label(*text) }
         });
-        Snippet::source(source).line_start(line).path(&*self.file).annotations(marks)
+        Snippet::source(source).line_start(line).path(&*self.file).annotations(marks).into()
     }
 
     /// The bytes that are marked: of a span over several lines the first line only.

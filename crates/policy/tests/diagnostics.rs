@@ -379,3 +379,53 @@ fn findings_as_data() {
     ]
     "#);
 }
+
+#[test]
+fn counts_are_limited() {
+    let now = "2026-11-22T06:00:00Z".parse().expect("a time");
+    let text = "bulkhead: 1\ntenants: { a: { networks: { n: { mode: none }, m: { mode: none } } }, b: {}, c: {} }\n";
+    let limits = Limits { tenants: 2, networks: 1, workloads: 0, policies: 0, ..Limits::default() };
+    let found = policy::load(&Source { name: "f.yaml", text }, &|_| None, &limits, now)
+        .map(|_| ())
+        .expect_err("is refused");
+    insta::assert_snapshot!(found, @r#"
+    error[BH0100]: the file has 3 tenants, at most 2 are accepted
+
+    error[BH0100]: the file has 2 networks, at most 1 are accepted
+    "#);
+    let limits = Limits { values: 5, ..Limits::default() };
+    let found = policy::load(&Source { name: "f.yaml", text }, &|_| None, &limits, now)
+        .map(|_| ())
+        .expect_err("is refused");
+    insta::assert_snapshot!(found, @r#"
+    error[BH0100]: the file has more than 5 values
+     --> f.yaml:2:29
+      |
+    2 | tenants: { a: { networks: { n: { mode: none }, m: { mode: none } } }, b: {}, c: {} }
+      |                             ^
+    "#);
+    let many =
+        format!("bulkhead: 1\n{}", (0..300).map(|n| format!("k{n}: 1\n")).collect::<String>());
+    let found =
+        policy::load(&Source { name: "f.yaml", text: &many }, &|_| None, &Limits::default(), now)
+            .map(|_| ())
+            .expect_err("is refused");
+    assert_eq!((found.items.len(), found.suppressed), (200, 100));
+    assert!(found.render(false).ends_with("and 100 more\n"));
+}
+
+#[test]
+fn a_line_that_is_too_long_is_only_named() {
+    let text = format!("bulkhead: 1\nports: {{ {}x: y }}\n", "\"\": 1/tcp, ".repeat(3_000));
+    let found = refused(&text);
+    let first: Vec<&str> = found.split("\n\n").take(2).collect();
+    insta::assert_snapshot!(first.join("\n\n"), @r#"
+    error[BH0104]: `` is given twice
+    --> f.yaml:2:21
+     = hint: rename one of them, or merge the two
+
+    error[BH0104]: `` is given twice
+    --> f.yaml:2:32
+     = hint: rename one of them, or merge the two
+    "#);
+}

@@ -137,6 +137,29 @@ tenants:
 }
 
 #[test]
+fn empty_lists() {
+    insta::assert_snapshot!(with_tenant("    networks: { main: { subnets: [10.0.0.0/16], segments: { a: { subnet: [] } } } }
+    workloads: { web: { netns: web } }
+    publish: { a: { port: 1/tcp, to: web:1, from: [] } }"), @r#"
+    error[BH0115]: an empty list says nothing
+     --> f.yaml:4:74
+      |
+    4 |     networks: { main: { subnets: [10.0.0.0/16], segments: { a: { subnet: [] } } } }
+      |                                                                          ^^
+      |
+      = hint: write for example 10.0.1.0/24
+
+    error[BH0115]: an empty list says nothing
+     --> f.yaml:6:51
+      |
+    6 |     publish: { a: { port: 1/tcp, to: web:1, from: [] } }
+      |                                                   ^^
+      |
+      = hint: leave `from` out if everybody is meant
+    "#);
+}
+
+#[test]
 fn workloads() {
     insta::assert_snapshot!(with_tenant("    networks: { main: { subnets: [10.0.0.0/30] } }
     workloads:

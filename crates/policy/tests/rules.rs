@@ -132,6 +132,27 @@ fn selectors() {
 }
 
 #[test]
+fn places_without_their_word() {
+    insta::assert_snapshot!(with_policies("      p: { from: front, to: db, allow: [any] }"), @r#"
+    error[BH0121]: no workload of `shop` has a label `front`
+      --> f.yaml:13:18
+       |
+    13 |       p: { from: front, to: db, allow: [any] }
+       |                  ^^^^^
+       |
+       = hint: did you mean `segment=front`?
+
+    error[BH0121]: no workload of `shop` has a label `db`
+      --> f.yaml:13:29
+       |
+    13 |       p: { from: front, to: db, allow: [any] }
+       |                             ^^
+       |
+       = hint: did you mean `workload=db`?
+    "#);
+}
+
+#[test]
 fn ports() {
     insta::assert_snapshot!(with_policies("      p: { from: app=web, to: app=db, allow: [80, tcp/80, icmp/ping, postgers] }"), @r#"
     error[BH0113]: `80` is not a port

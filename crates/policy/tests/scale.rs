@@ -79,3 +79,53 @@ fn lints_stop_at_their_budget_and_say_so() {
         checked.warnings
     );
 }
+
+#[test]
+fn long_values_in_flow_collections_are_read() {
+    let values: Vec<String> = (0..200).map(|n| format!("value-{n}")).collect();
+    let text = format!(
+        "bulkhead: 1\ntenants: {{ t: {{ networks: {{ n: {{ subnets: [10.0.0.0/8] }} }}, workloads: {{ w: {{ labels: {{ app: value-0 }}, run: [sh, -c, \"{}\"] }} }}, policies: {{ p: {{ from: 'app notin ({})', to: any, deny: [any] }} }} }} }}\n",
+        "echo hello; ".repeat(500),
+        values.join(", "),
+    );
+    let now = "2026-11-22T06:00:00Z".parse().expect("a time");
+    policy::load(&Source { name: "f.yaml", text: &text }, &|_| None, &Limits::default(), now)
+        .unwrap_or_else(|found| panic!("{found}"));
+}
+
+/// Texts that make careless readers slow or deep.
+#[test]
+fn hostile_texts_are_answered() {
+    let size = 1 << 16;
+    for piece in [
+        "[",
+        "{",
+        "- ",
+        "? ",
+        "a: ",
+        "&a ",
+        "!",
+        "'",
+        "\"",
+        "\t",
+        "#",
+        "\u{feff}",
+        "a:\n ",
+        "%",
+        "|\n",
+        "- &a *a\n",
+        "${",
+        ", ",
+    ] {
+        for head in ["", "bulkhead: 1\nports: "] {
+            let text = format!("{head}{}", piece.repeat(size / piece.len()));
+            let begin = Instant::now();
+            let now = "2026-11-22T06:00:00Z".parse().expect("a time");
+            let source = Source { name: "f.yaml", text: &text };
+            if let Err(found) = policy::load(&source, &|_| None, &Limits::default(), now) {
+                assert!(!found.render(false).is_empty());
+            }
+            println!("{head:?} {piece:?}: {:?}", begin.elapsed());
+        }
+    }
+}

@@ -113,6 +113,9 @@ fn subnets(
     problems: &mut Problems<'_>,
 ) -> Subnets {
     let mut subnets = Subnets::default();
+    if let Some(list) = raw.filter(|list| list.written == 0 && what == "segment") {
+        problems.push(super::empty_list(list.span, "write for example 10.0.1.0/24"));
+    }
     for net in raw.iter().flat_map(|list| &list.items) {
         let first = match net.value {
             IpNet::V4(v4) => subnets.v4.replace(v4).is_none(),

@@ -90,13 +90,9 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// An empty list is an error: it looks like "everything" to one reader and like "nothing" to another.
     fn length(&mut self, length: usize, span: Span) {
         if length == 0 {
-            self.problems.push(
-                Diagnostic::error(Code::Value, span, "an empty list says nothing")
-                    .hint("write `any` if everything is meant"),
-            );
+            self.problems.push(super::empty_list(span, "write `any` if everything is meant"));
         }
         if length > MAX_ENTRIES {
             let message = format!("a list has at most {MAX_ENTRIES} entries, this has {length}");

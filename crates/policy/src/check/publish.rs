@@ -20,17 +20,31 @@ pub(super) fn publishes(
     document: &mut Document,
     problems: &mut Problems<'_>,
 ) {
-    for (name, publish) in raw.publish.iter().flat_map(|table| &table.entries) {
-        let Some(publish) = publish else { continue };
-        if let Some(publish) = one(tenant, raw, name, publish, document, problems) {
-            document.publishes.push(publish);
-        }
-    }
+    let own = document.workloads.iter().rev().take_while(|workload| workload.tenant == *tenant);
+    let made: HashMap<&str, &Workload> =
+        own.map(|workload| (workload.name.as_str(), workload)).collect();
+    let declared = raw.workloads.iter().flat_map(|table| &table.entries);
+    let targets: Targets<'_> = declared
+        .map(|(name, _)| name.value.as_str())
+        .map(|name| (name, made.get(name).copied()))
+        .collect();
+    let found: Vec<Publish> = raw
+        .publish
+        .iter()
+        .flat_map(|table| &table.entries)
+        .filter_map(|(name, publish)| {
+            one(tenant, &targets, name, publish.as_ref()?, document, problems)
+        })
+        .collect();
+    document.publishes.extend(found);
 }
+
+/// The workloads that a tenant declares; `None` for those that had a problem.
+type Targets<'d> = HashMap<&'d str, Option<&'d Workload>>;
 
 fn one(
     tenant: &Name,
-    raw_tenant: &RawTenant,
+    targets: &Targets<'_>,
     name: &Val<Name>,
     raw: &RawPublish,
     document: &Document,
@@ -39,20 +53,12 @@ fn one(
     let from = sources(raw, problems);
     let (port, to) = (raw.port.as_ref()?, raw.to.as_ref()?);
     let address = raw.address.as_ref().map(|address| address.value);
-    let declared = raw_tenant.workloads.iter().flat_map(|table| &table.entries);
-    let mut names = declared.map(|(name, _)| name.value.as_str());
-    if names.clone().all(|known| known != to.value.workload.as_str()) {
-        let known: Vec<&str> = names.by_ref().collect();
-        problems.push(super::unknown("workload", to.value.workload.as_str(), to.span, known));
+    let wanted = to.value.workload.as_str();
+    let Some(workload) = targets.get(wanted) else {
+        problems.push(super::unknown("workload", wanted, to.span, targets.keys().copied()));
         return None;
-    }
-    let workload = document
-        .workloads
-        .iter()
-        .rev()
-        .take_while(|workload| workload.tenant == *tenant)
-        .find(|workload| workload.name == to.value.workload)?;
-    target(workload, address, to.span, document, problems);
+    };
+    target((*workload)?, address, to.span, document, problems);
     Some(Publish {
         tenant: tenant.clone(),
         name: name.value.clone(),
@@ -68,6 +74,9 @@ fn one(
 
 fn sources(raw: &RawPublish, problems: &mut Problems<'_>) -> Vec<IpNet> {
     let mut nets = Vec::new();
+    if let Some(list) = raw.from.as_ref().filter(|list| list.written == 0) {
+        problems.push(super::empty_list(list.span, "leave `from` out if everybody is meant"));
+    }
     let items = raw.from.as_ref().map_or(&[][..], |list| list.items.as_slice());
     for source in items {
         match source.value {

@@ -159,7 +159,8 @@ fn label(
     };
     let Some(known) = words.labels.get(key) else {
         let at = problems.within(span, key);
-        let hint = did_you_mean(key, words.labels.keys().map(String::as_str))
+        let hint = place_of(words, key)
+            .or_else(|| did_you_mean(key, words.labels.keys().map(String::as_str)))
             .or_else(|| listed("labels", words.labels.keys()));
         problems.push(
             Diagnostic::error(Code::UnknownLabel, at, format!("{whose} has a label `{key}`"))
@@ -180,6 +181,17 @@ fn label(
             .maybe_hint(hint),
         );
     }
+}
+
+/// A bare word that names a place: `front` for `segment=front`.
+fn place_of(words: &Words, key: &str) -> Option<String> {
+    let places = [
+        ("segment", words.segments.contains(key)),
+        ("workload", words.workloads.contains(key)),
+        ("network", words.networks.contains(key)),
+    ];
+    let (place, _) = places.into_iter().find(|(_, known)| *known)?;
+    Some(format!("did you mean `{place}={key}`?"))
 }
 
 fn listed<'a>(what: &str, words: impl Iterator<Item = &'a String>) -> Option<String> {
