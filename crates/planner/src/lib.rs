@@ -6,19 +6,33 @@
 //! is `verdict`'s work alone, over the tables made here.
 
 pub mod allocate;
+mod assertions;
 mod bundle;
+mod check;
 mod compiler;
 mod engine;
 mod error;
+mod flows;
 mod matchers;
+mod matrix;
+mod nodes;
 mod peers;
 mod ports;
+mod reach;
+mod report;
 pub mod topology;
 
 pub use allocate::Allocations;
+pub use assertions::{Counterexample, Outcome};
 pub use bundle::{Attachment, Bundle, Facts, Identity, Publish, Router, Transit, Workload};
+pub use check::{Fault, Limits, check};
 pub use compiler::Compiler;
 pub use error::{PlanError, PlanErrors};
+pub use flows::Flows;
+pub use matrix::{Cell, between, identity_at, matrix};
+pub use nodes::Party;
+pub use reach::Span;
+pub use report::{Change, ChangeKind, Objects, PlanReport, diff};
 
 use policy::Document;
 

@@ -59,6 +59,12 @@ impl Prefixes {
         }
     }
 
+    /// The entry of exactly this prefix.
+    #[must_use]
+    pub fn get(&self, key: &PrefixKey) -> Option<&Peer> {
+        self.entries.get(&masked(key.key, key.len))
+    }
+
     /// All prefixes, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&PrefixKey, &Peer)> {
         self.entries.iter()

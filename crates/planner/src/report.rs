@@ -1,0 +1,386 @@
+//! What a new document changes for people: connections gained and lost, objects, assertions.
+//!
+//! Connections are compared as exact sets between groups of parties that nothing tells apart; only
+//! pairs with a changed side are looked at. They are then told as people wrote them: under the
+//! policy that now lets them pass, or that did before.
+
+use std::collections::BTreeMap;
+
+use model::RuleRef;
+use policy::Document;
+use policy::document::{Policy, Scope};
+use rustc_hash::FxHashMap;
+
+use crate::assertions::{self, Outcome};
+use crate::bundle::Bundle;
+use crate::flows::Flows;
+use crate::matrix::{pairs, places};
+use crate::nodes::{Node, Party, nodes};
+use crate::reach::{Atlas, Span};
+
+/// What a plan says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PlanReport {
+    /// Gains first, then losses, each in file order.
+    pub connections: Vec<Change>,
+    /// By kind, in the order tenant, network, segment, workload, publish, policy.
+    pub objects: Vec<Objects>,
+    /// One for each assertion of the new document, in file order.
+    pub assertions: Vec<Outcome>,
+}
+
+/// Connections that change for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// What happens to them.
+    pub kind: ChangeKind,
+    /// Who opens them, as the policy says it.
+    pub from: String,
+    /// To whom, as the policy says it.
+    pub to: String,
+    /// Which flows.
+    pub flows: Flows,
+    /// The rule that lets them pass now, or that let them pass before. `None`: the posture.
+    pub rule: Option<RuleRef>,
+    /// Of a loss, the deny rule that drops them now, when it is not the default.
+    pub cause: Option<RuleRef>,
+    /// How many pairs of parties this is; ranges count as one.
+    pub pairs: usize,
+    /// Some of the pairs, at most [`Change::EXAMPLES`].
+    pub examples: Vec<(Party, Party)>,
+}
+
+impl Change {
+    /// Most pairs that are listed.
+    pub const EXAMPLES: usize = 8;
+}
+
+/// What happens to a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChangeKind {
+    /// It passes now and did not before.
+    Gained,
+    /// It passed before and does not now.
+    Lost,
+    /// It passes as before, and is now recorded as "would be dropped".
+    Recorded,
+    /// It passes as before, and is no longer recorded.
+    Settled,
+}
+
+impl ChangeKind {
+    /// The sign in front of the line.
+    #[must_use]
+    pub const fn sign(self) -> char {
+        match self {
+            Self::Gained => '+',
+            Self::Lost => '-',
+            Self::Recorded | Self::Settled => '~',
+        }
+    }
+}
+
+/// How many objects of one kind change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Objects {
+    /// `tenant`, `network`, `segment`, `workload`, `publish` or `policy`.
+    pub kind: &'static str,
+    /// Only in the new document.
+    pub added: usize,
+    /// In both, and different.
+    pub changed: usize,
+    /// Only in the old document.
+    pub removed: usize,
+    /// In both, and equal.
+    pub unchanged: usize,
+}
+
+impl PlanReport {
+    /// Whether nothing changes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let same = |each: &Objects| each.added + each.changed + each.removed == 0;
+        self.connections.is_empty() && self.objects.iter().all(same)
+    }
+
+    /// Whether every assertion holds.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.assertions.iter().all(|outcome| outcome.broken.is_none())
+    }
+}
+
+/// Compares two states of one node. Without an old one, everything is new.
+#[must_use]
+pub fn diff(old: Option<(&Document, &Bundle)>, new: (&Document, &Bundle)) -> PlanReport {
+    let (document, bundle) = new;
+    PlanReport {
+        connections: connections(old, new),
+        objects: objects(old.map(|(document, _)| document), document),
+        assertions: assertions::check(document, bundle),
+    }
+}
+
+/// What a change is told under.
+type Reason = (ChangeKind, u32, u32, String, String);
+
+fn connections(old: Option<(&Document, &Bundle)>, new: (&Document, &Bundle)) -> Vec<Change> {
+    let old_atlas = old.map(|(_, bundle)| Atlas::new(&bundle.tables));
+    let new_atlas = Atlas::new(&new.1.tables);
+    let all = nodes(&[
+        (old.map(|(_, bundle)| bundle), old_atlas.as_ref()),
+        (Some(new.1), Some(&new_atlas)),
+    ]);
+    let names = Names::new(old.map(|(document, _)| document), new.0);
+    let mut found: BTreeMap<Reason, Change> = BTreeMap::new();
+    for (from, to) in pairs(&all).filter(|(from, to)| from.changed || to.changed) {
+        let before = old_atlas.as_ref().zip(places(from, to, 0));
+        let before = before.map(|(atlas, (a, b))| atlas.spans(&a, &b)).unwrap_or_default();
+        let after = places(from, to, 1).map(|(a, b)| new_atlas.spans(&a, &b)).unwrap_or_default();
+        let mut told: BTreeMap<(ChangeKind, u32, u32), Flows> = BTreeMap::new();
+        for (kind, part) in compare(&before, &after) {
+            let cause = match (kind, places(from, to, 1)) {
+                (ChangeKind::Lost, Some((a, b))) => denied_by(&new_atlas, &a, &b, &part),
+                _ => 0,
+            };
+            let rule = names.of(&part, kind).map_or(0, |(_, rule)| rule.id.0);
+            told.entry((kind, rule, cause)).or_default().add(part.protocol, part.ports);
+        }
+        for (reason, flows) in told {
+            tell(&mut found, &names, (from, to), reason, &flows);
+        }
+    }
+    let mut all: Vec<Change> = found.into_values().filter(|change| change.pairs > 0).collect();
+    all.sort_by_key(|change| {
+        (change.kind, change.rule.as_ref().map(|rule| (rule.line, rule.path.clone())))
+    });
+    all
+}
+
+/// The parts of two sets of spans that differ, each with the span that explains it.
+fn compare(before: &[Span], after: &[Span]) -> Vec<(ChangeKind, Span)> {
+    let mut out = Vec::new();
+    for span in after {
+        for (part, other) in split(span, before) {
+            match other {
+                None => out.push((ChangeKind::Gained, part)),
+                Some(other) if span.audit && !other.audit => {
+                    out.push((ChangeKind::Recorded, part));
+                }
+                Some(other) if !span.audit && other.audit => {
+                    out.push((ChangeKind::Settled, part));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    for span in before {
+        for (part, other) in split(span, after) {
+            if other.is_none() {
+                out.push((ChangeKind::Lost, part));
+            }
+        }
+    }
+    out
+}
+
+/// Cuts a span where the others begin and end; each part with the one that holds it.
+fn split<'o>(span: &Span, others: &'o [Span]) -> Vec<(Span, Option<&'o Span>)> {
+    let near: Vec<&Span> = others
+        .iter()
+        .filter(|other| other.protocol == span.protocol)
+        .filter(|other| other.ports.0 <= span.ports.1 && span.ports.0 <= other.ports.1)
+        .collect();
+    let mut out = Vec::new();
+    let all = span.sources.unwrap_or((0, u16::MAX));
+    for ports in cut(span.ports, near.iter().map(|other| other.ports)) {
+        let here = || near.iter().filter(|o| o.ports.0 <= ports.0 && ports.1 <= o.ports.1);
+        let ranges = here().map(|other| other.sources.unwrap_or((0, u16::MAX)));
+        for sources in cut(all, ranges) {
+            let holds = |other: &&&Span| {
+                other.sources.is_none_or(|all| all.0 <= sources.0 && sources.1 <= all.1)
+            };
+            let limited = (sources != (0, u16::MAX)).then_some(sources);
+            let part = Span { ports, sources: limited, ..*span };
+            out.push((part, here().find(holds).copied()));
+        }
+    }
+    out
+}
+
+/// Cuts an interval at the edges of others.
+fn cut(all: (u16, u16), others: impl Iterator<Item = (u16, u16)>) -> Vec<(u16, u16)> {
+    let mut edges: Vec<u32> = vec![u32::from(all.0), u32::from(all.1) + 1];
+    for (first, last) in others {
+        edges.push(u32::from(first).max(u32::from(all.0)));
+        edges.push((u32::from(last) + 1).min(u32::from(all.1) + 1));
+    }
+    edges.sort_unstable();
+    edges.dedup();
+    let narrow = |port: u32| u16::try_from(port).unwrap_or(u16::MAX);
+    let pair = |pair: &[u32]| match pair {
+        [a, b] if u32::from(all.0) <= *a => Some((narrow(*a), narrow(b - 1))),
+        _ => None,
+    };
+    edges.windows(2).filter_map(pair).collect()
+}
+
+/// The deny rule that drops a part now; 0 when it is the default.
+fn denied_by(
+    atlas: &Atlas<'_>,
+    from: &crate::reach::Place,
+    to: &crate::reach::Place,
+    part: &Span,
+) -> u32 {
+    let v6 = part.protocol == model::Proto::Icmp6;
+    let pair = if v6 { from.v6.zip(to.v6) } else { from.v4.zip(to.v4).or(from.v6.zip(to.v6)) };
+    let Some((source, target)) = pair else { return 0 };
+    let ports = verdict::abi::Ports {
+        source: part.sources.map_or(0, |sources| sources.0),
+        target: part.ports.0,
+    };
+    let mut networks = vec![from.network, to.network];
+    networks.dedup();
+    let answer = atlas.ask(&networks, source, target, ports, part.protocol.number());
+    if answer.ingress_rule == 0 { answer.egress_rule } else { answer.ingress_rule }
+}
+
+/// Adds what changes between two groups to the line that tells it.
+fn tell(
+    found: &mut BTreeMap<Reason, Change>,
+    names: &Names<'_>,
+    (from, to): (&Node, &Node),
+    (kind, id, cause): (ChangeKind, u32, u32),
+    flows: &Flows,
+) {
+    let named = names.get(id, kind);
+    for source in &from.members {
+        for target in to.members.iter().filter(|target| *target != source) {
+            let (a, b) = match named {
+                Some((policy, _)) => (side(&policy.from), side(&policy.to)),
+                None => (source.to_string(), target.to_string()),
+            };
+            let reason = (kind, id, cause, a.clone(), b.clone());
+            let change = found.entry(reason).or_insert_with(|| Change {
+                kind,
+                from: a,
+                to: b,
+                flows: Flows::default(),
+                rule: named.map(|(_, rule)| rule.clone()),
+                cause: names.rules.get(&cause).map(|(_, rule)| (*rule).clone()),
+                pairs: 0,
+                examples: Vec::new(),
+            });
+            if change.pairs == 0 || change.examples.len() < Change::EXAMPLES {
+                change.examples.push((source.clone(), target.clone()));
+            }
+            change.flows.extend(flows);
+            change.pairs += 1;
+        }
+    }
+}
+
+fn side(peers: &[model::Peer]) -> String {
+    let texts: Vec<String> = peers.iter().map(ToString::to_string).collect();
+    if let [one] = texts.as_slice() { one.clone() } else { format!("[{}]", texts.join(", ")) }
+}
+
+/// Rule numbers of both documents to what people wrote.
+struct Names<'d> {
+    rules: FxHashMap<u32, (&'d Policy, &'d RuleRef)>,
+    before: FxHashMap<u32, (&'d Policy, &'d RuleRef)>,
+}
+
+impl<'d> Names<'d> {
+    fn new(old: Option<&'d Document>, new: &'d Document) -> Self {
+        let table = |document: &'d Document| {
+            let rules = document.policies.iter().flat_map(|policy| {
+                policy.rules().map(move |rule| (rule.id.0, (policy, rule)))
+            });
+            rules.collect::<FxHashMap<_, _>>()
+        };
+        Self { rules: table(new), before: old.map(table).unwrap_or_default() }
+    }
+
+    /// The rule that lets a part pass, at the target or else at the source.
+    fn of(&self, part: &Span, kind: ChangeKind) -> Option<(&'d Policy, &'d RuleRef)> {
+        self.get(part.ingress_rule, kind).or_else(|| self.get(part.egress_rule, kind))
+    }
+
+    fn get(&self, id: u32, kind: ChangeKind) -> Option<(&'d Policy, &'d RuleRef)> {
+        let table = if kind == ChangeKind::Lost { &self.before } else { &self.rules };
+        table.get(&id).copied()
+    }
+}
+
+/// Compares objects by name.
+fn objects(old: Option<&Document>, new: &Document) -> Vec<Objects> {
+    let empty = Document::default();
+    let old = old.unwrap_or(&empty);
+    let scope = |scope: &Scope| match scope {
+        Scope::Host => String::new(),
+        Scope::Tenant(tenant) => tenant.to_string(),
+    };
+    let segments = |document: &Document| {
+        let all = document.networks.iter().flat_map(|network| {
+            network.segments.iter().map(move |each| {
+                let what = (each.subnets, each.postures, each.sealed);
+                (format!("{}.{}", network.id(), each.name), format!("{what:?}"))
+            })
+        });
+        all.collect::<BTreeMap<_, _>>()
+    };
+    let networks = |document: &Document| {
+        let all = document.networks.iter().map(|each| {
+            (each.id(), format!("{:?}", (each.mode, each.subnets, each.postures)))
+        });
+        all.collect::<BTreeMap<_, _>>()
+    };
+    let workloads = |document: &Document| {
+        let all = document.workloads.iter().map(|each| {
+            let place = (&each.network, &each.segment, each.v4, each.v6);
+            (each.id(), format!("{:?}", (place, &each.labels, &each.start)))
+        });
+        all.collect::<BTreeMap<_, _>>()
+    };
+    let publishes = |document: &Document| {
+        let all = document.publishes.iter().map(|each| {
+            let to = (&each.workload, each.workload_port, &each.from);
+            let what = (each.address, each.transport, each.port, to);
+            (format!("{}.{}", each.tenant, each.name), format!("{what:?}"))
+        });
+        all.collect::<BTreeMap<_, _>>()
+    };
+    let policies = |document: &Document| {
+        let all = document.policies.iter().map(|each| {
+            let sides = (&each.from, &each.to, &each.source_ports);
+            let what = (sides, &each.allow, &each.deny, each.audit, each.until);
+            (format!("{}.{}", scope(&each.scope), each.name), format!("{what:?}"))
+        });
+        all.collect::<BTreeMap<_, _>>()
+    };
+    let tenants = |document: &Document| {
+        let all = document.tenants.iter().map(|each| (each.name.to_string(), String::new()));
+        all.collect::<BTreeMap<_, _>>()
+    };
+    vec![
+        count("tenant", &tenants(old), &tenants(new)),
+        count("network", &networks(old), &networks(new)),
+        count("segment", &segments(old), &segments(new)),
+        count("workload", &workloads(old), &workloads(new)),
+        count("publish", &publishes(old), &publishes(new)),
+        count("policy", &policies(old), &policies(new)),
+    ]
+}
+
+fn count(
+    kind: &'static str,
+    old: &BTreeMap<String, String>,
+    new: &BTreeMap<String, String>,
+) -> Objects {
+    let added = new.keys().filter(|name| !old.contains_key(*name)).count();
+    let removed = old.keys().filter(|name| !new.contains_key(*name)).count();
+    let same = |(name, what): &(&String, &String)| old.get(*name) == Some(what);
+    let unchanged = new.iter().filter(same).count();
+    Objects { kind, added, changed: new.len() - added - unchanged, removed, unchanged }
+}
