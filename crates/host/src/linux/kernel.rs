@@ -221,10 +221,8 @@ impl Linux {
         site.indices = links.iter().map(|(name, link)| (name.clone(), link.index)).collect();
         let names = names(&links);
         let netlink = &mut site.netlink;
-        let fdb = match links.values().any(|link| link.kind == "bridge") {
-            true => route::fdb(netlink, &names)?,
-            false => BTreeSet::new(),
-        };
+        let has_bridge = links.values().any(|link| link.kind == "bridge");
+        let fdb = if has_bridge { route::fdb(netlink, &names)? } else { BTreeSet::new() };
         let routes = route::routes(netlink, &names)?;
         Ok(NsState {
             addresses: route::addresses(netlink, &names)?,

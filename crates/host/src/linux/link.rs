@@ -206,7 +206,7 @@ fn parse(message: &LinkMessage) -> Option<(String, LinkState)> {
         match attribute {
             LinkAttribute::IfName(text) => name = Some(text.clone()),
             LinkAttribute::Address(bytes) => {
-                link.mac = bytes.as_slice().try_into().map_or(link.mac, Mac)
+                link.mac = bytes.as_slice().try_into().map_or(link.mac, Mac);
             }
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Controller(master) => link.master = Some(*master),

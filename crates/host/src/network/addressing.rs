@@ -19,7 +19,7 @@ pub const ENDPOINT_IFINDEX_BASE: u32 = 0x0010_0000;
 
 /// The workload side of endpoint `n` has interface index `PEER_IFINDEX_BASE + n`. It must differ
 /// from the index of the other side: the kernel delays carrier events of a link whose `iflink` is
-/// its own index (net/core/link_watch.c, `linkwatch_urgent_event`).
+/// its own index (`linkwatch_urgent_event` of net/core).
 pub const PEER_IFINDEX_BASE: u32 = 0x0020_0000;
 
 /// The largest endpoint number.
@@ -65,8 +65,10 @@ impl Mac {
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        for (at, byte) in self.0.iter().enumerate() {
+            write!(f, "{}{byte:02x}", if at == 0 { "" } else { ":" })?;
+        }
+        Ok(())
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn units(script: &[Unit], observed: &Observed) -> Vec<Unit> {
         let steps = vec![Step::Kernel(Op::NetnsDelete { name: name.clone() })];
         units.push(Unit { subject: format!("namespace {name}"), steps });
     }
-    units.extend(host_unit(script, observed, &wanted));
+    units.push(host_unit(script, observed, &wanted));
     units
 }
 
@@ -114,7 +114,7 @@ fn transit_units(observed: &Observed, wanted: &Wanted<'_>) -> Vec<Unit> {
 }
 
 /// The host's table and sysctls, once nothing needs them.
-fn host_unit(script: &[Unit], observed: &Observed, wanted: &Wanted<'_>) -> Option<Unit> {
+fn host_unit(script: &[Unit], observed: &Observed, wanted: &Wanted<'_>) -> Unit {
     let mut ops = Vec::new();
     if observed.tables.contains_key(&Ns::Host) && !wanted.tables.contains(&Ns::Host) {
         ops.push(Op::TableDelete { ns: Ns::Host });
@@ -124,5 +124,5 @@ fn host_unit(script: &[Unit], observed: &Observed, wanted: &Wanted<'_>) -> Optio
         ops.push(Op::SysctlRestore);
     }
     let steps = ops.into_iter().map(Step::Kernel).collect();
-    Some(Unit { subject: "host".to_owned(), steps })
+    Unit { subject: "host".to_owned(), steps }
 }

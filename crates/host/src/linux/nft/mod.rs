@@ -101,7 +101,8 @@ pub(crate) fn fingerprint_rule(comment: &str) -> Value {
 /// The first 16 hexadecimal digits of the SHA-256 of `value`'s text.
 pub(crate) fn digest(value: &Value) -> String {
     let hash = Sha256::digest(value.to_string().as_bytes());
-    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let front = hash.first_chunk().copied().unwrap_or_default();
+    format!("{:016x}", u64::from_be_bytes(front))
 }
 
 /// A base chain.

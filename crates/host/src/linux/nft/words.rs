@@ -69,9 +69,9 @@ impl fmt::Display for Match {
 
 fn write_nets(f: &mut fmt::Formatter<'_>, field: &str, nets: &[IpNet]) -> fmt::Result {
     let family = nets.first().map_or(Family::V4, |net| Family::of(net.addr()));
-    let text = |net: &IpNet| match net.prefix_len() == net.max_prefix_len() {
-        true => net.addr().to_string(),
-        false => net.to_string(),
+    let text = |net: &IpNet| {
+        let is_host = net.prefix_len() == net.max_prefix_len();
+        if is_host { net.addr().to_string() } else { net.to_string() }
     };
     write!(f, "{} {field} ", family.name())?;
     match nets {

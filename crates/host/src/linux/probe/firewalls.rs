@@ -30,6 +30,7 @@ pub struct ForwardDrop {
 }
 
 /// Other firewalls.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each printed by its name")]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Firewalls {
     /// Docker's daemon has a socket or rules here.

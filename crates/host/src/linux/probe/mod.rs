@@ -43,7 +43,7 @@ pub enum CgroupMode {
 /// Whether bridged frames are shown to netfilter, which lets other firewalls drop them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct BridgeFilter {
-    /// `bridge-nf-call-iptables`; `None` when br_netfilter is not loaded.
+    /// `bridge-nf-call-iptables`; `None` when `br_netfilter` is not loaded.
     pub ipv4: Option<bool>,
     /// `bridge-nf-call-ip6tables`.
     pub ipv6: Option<bool>,

@@ -23,7 +23,7 @@ pub fn os_release(text: &str) -> Option<String> {
     (!name.is_empty()).then(|| name.chars().take(100).collect())
 }
 
-/// How control groups are mounted, from proc_pid_mountinfo(5).
+/// How control groups are mounted, from `proc_pid_mountinfo(5)`.
 #[must_use]
 pub fn cgroup_mode(mountinfo: &str) -> CgroupMode {
     let (mut v1, mut v2) = (false, false);
@@ -107,13 +107,13 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     !is_special && !is_shared && !is_benchmark && a != 0 && a < 240
 }
 
-/// Global unicast, 2000::/3, but for documentation.
+/// Global unicast, `2000::/3`, but for documentation.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [first, second, ..] = address.segments();
     first & 0xe000 == 0x2000 && (first, second) != (0x2001, 0x0db8)
 }
 
-/// Sockets that wait for others, from `/proc/net/{tcp,udp}{,6}` (proc_net_tcp(5)). The process is
+/// Sockets that wait for others, from `/proc/net/{tcp,udp}{,6}` (`proc_net_tcp(5)`). The process is
 /// yet unknown; the second value is the socket's inode.
 #[must_use]
 pub fn listening(text: &str, transport: Transport) -> Vec<(Listener, u64)> {

@@ -1,10 +1,10 @@
 //! A host and a client in namespaces of the test's own, joined by a veth.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::Command;
-use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -17,10 +17,10 @@ use host::network::{
 };
 
 /// How long anything may take.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether the test may run; says so when not, and panics in CI.
-pub fn is_root(test: &str) -> bool {
+pub(crate) fn is_root(test: &str) -> bool {
     if nix::unistd::geteuid().is_root() {
         return true;
     }
@@ -30,20 +30,20 @@ pub fn is_root(test: &str) -> bool {
 }
 
 /// The namespaces; unpinned when dropped.
-pub struct Lab {
-    pub folder: tempfile::TempDir,
+pub(crate) struct Lab {
+    pub(crate) folder: tempfile::TempDir,
     pins: NetNsDir,
-    pub host: NetNs,
-    pub client: NetNs,
+    pub(crate) host: NetNs,
+    pub(crate) client: NetNs,
 }
 
-pub const HOST_V4: &str = "192.0.2.1";
-pub const CLIENT_V4: &str = "192.0.2.2";
-pub const HOST_V6: &str = "2001:db8::1";
-pub const CLIENT_V6: &str = "2001:db8::2";
+pub(crate) const HOST_V4: &str = "192.0.2.1";
+pub(crate) const CLIENT_V4: &str = "192.0.2.2";
+pub(crate) const HOST_V6: &str = "2001:db8::1";
+pub(crate) const CLIENT_V6: &str = "2001:db8::2";
 
 impl Lab {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("bh-hostnet").tempdir().expect("folder");
         let pins = NetNsDir::open(&folder.path().join("lab")).expect("lab folder");
         let make = |name| {
@@ -92,14 +92,36 @@ impl Lab {
             }
             link::set_up(netlink, name, true).expect("up");
         }
+        // The kernel reports the carrier a little later.
+        let deadline = Instant::now() + PATIENCE;
+        while !run(&self.host, "ip -j link show uplink").contains("\"operstate\":\"UP\"") {
+            assert!(Instant::now() < deadline, "the uplink has no carrier after {PATIENCE:?}");
+        }
     }
 
-    pub fn run_dir(&self) -> std::path::PathBuf {
+    pub(crate) fn run_dir(&self) -> std::path::PathBuf {
         self.folder.path().join("run")
     }
 
+    /// Gives the client a route.
+    pub(crate) fn route_client(&self, to: &str, via: &str) {
+        let family = if to.contains(':') { "-6" } else { "-4" };
+        run(&self.client, &format!("ip {family} route add {to} via {via}"));
+    }
+
+    /// A namespace that somebody else made.
+    pub(crate) fn foreign(&self, name: &str) -> NetNs {
+        let name = NsName::workload("lab", name).expect("a name");
+        self.pins.create(&name, || ()).expect("a namespace").0
+    }
+
+    /// Where that is found.
+    pub(crate) fn foreign_path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join("lab/netns").join(format!("lab.{name}"))
+    }
+
     /// The namespace of a workload of the agent under test.
-    pub fn workload(&self, id: &str) -> NetNs {
+    pub(crate) fn workload(&self, id: &str) -> NetNs {
         NetNs::open(&self.run_dir().join("netns").join(id)).expect("a workload")
     }
 }
@@ -116,43 +138,30 @@ impl Drop for Lab {
 }
 
 /// Serves one connection after another: answers with the client's address as the server sees it.
-pub fn serve(ns: &NetNs, at: &str) -> Server {
+pub(crate) fn serve(ns: &NetNs, at: &str) -> Server {
     let listener = ns.run(|| TcpListener::bind(at)).expect("entered").expect("bound");
-    let address = listener.local_addr().expect("an address");
-    let (stop, stopped) = mpsc::channel::<()>();
+    let handle = listener.try_clone().expect("a copy");
     let thread = std::thread::spawn(move || {
         while let Ok((mut stream, from)) = listener.accept() {
-            if stopped.try_recv().is_ok() {
-                return;
-            }
             drop(stream.write_all(from.ip().to_canonical().to_string().as_bytes()));
         }
     });
-    let ns = ns.try_clone().expect("a copy");
-    Server { ns, address, stop, thread: Some(thread) }
+    Server { listener: handle, thread: Some(thread) }
 }
 
 /// A running server; stopped when dropped.
-pub struct Server {
-    ns: NetNs,
-    address: SocketAddr,
-    stop: mpsc::Sender<()>,
+pub(crate) struct Server {
+    listener: TcpListener,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.stop.send(()));
-        let mut local = self.address;
-        let loopback: IpAddr = if local.is_ipv4() {
-            [127, 0, 0, 1].into()
-        } else {
-            std::net::Ipv6Addr::LOCALHOST.into()
-        };
-        if local.ip().is_unspecified() {
-            local.set_ip(loopback);
-        }
-        drop(self.ns.run(|| TcpStream::connect_timeout(&local, PATIENCE)));
+        // On Linux this wakes the thread in `accept` with an error.
+        drop(nix::sys::socket::shutdown(
+            self.listener.as_raw_fd(),
+            nix::sys::socket::Shutdown::Both,
+        ));
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
@@ -160,7 +169,7 @@ impl Drop for Server {
 }
 
 /// Connects from `ns` and returns what the server said, or the kind of failure.
-pub fn ask(ns: &NetNs, to: &str, patience: Duration) -> Result<String, std::io::ErrorKind> {
+pub(crate) fn ask(ns: &NetNs, to: &str, patience: Duration) -> Result<String, std::io::ErrorKind> {
     let to: SocketAddr = to.parse().expect("an address and a port");
     let talk = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&to, patience)?;
@@ -172,8 +181,18 @@ pub fn ask(ns: &NetNs, to: &str, patience: Duration) -> Result<String, std::io::
     ns.run(talk).expect("entered").map_err(|error| error.kind())
 }
 
-/// What `ip` and `nft` show of a namespace, without what changes by itself.
-pub fn picture(ns: &NetNs) -> String {
+/// Runs a command in a namespace and returns what it printed.
+pub(crate) fn run(ns: &NetNs, line: &str) -> String {
+    let mut words = line.split(' ');
+    let mut command = Command::new(words.next().expect("a program"));
+    command.args(words).stdout(std::process::Stdio::piped());
+    let output = ns.spawn(&mut command).expect("started").wait_with_output().expect("ended");
+    assert!(output.status.success(), "{line}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What `ip`, `nft` and the forwarding sysctls show of a namespace.
+pub(crate) fn picture(ns: &NetNs) -> String {
     let mut picture = String::new();
     for line in [
         "ip -j link",
@@ -183,27 +202,23 @@ pub fn picture(ns: &NetNs) -> String {
         "ip -j rule",
         "nft -j list ruleset",
     ] {
-        let mut words = line.split(' ');
-        let mut command = Command::new(words.next().expect("a program"));
-        command.args(words).stdout(std::process::Stdio::piped());
-        let child = ns.spawn(&mut command).expect("started");
-        let output = child.wait_with_output().expect("ended");
-        assert!(output.status.success(), "{line}");
-        picture.push_str(&String::from_utf8_lossy(&output.stdout));
+        picture.push_str(&run(ns, line));
+    }
+    for key in
+        ["net/ipv4/ip_forward", "net/ipv4/conf/uplink/forwarding", "net/ipv6/conf/all/forwarding"]
+    {
+        let value = ns.run(|| host::linux::sysctl::read(key)).expect("entered").expect("readable");
+        picture.push_str(&format!("{key}={value:?}\n"));
     }
     picture
 }
 
-/// Waits until `check` holds.
-pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !check() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        std::thread::yield_now();
-    }
+/// Our table as a terminal shows it.
+pub(crate) fn picture_of_table(ns: &NetNs) -> String {
+    run(ns, "nft list table inet bulkhead")
 }
 
-pub fn router(number: u16, tenant: &str, mode: Mode) -> RouterDesired {
+pub(crate) fn router(number: u16, tenant: &str, mode: Mode) -> RouterDesired {
     RouterDesired {
         number: NetworkNumber::new(number).expect("in range"),
         name: NsName::router(tenant, "main").expect("a name"),
@@ -216,7 +231,7 @@ pub fn router(number: u16, tenant: &str, mode: Mode) -> RouterDesired {
     }
 }
 
-pub fn endpoint(number: u16, tenant: &str, name: &str, host_part: u8) -> EndpointDesired {
+pub(crate) fn endpoint(number: u16, tenant: &str, name: &str, host_part: u8) -> EndpointDesired {
     EndpointDesired {
         number: EndpointNumber::new(number).expect("in range"),
         workload: NsName::workload(tenant, name).expect("a name"),
@@ -232,7 +247,7 @@ pub fn endpoint(number: u16, tenant: &str, name: &str, host_part: u8) -> Endpoin
 }
 
 /// Two tenants with the same subnet, two endpoints each.
-pub fn twins(mode: Mode) -> Desired {
+pub(crate) fn twins(mode: Mode) -> Desired {
     let mut shop = router(0, "shop", mode);
     shop.endpoints = vec![endpoint(1, "shop", "web", 10), endpoint(2, "shop", "db", 11)];
     let mut bank = router(1, "bank", mode);
@@ -241,7 +256,7 @@ pub fn twins(mode: Mode) -> Desired {
 }
 
 /// Runs `work` in the host's namespace with its kernel.
-pub fn on_host<T: Send>(
+pub(crate) fn on_host<T: Send>(
     lab: &Lab,
     work: impl FnOnce(&mut host::linux::kernel::Linux) -> T + Send,
 ) -> T {
