@@ -20,6 +20,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("workloads_outlive_the_agent_root", workloads_outlive_the_agent),
     ("workloads_die_with_their_supervisor_root", workloads_die_with_their_supervisor),
     ("a_killed_init_is_a_failure_root", a_killed_init_is_a_failure),
+    ("a_forgotten_workload_ends_root", a_forgotten_workload_ends),
     ("a_workload_runs_once_root", a_workload_runs_once),
     ("orphans_are_reaped_root", orphans_are_reaped),
     ("exec_is_confined_root", exec_is_confined),
@@ -187,6 +188,16 @@ fn a_killed_init_is_a_failure() {
     });
     assert_ne!(again.pid, Some(first));
     assert_eq!(again.last_exit.and_then(|exit| exit.signal), Some(9));
+}
+
+fn a_forgotten_workload_ends() {
+    let lab = Lab::new();
+    let spec = Spec { restart: Restart::Always, ..lab.spec("forgotten", &["sleep", "0.3"]) };
+    let handle = lab.start(&spec);
+    runtime::discard(&lab.dirs, handle.id()).expect("removable");
+    until("the supervisor's end", || (!handle.is_supervised()).then_some(()));
+    assert_eq!(lab.processes(), [0_u32; 0]);
+    assert_eq!(lab.cgroups(), Vec::<std::path::PathBuf>::new());
 }
 
 fn a_workload_runs_once() {

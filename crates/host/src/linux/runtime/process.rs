@@ -1,4 +1,4 @@
-//! Which process a number means: a pid together with its start time, so that a reused pid is never mistaken for ours.
+//! Which process a number means: a pid together with its start time and boot, so that a reused pid is never mistaken for ours.
 //!
 //! Start times are field 22 of `/proc/<pid>/stat` (clock ticks since boot, `proc_pid_stat(5)`), stable over a process's
 //! life. Signals go through a pidfd that was opened first and whose start time was compared afterwards.
@@ -19,6 +19,8 @@ pub(super) struct Identity {
     pub(super) pid: u32,
     /// Start in clock ticks since boot.
     pub(super) started_ticks: u64,
+    /// Which boot: the beginning of the kernel's `boot_id`.
+    pub(super) boot: u64,
 }
 
 impl Identity {
@@ -26,7 +28,9 @@ impl Identity {
     pub(super) fn of(pid: u32) -> io::Result<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         let started_ticks = start_ticks(&stat).ok_or_else(|| io::Error::other("odd stat line"))?;
-        Ok(Self { pid, started_ticks })
+        let boot = boot(&fs::read_to_string("/proc/sys/kernel/random/boot_id")?);
+        let boot = boot.ok_or_else(|| io::Error::other("odd boot_id"))?;
+        Ok(Self { pid, started_ticks, boot })
     }
 
     /// A handle to the process, or `None` when it is gone (a zombie is gone).
@@ -37,6 +41,11 @@ impl Identity {
         let is_same = Self::of(self.pid).is_ok_and(|now| now == self);
         (is_same && process.is_alive()).then_some(process)
     }
+}
+
+fn boot(id: &str) -> Option<u64> {
+    let digits: String = id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    u64::from_str_radix(&digits, 16).ok()
 }
 
 fn start_ticks(stat: &str) -> Option<u64> {
@@ -157,5 +166,7 @@ mod tests {
         assert!(own.open().is_some());
         let other = Identity { started_ticks: own.started_ticks + 1, ..own };
         assert!(other.open().is_none());
+        let earlier = Identity { boot: own.boot ^ 1, ..own };
+        assert!(earlier.open().is_none());
     }
 }

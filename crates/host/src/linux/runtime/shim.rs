@@ -75,6 +75,8 @@ struct Supervisor {
     thread: OneThread,
     backoff: Backoff,
     asked_to_end: bool,
+    /// The workload's folder is gone: nobody knows of this supervisor, so it must not stay.
+    is_abandoned: bool,
     said_ready: bool,
 }
 
@@ -112,6 +114,7 @@ impl Supervisor {
             backoff: Backoff::default(),
             thread: OneThread::prove().doing(|| "looking at itself".to_owned())?,
             asked_to_end: false,
+            is_abandoned: false,
             said_ready: false,
         })
     }
@@ -135,6 +138,9 @@ impl Supervisor {
             status.phase = Phase::Starting;
             status.next_start_ms = None;
         });
+        if self.is_abandoned {
+            return Stage::Over;
+        }
         match self.bear() {
             Ok(run) => {
                 self.state.init = Identity::of(run.pid().as_raw().unsigned_abs()).ok();
@@ -203,6 +209,9 @@ impl Supervisor {
             run.signal(sent);
             self.change(|status| status.phase = Phase::Stopping);
         }
+        if self.is_abandoned {
+            run.signal(Sent::KILL);
+        }
         if run.is_over() { self.ended(*run) } else { Stage::Up(run) }
     }
 
@@ -255,6 +264,7 @@ impl Supervisor {
         if !again || self.asked_to_end {
             self.note(what);
             // The agent removes it as well; this is for a supervisor that nobody asks any more.
+            cgroup::leave().ok();
             cgroup::remove(&self.record.spec.cgroup).ok();
             self.change(|status| status.phase = last);
             return Stage::Over;
@@ -297,6 +307,8 @@ impl Supervisor {
         change(&mut self.state.status);
         if let Err(error) = write_json(&self.dir.join(STATE_FILE), &self.state) {
             self.note(&error.to_string());
+            self.is_abandoned |= !self.dir.join(SPEC_FILE).exists();
+            self.asked_to_end |= self.is_abandoned;
         }
     }
 
