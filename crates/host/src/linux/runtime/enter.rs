@@ -64,14 +64,14 @@ fn enter(request: &str) -> Result<i32, Fault> {
 }
 
 fn enter_workload(thread: OneThread, dir: &Path, exec: Exec) -> Result<i32, Fault> {
-    let unread = |error: super::Error| Fault::new(error.to_string());
+    let unread = |error: super::Error| Fault::of(&error);
     let record: Record = read_json(&dir.join(SPEC_FILE)).map_err(unread)?;
     let state: State = read_json(&dir.join(STATE_FILE)).map_err(unread)?;
     let spec = &record.spec;
     let not_running = || Fault::new(format!("workload {} is not running", spec.id));
     let running = state.status.running_since_ms.and(state.init).ok_or_else(not_running)?;
     let init = running.open().ok_or_else(not_running)?;
-    let filters = Filters::compile().map_err(|error| Fault::new(error.to_string()))?;
+    let filters = Filters::compile().map_err(|error| Fault::of(&error))?;
     let program = Program::of(spec).with(exec.argv, exec.env, exec.workdir);
     let user = exec.user.unwrap_or(spec.user);
     let what = || format!("entering {}", spec.id);

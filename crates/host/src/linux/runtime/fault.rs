@@ -12,6 +12,18 @@ pub(super) struct Fault {
 }
 
 impl Fault {
+    /// An error with all of its causes, each after a colon.
+    pub(super) fn of(error: &dyn std::error::Error) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        Self { text }
+    }
+
     /// A fault that needs no cause.
     pub(super) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into() }

@@ -88,9 +88,8 @@ impl Supervisor {
         mask.thread_block().doing(|| "blocking signals".to_owned())?;
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
             .doing(|| "listening to signals".to_owned())?;
-        let record: Record =
-            read_json(&dir.join(SPEC_FILE)).map_err(|error| Fault::new(error.to_string()))?;
-        record.spec.check().map_err(|error| Fault::new(error.to_string()))?;
+        let record: Record = read_json(&dir.join(SPEC_FILE)).map_err(|error| Fault::of(&error))?;
+        record.spec.check().map_err(|error| Fault::of(&error))?;
         cgroup::join_shims(&record.spec.cgroup).doing(|| "joining the cgroup".to_owned())?;
         let shim = Identity::of(std::process::id()).doing(|| "looking at itself".to_owned())?;
         let status = Status {
@@ -104,7 +103,7 @@ impl Supervisor {
         };
         Ok(Self {
             log: LogWriter::open(&record.spec.log),
-            filters: Filters::compile().map_err(|error| Fault::new(error.to_string()))?,
+            filters: Filters::compile().map_err(|error| Fault::of(&error))?,
             pid_namespace: File::open("/proc/self/ns/pid")
                 .doing(|| "/proc/self/ns/pid".to_owned())?,
             record,
@@ -306,7 +305,7 @@ impl Supervisor {
     fn change(&mut self, change: impl FnOnce(&mut Status)) {
         change(&mut self.state.status);
         if let Err(error) = write_json(&self.dir.join(STATE_FILE), &self.state) {
-            self.note(&error.to_string());
+            self.note(&Fault::of(&error).to_string());
             self.is_abandoned |= !self.dir.join(SPEC_FILE).exists();
             self.asked_to_end |= self.is_abandoned;
         }
