@@ -251,6 +251,23 @@ impl Op {
         matches!(self, Self::NetnsAdd { .. } | Self::VethAdd(_) | Self::BridgeAdd { .. })
     }
 
+    /// Whether the step is about an IPv6 address, route or neighbour.
+    #[must_use]
+    pub const fn is_v6(&self) -> bool {
+        match self {
+            Self::AddressAdd { address, .. } | Self::AddressDelete { address, .. } => {
+                matches!(address, IpNet::V6(_))
+            }
+            Self::RouteReplace { route, .. } | Self::RouteDelete { route, .. } => {
+                matches!(route.via, IpAddr::V6(_))
+            }
+            Self::NeighReplace { address, .. } | Self::NeighDelete { address, .. } => {
+                address.is_ipv6()
+            }
+            _ => false,
+        }
+    }
+
     /// The link that a netlink step is about; `None` for steps of another kind.
     #[must_use]
     pub fn link(&self) -> Option<(&Ns, &str)> {

@@ -29,7 +29,8 @@ pub(super) const FORWARD_V6: &str = "net/ipv6/conf/all/forwarding";
 
 /// Sysctls of `bt<N>`, by family, name and value. A client on the host may reach a published port
 /// through loopback, which needs `route_localnet`; the table's chain `raw` keeps workloads out.
-const TRANSIT_SYSCTLS: [(&str, &str, &str); 7] = [
+const TRANSIT_SYSCTLS: [(&str, &str, &str); 8] = [
+    ("ipv6", "disable_ipv6", "0"),
     ("ipv4", "route_localnet", "1"),
     ("ipv4", "rp_filter", "0"),
     ("ipv4", "send_redirects", "0"),
@@ -40,7 +41,8 @@ const TRANSIT_SYSCTLS: [(&str, &str, &str); 7] = [
 ];
 
 /// Sysctls of `eth0` in a namespace that is not ours.
-const ADOPTED_SYSCTLS: [(&str, &str, &str); 4] = [
+const ADOPTED_SYSCTLS: [(&str, &str, &str); 5] = [
+    ("ipv6", "disable_ipv6", "0"),
     ("ipv6", "accept_dad", "0"),
     ("ipv6", "accept_ra", "0"),
     ("ipv6", "addr_gen_mode", "1"),
@@ -71,11 +73,12 @@ pub(super) fn sysctl_keys(desired: &Desired, host: &NsState) -> Vec<String> {
     keys
 }
 
-/// All subjects in order: the host, routers, endpoints, isolated workloads.
+/// All subjects in order: the host, routers, endpoints, published ports, isolated workloads. Ports
+/// come after what they lead to.
 pub(super) fn units(desired: &Desired, observed: &Observed) -> Vec<Unit> {
     let mut units = Vec::new();
     if !desired.routers.is_empty() {
-        units.push(host_unit(desired, observed));
+        units.push(host_unit(observed));
     }
     let no_host = NsState::default();
     let own = observed.states.get(&Ns::Host).unwrap_or(&no_host).own_addresses();
@@ -84,6 +87,16 @@ pub(super) fn units(desired: &Desired, observed: &Observed) -> Vec<Unit> {
     }
     for router in &desired.routers {
         units.extend(router.endpoints.iter().map(|endpoint| endpoint_unit(router, endpoint)));
+    }
+    if !desired.routers.is_empty() {
+        units.push(published_unit(desired, observed));
+    }
+    // A kernel without IPv6 gets the rest.
+    if !observed.sysctls.contains_key(FORWARD_V6) {
+        let is_v6 = |step: &Step| matches!(step, Step::Kernel(op) if op.is_v6());
+        for unit in &mut units {
+            unit.steps.retain(|step| !is_v6(step));
+        }
     }
     units.extend(desired.isolated.iter().map(|isolated| Unit {
         subject: format!("workload {}", isolated.workload),
@@ -95,8 +108,12 @@ pub(super) fn units(desired: &Desired, observed: &Observed) -> Vec<Unit> {
     units
 }
 
-fn host_unit(desired: &Desired, observed: &Observed) -> Unit {
-    let mut ops = vec![table(Ns::Host, render::host(&desired.routers, guard(observed)))];
+fn host_unit(observed: &Observed) -> Unit {
+    let mut ops = Vec::new();
+    // The guards must be there before forwarding is; the published ports follow at the end.
+    if !observed.tables.contains_key(&Ns::Host) {
+        ops.push(table(Ns::Host, render::host(&[], guard(observed))));
+    }
     // A host that forwards ignores router advertisements unless told otherwise, and would lose its
     // own address with the next one.
     let value = |key: &str| observed.sysctls.get(key).map(String::as_str);
@@ -111,6 +128,12 @@ fn host_unit(desired: &Desired, observed: &Observed) -> Unit {
         ops.push(Op::SysctlSet { key: key.to_owned(), value: "1".to_owned() });
     }
     Unit { subject: "host".to_owned(), steps: ops.into_iter().map(Step::Kernel).collect() }
+}
+
+fn published_unit(desired: &Desired, observed: &Observed) -> Unit {
+    let ruleset = render::host(&desired.routers, guard(observed));
+    let steps = vec![Step::Kernel(table(Ns::Host, ruleset))];
+    Unit { subject: "published ports".to_owned(), steps }
 }
 
 /// Guards a family that did not forward before us.

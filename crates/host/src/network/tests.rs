@@ -207,7 +207,8 @@ fn an_edited_table_is_put_back() {
     bench.kernel.tables.get_mut(&router()).expect("a table").1 = false;
     bench.kernel.tables.remove(&Ns::Host);
     let done = bench.pass(&shop()).done;
-    assert_eq!(done.len(), 2, "{done:#?}");
+    // The host's guards, the router, the host's published ports.
+    assert_eq!(done.len(), 3, "{done:#?}");
     assert!(done.iter().all(|step| step.contains("nft replace table inet bulkhead")));
 }
 
@@ -265,6 +266,16 @@ fn a_host_that_learns_its_address_from_routers_goes_on_doing_so() {
     bench.quiet(&shop());
     bench.pass(&Desired::default());
     assert_eq!(bench.kernel.sysctls[key], "1");
+}
+
+#[test]
+fn a_kernel_without_ipv6_gets_the_rest() {
+    let mut bench = Bench::new();
+    bench.kernel.sysctls.remove("net/ipv6/conf/all/forwarding");
+    let outcome = bench.pass(&shop());
+    assert!(outcome.failed.is_empty(), "{:#?}", outcome.failed);
+    assert!(!outcome.done.iter().any(|step| step.contains("fd62:")));
+    bench.quiet(&shop());
 }
 
 #[test]

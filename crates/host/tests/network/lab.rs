@@ -1,5 +1,6 @@
 //! A host and a client in namespaces of the test's own, joined by a veth.
 
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -158,10 +159,9 @@ pub(crate) struct Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // On Linux this wakes the thread in `accept` with an error.
-        drop(nix::sys::socket::shutdown(
-            self.listener.as_raw_fd(),
-            nix::sys::socket::Shutdown::Both,
-        ));
+        let woken =
+            nix::sys::socket::shutdown(self.listener.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+        assert!(woken.is_ok(), "a listening socket can be shut down");
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
@@ -208,7 +208,7 @@ pub(crate) fn picture(ns: &NetNs) -> String {
         ["net/ipv4/ip_forward", "net/ipv4/conf/uplink/forwarding", "net/ipv6/conf/all/forwarding"]
     {
         let value = ns.run(|| host::linux::sysctl::read(key)).expect("entered").expect("readable");
-        picture.push_str(&format!("{key}={value:?}\n"));
+        writeln!(picture, "{key}={value:?}").expect("a string takes all");
     }
     picture
 }
