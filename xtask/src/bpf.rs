@@ -59,26 +59,33 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
+/// Clippy on the kernel programs, warnings being errors.
+///
+/// # Errors
+/// When it has something to say.
+pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
+    run(cargo(workspace, "clippy")?.args(["--", "-D", "warnings"])).context("judging bpf/")?;
+    Ok(())
+}
+
 /// Names of the binary targets of `bpf/`, and their objects without debug sections.
 fn compile(workspace: &Workspace) -> Result<Vec<(String, Vec<u8>)>> {
     let metadata = workspace.metadata("bpf/Cargo.toml", &["--no-deps"])?;
     let targets = metadata.packages.iter().flat_map(|package| &package.targets);
     let names: Vec<&str> =
         targets.filter(|t| t.kind.iter().any(|k| k == "bin")).map(|t| t.name.as_str()).collect();
-    let target_dir = workspace.target_dir().join("bpf");
+    let mut build = cargo(workspace, "build")?;
+    run(build.arg("--bins")).context("building bpf/ (`./dev setup bpf` installs what it needs)")?;
+    let folder = target_dir(workspace).join(TARGET).join("release");
+    names.iter().map(|name| Ok(((*name).to_owned(), stripped(&folder.join(name))?))).collect()
+}
+
+/// `cargo COMMAND` for the kernel's target, with the one set of flags, so that `core` is built once for all commands.
+fn cargo(workspace: &Workspace, command: &str) -> Result<Command> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
-        .args([
-            "build",
-            "--release",
-            "--bins",
-            "-Z",
-            "build-std=core",
-            "--target",
-            TARGET,
-            "--target-dir",
-        ])
-        .arg(&target_dir)
+        .args([command, "--release", "-Z", "build-std=core", "--target", TARGET, "--target-dir"])
+        .arg(target_dir(workspace))
         .current_dir(workspace.root.join("bpf"))
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", rust_flags(workspace)?.join("\x1f"))
@@ -86,9 +93,11 @@ fn compile(workspace: &Workspace) -> Result<Vec<(String, Vec<u8>)>> {
     if std::env::var_os("CI").is_some_and(|ci| ci == "true") {
         cargo.arg("--locked");
     }
-    run(&mut cargo).context("building bpf/ (`./dev setup bpf` installs what it needs)")?;
-    let folder = target_dir.join(TARGET).join("release");
-    names.iter().map(|name| Ok(((*name).to_owned(), stripped(&folder.join(name))?))).collect()
+    Ok(cargo)
+}
+
+fn target_dir(workspace: &Workspace) -> PathBuf {
+    workspace.target_dir().join("bpf")
 }
 
 fn stripped(path: &Path) -> Result<Vec<u8>> {

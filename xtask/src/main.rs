@@ -19,6 +19,7 @@ usage: cargo xtask COMMAND
   tidy             the rules of the repository: direction of dependencies, sizes, module docs, links, words
   licences         what deny.toml allows, against every crate that is linked
   bpf [--check]    build the kernel programs into crates/host/bpf/; --check compares with what is committed
+  bpf --lint       clippy on the kernel programs
   doc [--check]    generate references, man pages, completions, schemas; --check compares with what is committed
 ";
 
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         ["licences"] => licences::run(&workspace),
         ["bpf"] => bpf::build(&workspace),
         ["bpf", "--check"] => bpf::check(&workspace),
+        ["bpf", "--lint"] => bpf::lint(&workspace),
         ["doc"] => doc::write(&workspace),
         ["doc", "--check"] => doc::check(&workspace),
         _ => {
