@@ -3,6 +3,8 @@
 
 mod refused;
 
+use std::fmt::Write as _;
+
 use policy::{Limits, Source};
 use refused::{refused, with_tenant};
 
@@ -404,8 +406,10 @@ fn counts_are_limited() {
     2 | tenants: { a: { networks: { n: { mode: none }, m: { mode: none } } }, b: {}, c: {} }
       |                             ^
     "#);
-    let many =
-        format!("bulkhead: 1\n{}", (0..300).map(|n| format!("k{n}: 1\n")).collect::<String>());
+    let mut many = String::from("bulkhead: 1\n");
+    for n in 0..300 {
+        writeln!(many, "k{n}: 1").expect("a string");
+    }
     let found =
         policy::load(&Source { name: "f.yaml", text: &many }, &|_| None, &Limits::default(), now)
             .map(|_| ())

@@ -54,28 +54,7 @@ pub(super) fn unreachable(
         if !budget.spend(from.len() * to.len()) {
             return;
         }
-        let why = if to.is_empty() && only_outside(&rule.to) {
-            from.iter().all(|network| matches!(network.mode, Mode::Bridge | Mode::None)).then(
-                || {
-                    let names: Vec<String> =
-                        from.iter().take(3).map(|network| format!("`{}`", network.id())).collect();
-                    format!(
-                        "nothing leaves {} (mode {})",
-                        names.join(", "),
-                        from.first().map_or(Mode::Bridge, |n| n.mode)
-                    )
-                },
-            )
-        } else if !to.is_empty() && !rule.to.has_addresses() {
-            let connected = from.iter().any(|a| to.iter().any(|b| connected(a, b)));
-            (!connected).then(|| {
-                let name =
-                    |list: &[&Network]| list.first().map_or(String::new(), |network| network.id());
-                format!("no route leads from `{}` to `{}`", name(&from), name(&to))
-            })
-        } else {
-            None
-        };
+        let why = obstacle(&from, &to, &rule.to);
         if let Some(why) = why {
             let message =
                 format!("no packet can take the way of the policy `{}`", rule.policy.name);
@@ -86,6 +65,21 @@ pub(super) fn unreachable(
             );
         }
     }
+}
+
+/// Why nothing gets from one side to the other, if so.
+fn obstacle(from: &[&Network], to: &[&Network], side: &Side) -> Option<String> {
+    let first = |list: &[&Network]| list.first().map_or(String::new(), |network| network.id());
+    if to.is_empty() && only_outside(side) {
+        let closed = from.iter().all(|network| matches!(network.mode, Mode::Bridge | Mode::None));
+        let mode = from.first().map_or(Mode::Bridge, |network| network.mode);
+        return closed.then(|| format!("nothing leaves `{}` (mode {mode})", first(from)));
+    }
+    if to.is_empty() || side.has_addresses() {
+        return None;
+    }
+    let connected = from.iter().any(|a| to.iter().any(|b| connected(a, b)));
+    (!connected).then(|| format!("no route leads from `{}` to `{}`", first(from), first(to)))
 }
 
 /// Whether a side is world or CIDRs and nothing else.
