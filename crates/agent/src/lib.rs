@@ -1,1 +1,38 @@
 //! The daemon: one reconciler per kind of kernel object, API server, metrics, health.
+//!
+//! [`run`] is the whole agent. It owns one run folder, one state folder and one bpffs folder, takes the network namespace
+//! it is started in for "the host", and keeps what the document in force says true until it is told otherwise. What it
+//! has set up does not need it: it may be killed at any moment, and the next agent on the same folders goes on.
+//!
+//! **Threads.** The *keeper* is the only writer: it owns kernel, datapath and store, and does one thing after the other.
+//! The *watcher* reads flow events. The API server (tokio) asks the keeper for changes and answers questions from
+//! [`force::Force`], an immutable snapshot of what is in force.
+
+mod answers;
+mod attach;
+mod clean;
+mod desired;
+pub mod entry;
+mod explain;
+mod fault;
+mod force;
+mod keeper;
+mod lock;
+mod metrics;
+mod names;
+mod notify;
+mod options;
+mod outside;
+mod prepare;
+mod reconcile;
+mod run;
+mod saved;
+mod server;
+mod shared;
+mod watch;
+
+pub use answers::doctor::examine;
+pub use clean::clean;
+pub use explain::{Explanation, explanations};
+pub use options::Options;
+pub use run::run;

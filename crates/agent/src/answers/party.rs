@@ -1,0 +1,166 @@
+//! Who is meant: names of people to workloads, networks and addresses.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use api::{Error, Party, PartyKind, codes};
+use model::Identity;
+use planner::{Attachment, Bundle, Router};
+use policy::Document;
+use policy::explain::End;
+use verdict::abi::{Addr, PeerKey};
+use verdict::native::Tables;
+
+use crate::fault::refused;
+
+use super::person;
+
+/// Who somebody is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// A workload by id.
+    Workload(Arc<str>),
+    /// The host.
+    Host,
+    /// Anybody outside.
+    World,
+    /// An address, whoever has it.
+    Address(IpAddr),
+}
+
+/// Reads `shop/web`, `shop.web`, `web`, `host`, `world`, or an address.
+///
+/// # Errors
+/// `BH0211` when nobody has the name, or workloads of several tenants do.
+pub(crate) fn who(bundle: &Bundle, text: &str) -> Result<Who, Error> {
+    match text {
+        "host" => return Ok(Who::Host),
+        "world" => return Ok(Who::World),
+        _ => {}
+    }
+    if let Ok(address) = text.trim_matches(['[', ']']).parse() {
+        return Ok(Who::Address(address));
+    }
+    workload_id(bundle, text).map(Who::Workload)
+}
+
+/// The id of the workload that is meant.
+///
+/// # Errors
+/// As [`who`].
+pub(crate) fn workload_id(bundle: &Bundle, text: &str) -> Result<Arc<str>, Error> {
+    let id = text.replacen('/', ".", 1);
+    if let Some((id, _)) = bundle.workloads.get_key_value(id.as_str()) {
+        return Ok(Arc::clone(id));
+    }
+    let named = bundle.workloads.iter().filter(|(_, workload)| workload.name.as_str() == text);
+    let ids: Vec<&Arc<str>> = named.map(|(id, _)| id).collect();
+    match ids.as_slice() {
+        [id] => Ok(Arc::clone(id)),
+        [] => Err(unknown(text)),
+        many => {
+            let names: Vec<String> = many.iter().map(|id| person(id)).collect();
+            let message = format!("`{text}` is the name of {} workloads", many.len());
+            Err(refused(codes::UNKNOWN_PARTY, message)
+                .with_hint(format!("say which: {}", names.join(", "))))
+        }
+    }
+}
+
+/// Nobody has this name.
+pub(crate) fn unknown(text: &str) -> Error {
+    refused(codes::UNKNOWN_PARTY, format!("there is no workload `{text}`"))
+}
+
+/// The address of an attachment in one version of IP.
+pub(crate) fn address(at: &Attachment, v6: bool) -> Option<IpAddr> {
+    at.addresses.iter().map(ipnet::IpNet::addr).find(|address| address.is_ipv6() == v6)
+}
+
+/// The gateway that the host has in a workload's segment, in one version of IP.
+pub(crate) fn gateway(at: &Attachment, v6: bool) -> Option<IpAddr> {
+    if v6 { at.gateway_v6.map(IpAddr::V6) } else { at.gateway_v4.map(IpAddr::V4) }
+}
+
+/// The address that the host itself sends from into a network.
+pub(crate) fn transit(router: &Router, v6: bool) -> IpAddr {
+    if v6 { router.transit.host_v6.into() } else { router.transit.host_v4.into() }
+}
+
+/// An address of the world that no prefix narrower than "everything" speaks of, as seen from a network.
+pub(crate) fn world(tables: &Tables, network: u32, v6: bool) -> IpAddr {
+    // Blocks for documentation: RFC 5737 and RFC 3849.
+    let v4 = ["203.0.113.1", "198.51.100.1", "192.0.2.1", "8.8.8.8"];
+    let six = ["2001:db8::1", "3fff::1", "2600::1"];
+    let candidates = if v6 { six.as_slice() } else { v4.as_slice() };
+    let candidates: Vec<IpAddr> = candidates.iter().filter_map(|text| text.parse().ok()).collect();
+    let narrow = |address: &&IpAddr| prefix_length(tables, network, **address);
+    let widest = candidates.iter().min_by_key(narrow).copied();
+    widest.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 1)))
+}
+
+/// Length of the longest prefix that holds an address, in bits; 0 when none does.
+fn prefix_length(tables: &Tables, network: u32, address: IpAddr) -> u32 {
+    let key = PeerKey { network, addr: Addr::from(address) };
+    let holding = tables.prefixes.iter().filter(|(prefix, _)| {
+        verdict::native::masked(key, prefix.len) == **prefix
+    });
+    holding.map(|(prefix, _)| prefix.len).max().unwrap_or_default()
+}
+
+/// The identity that the tables give an address.
+pub(crate) fn identity(tables: &Tables, network: u32, address: IpAddr) -> u64 {
+    let key = PeerKey { network, addr: Addr::from(address) };
+    let peer = tables.exact.get(&key).or_else(|| tables.prefixes.longest(&key));
+    peer.map_or(0, |peer| peer.identity[usize::from(tables.config.epoch & 1 != 0)])
+}
+
+/// What somebody is to the rules.
+pub(crate) fn end<'d>(
+    document: &'d Document,
+    bundle: &Bundle,
+    network: u32,
+    address: IpAddr,
+) -> End<'d> {
+    let number = u16::try_from(network).unwrap_or_default();
+    let owner = bundle.workload_at(number, address);
+    if let Some(workload) = owner.and_then(|id| document.workload(id)) {
+        return End::Workload(workload.subject());
+    }
+    match Identity(identity(&bundle.tables, network, address)) {
+        Identity::HOST => End::Host,
+        Identity::UNMANAGED => End::Unmanaged(address),
+        _ => End::World(address),
+    }
+}
+
+/// An end of a question for the answer.
+pub(crate) fn shown(end: &End<'_>, bundle: &Bundle, network: u32, address: IpAddr) -> Party {
+    let identity = Identity(identity(&bundle.tables, network, address)).to_string();
+    let mut party = Party { address: address.to_string(), identity, ..Party::default() };
+    match end {
+        End::Workload(subject) => {
+            let id = format!("{}.{}", subject.tenant, subject.workload);
+            party.kind = PartyKind::Workload;
+            party.name = person(&id);
+            party.network = Some(format!("{}.{}", subject.tenant, subject.network));
+            party.segment = subject.segment.map(ToString::to_string);
+            let labels = subject.labels.iter();
+            party.labels = labels.map(|(key, value)| (key.to_string(), value.to_string())).collect();
+            party.workload = Some(id);
+        }
+        End::Host => {
+            party.kind = PartyKind::Host;
+            "host".clone_into(&mut party.name);
+        }
+        End::World(address) => {
+            party.kind = PartyKind::World;
+            party.name = address.to_string();
+        }
+        End::Unmanaged(address) => {
+            party.kind = PartyKind::Unmanaged;
+            party.name = address.to_string();
+        }
+    }
+    party
+}

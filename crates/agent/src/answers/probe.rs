@@ -1,0 +1,235 @@
+//! Real packets from one workload to another, and what came back, beside what the policy says.
+//!
+//! TCP is a handshake that is ended at once; UDP one datagram of one zero byte; ICMP one echo request. Everything is sent
+//! from the source's own network namespace, so it passes the same hooks as the workload's packets.
+
+mod echo;
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use api::{Error, Observed, ProbeRequest, ProbeResponse, Verdict, Why, WhyRequest, codes};
+use flow::Record;
+use host::linux::netns::NetNs;
+use host::network::Place;
+use model::Transport;
+use planner::Bundle;
+use socket2::{Domain, Socket, Type};
+
+use crate::desired;
+use crate::fault::{failed, refused};
+use crate::shared::Shared;
+
+use super::flows;
+use super::party::{self, Who};
+use super::service::Asked;
+use super::why::{case, why};
+
+/// How long an answer is waited for, in milliseconds: by default and at most.
+const WAIT_MS: u32 = 1_000;
+const MAX_WAIT_MS: u32 = 10_000;
+/// How long the probe's own flow record is waited for.
+const RECORD: Duration = Duration::from_millis(300);
+
+/// What a probe saw.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    observed: Observed,
+    took: Option<Duration>,
+    source_port: Option<u16>,
+}
+
+/// Sends a probe.
+///
+/// # Errors
+/// `BH0211` for unknown names, `BH0218` when it cannot be sent.
+pub(crate) fn probe(shared: &Shared, request: &ProbeRequest) -> Result<ProbeResponse, Error> {
+    let force = shared.forced()?;
+    let bundle = &force.wanted.bundle;
+    let from = party::who(bundle, &request.from)?;
+    let to = party::who(bundle, &request.to)?;
+    let asked = Asked::parse(&request.service)?;
+    let place = source(shared, bundle, &from)?;
+    let question = |source_port: Option<u16>| WhyRequest {
+        from: request.from.clone(),
+        to: request.to.clone(),
+        service: request.service.clone(),
+        source_port,
+    };
+    let Some(case) = case(bundle, &from, &to, asked, 0)? else {
+        let why = why(shared, &question(None))?;
+        return Ok(unaddressable(why));
+    };
+    let wait = request.timeout_ms.unwrap_or(WAIT_MS).clamp(1, MAX_WAIT_MS);
+    let wait = Duration::from_millis(wait.into());
+    let before = shared.flows().ring.last_number();
+    let target = case.target;
+    let sent = place.run(|| match asked {
+        Asked::Port(Transport::Tcp, port) => tcp(SocketAddr::new(target, port), wait),
+        Asked::Port(Transport::Udp, port) => udp(SocketAddr::new(target, port), wait),
+        Asked::Port(Transport::Sctp, _) => Err(io::Error::from(ErrorKind::Unsupported)),
+        Asked::Icmp(_) => echo::echo(target, wait),
+    });
+    let unsent = |error: &dyn std::error::Error| {
+        failed(codes::PROBE, format!("send a probe from {}", request.from), error)
+    };
+    let seen = sent.map_err(|error| unsent(&error))?.map_err(|error| unsent(&error))?;
+    let record = own_record(shared, before, target, case.port, seen.source_port);
+    let why = why(shared, &question(seen.source_port))?;
+    Ok(told(asked, seen, record.as_deref(), why))
+}
+
+/// The namespace that the probe is sent from.
+fn source(shared: &Shared, bundle: &Bundle, from: &Who) -> Result<NetNs, Error> {
+    let opened = match from {
+        Who::Host => NetNs::current(),
+        Who::Workload(id) => {
+            let start = bundle.workloads.get(id).map(|workload| desired::place(&workload.start));
+            match start {
+                Some(Place::At(path)) => NetNs::open(&path),
+                _ => NetNs::open(&shared.options.pin(id)),
+            }
+        }
+        Who::World | Who::Address(_) => {
+            return Err(refused(codes::PROBE, "a probe starts at a workload or at the host"));
+        }
+    };
+    opened.map_err(|error| failed(codes::PROBE, "enter the source's network", &error))
+}
+
+fn any(target: SocketAddr) -> SocketAddr {
+    let address: IpAddr = match target {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    SocketAddr::new(address, 0)
+}
+
+fn tcp(target: SocketAddr, wait: Duration) -> io::Result<Seen> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
+    socket.bind(&any(target).into())?;
+    let source_port = socket.local_addr()?.as_socket().map(|local| local.port());
+    let began = Instant::now();
+    let observed = match socket.connect_timeout(&target.into(), wait) {
+        Ok(()) => Observed::Connected,
+        Err(error) => observed(&error)?,
+    };
+    let took = answered(observed).then(|| began.elapsed());
+    Ok(Seen { observed, took, source_port })
+}
+
+fn udp(target: SocketAddr, wait: Duration) -> io::Result<Seen> {
+    let socket = UdpSocket::bind(any(target))?;
+    let source_port = Some(socket.local_addr()?.port());
+    socket.set_read_timeout(Some(wait))?;
+    let began = Instant::now();
+    let exchange = || {
+        socket.connect(target)?;
+        socket.send(&[0])?;
+        socket.recv(&mut [0; 1500])
+    };
+    let observed = match exchange() {
+        Ok(_) => Observed::Answered,
+        Err(error) => observed(&error)?,
+    };
+    let took = answered(observed).then(|| began.elapsed());
+    Ok(Seen { observed, took, source_port })
+}
+
+fn answered(observed: Observed) -> bool {
+    matches!(observed, Observed::Connected | Observed::Answered | Observed::Refused)
+}
+
+/// What an error of a socket says about the way; errors about ourselves are errors.
+fn observed(error: &io::Error) -> io::Result<Observed> {
+    match error.kind() {
+        ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Ok(Observed::Refused),
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => Ok(Observed::NoAnswer),
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Ok(Observed::Unreachable),
+        // `EPERM`: a firewall on the way out; `EACCES`: an ICMP "prohibited" came back.
+        ErrorKind::PermissionDenied => Ok(Observed::Unreachable),
+        _ => Err(io::Error::new(error.kind(), error.to_string())),
+    }
+}
+
+/// The flow record that the probe made.
+fn own_record(
+    shared: &Shared,
+    after: u64,
+    target: IpAddr,
+    port: u16,
+    source_port: Option<u16>,
+) -> Option<Arc<Record>> {
+    let until = Instant::now() + RECORD;
+    let mut newest = shared.newest.subscribe();
+    let runtime = tokio::runtime::Handle::try_current().ok()?;
+    loop {
+        let records = shared.flows().ring.after(after, &flow::Filter::default(), usize::MAX);
+        let own = records.into_iter().find(|record| {
+            let to = record.icmp.map_or(record.target.port, u16::from_be_bytes);
+            record.kind != flow::Kind::Close
+                && record.target.address == target
+                && to == port
+                && (record.icmp.is_some() || source_port.is_none_or(|port| port == record.source.port))
+        });
+        let left = until.saturating_duration_since(Instant::now());
+        if own.is_some() || left.is_zero() {
+            return own;
+        }
+        let waited = runtime.block_on(tokio::time::timeout(left, newest.changed()));
+        if !matches!(waited, Ok(Ok(()))) {
+            return None;
+        }
+    }
+}
+
+fn told(asked: Asked, seen: Seen, record: Option<&Record>, why: Why) -> ProbeResponse {
+    let udp = matches!(asked, Asked::Port(Transport::Udp, _));
+    let arrived = record.map(|record| record.decision != flow::Decision::Drop);
+    let passes = why.verdict != Verdict::Drop;
+    let agrees = match seen.observed {
+        Observed::Connected | Observed::Answered | Observed::Refused => Some(passes),
+        Observed::NoAnswer if udp && passes => arrived,
+        Observed::NoAnswer => Some(!passes),
+        Observed::Unreachable => Some(!passes),
+    };
+    ProbeResponse {
+        observed: seen.observed,
+        text: sentence(seen.observed, udp, arrived, &why),
+        took_us: seen.took.map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
+        source_port: seen.source_port,
+        flow: record.map(flows::shown),
+        agrees,
+        why,
+    }
+}
+
+fn sentence(observed: Observed, udp: bool, arrived: Option<bool>, why: &Why) -> String {
+    let to = &why.to.name;
+    match (observed, udp, arrived) {
+        (Observed::Connected, ..) => format!("connected: {to} took the connection"),
+        (Observed::Answered, ..) => format!("answered: {to} sent something back"),
+        (Observed::Refused, ..) => format!("refused: the packet reached {to}, nothing listens there"),
+        (Observed::NoAnswer, true, Some(true)) => {
+            format!("no answer (UDP does not tell), but the packet was let through to {to}")
+        }
+        (Observed::NoAnswer, true, _) => "no answer (UDP does not tell)".to_owned(),
+        (Observed::NoAnswer, false, _) => "no answer: dropped on the way".to_owned(),
+        (Observed::Unreachable, ..) => format!("unreachable: there is no way to {to}"),
+    }
+}
+
+/// The answer when the source has no address by which it could send to the target.
+fn unaddressable(why: Why) -> ProbeResponse {
+    ProbeResponse {
+        observed: Observed::Unreachable,
+        text: format!("nothing was sent: {}", why.text),
+        took_us: None,
+        source_port: None,
+        flow: None,
+        agrees: Some(true),
+        why,
+    }
+}

@@ -1,0 +1,119 @@
+//! One ICMP echo request (RFC 792, RFC 4443 §4.1) and its reply, over a raw socket.
+
+use std::io::{self, ErrorKind, Read as _};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use api::Observed;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{Seen, observed};
+
+/// What is sent after the header, for whoever looks at the wire.
+const PAYLOAD: &[u8; 16] = b"bulkhead probe.\n";
+
+/// Sends an echo request and waits for its reply.
+pub(super) fn echo(target: IpAddr, wait: Duration) -> io::Result<Seen> {
+    let (domain, protocol) = match target {
+        IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
+        IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
+    };
+    let mut socket = Socket::new(domain, Type::RAW, Some(protocol))?;
+    let id = identifier();
+    let began = Instant::now();
+    let sent = socket
+        .connect(&SocketAddr::new(target, 0).into())
+        .and_then(|()| socket.send(&request(target, id)));
+    let observed = match sent {
+        Err(error) => observed(&error)?,
+        Ok(_) => reply(&mut socket, target, id, began + wait)?,
+    };
+    let took = (observed == Observed::Answered).then(|| began.elapsed());
+    Ok(Seen { observed, took, source_port: None })
+}
+
+/// Distinct for probes of one agent that are under way at one time.
+fn identifier() -> u16 {
+    use std::sync::atomic::{AtomicU16, Ordering};
+    static NEXT: AtomicU16 = AtomicU16::new(0x6268);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+fn request(target: IpAddr, id: u16) -> Vec<u8> {
+    let kind = if target.is_ipv6() { 128 } else { 8 };
+    let [high, low] = id.to_be_bytes();
+    let mut packet = vec![kind, 0, 0, 0, high, low, 0, 1];
+    packet.extend_from_slice(PAYLOAD);
+    if target.is_ipv4() {
+        // The kernel fills the checksum in for IPv6 only (RFC 3542 §3.1).
+        let [high, low] = checksum(&packet).to_be_bytes();
+        packet.splice(2..4, [high, low]);
+    }
+    packet
+}
+
+/// The Internet checksum (RFC 1071) of an even number of bytes.
+fn checksum(packet: &[u8]) -> u16 {
+    let words = packet.chunks_exact(2).map(|pair| match pair {
+        [high, low] => u32::from(u16::from_be_bytes([*high, *low])),
+        _ => 0,
+    });
+    let mut sum: u32 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !u16::try_from(sum).unwrap_or(u16::MAX)
+}
+
+/// Waits for the reply with our identifier; other messages pass by.
+fn reply(socket: &mut Socket, target: IpAddr, id: u16, until: Instant) -> io::Result<Observed> {
+    let mut buffer = [0; 1500];
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(Observed::NoAnswer);
+        }
+        socket.set_read_timeout(Some(left))?;
+        let count = match socket.read(&mut buffer) {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return observed(&error),
+        };
+        if is_reply(buffer.get(..count).unwrap_or_default(), target, id) {
+            return Ok(Observed::Answered);
+        }
+    }
+}
+
+/// Whether a received message is the reply. Raw sockets of IPv4 show the IP header, those of IPv6 do not.
+fn is_reply(packet: &[u8], target: IpAddr, id: u16) -> bool {
+    let (skip, kind) = match (target, packet.first()) {
+        (IpAddr::V4(_), Some(first)) => (usize::from(first & 0xf) * 4, 0),
+        (IpAddr::V6(_), Some(_)) => (0, 129),
+        _ => return false,
+    };
+    let [high, low] = id.to_be_bytes();
+    matches!(
+        packet.get(skip..),
+        Some([found, 0, _, _, a, b, ..]) if *found == kind && (*a, *b) == (high, low)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_have_a_good_checksum_and_replies_are_known_by_their_identifier() {
+        let target = "10.0.0.1".parse().expect("address");
+        let packet = request(target, 0x1234);
+        assert_eq!(checksum(&packet), 0, "sums to nothing with its checksum");
+        let mut reply = vec![0x45; 20];
+        reply.extend_from_slice(&packet);
+        assert!(!is_reply(&reply, target, 0x1234), "our own request is no reply");
+        reply[20] = 0;
+        assert!(is_reply(&reply, target, 0x1234));
+        assert!(!is_reply(&reply, target, 0x1235));
+        assert!(!is_reply(&reply[..22], target, 0x1234));
+    }
+}

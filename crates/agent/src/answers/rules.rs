@@ -1,0 +1,41 @@
+//! Every rule and how often it decided.
+
+use std::collections::HashMap;
+
+use api::{Error, RuleCount, Rules, codes};
+
+use crate::fault::failed;
+use crate::shared::Shared;
+
+use super::flows::moment;
+use super::rule_at;
+
+/// Rules in file order. Flows and drops are the kernel's counts, what was only recorded is counted from flow events.
+///
+/// # Errors
+/// `BH0216` without a document, `BH0215` when the kernel does not tell.
+pub(crate) fn rules(shared: &Shared) -> Result<Rules, Error> {
+    let force = shared.forced()?;
+    let counts = shared.meters.rules();
+    let counts = counts.map_err(|error| failed(codes::DATAPATH, "read the rules' counters", &error))?;
+    let counts: HashMap<u32, _> = counts.into_iter().collect();
+    let now = jiff::Timestamp::now();
+    let flows = shared.flows();
+    let policies = &force.wanted.document.policies;
+    let rules = policies.iter().flat_map(|policy| {
+        policy.rules().map(|rule| (policy.is_expired(now), rule)).collect::<Vec<_>>()
+    });
+    let rules = rules.map(|(expired, rule)| {
+        let seen = flows.tally.of(rule.id.0);
+        let count = counts.get(&rule.id.0).copied().unwrap_or_default();
+        RuleCount {
+            rule: rule_at(rule),
+            expired,
+            flows: count.flows,
+            drops: count.drops,
+            audits: seen.audits,
+            last: seen.last.map(moment),
+        }
+    });
+    Ok(Rules { generation: force.generation, rules: rules.collect() })
+}

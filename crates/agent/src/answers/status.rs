@@ -1,0 +1,209 @@
+//! `status`: the agent, the node and every workload.
+
+use std::collections::BTreeMap;
+
+use api::{AgentStatus, DropCount, Error, Status, TableUse, Workload, WorkloadState};
+use host::linux::bpf::{HookKind, Limits, Meters};
+use host::linux::runtime::{self, Handle, Phase};
+use policy::document::Start;
+use verdict::Reason;
+
+use crate::fault::sentence;
+use crate::force::{Counters, Force};
+use crate::shared::Shared;
+use crate::desired;
+
+use super::flows::moment;
+use super::{health, party};
+
+/// Everything about this node.
+pub(crate) fn status(shared: &Shared) -> Status {
+    let force = shared.force();
+    let drops = drops(&shared.meters);
+    let workloads = force.as_deref().map(|force| workloads(shared, force, &drops));
+    Status { agent: agent(shared, force.as_deref(), &drops), workloads: workloads.unwrap_or_default() }
+}
+
+/// One workload.
+///
+/// # Errors
+/// `BH0211` when there is none, `BH0216` without a document.
+pub(crate) fn workload(shared: &Shared, name: &str) -> Result<Workload, Error> {
+    let force = shared.forced()?;
+    let id = party::workload_id(&force.wanted.bundle, name)?;
+    let all = workloads(shared, &force, &drops(&shared.meters));
+    let found = all.into_iter().find(|workload| workload.id == *id);
+    found.ok_or_else(|| party::unknown(name))
+}
+
+fn agent(shared: &Shared, force: Option<&Force>, drops: &[(u32, Reason, u64)]) -> AgentStatus {
+    let condition = shared.condition().clone();
+    AgentStatus {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        since: moment(shared.started),
+        generation: force.map_or(0, |force| force.generation),
+        applied: force.map(|force| moment(force.applied)),
+        document: force.map(|force| force.wanted.request.source.name.clone()),
+        epoch: condition.epoch,
+        kernel_path: hook_name(shared.hooks).to_owned(),
+        kernel: kernel_release(),
+        flows: flow_table(shared, force),
+        events_lost: shared.meters.lost().unwrap_or_default(),
+        drops: drops_by_reason(drops),
+        reconcilers: condition.reconcilers.into_values().collect(),
+        next_expiry: force.and_then(|force| force.wanted.bundle.expires).map(moment),
+        warnings: health::problems(shared),
+    }
+}
+
+/// `tcx` or `clsact`.
+pub(crate) fn hook_name(kind: HookKind) -> &'static str {
+    match kind {
+        HookKind::Tcx => "tcx",
+        HookKind::Clsact => "clsact",
+    }
+}
+
+fn kernel_release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// Use of the connection table: the sum of the tenants' shares.
+pub(crate) fn flow_table(shared: &Shared, force: Option<&Force>) -> TableUse {
+    let tenants = force.map(|force| &force.wanted.bundle.allocations.tenants);
+    let tenants = tenants.into_iter().flat_map(|tenants| tenants.values());
+    let used = tenants.map(|tenant| shared.meters.budget((*tenant).into()).used()).sum();
+    TableUse { used, capacity: Limits::default().flows.into() }
+}
+
+/// Drops by endpoint and reason; nothing when the kernel does not tell.
+pub(crate) fn drops(meters: &Meters) -> Vec<(u32, Reason, u64)> {
+    meters.drops().unwrap_or_else(|error| {
+        tracing::warn!("{}", sentence(&error));
+        Vec::new()
+    })
+}
+
+/// Drops by reason, the most frequent first.
+pub(crate) fn drops_by_reason(drops: &[(u32, Reason, u64)]) -> Vec<DropCount> {
+    let mut sums: BTreeMap<Reason, u64> = BTreeMap::new();
+    for (_, reason, packets) in drops {
+        *sums.entry(*reason).or_default() += packets;
+    }
+    let mut counts: Vec<_> = sums
+        .into_iter()
+        .map(|(reason, packets)| DropCount {
+            code: flow::reason::code(reason),
+            text: flow::reason::text(reason).to_owned(),
+            packets,
+        })
+        .collect();
+    counts.sort_by_key(|count| std::cmp::Reverse(count.packets));
+    counts
+}
+
+/// What an endpoint's number has counted so far.
+pub(crate) fn counters(meters: &Meters, endpoint: u32, drops: &[(u32, Reason, u64)]) -> Counters {
+    let traffic = meters.traffic(endpoint).unwrap_or_default();
+    let own = drops.iter().filter(|(number, ..)| *number == endpoint);
+    Counters {
+        sent: [traffic.sent.packets, traffic.sent.bytes],
+        received: [traffic.received.packets, traffic.received.bytes],
+        drops: own.map(|(_, _, packets)| packets).sum(),
+    }
+}
+
+fn workloads(shared: &Shared, force: &Force, drops: &[(u32, Reason, u64)]) -> Vec<Workload> {
+    let listing = runtime::list(&shared.options.dirs()).unwrap_or_default();
+    let running: BTreeMap<&str, &Handle> =
+        listing.handles.iter().map(|handle| (handle.id(), handle)).collect();
+    let bundle = &force.wanted.bundle;
+    let all = bundle.workloads.iter().map(|(id, _)| {
+        let mut workload = described(shared, force, id, drops);
+        run_state(&mut workload, force, running.get(&**id).copied());
+        workload
+    });
+    all.collect()
+}
+
+/// Everything but what it is doing.
+fn described(shared: &Shared, force: &Force, id: &str, drops: &[(u32, Reason, u64)]) -> Workload {
+    let bundle = &force.wanted.bundle;
+    let Some(known) = bundle.workloads.get(id) else { return Workload::default() };
+    let labels = force.wanted.document.workload(id).map(|workload| &workload.labels);
+    let labels = labels.into_iter().flatten();
+    let addresses = bundle.attachment(id).map(|(_, at)| at.addresses.as_slice());
+    let enforced = force.enforced.get(id);
+    let counted = enforced.map_or_else(Counters::default, |enforced| {
+        counters(&shared.meters, enforced.endpoint, drops).since(enforced.before)
+    });
+    let netns = match desired::place(&known.start) {
+        host::network::Place::Ours => shared.options.pin(id),
+        host::network::Place::At(path) => path,
+    };
+    Workload {
+        id: id.to_owned(),
+        tenant: known.tenant.to_string(),
+        name: known.name.to_string(),
+        network: known.network.to_string(),
+        segment: known.segment.as_ref().map(ToString::to_string),
+        labels: labels.map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+        labels_changed: force.wanted.relabelled.contains_key(id),
+        addresses: addresses.into_iter().flatten().map(|net| net.addr().to_string()).collect(),
+        netns: Some(netns.to_string_lossy().into_owned()),
+        endpoint: known.endpoint.map(u32::from),
+        identity: format!("{:016x}", known.identity),
+        enforced_since: enforced.map(|enforced| moment(enforced.since)),
+        generation: force.generation,
+        drops: counted.drops,
+        sent_packets: counted.sent[0],
+        sent_bytes: counted.sent[1],
+        received_packets: counted.received[0],
+        received_bytes: counted.received[1],
+        ..Workload::default()
+    }
+}
+
+/// What it is doing, by the word of its supervisor.
+fn run_state(workload: &mut Workload, force: &Force, handle: Option<&Handle>) {
+    let known = force.wanted.bundle.workloads.get(workload.id.as_str());
+    if known.is_some_and(|known| matches!(known.start, Start::Netns(_))) {
+        workload.state = WorkloadState::Adopted;
+        return;
+    }
+    let Some(handle) = handle else {
+        workload.state = WorkloadState::Failed;
+        workload.detail = Some("it was not started; the agent's log tells why".to_owned());
+        return;
+    };
+    let status = match runtime::status(handle) {
+        Ok(status) => status,
+        Err(error) => {
+            workload.state = WorkloadState::Failed;
+            workload.detail = Some(sentence(&error));
+            return;
+        }
+    };
+    workload.state = match status.phase {
+        Phase::Starting => WorkloadState::Pending,
+        Phase::Running => WorkloadState::Running,
+        Phase::Backoff => WorkloadState::Restarting,
+        Phase::Stopping | Phase::Exited => WorkloadState::Exited,
+        Phase::Failed | Phase::Lost => WorkloadState::Failed,
+    };
+    workload.pid = status.pid;
+    workload.restarts = status.restarts;
+    workload.detail = status.error.or_else(|| match status.phase {
+        Phase::Backoff | Phase::Exited => status.last_exit.map(exit),
+        _ => None,
+    });
+}
+
+fn exit(exit: runtime::Exit) -> String {
+    match (exit.code, exit.signal) {
+        (Some(code), _) => format!("exited with status {code}"),
+        (None, Some(signal)) => format!("ended by signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    }
+}

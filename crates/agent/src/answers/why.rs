@@ -1,0 +1,393 @@
+//! Why a pair may talk or not: the evaluator's answer over the tables in force, with the rules behind it, the nearest
+//! misses, what would allow it, and how often it was seen.
+//!
+//! Flows between two routed networks are judged twice, as their packets are: where they leave, and where they arrive.
+
+use std::net::IpAddr;
+
+use api::{Decided, Error, NearMiss, Seen, Service, WHY_SCHEMA, Why, WhyRequest, WouldAllow, codes};
+use flow::{Protocol, Record, Resolver as _};
+use jiff::Timestamp;
+use model::{Mode, Proto, RuleId};
+use planner::{Bundle, Router};
+use policy::explain::{self, Difference, End};
+use verdict::abi::{Addr, Ports, Verdict};
+use verdict::{Judgement, Question, Reason};
+
+use crate::fault::refused;
+use crate::force::Force;
+use crate::shared::Shared;
+
+use super::flows::moment;
+use super::matrix::{Member, route};
+use super::party::{self, Who};
+use super::reach::{Reach, SOURCE_PORT};
+use super::service::Asked;
+use super::{person, reason, rule_at};
+
+/// Near misses that are told.
+const NEAREST: usize = 3;
+
+/// A question with everything resolved.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Case {
+    /// The network in which it is judged.
+    pub(crate) network: u32,
+    /// The network in which it arrives, when that is another one.
+    arrives: Option<u32>,
+    /// Who opens the flow.
+    pub(crate) source: IpAddr,
+    /// To whom.
+    pub(crate) target: IpAddr,
+    proto: Proto,
+    /// Destination port; ICMP: type and code.
+    pub(crate) port: u16,
+    source_port: u16,
+    service: Asked,
+}
+
+/// Answers a question.
+///
+/// # Errors
+/// `BH0211` for unknown names, `BH0204` for an unknown service, `BH0216` without a document.
+pub(crate) fn why(shared: &Shared, request: &WhyRequest) -> Result<Why, Error> {
+    let force = shared.forced()?;
+    let bundle = &force.wanted.bundle;
+    let from = party::who(bundle, &request.from)?;
+    let to = party::who(bundle, &request.to)?;
+    let service = Asked::parse(&request.service)?;
+    let source_port = request.source_port.unwrap_or(SOURCE_PORT);
+    match case(bundle, &from, &to, service, source_port)? {
+        Some(case) => Ok(told(shared, &force, &case)),
+        None => separate(&force, &from, &to, service, source_port),
+    }
+}
+
+/// Finds out where and between which addresses a question is judged; `None` when packets of the one never come to the
+/// other.
+///
+/// # Errors
+/// `BH0211` when neither is a workload with a network.
+pub(crate) fn case(
+    bundle: &Bundle,
+    from: &Who,
+    to: &Who,
+    service: Asked,
+    source_port: u16,
+) -> Result<Option<Case>, Error> {
+    for v6 in [false, true] {
+        let Some((proto, port)) = service.numbers(v6) else { continue };
+        let Some((network, source, target)) = ends(bundle, from, to, v6)? else { continue };
+        let arrives = arrival(bundle, to, network);
+        let case = Case { network, arrives, source, target, proto, port, source_port, service };
+        return Ok(Some(case));
+    }
+    Ok(None)
+}
+
+/// The network in which a flow that was opened in `network` arrives, when it is another one.
+fn arrival(bundle: &Bundle, to: &Who, network: u32) -> Option<u32> {
+    let Who::Workload(id) = to else { return None };
+    let (router, _) = bundle.attachment(id)?;
+    Some(u32::from(router.number)).filter(|number| *number != network)
+}
+
+fn ends(
+    bundle: &Bundle,
+    from: &Who,
+    to: &Who,
+    v6: bool,
+) -> Result<Option<(u32, IpAddr, IpAddr)>, Error> {
+    match (from, to) {
+        (Who::Address(address), other) if address.is_ipv6() == v6 => {
+            let Some((router, at)) = attachment(bundle, other)? else { return Err(nobody()) };
+            let own = party::address(at, v6);
+            Ok(own.map(|own| (u32::from(router.number), *address, own)))
+        }
+        (other, Who::Address(address)) if address.is_ipv6() == v6 => {
+            let Some((router, at)) = attachment(bundle, other)? else { return Err(nobody()) };
+            let own = party::address(at, v6);
+            Ok(own.map(|own| (u32::from(router.number), own, *address)))
+        }
+        (Who::Address(_), _) | (_, Who::Address(_)) => Ok(None),
+        _ => {
+            let (Some(source), Some(target)) = (member(bundle, from)?, member(bundle, to)?) else {
+                return Ok(None);
+            };
+            if matches!(source, Member::Host | Member::World)
+                && matches!(target, Member::Host | Member::World)
+            {
+                return Err(nobody());
+            }
+            Ok(route(bundle, &source, &target, v6))
+        }
+    }
+}
+
+fn nobody() -> Error {
+    refused(codes::UNKNOWN_PARTY, "neither end is a workload with a network of this host")
+}
+
+fn attachment<'b>(
+    bundle: &'b Bundle,
+    who: &Who,
+) -> Result<Option<(&'b Router, &'b planner::Attachment)>, Error> {
+    match who {
+        Who::Workload(id) => bundle.attachment(id).map(Some).ok_or_else(|| isolated(id)),
+        _ => Ok(None),
+    }
+}
+
+fn member<'b>(bundle: &'b Bundle, who: &Who) -> Result<Option<Member<'b>>, Error> {
+    Ok(match who {
+        Who::Host => Some(Member::Host),
+        Who::World => Some(Member::World),
+        Who::Address(_) => None,
+        Who::Workload(_) => {
+            attachment(bundle, who)?.map(|(router, at)| Member::Endpoint(router, at))
+        }
+    })
+}
+
+fn isolated(id: &str) -> Error {
+    refused(codes::UNKNOWN_PARTY, format!("{} has no network: its mode is `none`", person(id)))
+}
+
+/// Judges a case as the kernel does: where it leaves, and where it arrives if that is another network.
+pub(crate) fn judged(bundle: &Bundle, case: &Case) -> Judgement {
+    let reach = Reach::new(&bundle.tables);
+    let ports = match case.proto {
+        Proto::Icmp | Proto::Icmp6 => Ports { source: 0, target: case.port },
+        _ => Ports { source: case.source_port, target: case.port },
+    };
+    let question = Question {
+        source: Addr::from(case.source),
+        target: Addr::from(case.target),
+        network: case.network,
+        ports,
+        protocol: case.proto.number(),
+    };
+    let leaving = reach.judge(&question);
+    match case.arrives {
+        Some(network) if leaving.verdict != Verdict::Drop => {
+            let arriving = reach.judge(&Question { network, ..question });
+            let audited = leaving.verdict == Verdict::Audit && arriving.verdict != Verdict::Drop;
+            let decisive = if audited { leaving } else { arriving };
+            Judgement { egress_rule: leaving.egress_rule, source: leaving.source, ..decisive }
+        }
+        _ => leaving,
+    }
+}
+
+fn told(shared: &Shared, force: &Force, case: &Case) -> Why {
+    let (bundle, document) = (&force.wanted.bundle, &force.wanted.document);
+    let judgement = judged(bundle, case);
+    let rule = |id: u32| force.names.rule(RuleId(id)).filter(|_| id != 0);
+    let (egress, ingress) = (rule(judgement.egress_rule), rule(judgement.ingress_rule));
+    let from = party::end(document, bundle, case.network, case.source);
+    let to = party::end(document, bundle, case.arrives.unwrap_or(case.network), case.target);
+    let deciding = match judgement.verdict {
+        Verdict::Allow => ingress.clone().or_else(|| egress.clone()),
+        _ if judgement.ingress => ingress.clone(),
+        _ => egress.clone(),
+    };
+    let asked = explain::Flow {
+        from,
+        to,
+        proto: case.proto,
+        port: case.port,
+        source_port: Some(case.source_port),
+    };
+    let now = Timestamp::now();
+    let passes = judgement.verdict == Verdict::Allow;
+    let misses = if passes { Vec::new() } else { explain::near_misses(document, &asked, now, NEAREST) };
+    let text = sentence(&judgement, deciding.as_ref(), &from, &to);
+    Why {
+        schema: WHY_SCHEMA.to_owned(),
+        generation: force.generation,
+        from: party::shown(&from, bundle, case.network, case.source),
+        to: party::shown(&to, bundle, case.arrives.unwrap_or(case.network), case.target),
+        service: service(case),
+        verdict: verdict_of(judgement.verdict),
+        reason: reason(judgement.reason),
+        decided: decided(bundle, &judgement),
+        rule: deciding.as_ref().map(rule_at),
+        egress_rule: egress.as_ref().map(rule_at),
+        ingress_rule: ingress.as_ref().map(rule_at),
+        text,
+        near_misses: misses.iter().map(|miss| near_miss(miss, judgement.ingress)).collect(),
+        would_allow: if passes { None } else { would_allow(document, &asked, &judgement, deciding.as_ref()) },
+        seen: seen(shared, case),
+    }
+}
+
+fn verdict_of(verdict: Verdict) -> api::Verdict {
+    match verdict {
+        Verdict::Allow => api::Verdict::Allow,
+        Verdict::Audit => api::Verdict::Audit,
+        Verdict::Drop | Verdict::Silent => api::Verdict::Drop,
+    }
+}
+
+fn service(case: &Case) -> Service {
+    Service {
+        protocol: case.proto.to_string(),
+        port: case.port,
+        source_port: case.source_port,
+        text: case.service.text(),
+    }
+}
+
+/// At whose endpoint, in which direction.
+fn decided(bundle: &Bundle, judgement: &Judgement) -> Option<Decided> {
+    let at_target = judgement.ingress || judgement.verdict == Verdict::Allow && judgement.target != 0;
+    let (number, direction) = match (at_target, judgement.source, judgement.target) {
+        (true, _, target) => (target, "ingress"),
+        (false, 0, target) => (target, "ingress"),
+        (false, source, _) => (source, "egress"),
+    };
+    let (_, at) = bundle.endpoint(u16::try_from(number).ok()?)?;
+    Some(Decided { workload: at.workload.to_string(), direction: direction.to_owned() })
+}
+
+/// `{app=scanner}`, `the host`, `203.0.113.1`.
+fn described(end: &End<'_>) -> String {
+    match end {
+        End::Workload(subject) if subject.labels.is_empty() => {
+            format!("{{workload={}}}", subject.workload)
+        }
+        End::Workload(subject) => {
+            let labels = subject.labels.iter().map(|(key, value)| format!("{key}={value}"));
+            format!("{{{}}}", labels.collect::<Vec<_>>().join(", "))
+        }
+        End::Host => "the host".to_owned(),
+        End::World(address) | End::Unmanaged(address) => address.to_string(),
+    }
+}
+
+fn sentence(
+    judgement: &Judgement,
+    rule: Option<&model::RuleRef>,
+    from: &End<'_>,
+    to: &End<'_>,
+) -> String {
+    let pair = format!("{} reach {}", described(from), described(to));
+    match (judgement.verdict, judgement.reason, rule) {
+        (Verdict::Allow, _, Some(rule)) => format!("{rule} lets {pair}"),
+        (Verdict::Allow, _, None) => format!("the posture is open: it lets {pair}"),
+        (Verdict::Audit, _, Some(rule)) => {
+            format!("{rule} lets {pair}, and records that it would not")
+        }
+        (Verdict::Audit, ..) => format!("no policy lets {pair}; the posture `audit` records it"),
+        (_, Reason::PolicyDeny, Some(rule)) => format!("{rule} does not let {pair}"),
+        (_, Reason::DefaultDeny, _) => format!("no policy lets {pair}"),
+        (_, Reason::UnknownPeer, _) => {
+            format!("no network of this host carries packets by which {pair}")
+        }
+        (_, reason, _) => format!("{}: not let {pair}", flow::reason::text(reason)),
+    }
+}
+
+fn near_miss(miss: &explain::NearMiss, ingress: bool) -> NearMiss {
+    let parts = [
+        (Difference::Source, "source"),
+        (Difference::Destination, "destination"),
+        (Difference::Port, "port"),
+        (Difference::SourcePort, "source port"),
+    ];
+    let matching = parts.iter().filter(|(part, _)| !miss.differs.contains(part));
+    let (_, misses) = miss.sentence.split_once("; ").unwrap_or(("", &miss.sentence));
+    NearMiss {
+        rule: rule_at(&miss.rule),
+        direction: if ingress { "ingress" } else { "egress" }.to_owned(),
+        matches: matching.map(|(_, name)| (*name).to_owned()).collect(),
+        misses: misses.split("; ").map(str::to_owned).collect(),
+        text: miss.sentence.clone(),
+    }
+}
+
+fn would_allow(
+    document: &policy::Document,
+    asked: &explain::Flow<'_>,
+    judgement: &Judgement,
+    rule: Option<&model::RuleRef>,
+) -> Option<WouldAllow> {
+    if judgement.reason == Reason::UnknownPeer {
+        return None;
+    }
+    let found = explain::suggestion(document, asked)?;
+    let note = rule.filter(|_| judgement.reason == Reason::PolicyDeny);
+    Some(WouldAllow {
+        place: found.path,
+        yaml: found.line,
+        note: note.map(|rule| format!("{rule} denies it, and a deny beats every allow: change that first")),
+    })
+}
+
+/// How often the two were seen with this destination port.
+fn seen(shared: &Shared, case: &Case) -> Seen {
+    let protocol = Protocol::Ip(case.proto.number());
+    let is_same = |record: &Record| {
+        let port = record.icmp.map_or(record.target.port, u16::from_be_bytes);
+        record.protocol == protocol
+            && port == case.port
+            && record.source.address == case.source
+            && record.target.address == case.target
+    };
+    let names = shared.force();
+    let network = names.and_then(|force| force.names.network(case.network));
+    let found = shared.flows().ring.seen(|record| {
+        is_same(record) && network.as_ref().is_none_or(|network| *network == record.network)
+    });
+    Seen { count: found.count, since: found.since.map(moment), last: found.last.map(moment) }
+}
+
+/// The answer for a pair whose packets never meet: networks are kept apart before any rule is asked.
+fn separate(
+    force: &Force,
+    from: &Who,
+    to: &Who,
+    asked: Asked,
+    source_port: u16,
+) -> Result<Why, Error> {
+    let bundle = &force.wanted.bundle;
+    let shown = |who: &Who| -> Result<(api::Party, String), Error> {
+        let Some((router, at)) = attachment(bundle, who)? else { return Err(nobody()) };
+        let address = at.addresses.first().map(ipnet::IpNet::addr).ok_or_else(nobody)?;
+        let network = u32::from(router.number);
+        let end = party::end(&force.wanted.document, bundle, network, address);
+        Ok((party::shown(&end, bundle, network, address), format!("{}/{}", router.tenant, router.name)))
+    };
+    let ((from, here), (to, there)) = (shown(from)?, shown(to)?);
+    let (proto, port) = asked.numbers(false).or(asked.numbers(true)).unwrap_or((Proto::Other(0), 0));
+    let text = if here == there {
+        format!("{} and {} have no version of IP in common", from.name, to.name)
+    } else {
+        format!("the networks {here} and {there} are separate: no packet of the one comes to the other")
+    };
+    let is_routed = bundle.routers.iter().any(|router| router.mode == Mode::Routed);
+    let mut why = reason(Reason::UnknownPeer).unwrap_or_default();
+    "separate networks".clone_into(&mut why.text);
+    why.hint = Some(if is_routed {
+        "publish a port, or give both networks the mode `routed`".to_owned()
+    } else {
+        "publish a port of the target".to_owned()
+    });
+    Ok(Why {
+        schema: WHY_SCHEMA.to_owned(),
+        generation: force.generation,
+        from,
+        to,
+        service: Service { protocol: proto.to_string(), port, source_port, text: asked.text() },
+        verdict: api::Verdict::Drop,
+        reason: Some(why),
+        decided: None,
+        rule: None,
+        egress_rule: None,
+        ingress_rule: None,
+        text,
+        near_misses: Vec::new(),
+        would_allow: None,
+        seen: Seen::default(),
+    })
+}

@@ -1,0 +1,89 @@
+//! Leaves the host as it was: by the agent at `down --clean`, or without one.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Instant;
+
+use api::{DownResponse, Error, Outcome, StepState, codes};
+use host::linux::bpf::Datapath;
+use host::linux::kernel::Linux;
+use host::network::{self, NoPrograms};
+
+use crate::fault::{failed, sentence};
+use crate::lock;
+use crate::options::Options;
+use crate::saved;
+use crate::reconcile::{Pass, workloads};
+
+/// Takes down whatever an agent on these folders has left, when none runs.
+///
+/// # Errors
+/// `BH0213` when one runs after all; `BH0220` when the folders cannot be used. What could not be removed is in the answer.
+pub fn clean(run_dir: &Path, state_dir: &Path, bpffs: &Path) -> Result<DownResponse, Error> {
+    let began = Instant::now();
+    let options = Options {
+        run_dir: run_dir.to_owned(),
+        state_dir: state_dir.to_owned(),
+        bpffs: bpffs.to_owned(),
+        group: None,
+    };
+    let mut steps = Vec::new();
+    if run_dir.exists() {
+        let _lock = lock::take(run_dir)?;
+        let stopped = workloads::stop_unwanted(&options.dirs(), &workloads::Wanted::default());
+        steps.push(stopped.step("stop"));
+        let mut kernel = Linux::open(run_dir)
+            .map_err(|error| failed(codes::SETUP, "open the kernel's network", &error))?;
+        let removed = match network::teardown(&mut kernel, &mut NoPrograms) {
+            Ok(outcome) => Pass {
+                changes: outcome.done.len() as u64,
+                failed: outcome.failed.iter().map(|error| sentence(error)).collect(),
+                done: outcome.done,
+            },
+            Err(error) => Pass::failed(&error),
+        };
+        steps.push(removed.step("network"));
+    }
+    steps.push(folders(&options).step("folders"));
+    let changed = steps.iter().any(|step| step.state != StepState::Unchanged);
+    let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Ok(DownResponse { outcome: Outcome { generation: 0, changed, steps, took_ms }, agent_ends: false })
+}
+
+/// Removes pinned programs, state and run folder. A folder that holds something else, or is a mount point, stays.
+pub(crate) fn folders(options: &Options) -> Pass {
+    let mut pass = Pass::default();
+    let bpffs = options.bpffs.display();
+    match Datapath::remove_all(&options.bpffs) {
+        Ok(()) => pass.did(format!("rm -r {bpffs}")),
+        Err(error) => pass.failed.push(sentence(&error)),
+    }
+    for name in ["logs", "data"] {
+        remove(&mut pass, &options.state_dir.join(name), |path| fs::remove_dir_all(path));
+    }
+    for name in [saved::FILE, "agent.log"] {
+        remove(&mut pass, &options.state_dir.join(name), |path| fs::remove_file(path));
+    }
+    for name in ["workloads", "netns"] {
+        remove(&mut pass, &options.run_dir.join(name), |path| fs::remove_dir(path));
+    }
+    for name in [api::SOCKET, "sysctl.json", "agent.lock"] {
+        remove(&mut pass, &options.run_dir.join(name), |path| fs::remove_file(path));
+    }
+    for folder in [&options.state_dir, &options.run_dir] {
+        // Not ours when something else is in it.
+        if fs::remove_dir(folder).is_ok() {
+            pass.did(format!("rmdir {}", folder.display()));
+        }
+    }
+    pass
+}
+
+fn remove(pass: &mut Pass, path: &Path, how: impl Fn(&Path) -> io::Result<()>) {
+    match how(path) {
+        Ok(()) => pass.did(format!("rm {}", path.display())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => pass.failed.push(format!("remove {}: {error}", path.display())),
+    }
+}

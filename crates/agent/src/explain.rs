@@ -1,0 +1,31 @@
+//! Documentation of the codes that this side of the product makes, for `bulkhead explain` and the reference.
+
+use verdict::Reason;
+
+use crate::answers::doctor;
+
+/// A code and what it means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// `BH-Dnnn` or `BH-H0nn`.
+    pub code: String,
+    /// A few words.
+    pub title: String,
+    /// What happened and why.
+    pub text: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+/// Every drop reason and every finding about the host, by code.
+#[must_use]
+pub fn explanations() -> Vec<Explanation> {
+    let drops = Reason::ALL.into_iter().filter(|reason| *reason != Reason::None);
+    let drops = drops.map(|reason| Explanation {
+        code: flow::reason::code(reason),
+        title: flow::reason::text(reason).to_owned(),
+        text: flow::reason::explanation(reason).to_owned(),
+        hint: Some(flow::reason::hint(reason).to_owned()).filter(|hint| !hint.is_empty()),
+    });
+    drops.chain(doctor::explanations()).collect()
+}

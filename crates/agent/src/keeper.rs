@@ -1,0 +1,149 @@
+//! The keeper: the one thread that changes anything, one thing after the other.
+//!
+//! It owns the kernel, the datapath and the store. Commands come over a bounded channel; between them it wakes by itself
+//! for the drift timer, for changes of the host's addresses and for the next `until:` that ends.
+//!
+//! **Failure.** A pass that fails is told in the status and tried again by the drift timer; the keeper goes on.
+
+mod apply;
+mod down;
+mod relabel;
+mod restore;
+mod stages;
+mod tend;
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+
+use api::{
+    DocumentRequest, DownResponse, Error, LabelChange, LabelChanged, PlanReport, UpResponse, codes,
+};
+use host::linux::bpf::Datapath;
+use host::linux::kernel::Linux;
+use tokio::sync::oneshot;
+
+use crate::fault;
+use crate::saved::Store;
+use crate::shared::Shared;
+
+/// Commands that may wait.
+const QUEUE: usize = 16;
+
+/// A change that somebody wants, and where the answer goes.
+pub(crate) enum Command {
+    /// Bring a document up.
+    Up(Box<DocumentRequest>, Reply<UpResponse>),
+    /// Tell what that would mean.
+    Plan(Box<DocumentRequest>, Reply<PlanReport>),
+    /// Take everything down; with `true` leave the host as it was.
+    Down(bool, Reply<DownResponse>),
+    /// Change labels of a workload.
+    Relabel(String, LabelChange, Reply<LabelChanged>),
+    /// End.
+    Stop,
+}
+
+/// Where an answer goes.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// Asks the keeper. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Commands(SyncSender<Command>);
+
+impl Commands {
+    /// Both ends of the channel.
+    pub(crate) fn channel() -> (Self, Receiver<Command>) {
+        let (sender, receiver) = sync_channel(QUEUE);
+        (Self(sender), receiver)
+    }
+
+    /// Asks and waits for the answer.
+    ///
+    /// # Errors
+    /// `BH0205` when too many wait already, `BH0219` when the keeper has ended, and what the keeper refuses.
+    pub(crate) async fn ask<T>(
+        &self,
+        command: impl FnOnce(Reply<T>) -> Command,
+    ) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.0.try_send(command(reply)).map_err(|error| match error {
+            TrySendError::Full(_) => fault::refused(codes::BUSY, "too many changes are waiting"),
+            TrySendError::Disconnected(_) => stopping(),
+        })?;
+        answer.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// Lets the keeper end after what it is doing.
+    pub(crate) fn stop(&self) {
+        // A keeper that is gone has stopped.
+        let _gone = self.0.send(Command::Stop);
+    }
+}
+
+fn stopping() -> Error {
+    fault::refused(codes::STOPPING, "the agent is stopping")
+}
+
+/// The one that changes things.
+pub(crate) struct Keeper {
+    shared: Arc<Shared>,
+    kernel: Linux,
+    datapath: Datapath,
+    store: Store,
+    timers: tend::Timers,
+}
+
+impl Keeper {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        kernel: Linux,
+        datapath: Datapath,
+        store: Store,
+    ) -> Self {
+        Self { shared, kernel, datapath, store, timers: tend::Timers::new(Instant::now()) }
+    }
+
+    /// Works until it is told to stop or everything was taken down for good.
+    pub(crate) fn run(mut self, commands: &Receiver<Command>) {
+        loop {
+            let wait = self.timers.next(self.next_expiry()).saturating_duration_since(Instant::now());
+            match commands.recv_timeout(wait.max(Duration::from_millis(1))) {
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(command) => {
+                    if self.serve(command) {
+                        self.shared.stopping.send_replace(true);
+                        return;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.tend(),
+            }
+        }
+    }
+
+    /// Serves a command; `true` when the agent is to end. Nobody waiting for the answer any more does not matter.
+    fn serve(&mut self, command: Command) -> bool {
+        match command {
+            Command::Up(request, reply) => {
+                let answer = self.up(&request);
+                let _gone = reply.send(answer);
+            }
+            Command::Plan(request, reply) => {
+                let answer = self.plan(&request);
+                let _gone = reply.send(answer);
+            }
+            Command::Relabel(id, change, reply) => {
+                let answer = self.relabel(&id, &change);
+                let _gone = reply.send(answer);
+            }
+            Command::Down(clean, reply) => {
+                let answer = self.down(clean);
+                let ends = answer.as_ref().is_ok_and(|answer| answer.agent_ends);
+                let _gone = reply.send(answer);
+                return ends;
+            }
+            Command::Stop => return true,
+        }
+        false
+    }
+}

@@ -1,0 +1,227 @@
+//! `up`: prepare, prove, apply, remember; or nothing.
+//!
+//! **Failure.** Until the first stage nothing has changed. A stage that fails is undone by applying what was in force
+//! before, and the answer says which stage it was and what holds now. An agent that is killed in between is followed by
+//! one that does the same. Every change of the bundle gets a generation of its own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use api::{DocumentRequest, Error, Outcome, PlanReport, Step, StepState, UpResponse, codes};
+use host::network::{Kernel, Ns};
+use jiff::Timestamp;
+use planner::{Allocations, Facts};
+use verdict::native::Tables;
+
+use crate::answers::{plan, status};
+use crate::fault::{failed, refused};
+use crate::force::{Enforced, Force, Wanted};
+use crate::names::Names;
+use crate::prepare::prepare;
+use crate::saved::Saved;
+use crate::{desired, outside, reconcile};
+
+use super::Keeper;
+
+/// Lines of what would be done that a plan shows.
+const ACTIONS: usize = 500;
+
+impl Keeper {
+    /// Brings a document up.
+    pub(super) fn up(&mut self, request: &DocumentRequest) -> Result<UpResponse, Error> {
+        let began = Instant::now();
+        let (wanted, mut plan) = self.proven(request)?;
+        if request.dry_run {
+            plan.actions = self.actions(&wanted);
+            return Ok(UpResponse { plan, outcome: None });
+        }
+        if let Some(broken) = plan.assertions.iter().find(|assertion| !assertion.holds) {
+            return Err(assertion(broken));
+        }
+        outside::check(&wanted.bundle)?;
+        let outcome = match self.shared.force() {
+            Some(force) if is_same(&force.wanted, &wanted) => self.confirm(&force, began)?,
+            before => self.switch(before, wanted, began)?,
+        };
+        Ok(UpResponse { plan, outcome: Some(outcome) })
+    }
+
+    /// Tells what bringing a document up would mean.
+    pub(super) fn plan(&mut self, request: &DocumentRequest) -> Result<PlanReport, Error> {
+        let (wanted, mut plan) = self.proven(request)?;
+        plan.actions = self.actions(&wanted);
+        Ok(plan)
+    }
+
+    /// Checks, compiles and compares a document with what is in force.
+    fn proven(&mut self, request: &DocumentRequest) -> Result<(Wanted, PlanReport), Error> {
+        let facts = self.facts()?;
+        let previous = self.allocations()?;
+        let wanted = prepare(request, &BTreeMap::new(), &previous, &facts)?;
+        let live = self.datapath.flows().unwrap_or_default();
+        let plan = plan::report(&self.shared, &wanted, &live, facts.now);
+        Ok((wanted, plan))
+    }
+
+    fn actions(&mut self, wanted: &Wanted) -> Vec<String> {
+        let mtu = self.mtu();
+        let Ok(desired) = desired::network(&wanted.bundle, mtu) else { return Vec::new() };
+        let hooks = self.datapath.hooks();
+        let options = &self.shared.options;
+        let mut lines = reconcile::network::preview(&mut self.kernel, hooks, options, &desired);
+        lines.truncate(ACTIONS);
+        lines
+    }
+
+    /// Applies a bundle as the next generation; on failure what was in force before is in force again.
+    pub(super) fn switch(
+        &mut self,
+        before: Option<Arc<Force>>,
+        wanted: Wanted,
+        began: Instant,
+    ) -> Result<Outcome, Error> {
+        let generation = self.store.generation()? + 1;
+        let current = before.as_deref().map_or_else(Tables::default, tables);
+        let mut steps = self.stages(&current, &wanted)?;
+        let mut failure = None;
+        if Self::is_enforced(&steps) {
+            let known = before.as_ref().map(|force| force.enforced.clone()).unwrap_or_default();
+            let saved = Saved::new(generation, &wanted, self.enforced(&wanted, &known));
+            match self.store.keep(&saved) {
+                Ok(()) => {
+                    self.put_in_force(saved, wanted);
+                    return Ok(outcome(generation, steps, began));
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        if let Some(error) = failure {
+            let mut pass = reconcile::Pass::default();
+            pass.failed.push(error.cause.unwrap_or(error.message));
+            steps.push(pass.step("remember"));
+        }
+        Err(self.undo(before.as_deref(), &wanted, steps, began))
+    }
+
+    /// A document that is in force already: reconciles, keeps the generation.
+    fn confirm(&mut self, force: &Force, began: Instant) -> Result<Outcome, Error> {
+        let steps = self.stages(&tables(force), &force.wanted)?;
+        Ok(outcome(force.generation, steps, began))
+    }
+
+    /// Goes back to what was in force; the error says what failed and what holds.
+    fn undo(
+        &mut self,
+        before: Option<&Force>,
+        tried: &Wanted,
+        steps: Vec<Step>,
+        began: Instant,
+    ) -> Error {
+        let step = steps.iter().find(|step| step.state == StepState::Failed);
+        let name = step.map_or("?", |step| step.name.as_str()).to_owned();
+        let cause = step.and_then(|step| step.failures.first()).cloned();
+        let (holds, generation, back) = match before {
+            Some(force) => {
+                let holds = format!("generation {} is in force as before", force.generation);
+                (holds, force.generation, self.stages(&tables(force), &force.wanted))
+            }
+            None => {
+                let holds = "nothing is in force, as before".to_owned();
+                (holds, 0, Ok(self.remove(&tried.bundle.tables)))
+            }
+        };
+        let good = back.is_ok_and(|steps| Self::is_enforced(&steps));
+        let tail = if good { "" } else { "; undoing failed in part: bulkhead status" };
+        let mut error = refused(codes::APPLY, format!("the step `{name}` failed; {holds}{tail}"));
+        error.cause = cause;
+        error.outcome = Some(outcome(generation, steps, began));
+        error
+    }
+
+    /// Publishes a bundle that was applied.
+    pub(super) fn put_in_force(&mut self, saved: Saved, wanted: Wanted) {
+        let before = self.shared.force();
+        let names = Names::new(&wanted.bundle, before.as_ref().map(|force| &*force.names));
+        let force = Force {
+            generation: saved.generation,
+            applied: saved.applied,
+            enforced: saved.decided.enforced,
+            names: Arc::new(names),
+            wanted,
+        };
+        let rules = &force.wanted.bundle.rules;
+        self.shared.flows().tally.retain(|rule| rules.contains_key(&rule));
+        tracing::info!(generation = force.generation, "in force");
+        self.shared.set_force(Some(Arc::new(force)));
+    }
+
+    /// Since when each endpoint is enforced: those that were stay, the others begin now.
+    pub(super) fn enforced(
+        &self,
+        wanted: &Wanted,
+        before: &BTreeMap<String, Enforced>,
+    ) -> BTreeMap<String, Enforced> {
+        let since = Timestamp::now();
+        let drops = status::drops(&self.shared.meters);
+        let endpoints = wanted.bundle.workloads.iter().filter_map(|(id, workload)| {
+            let endpoint = u32::from(workload.endpoint?);
+            let known = before.get(&**id).filter(|known| known.endpoint == endpoint).copied();
+            let enforced = known.unwrap_or_else(|| Enforced {
+                endpoint,
+                since,
+                before: status::counters(&self.shared.meters, endpoint, &drops),
+            });
+            Some((id.to_string(), enforced))
+        });
+        endpoints.collect()
+    }
+
+    /// What the planner must know of this node.
+    pub(super) fn facts(&mut self) -> Result<Facts, Error> {
+        let state = self.kernel.read(&Ns::Host).map_err(|error| {
+            failed(codes::INTERNAL, "read the addresses of this host", &error)
+        })?;
+        Ok(Facts {
+            addresses: state.unwrap_or_default().own_addresses().into_iter().collect(),
+            now: Timestamp::now(),
+            jiffies_per_second: self.datapath.clock().hz,
+        })
+    }
+
+    /// Numbers and addresses given so far.
+    fn allocations(&self) -> Result<Allocations, Error> {
+        match self.shared.force() {
+            Some(force) => Ok(force.wanted.bundle.allocations.clone()),
+            None => self.store.allocations(),
+        }
+    }
+}
+
+fn tables(force: &Force) -> Tables {
+    force.wanted.bundle.tables.clone()
+}
+
+fn is_same(one: &Wanted, other: &Wanted) -> bool {
+    one.request.source == other.request.source
+        && one.relabelled == other.relabelled
+        && one.bundle == other.bundle
+}
+
+fn assertion(broken: &api::AssertionResult) -> Error {
+    let place = format!("{}:{}", broken.file, broken.line);
+    let message = format!("the assertion `{}` ({place}) does not hold", broken.text);
+    let mut error = refused(codes::ASSERTION, message);
+    error.cause.clone_from(&broken.counterexample);
+    error
+}
+
+/// An outcome of steps.
+pub(super) fn outcome(generation: u64, steps: Vec<Step>, began: Instant) -> Outcome {
+    Outcome {
+        generation,
+        changed: steps.iter().any(|step| step.changes > 0),
+        steps,
+        took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+    }
+}

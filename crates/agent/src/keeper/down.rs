@@ -1,0 +1,45 @@
+//! `down`: everything is taken down in the reverse order of its making.
+
+use std::time::Instant;
+
+use api::{DownResponse, Error, Step};
+use host::network::Desired;
+use verdict::native::Tables;
+
+use crate::clean;
+use crate::reconcile::{network, tables, workloads};
+
+use super::Keeper;
+use super::apply::outcome;
+
+impl Keeper {
+    /// Takes everything down. With `clean` the agent ends, and nothing of it stays.
+    pub(super) fn down(&mut self, clean: bool) -> Result<DownResponse, Error> {
+        let began = Instant::now();
+        let current = self.shared.force();
+        let tables = current.map(|force| force.wanted.bundle.tables.clone()).unwrap_or_default();
+        self.store.forget_document()?;
+        let mut steps = self.remove(&tables);
+        self.shared.set_force(None);
+        if clean {
+            steps.push(clean::folders(&self.shared.options).step("folders"));
+        }
+        let generation = 0;
+        Ok(DownResponse { outcome: outcome(generation, steps, began), agent_ends: clean })
+    }
+
+    /// Stops workloads, removes links and namespaces, empties the tables.
+    pub(super) fn remove(&mut self, current: &Tables) -> Vec<Step> {
+        let options = self.shared.options.clone();
+        let nothing = workloads::Wanted::default();
+        let stopped = workloads::stop_unwanted(&options.dirs(), &nothing);
+        let mut steps = vec![self.told("stop", stopped)];
+        let hooks = self.datapath.hooks();
+        let removed = network::pass(&mut self.kernel, hooks, &options, &Desired::default());
+        steps.push(self.told("network", removed));
+        let empty = Tables { config: current.config, ..Tables::default() };
+        let emptied = tables::pass(&mut self.datapath, &empty);
+        steps.push(self.told("tables", emptied));
+        steps
+    }
+}

@@ -1,0 +1,88 @@
+//! The stages of an apply in their order, each a pass of one reconciler.
+
+use api::{Error, Step, StepState};
+use verdict::native::Tables;
+
+use crate::force::Wanted;
+use crate::reconcile::{Pass, network, skipped, tables, workloads};
+use crate::{desired, outside};
+
+use super::Keeper;
+
+/// Names of the stages, in their order.
+const STOP: &str = "stop";
+const CLOSE: &str = "close";
+const NETWORK: &str = "network";
+const TABLES: &str = "tables";
+const WORKLOADS: &str = "workloads";
+
+/// MTU of our links when the host has no default route, in bytes.
+const MTU: u32 = 1500;
+
+impl Keeper {
+    /// Brings this host from the tables in force to `wanted`: workloads that go are stopped, new endpoints are made
+    /// closed, the policy is switched, workloads that come are started. Stops at the first stage that fails, but for
+    /// the last: a workload that cannot be started changes nothing for the others.
+    pub(super) fn stages(&mut self, current: &Tables, wanted: &Wanted) -> Result<Vec<Step>, Error> {
+        let desired = desired::network(&wanted.bundle, self.mtu())?;
+        let options = self.shared.options.clone();
+        let dirs = options.dirs();
+        let exe = outside::this_program()?;
+        let specs = workloads::Wanted::of(&wanted.bundle, &options);
+        let closed = tables::with_closed(current, &wanted.bundle.tables);
+        let mut steps = Vec::new();
+        let mut failed = false;
+        for name in [STOP, CLOSE, NETWORK, TABLES, WORKLOADS] {
+            if failed {
+                steps.push(skipped(name));
+                continue;
+            }
+            let pass = match name {
+                STOP => workloads::stop_unwanted(&dirs, &specs),
+                CLOSE => tables::pass(&mut self.datapath, &closed),
+                NETWORK => {
+                    let hooks = self.datapath.hooks();
+                    network::pass(&mut self.kernel, hooks, &options, &desired)
+                }
+                TABLES => tables::pass(&mut self.datapath, &wanted.bundle.tables),
+                _ => workloads::start_missing(&dirs, &specs, &exe),
+            };
+            let step = self.told(name, pass);
+            failed = step.state == StepState::Failed;
+            steps.push(step);
+        }
+        Ok(steps)
+    }
+
+    /// Whether everything up to the policy itself is in place.
+    pub(super) fn is_enforced(steps: &[Step]) -> bool {
+        let before = steps.iter().filter(|step| step.name != WORKLOADS);
+        !before.into_iter().any(|step| matches!(step.state, StepState::Failed | StepState::Skipped))
+    }
+
+    /// Keeps how a reconciler did for the status, and makes a step of it.
+    pub(super) fn told(&mut self, name: &'static str, pass: Pass) -> Step {
+        let mut condition = self.shared.condition();
+        let known = condition.reconcilers.entry(name).or_default();
+        name.clone_into(&mut known.name);
+        known.last = Some(jiff::Timestamp::now().to_string());
+        known.failures.clone_from(&pass.failed);
+        condition.epoch = self.datapath.epoch();
+        drop(condition);
+        for failure in &pass.failed {
+            tracing::warn!(reconciler = name, "{failure}");
+        }
+        pass.step(name)
+    }
+
+    /// The MTU for all links: that of the link to the world.
+    pub(super) fn mtu(&mut self) -> u32 {
+        match self.kernel.default_mtu() {
+            Ok(mtu) => mtu.unwrap_or(MTU),
+            Err(error) => {
+                tracing::warn!("{}", crate::fault::sentence(&error));
+                MTU
+            }
+        }
+    }
+}

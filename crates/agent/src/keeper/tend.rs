@@ -1,0 +1,125 @@
+//! What the keeper does by itself: repairs what others changed, follows the host's addresses, lets `until:` end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::force::{Force, Wanted};
+use crate::prepare::prepare;
+use crate::reconcile::{Pass, network, tables, workloads};
+use crate::{desired, outside};
+
+use super::Keeper;
+
+/// How often everything is compared with what is wanted.
+const DRIFT: Duration = Duration::from_secs(10);
+/// How often the host's addresses are looked at.
+const FACTS: Duration = Duration::from_secs(5);
+
+/// When the keeper wakes by itself.
+#[derive(Debug)]
+pub(super) struct Timers {
+    drift: Instant,
+    facts: Instant,
+}
+
+impl Timers {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { drift: now + DRIFT, facts: now + FACTS }
+    }
+
+    /// The next moment at which there is something to do.
+    pub(super) fn next(&self, expiry: Option<Instant>) -> Instant {
+        let timers = self.drift.min(self.facts);
+        expiry.map_or(timers, |expiry| expiry.min(timers))
+    }
+}
+
+impl Keeper {
+    /// The moment at which the next policy ends.
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        let expires = self.shared.force()?.wanted.bundle.expires?;
+        let left = Timestamp::now().duration_until(expires);
+        // A moment later, so that the comparison with the clock cannot miss it.
+        let left = Duration::try_from(left).unwrap_or_default() + Duration::from_millis(1);
+        Instant::now().checked_add(left)
+    }
+
+    /// Does what is due.
+    pub(super) fn tend(&mut self) {
+        let now = Instant::now();
+        if self.timers.facts <= now || self.next_expiry().is_some_and(|expiry| expiry <= now) {
+            self.timers.facts = now + FACTS;
+            self.recompile();
+        }
+        if self.timers.drift <= now {
+            self.repair();
+            self.timers.drift = Instant::now() + DRIFT;
+        }
+    }
+
+    /// Compiles the document in force again; switches when the result is another one.
+    fn recompile(&mut self) {
+        let Some(force) = self.shared.force() else { return };
+        let wanted = self.facts().and_then(|facts| {
+            let Force { wanted, .. } = &*force;
+            prepare(&wanted.request, &wanted.relabelled, &wanted.bundle.allocations, &facts)
+        });
+        let problem = match wanted {
+            Ok(wanted) if wanted.bundle == force.wanted.bundle => None,
+            Ok(wanted) => self.readjust(force, wanted).err().map(|error| error.to_string()),
+            Err(error) => Some(format!("the document cannot be compiled any more: {error}")),
+        };
+        let mut condition = self.shared.condition();
+        match problem {
+            None => drop(condition.problems.remove("compile")),
+            Some(problem) => {
+                tracing::warn!("{problem}");
+                condition.problems.insert("compile", problem);
+            }
+        }
+    }
+
+    /// The same document means something else now: an address of the host came or went, or a policy ended.
+    fn readjust(&mut self, force: Arc<Force>, wanted: Wanted) -> Result<(), api::Error> {
+        tracing::info!("the document in force means something else now: applying it again");
+        self.switch(Some(force), wanted, Instant::now()).map(drop)
+    }
+
+    /// Compares everything with what is wanted and repairs it; what had to be repaired is counted as drift.
+    fn repair(&mut self) {
+        let Some(force) = self.shared.force() else { return };
+        let options = self.shared.options.clone();
+        let bundle = &force.wanted.bundle;
+        let mtu = self.mtu();
+        let specs = workloads::Wanted::of(bundle, &options);
+        let (pass, drift) = tables::verify(&mut self.datapath, &bundle.tables);
+        self.repaired("tables", pass, drift as u64);
+        match desired::network(bundle, mtu) {
+            Ok(desired) => {
+                let hooks = self.datapath.hooks();
+                let pass = network::pass(&mut self.kernel, hooks, &options, &desired);
+                let repairs = pass.changes;
+                self.repaired("network", pass, repairs);
+            }
+            Err(error) => self.repaired("network", Pass::failed(&error), 0),
+        }
+        if let Ok(exe) = outside::this_program() {
+            let pass = workloads::start_missing(&options.dirs(), &specs, &exe);
+            let repairs = pass.changes;
+            self.repaired("workloads", pass, repairs);
+        }
+    }
+
+    fn repaired(&mut self, name: &'static str, pass: Pass, repairs: u64) {
+        for line in &pass.done {
+            tracing::warn!(reconciler = name, "repaired: {line}");
+        }
+        drop(self.told(name, pass));
+        if repairs > 0 {
+            let mut condition = self.shared.condition();
+            condition.reconcilers.entry(name).or_default().repairs += repairs;
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Counters in the `OpenMetrics` text format, read from the kernel at every scrape.
+//!
+//! **Limits.** Series of single workloads are given for the first 1,000 workloads by id; sums always cover all.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use api::{Error, Status, WorkloadState, codes};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, text::encode};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use crate::answers::{health, status};
+use crate::fault::failed;
+use crate::shared::Shared;
+
+/// Of the answer.
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Workloads with series of their own.
+const WORKLOADS: usize = 1_000;
+
+type Labels = Vec<(&'static str, String)>;
+
+/// Everything that is counted.
+///
+/// # Errors
+/// `BH0200` when the text cannot be made.
+pub(crate) fn text(shared: &Shared) -> Result<String, Error> {
+    let mut registry = Registry::with_prefix("bulkhead");
+    let mut snapshot = Snapshot::take(shared);
+    snapshot.status.workloads.truncate(WORKLOADS);
+    registry.register_collector(Box::new(snapshot));
+    let mut text = String::new();
+    encode(&mut text, &registry)
+        .map_err(|error| failed(codes::INTERNAL, "write the metrics", &error))?;
+    Ok(text)
+}
+
+/// What a scrape shows.
+#[derive(Debug)]
+struct Snapshot {
+    status: Status,
+    healthy: bool,
+    records: u64,
+    forgotten: u64,
+    unmerged: u64,
+    states: BTreeMap<&'static str, u64>,
+}
+
+impl Snapshot {
+    fn take(shared: &Shared) -> Self {
+        let status = status::status(shared);
+        let mut states = BTreeMap::new();
+        for workload in &status.workloads {
+            *states.entry(state(workload.state)).or_default() += 1;
+        }
+        let flows = shared.flows();
+        Self {
+            healthy: health::health(shared).ok,
+            records: flows.ring.last_number(),
+            forgotten: flows.ring.forgotten(),
+            unmerged: flows.merger.unmerged(),
+            states,
+            status,
+        }
+    }
+}
+
+fn state(state: WorkloadState) -> &'static str {
+    match state {
+        WorkloadState::Pending => "pending",
+        WorkloadState::Running => "running",
+        WorkloadState::Restarting => "restarting",
+        WorkloadState::Exited => "exited",
+        WorkloadState::Failed => "failed",
+        WorkloadState::Adopted => "adopted",
+    }
+}
+
+/// One family: its name, help, and a value for each set of labels.
+struct Family<'a> {
+    name: &'a str,
+    help: &'a str,
+    series: Vec<(Labels, u64)>,
+}
+
+fn counter(encoder: &mut DescriptorEncoder<'_>, family: &Family<'_>) -> fmt::Result {
+    let mut metric =
+        encoder.encode_descriptor(family.name, family.help, None, MetricType::Counter)?;
+    for (labels, value) in &family.series {
+        ConstCounter::new(*value).encode(metric.encode_family(labels)?)?;
+    }
+    Ok(())
+}
+
+fn gauge(encoder: &mut DescriptorEncoder<'_>, family: &Family<'_>) -> fmt::Result {
+    let mut metric =
+        encoder.encode_descriptor(family.name, family.help, None, MetricType::Gauge)?;
+    for (labels, value) in &family.series {
+        let value = i64::try_from(*value).unwrap_or(i64::MAX);
+        ConstGauge::new(value).encode(metric.encode_family(labels)?)?;
+    }
+    Ok(())
+}
+
+fn one(value: u64) -> Vec<(Labels, u64)> {
+    vec![(Vec::new(), value)]
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.node(&mut encoder)?;
+        self.reconcilers(&mut encoder)?;
+        self.workloads(&mut encoder)
+    }
+}
+
+impl Snapshot {
+    fn node(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let agent = &self.status.agent;
+        let gauges = [
+            ("healthy", "1 when everything that was asked for is enforced", self.healthy.into()),
+            ("generation", "Number of the bundle in force", agent.generation),
+            ("epoch", "Policy version that the kernel judges by", agent.epoch),
+            ("flow_table_entries", "Entries of the connection table", agent.flows.used),
+            ("flow_table_capacity", "Room in the connection table", agent.flows.capacity),
+        ];
+        for (name, help, value) in gauges {
+            gauge(encoder, &Family { name, help, series: one(value) })?;
+        }
+        let counters = [
+            ("flow_events_lost", "Flow events that the kernel could not hand over", agent.events_lost),
+            ("flow_records", "Flow records made since the agent started", self.records),
+            ("flow_records_forgotten", "Flow records that made room for newer ones", self.forgotten),
+            ("flow_records_unmerged", "Repeated drops that were not merged for want of room", self.unmerged),
+        ];
+        for (name, help, value) in counters {
+            counter(encoder, &Family { name, help, series: one(value) })?;
+        }
+        let drops = agent.drops.iter().map(|drop| (vec![("reason", drop.code.clone())], drop.packets));
+        let help = "Dropped packets by reason";
+        counter(encoder, &Family { name: "drops", help, series: drops.collect() })?;
+        let states = self.states.iter().map(|(state, count)| (vec![("state", (*state).to_owned())], *count));
+        gauge(encoder, &Family { name: "workloads", help: "Workloads by state", series: states.collect() })
+    }
+
+    fn reconcilers(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let all = &self.status.agent.reconcilers;
+        let label = |name: &str| vec![("reconciler", name.to_owned())];
+        let repairs = all.iter().map(|each| (label(&each.name), each.repairs)).collect();
+        let help = "Things that others changed and that were put back";
+        counter(encoder, &Family { name: "reconcile_repairs", help, series: repairs })?;
+        let failing = all.iter().map(|each| (label(&each.name), each.failures.len() as u64)).collect();
+        let help = "Things that the last pass could not do";
+        gauge(encoder, &Family { name: "reconcile_failures", help, series: failing })
+    }
+
+    fn workloads(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let all = &self.status.workloads;
+        let series = |value: fn(&api::Workload) -> [u64; 2]| -> Vec<(Labels, u64)> {
+            let both = |workload: &api::Workload| {
+                let [sent, received] = value(workload);
+                [("sent", sent), ("received", received)].map(|(direction, value)| {
+                    let id = ("workload", workload.id.clone());
+                    (vec![id, ("direction", direction.to_owned())], value)
+                })
+            };
+            all.iter().flat_map(both).collect()
+        };
+        let packets = series(|workload| [workload.sent_packets, workload.received_packets]);
+        let help = "Packets that passed at a workload's endpoint";
+        counter(encoder, &Family { name: "workload_packets", help, series: packets })?;
+        let bytes = series(|workload| [workload.sent_bytes, workload.received_bytes]);
+        let help = "Bytes that passed at a workload's endpoint";
+        counter(encoder, &Family { name: "workload_bytes", help, series: bytes })?;
+        let drops = all.iter().map(|each| (vec![("workload", each.id.clone())], each.drops)).collect();
+        let help = "Packets dropped at a workload's endpoint";
+        counter(encoder, &Family { name: "workload_drops", help, series: drops })?;
+        let restarts = all.iter().map(|each| (vec![("workload", each.id.clone())], each.restarts)).collect();
+        let help = "How often a workload was started again";
+        counter(encoder, &Family { name: "workload_restarts", help, series: restarts })
+    }
+}

@@ -1,0 +1,55 @@
+//! Where an agent keeps its things.
+
+use std::path::{Path, PathBuf};
+
+use host::linux::runtime::Dirs;
+
+/// Where an agent keeps its things, and who may ask it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Volatile: socket, pinned namespaces, workloads.
+    pub run_dir: PathBuf,
+    /// Survives a reboot: last good document, allocations, flow history, logs, data of workloads.
+    pub state_dir: PathBuf,
+    /// On a BPF file system: programs, maps and links.
+    pub bpffs: PathBuf,
+    /// The group that may ask questions; without one only root and the agent's user may.
+    pub group: Option<String>,
+}
+
+impl Options {
+    /// The agent's socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.run_dir.join(api::SOCKET)
+    }
+
+    /// The folders as the runtime wants them.
+    pub(crate) fn dirs(&self) -> Dirs {
+        Dirs { run: self.run_dir.clone(), state: self.state_dir.clone() }
+    }
+
+    /// Where a namespace of ours is pinned.
+    pub(crate) fn pin(&self, name: &str) -> PathBuf {
+        self.run_dir.join("netns").join(name)
+    }
+
+    /// The log of a workload.
+    pub(crate) fn log(&self, id: &str) -> PathBuf {
+        self.state_dir.join("logs").join(format!("{id}.log"))
+    }
+
+    /// The data folder of a workload.
+    pub(crate) fn data(&self, id: &str) -> PathBuf {
+        self.state_dir.join("data").join(id)
+    }
+
+    /// The cgroup above those of all workloads. Agents with other run folders than the default get one of their own.
+    pub(crate) fn cgroup(&self) -> PathBuf {
+        if self.run_dir == Path::new("/run/bulkhead") {
+            return PathBuf::from("bulkhead");
+        }
+        let mut digest = model::digest::Digest64::new("run folder");
+        digest.bytes(self.run_dir.as_os_str().as_encoded_bytes());
+        PathBuf::from(format!("bulkhead-{:016x}", digest.finish()))
+    }
+}

@@ -1,0 +1,55 @@
+//! A file to something that can be applied: parse, check, compile. Changes nothing.
+
+use std::collections::BTreeMap;
+
+use api::{DocumentRequest, Error, codes};
+use jiff::Timestamp;
+use model::Labels;
+use planner::{Allocations, Facts};
+use policy::{Limits, Source};
+
+use crate::fault;
+use crate::force::Wanted;
+
+/// Checks and compiles a file for this node. `relabelled` replaces labels of workloads that the file has.
+///
+/// # Errors
+/// `BH0206` with diagnostics, or `BH0207` when this node cannot carry it.
+pub(crate) fn prepare(
+    request: &DocumentRequest,
+    relabelled: &BTreeMap<String, Labels>,
+    previous: &Allocations,
+    facts: &Facts,
+) -> Result<Wanted, Error> {
+    let (mut document, warnings) = check(request, facts.now)?;
+    let mut kept = BTreeMap::new();
+    for workload in &mut document.workloads {
+        let id = workload.id();
+        if let Some(labels) = relabelled.get(&id) {
+            workload.labels = labels.clone();
+            kept.insert(id, labels.clone());
+        }
+    }
+    let bundle = planner::compile(&document, previous, facts).map_err(|errors| {
+        let places = errors.0.iter().map(|error| match error.span() {
+            Some(span) => format!("{}:{}: {error}", document.file, span.line),
+            None => error.to_string(),
+        });
+        let all: Vec<String> = places.collect();
+        fault::refused(codes::COMPILE, all.join("; "))
+    })?;
+    Ok(Wanted { request: request.clone(), relabelled: kept, document, bundle, warnings })
+}
+
+/// Parses and checks a file.
+fn check(
+    request: &DocumentRequest,
+    now: Timestamp,
+) -> Result<(policy::Document, policy::Diagnostics), Error> {
+    let source = Source { name: &request.source.name, text: &request.source.text };
+    let variable = |name: &str| request.vars.get(name).cloned();
+    let limits = Limits::for_bytes(api::MAX_BODY_BYTES);
+    let checked = policy::load(&source, &variable, &limits, now);
+    let checked = checked.map_err(|found| fault::document(&found))?;
+    Ok((checked.document, checked.warnings))
+}

@@ -1,0 +1,104 @@
+//! The life of the agent: folders, lock, adopt, restore, serve, end.
+//!
+//! **Order.** The socket is opened last, when the last document is in force again. Ending removes the socket and nothing
+//! else: programs, networks and workloads go on.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use api::{Error, codes};
+use host::linux::bpf::{Datapath, Limits};
+use host::linux::kernel::Linux;
+use tracing_subscriber::EnvFilter;
+
+use crate::fault::failed;
+use crate::keeper::{Commands, Keeper};
+use crate::notify::Notify;
+use crate::options::Options;
+use crate::saved::Store;
+use crate::server;
+use crate::shared::Shared;
+use crate::{lock, watch};
+
+/// Runs the agent until it is told to stop by SIGTERM, SIGINT or `down --clean`.
+///
+/// # Errors
+/// `BH0213` when another agent has the run folder, `BH0215` when the kernel's programs and maps cannot be used, `BH0214`
+/// and `BH0220` when folders, state or socket cannot.
+pub fn run(options: Options) -> Result<(), Error> {
+    log();
+    let setup = |what: &str, error: &dyn std::error::Error| failed(codes::SETUP, what, error);
+    make(&options.run_dir, 0o755)?;
+    make(&options.state_dir, 0o700)?;
+    let _lock = lock::take(&options.run_dir)?;
+    let store = Store::open(&options.state_dir)?;
+    let datapath = Datapath::open(&options.bpffs, &Limits::default()).map_err(|e| loaded(&e))?;
+    let kernel = Linux::open(&options.run_dir)
+        .map_err(|error| setup("open the kernel's network", &error))?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        path = ?datapath.hooks().kind(),
+        programs = ?datapath.origin(),
+        "bulkhead agent"
+    );
+    let meters = datapath.meters().map_err(|error| loaded(&error))?;
+    let events = datapath.events().map_err(|error| loaded(&error))?;
+    let collector = datapath.collector().map_err(|error| loaded(&error))?;
+    let (commands, queue) = Commands::channel();
+    let (clock, hooks) = (datapath.clock(), datapath.hooks().kind());
+    let shared = Arc::new(Shared::new(options, meters, clock, hooks, commands));
+    let mut keeper = Keeper::new(Arc::clone(&shared), kernel, datapath, store);
+    let stop = AtomicBool::new(false);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| setup("start the event loop", &error))?;
+    thread::scope(|scope| {
+        scope.spawn(|| watch::run(&shared, events, collector, &stop));
+        keeper.restore();
+        let ending = Ending(Arc::clone(&shared));
+        let keeping = scope.spawn(move || {
+            let _ending = ending;
+            keeper.run(&queue);
+        });
+        let served = runtime.block_on(server::serve(&shared, &Notify::from_environment()));
+        shared.commands.stop();
+        let kept = keeping.join();
+        stop.store(true, Ordering::Relaxed);
+        if kept.is_err() {
+            return Err(Error::new(codes::INTERNAL, "the keeper ended in a panic; see the log"));
+        }
+        served
+    })
+}
+
+/// Lets the server end when the keeper does, however it does.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.stopping.send_replace(true);
+    }
+}
+
+fn loaded(error: &host::linux::bpf::Error) -> Error {
+    failed(codes::DATAPATH, "open programs and maps", error)
+}
+
+fn make(folder: &Path, mode: u32) -> Result<(), Error> {
+    let made = fs::DirBuilder::new().recursive(true).mode(mode).create(folder);
+    made.map_err(|error| failed(codes::SETUP, format!("make {}", folder.display()), &error))
+}
+
+/// Messages go to standard error: one line each, the service manager adds the time. `BULKHEAD_LOG` sets the detail.
+fn log() {
+    let filter = EnvFilter::try_from_env("BULKHEAD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second agent in one process keeps the first one's log.
+    let _second = subscriber.with_ansi(false).with_target(false).try_init();
+}

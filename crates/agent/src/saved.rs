@@ -1,0 +1,153 @@
+//! What the agent remembers on disk: the document in force with everything that was decided for it.
+//!
+//! A document is remembered when it is in force, not before: an agent that dies in the middle of an `up` goes back to the
+//! document before it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use api::{DocumentRequest, Error, codes};
+use jiff::Timestamp;
+use model::Labels;
+use planner::Allocations;
+use serde::{Deserialize, Serialize};
+
+use crate::fault::failed;
+use crate::force::{Enforced, Wanted};
+
+/// Name of the file in the state folder.
+pub(crate) const FILE: &str = "bulkhead.redb";
+
+/// A document and what was decided for it.
+#[derive(Debug, Clone)]
+pub(crate) struct Saved {
+    /// Its number.
+    pub(crate) generation: u64,
+    /// When it was applied.
+    pub(crate) applied: Timestamp,
+    /// The file as it came.
+    pub(crate) request: DocumentRequest,
+    /// What else was decided.
+    pub(crate) decided: Decided,
+}
+
+/// What was decided for a document.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Decided {
+    /// Numbers and addresses.
+    pub(crate) allocations: Allocations,
+    /// Labels that were changed at run time.
+    pub(crate) relabelled: BTreeMap<String, Labels>,
+    /// Since when each endpoint is enforced.
+    pub(crate) enforced: BTreeMap<String, Enforced>,
+}
+
+impl Saved {
+    /// A new document; only the variables that the file lists are remembered.
+    pub(crate) fn new(
+        generation: u64,
+        wanted: &Wanted,
+        enforced: BTreeMap<String, Enforced>,
+    ) -> Self {
+        Self {
+            generation,
+            applied: Timestamp::now(),
+            request: wanted.request.clone(),
+            decided: Decided {
+                allocations: wanted.bundle.allocations.clone(),
+                relabelled: wanted.relabelled.clone(),
+                enforced,
+            },
+        }
+    }
+}
+
+/// The state folder.
+#[derive(Debug)]
+pub(crate) struct Store(store::Store);
+
+impl Store {
+    /// Opens the file in the state folder. A broken one is moved aside and told in the log.
+    ///
+    /// # Errors
+    /// `BH0214` when it can neither be read nor moved aside.
+    pub(crate) fn open(state_dir: &Path) -> Result<Self, Error> {
+        let opened = store::Store::open(&state_dir.join(FILE), store::Bounds::default());
+        let opened = opened.map_err(|error| told("open what is remembered", &error))?;
+        if let Some(path) = &opened.set_aside {
+            tracing::error!(path = %path.display(), "what was remembered is broken and was moved aside");
+        }
+        Ok(Self(opened.store))
+    }
+
+    /// The document in force when the agent ended.
+    ///
+    /// # Errors
+    /// `BH0214`.
+    pub(crate) fn document(&self) -> Result<Option<Saved>, Error> {
+        let read = |error: store::Error| told("read what is remembered", &error);
+        let Some(document) = self.0.document().map_err(read)? else { return Ok(None) };
+        let decided = self.0.allocations::<Decided>().map_err(read)?.unwrap_or_default();
+        let Some(source) = document.sources.into_iter().next() else { return Ok(None) };
+        let applied = i64::try_from(document.applied_at_ms).unwrap_or_default();
+        Ok(Some(Saved {
+            generation: document.generation,
+            applied: Timestamp::from_millisecond(applied).unwrap_or_default(),
+            request: DocumentRequest {
+                source: api::Source { name: source.name, text: source.text },
+                vars: document.env,
+                dry_run: false,
+            },
+            decided,
+        }))
+    }
+
+    /// The highest generation ever given.
+    ///
+    /// # Errors
+    /// `BH0214`.
+    pub(crate) fn generation(&self) -> Result<u64, Error> {
+        self.0.generation().map_err(|error| told("read the generation", &error))
+    }
+
+    /// Numbers and addresses given so far.
+    ///
+    /// # Errors
+    /// `BH0214`.
+    pub(crate) fn allocations(&self) -> Result<Allocations, Error> {
+        let decided = self.0.allocations::<Decided>();
+        let decided = decided.map_err(|error| told("read the allocations", &error))?;
+        Ok(decided.unwrap_or_default().allocations)
+    }
+
+    /// Remembers a document; on disk when this returns.
+    ///
+    /// # Errors
+    /// `BH0214`; what was remembered before is then still there.
+    pub(crate) fn keep(&self, saved: &Saved) -> Result<(), Error> {
+        let document = store::Document {
+            generation: saved.generation,
+            sources: vec![store::Source {
+                name: saved.request.source.name.clone(),
+                text: saved.request.source.text.clone(),
+            }],
+            env: saved.request.vars.clone(),
+            applied_at_ms: u64::try_from(saved.applied.as_millisecond()).unwrap_or_default(),
+        };
+        let kept = self.0.keep(&document, &saved.decided);
+        kept.map_err(|error| told("remember the document", &error))
+    }
+
+    /// Forgets the document, not the numbers and addresses.
+    ///
+    /// # Errors
+    /// `BH0214`.
+    pub(crate) fn forget_document(&self) -> Result<(), Error> {
+        self.0.forget_document().map_err(|error| told("forget the document", &error))
+    }
+}
+
+fn told(what: &str, error: &store::Error) -> Error {
+    failed(codes::STATE, what, error)
+}

@@ -1,0 +1,103 @@
+//! What comes in and goes out: bodies bounded in size and time, refusals, and who may change something.
+
+use std::time::Duration;
+
+use api::{Error, codes};
+use axum::Json;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::response::{IntoResponse, Response};
+use hyper::StatusCode;
+use hyper::http::request::Parts;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::fault::{failed, refused};
+
+use super::Peer;
+
+/// How long a client may take to send its body.
+const BODY: Duration = Duration::from_secs(10);
+
+/// A refusal as an HTTP answer.
+#[derive(Debug)]
+pub(super) struct Refusal(pub(super) Error);
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = codes::find(&self.0.code).map_or(0, |code| code.status);
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, Json(self.0)).into_response()
+    }
+}
+
+/// A JSON answer, or a refusal.
+pub(super) type Answer<T> = Result<Json<T>, Refusal>;
+
+/// Wraps a result.
+pub(super) fn answer<T: Serialize>(result: Result<T, Error>) -> Answer<T> {
+    result.map(Json).map_err(Refusal)
+}
+
+/// A request's body, read within limits.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Refusal> {
+        let reading = axum::body::to_bytes(request.into_body(), api::MAX_BODY_BYTES);
+        let Ok(read) = tokio::time::timeout(BODY, reading).await else {
+            return Err(refused(codes::BAD_REQUEST, "the body did not come within 10 s").into());
+        };
+        let bytes = read.map_err(|error| {
+            let message = format!("the body is broken or larger than {} bytes", api::MAX_BODY_BYTES);
+            failed(codes::BAD_REQUEST, message, &error)
+        })?;
+        let value = serde_json::from_slice(&bytes);
+        let value = value
+            .map_err(|error| failed(codes::BAD_REQUEST, "the body is not what it should be", &error))?;
+        Ok(Self(value))
+    }
+}
+
+/// A request's query.
+pub(super) struct Asked<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refusal> {
+        match Query::<T>::try_from_uri(&parts.uri) {
+            Ok(Query(value)) => Ok(Self(value)),
+            Err(error) => {
+                Err(failed(codes::BAD_REQUEST, "the query is not what it should be", &error).into())
+            }
+        }
+    }
+}
+
+/// Somebody who may change things: root, or the user that the agent runs as.
+pub(super) struct Changer;
+
+impl<S: Send + Sync> FromRequestParts<S> for Changer {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refusal> {
+        let uid = parts.extensions.get::<Peer>().map(|peer| peer.uid);
+        let own = rustix::process::geteuid().as_raw();
+        match uid {
+            Some(uid) if uid == 0 || uid == own => Ok(Self),
+            Some(uid) => {
+                let message = format!("user id {uid} may ask, not change");
+                Err(refused(codes::FORBIDDEN, message).into())
+            }
+            None => Err(refused(codes::FORBIDDEN, "the kernel does not tell who asks").into()),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Every method of the API, each a few lines: who may, what comes in, who answers.
+
+use std::sync::Arc;
+
+use api::{
+    DocumentRequest, Doctor, DownRequest, DownResponse, Error, FlowQuery, Health, LabelChange,
+    LabelChanged, LogQuery, Matrix, PlanReport, ProbeRequest, ProbeResponse, Rules, Status,
+    UpResponse, Why, WhyRequest, Workload, codes,
+};
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use hyper::StatusCode;
+use hyper::header::CONTENT_TYPE;
+
+use crate::answers::{doctor, flows, health, logs, matrix, probe, rules, status, why};
+use crate::fault::refused;
+use crate::keeper::Command;
+use crate::metrics;
+use crate::shared::Shared;
+
+use super::body::{Answer, Asked, Body, Changer, Refusal, answer};
+use super::stream;
+
+type Node = State<Arc<Shared>>;
+
+/// The API.
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/v1/document", put(up))
+        .route("/v1/plan", post(plan))
+        .route("/v1/down", post(down))
+        .route("/v1/status", get(show_status))
+        .route("/v1/workloads", get(show_workloads))
+        .route("/v1/workloads/{id}", get(show_workload).patch(relabel))
+        .route("/v1/flows", get(show_flows))
+        .route("/v1/why", post(explain))
+        .route("/v1/probe", post(send_probe))
+        .route("/v1/matrix", get(show_matrix))
+        .route("/v1/rules", get(show_rules))
+        .route("/v1/doctor", get(show_doctor))
+        .route("/v1/metrics", get(show_metrics))
+        .route("/v1/health", get(show_health))
+        .route("/v1/logs/{id}", get(show_logs))
+        .fallback(unknown)
+        .with_state(shared)
+}
+
+async fn unknown(request: axum::extract::Request) -> Refusal {
+    let message = format!("there is no {} {}", request.method(), request.uri().path());
+    refused(codes::NOT_FOUND, message).into()
+}
+
+/// Answers off the event loop: reading the kernel and judging take a while.
+async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(refused(codes::INTERNAL, "the answer ended in a panic; see the log")))
+}
+
+async fn up(
+    State(shared): Node,
+    _: Changer,
+    Body(request): Body<DocumentRequest>,
+) -> Answer<UpResponse> {
+    answer(shared.commands.ask(|reply| Command::Up(Box::new(request), reply)).await)
+}
+
+async fn plan(
+    State(shared): Node,
+    Body(request): Body<DocumentRequest>,
+) -> Answer<PlanReport> {
+    answer(shared.commands.ask(|reply| Command::Plan(Box::new(request), reply)).await)
+}
+
+async fn down(
+    State(shared): Node,
+    _: Changer,
+    Body(request): Body<DownRequest>,
+) -> Answer<DownResponse> {
+    answer(shared.commands.ask(|reply| Command::Down(request.clean, reply)).await)
+}
+
+async fn relabel(
+    State(shared): Node,
+    _: Changer,
+    Path(id): Path<String>,
+    Body(change): Body<LabelChange>,
+) -> Answer<LabelChanged> {
+    answer(shared.commands.ask(|reply| Command::Relabel(id, change, reply)).await)
+}
+
+async fn show_status(State(shared): Node) -> Answer<Status> {
+    answer(apart(move || Ok(status::status(&shared))).await)
+}
+
+async fn show_workloads(State(shared): Node) -> Answer<Vec<Workload>> {
+    answer(apart(move || Ok(status::status(&shared).workloads)).await)
+}
+
+async fn show_workload(State(shared): Node, Path(id): Path<String>) -> Answer<Workload> {
+    answer(apart(move || status::workload(&shared, &id)).await)
+}
+
+async fn show_flows(
+    State(shared): Node,
+    Asked(query): Asked<FlowQuery>,
+) -> Result<Response, Refusal> {
+    let (filter, limit) = flows::filter(&query)?;
+    Ok(stream::flows(shared, filter, limit, query.follow.unwrap_or(false)))
+}
+
+async fn explain(State(shared): Node, Body(request): Body<WhyRequest>) -> Answer<Why> {
+    answer(apart(move || why::why(&shared, &request)).await)
+}
+
+async fn send_probe(
+    State(shared): Node,
+    _: Changer,
+    Body(request): Body<ProbeRequest>,
+) -> Answer<ProbeResponse> {
+    answer(apart(move || probe::probe(&shared, &request)).await)
+}
+
+async fn show_matrix(State(shared): Node) -> Answer<Matrix> {
+    answer(apart(move || matrix::matrix(&shared)).await)
+}
+
+async fn show_rules(State(shared): Node) -> Answer<Rules> {
+    answer(apart(move || rules::rules(&shared)).await)
+}
+
+async fn show_doctor(State(shared): Node) -> Answer<Doctor> {
+    let options = shared.options.clone();
+    answer(
+        apart(move || Ok(doctor::examine(&options.run_dir, &options.state_dir, &options.bpffs)))
+            .await,
+    )
+}
+
+async fn show_metrics(State(shared): Node) -> Result<Response, Refusal> {
+    let text = apart(move || metrics::text(&shared)).await?;
+    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+}
+
+async fn show_health(State(shared): Node) -> Result<Response, Refusal> {
+    let health: Health = apart(move || Ok(health::health(&shared))).await?;
+    let status = if health.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok((status, Json(health)).into_response())
+}
+
+async fn show_logs(
+    State(shared): Node,
+    Path(id): Path<String>,
+    Asked(query): Asked<LogQuery>,
+) -> Result<Response, Refusal> {
+    let (node, lines) = (Arc::clone(&shared), query.lines);
+    let reader = apart(move || logs::open(&node, &id, lines)).await?;
+    Ok(stream::logs(shared, reader, query.follow.unwrap_or(false)))
+}

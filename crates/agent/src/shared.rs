@@ -1,0 +1,149 @@
+//! What the threads of the agent have in common. Everything in it is a snapshot or behind a short lock.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use api::{Error, Reconciled, codes};
+use flow::{Aggregator, Record, Ring, RuleTally};
+use host::linux::bpf::{Clock, HookKind, Meters};
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+
+use crate::fault;
+use crate::force::Force;
+use crate::keeper::Commands;
+use crate::options::Options;
+
+/// Flow records that are kept in memory; about 500 bytes each.
+const RECORDS: usize = 65_536;
+/// Different drops that are merged at one time.
+const MERGED: usize = 8_192;
+/// How often a drop that goes on makes a new record.
+const MERGE_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
+
+/// What the threads have in common.
+pub(crate) struct Shared {
+    /// Where everything is.
+    pub(crate) options: Options,
+    /// When the agent started.
+    pub(crate) started: Timestamp,
+    /// The kernel's counters.
+    pub(crate) meters: Meters,
+    /// The kernel's jiffies.
+    pub(crate) clock: Clock,
+    /// How programs are attached.
+    pub(crate) hooks: HookKind,
+    /// Asks the keeper.
+    pub(crate) commands: Commands,
+    /// The number of the newest flow record, for those who wait for one.
+    pub(crate) newest: watch::Sender<u64>,
+    /// Set when the agent is to end.
+    pub(crate) stopping: watch::Sender<bool>,
+    force: RwLock<Option<Arc<Force>>>,
+    flows: Mutex<Flows>,
+    condition: Mutex<Condition>,
+}
+
+/// Flow records and what is counted over them.
+#[derive(Debug)]
+pub(crate) struct Flows {
+    /// Merges repeats.
+    pub(crate) merger: Aggregator,
+    /// The newest records.
+    pub(crate) ring: Ring,
+    /// What rules decided, as far as it was reported.
+    pub(crate) tally: RuleTally,
+}
+
+/// How the reconcilers are doing.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Condition {
+    /// The last pass of each.
+    pub(crate) reconcilers: BTreeMap<&'static str, Reconciled>,
+    /// The kernel's policy version.
+    pub(crate) epoch: u64,
+    /// What else is not as it should be, by topic.
+    pub(crate) problems: BTreeMap<&'static str, String>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        options: Options,
+        meters: Meters,
+        clock: Clock,
+        hooks: HookKind,
+        commands: Commands,
+    ) -> Self {
+        Self {
+            options,
+            started: Timestamp::now(),
+            meters,
+            clock,
+            hooks,
+            commands,
+            newest: watch::Sender::new(0),
+            stopping: watch::Sender::new(false),
+            force: RwLock::default(),
+            flows: Mutex::new(Flows {
+                merger: Aggregator::new(MERGED, MERGE_INTERVAL),
+                ring: Ring::new(RECORDS),
+                tally: RuleTally::default(),
+            }),
+            condition: Mutex::default(),
+        }
+    }
+
+    /// What is in force, if anything is.
+    pub(crate) fn force(&self) -> Option<Arc<Force>> {
+        self.force.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is in force.
+    ///
+    /// # Errors
+    /// `BH0216` when nothing is.
+    pub(crate) fn forced(&self) -> Result<Arc<Force>, Error> {
+        self.force().ok_or_else(|| fault::refused(codes::NO_DOCUMENT, "no document is in force"))
+    }
+
+    /// Replaces what is in force.
+    pub(crate) fn set_force(&self, force: Option<Arc<Force>>) {
+        *self.force.write().unwrap_or_else(PoisonError::into_inner) = force;
+    }
+
+    /// Flow records, for a short look or change.
+    pub(crate) fn flows(&self) -> MutexGuard<'_, Flows> {
+        self.flows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How the reconcilers are doing, for a short look or change.
+    pub(crate) fn condition(&self) -> MutexGuard<'_, Condition> {
+        self.condition.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The clock that event times are read with.
+    pub(crate) fn flow_clock(&self) -> flow::Clock {
+        flow::Clock {
+            jiffies: self.clock.now(),
+            wall: Timestamp::now(),
+            per_second: self.clock.hz,
+        }
+    }
+}
+
+impl Flows {
+    /// Takes a record in; repeats are told later.
+    pub(crate) fn add(&mut self, record: Record, now: Timestamp) {
+        self.tally.add(&record);
+        if let Some(record) = self.merger.push(record, now) {
+            self.ring.push(record);
+        }
+    }
+
+    /// Tells repeats whose time has come.
+    pub(crate) fn flush(&mut self, now: Timestamp) {
+        for record in self.merger.flush(now) {
+            self.ring.push(record);
+        }
+    }
+}
