@@ -1,8 +1,8 @@
 //! Writes the documents that are generated: references, man pages, completions, JSON Schema, OpenAPI.
 //!
-//! All of them come from the product itself: the hidden command `bulkhead generate FOLDER` writes them below `FOLDER`
-//! under the paths that they have in the repository. They are committed, so that people can read them on the forge;
-//! `--check` compares. The program is `BULKHEAD_BIN` when that is set, else it is built.
+//! All of them come from the product itself: the hidden command `bulkhead generate FOLDER` writes man pages, completions
+//! and references below `FOLDER`; here they get their places. They are committed, so that people can read them on the
+//! forge; `--check` compares. The program is `BULKHEAD_BIN` when that is set, else it is built.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,13 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::workspace::{Workspace, run};
+
+/// Where the folders of `bulkhead generate` belong; whatever lies in none of them is reference.
+const PLACES: &[(&str, &str)] = &[
+    ("man/", "packaging/man/"),
+    ("completions/", "packaging/completions/"),
+    ("", "docs/reference/"),
+];
 
 /// Writes every generated document to its place.
 ///
@@ -82,10 +89,18 @@ fn collect(folder: &Path, top: &Path, documents: &mut BTreeMap<String, Vec<u8>>)
         } else {
             let contents =
                 std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-            documents.insert(path.strip_prefix(top)?.to_string_lossy().into_owned(), contents);
+            documents.insert(place(&path.strip_prefix(top)?.to_string_lossy()), contents);
         }
     }
     Ok(())
+}
+
+/// The path in the repository of what was written to `path`.
+fn place(path: &str) -> String {
+    let mut known = PLACES
+        .iter()
+        .filter_map(|(from, to)| path.strip_prefix(from).map(|rest| format!("{to}{rest}")));
+    known.next().unwrap_or_else(|| path.to_owned())
 }
 
 fn program(workspace: &Workspace) -> Result<PathBuf> {
@@ -97,4 +112,16 @@ fn program(workspace: &Workspace) -> Result<PathBuf> {
         .args(["build", "--package", "cli", "--bin", "bulkhead"])
         .current_dir(&workspace.root))?;
     Ok(workspace.target_dir().join("debug").join("bulkhead"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::place;
+
+    #[test]
+    fn every_document_has_its_place() {
+        assert_eq!(place("man/bulkhead.1"), "packaging/man/bulkhead.1");
+        assert_eq!(place("completions/_bulkhead"), "packaging/completions/_bulkhead");
+        assert_eq!(place("codes.md"), "docs/reference/codes.md");
+    }
 }
