@@ -134,6 +134,21 @@ fn a_sealed_container_with_two_ports() {
     "#);
 }
 
+/// The examples that newcomers start from load without a warning.
+#[test]
+fn the_examples_load() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let files = std::fs::read_dir(&folder)
+        .expect("the folder is there")
+        .map(|entry| entry.expect("an entry").path());
+    let files: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
+    for path in &files {
+        quiet("example.yaml", &std::fs::read_to_string(path).expect("the example is readable"));
+    }
+    assert!(!files.is_empty());
+}
+
 /// Everything that documents show has to load: the examples in the reference and the guides.
 #[test]
 fn examples_in_the_documentation_load() {
