@@ -15,8 +15,22 @@ use verdict::Packet;
 
 /// `PACKET_HOST`: for this machine.
 const PACKET_HOST: u32 = 0;
-/// Offsets above this are left to the helper: the verifier wants a bound.
-const MAX_DIRECT: u32 = 1 << 12;
+/// Offsets with more bits are left to the helper: the verifier wants a bound.
+const DIRECT_BITS: u32 = 12;
+
+/// One load at any address: the compiler would split it, processors with eBPF do not mind.
+macro_rules! word {
+    ($address:expr, $register:ident, $width:literal) => {{
+        let word: u64;
+        asm!(
+            concat!("{0} = *(", $width, " *)({1} + 0)"),
+            out(reg) word,
+            in(reg) $address,
+            options(pure, readonly, nostack)
+        );
+        word as $register
+    }};
+}
 
 /// One packet.
 pub(crate) struct Skb {
@@ -62,17 +76,66 @@ impl Packet for Skb {
 
     #[inline(always)]
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        // SAFETY: the kernel passes a valid context.
-        let (data, end) = unsafe { ((*self.raw).data as usize, (*self.raw).data_end as usize) };
-        if offset < MAX_DIRECT {
-            let at = opaque(data + offset as usize);
-            if opaque(at + N) <= end {
-                // SAFETY: `N` bytes from `at` on lie in the linear part; no alignment is assumed.
-                return Some(unsafe { (at as *const [u8; N]).read_unaligned() });
+        let mut bytes = MaybeUninit::<Aligned<N>>::uninit();
+        let to = bytes.as_mut_ptr().cast::<u8>();
+        // SAFETY: a valid context and a buffer of `N` bytes, all of which are written when either of
+        // the two says so.
+        unsafe {
+            if direct::<N>(self.raw, offset, to)
+                || bpf_skb_load_bytes(self.raw.cast(), offset, to.cast(), N as u32) == 0
+            {
+                // Taken apart, the buffer would be handled byte by byte.
+                let whole = kept(bytes.as_ptr());
+                return Some((*whole).0);
             }
         }
-        copied(self.raw, offset)
+        None
     }
+}
+
+/// Bytes that are written and read by words.
+#[repr(C, align(8))]
+struct Aligned<const N: usize>([u8; N]);
+
+/// Copies `N` bytes from the linear part by words; `false` when they are not all there.
+///
+/// # Safety
+///
+/// A valid context; `to` has room for `N` bytes and is aligned to 8.
+#[inline(always)]
+unsafe fn direct<const N: usize>(raw: *mut __sk_buff, offset: u32, to: *mut u8) -> bool {
+    // Neither comparison nor mask may tell the verifier anything of `offset` itself: in a loop over
+    // options it would follow every value apart.
+    if unlinked(offset) >> DIRECT_BITS != 0 {
+        return false;
+    }
+    // SAFETY: the caller's promise.
+    let (data, end) = unsafe { ((*raw).data as usize, (*raw).data_end as usize) };
+    let at = opaque(data + (unlinked(offset) & ((1 << DIRECT_BITS) - 1)));
+    if opaque(at + N) > end {
+        return false;
+    }
+    let mut done = 0;
+    // SAFETY: `N` bytes from `at` on lie in the linear part; the buffer is written at offsets that
+    // are multiples of the words' widths.
+    unsafe {
+        while done + 8 <= N {
+            to.add(done).cast::<u64>().write(word!(at + done, u64, "u64"));
+            done += 8;
+        }
+        if done + 4 <= N {
+            to.add(done).cast::<u32>().write(word!(at + done, u32, "u32"));
+            done += 4;
+        }
+        if done + 2 <= N {
+            to.add(done).cast::<u16>().write(word!(at + done, u16, "u16"));
+            done += 2;
+        }
+        if done < N {
+            to.add(done).write(word!(at + done, u8, "u8"));
+        }
+    }
+    true
 }
 
 /// Hides from the compiler how an address came about: what it would make of a comparison of sums is
@@ -84,13 +147,20 @@ fn opaque(mut address: usize) -> usize {
     address
 }
 
-/// Copies bytes out of any part of the packet.
+/// Makes the compiler keep in memory what a pointer leads to.
 #[inline(always)]
-fn copied<const N: usize>(raw: *mut __sk_buff, offset: u32) -> Option<[u8; N]> {
-    let mut bytes = MaybeUninit::<[u8; N]>::uninit();
-    // SAFETY: a valid context; the helper writes all `N` bytes or fails.
-    unsafe {
-        let failed = bpf_skb_load_bytes(raw.cast(), offset, bytes.as_mut_ptr().cast(), N as u32);
-        (failed == 0).then(|| bytes.assume_init())
-    }
+fn kept<T>(mut pointer: *const T) -> *const T {
+    // SAFETY: moves a register to itself.
+    unsafe { asm!("{0} = {0}", inout(reg) pointer, options(readonly, nostack)) };
+    pointer
+}
+
+/// Copies a number so that the verifier learns nothing of it from what it sees of the copy: an
+/// operation, unlike a move, makes a new value.
+#[inline(always)]
+fn unlinked(number: u32) -> usize {
+    let mut copy = number as usize;
+    // SAFETY: changes nothing but the register.
+    unsafe { asm!("{0} |= 0", inout(reg) copy, options(pure, nomem, nostack)) };
+    copy
 }

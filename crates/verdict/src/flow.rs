@@ -23,6 +23,8 @@ pub struct Work {
     pub key: FlowKey,
     /// A new or ended flow.
     pub entry: FlowEntry,
+    /// The question that is put to the policy, or the flow that an ICMP error quotes.
+    pub question: Question,
     /// The policy's answer.
     pub judgement: Judgement,
     /// The report.
@@ -109,10 +111,7 @@ fn guarded<P: Packet + ?Sized>(
     work.frame = crate::packet::frame(packet)?;
     guard::mac(endpoint, &work.frame)?;
     if work.frame.ethertype == ARP {
-        let (source, target, result) = guard::arp(packet, endpoint);
-        work.header.source = source;
-        work.header.target = target;
-        return result.map(|()| guard::Kind::Neighbour);
+        return guard::arp(packet, endpoint, &mut work.header);
     }
     parse(packet, work.frame.ethertype, &mut work.header)?;
     guard::sent(packet, endpoint, &work.header)
@@ -141,20 +140,33 @@ fn addressed<P: Packet + ?Sized>(
 /// The connection table first, the policy for what it does not know.
 #[inline(always)]
 fn decide<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, hook: &Hook, work: &mut Work) -> Action {
-    if work.header.fragment == Fragment::Later {
-        let Some(ports) = env.fragment(&fragment_key(hook, &work.header)) else {
-            return reject(env, hook, work, Reason::OrphanFragment);
-        };
-        work.header.ports = ports;
+    if work.header.fragment == Fragment::Later && !recall(env, hook, work) {
+        return reject(env, hook, work, Reason::OrphanFragment);
     }
     if work.header.is_icmp() && work.header.icmp_role() == IcmpRole::Error {
         return related(env, packet, hook, work);
     }
-    let high_originates = key(hook.network, &work.header, &mut work.key);
-    match established(env, packet, hook, work, high_originates) {
+    let header = &work.header;
+    let asked = Asked { source: &header.source, target: &header.target, ports: header.ports };
+    let high_sent = key(hook.network, header.protocol, &asked, &mut work.key);
+    match established(env, packet, hook, work, high_sent) {
         Some(action) => action,
         None => open(env, packet, hook, work),
     }
+}
+
+/// Gives a later fragment the ports of its first one; whether that one has passed.
+#[inline(never)]
+fn recall<E: Env>(env: &E, hook: &Hook, work: &mut Work) -> bool {
+    let Some(ports) = env.fragment(&fragment_key(hook, &work.header)) else { return false };
+    work.header.ports = ports;
+    true
+}
+
+/// Keeps the ports of a first fragment for the later ones.
+#[inline(never)]
+fn keep<E: Env>(env: &E, hook: &Hook, work: &Work) {
+    env.remember_fragment(&fragment_key(hook, &work.header), work.header.ports);
 }
 
 fn fragment_key(hook: &Hook, header: &Header) -> FragmentKey {
@@ -167,23 +179,30 @@ fn fragment_key(hook: &Hook, header: &Header) -> FragmentKey {
     }
 }
 
+/// The two sides of a packet.
+struct Asked<'a> {
+    source: &'a Addr,
+    target: &'a Addr,
+    ports: Ports,
+}
+
 /// Writes the canonical key of a packet; tells whether its source is the key's `high` side.
 #[inline(always)]
-fn key(network: u32, header: &Header, key: &mut FlowKey) -> bool {
-    let high_sent = is_higher(&header.source, &header.target, header.ports);
+fn key(network: u32, protocol: u8, asked: &Asked<'_>, key: &mut FlowKey) -> bool {
+    let high_sent = is_higher(asked.source, asked.target, asked.ports);
     key.network = network;
-    key.protocol = header.protocol;
+    key.protocol = protocol;
     key.pad = [0; 3];
     if high_sent {
-        key.low = header.target;
-        key.high = header.source;
-        key.low_port = header.ports.target;
-        key.high_port = header.ports.source;
+        key.low = *asked.target;
+        key.high = *asked.source;
+        key.low_port = asked.ports.target;
+        key.high_port = asked.ports.source;
     } else {
-        key.low = header.source;
-        key.high = header.target;
-        key.low_port = header.ports.source;
-        key.high_port = header.ports.target;
+        key.low = *asked.source;
+        key.high = *asked.target;
+        key.low_port = asked.ports.source;
+        key.high_port = asked.ports.target;
     }
     high_sent
 }
@@ -292,8 +311,8 @@ fn advance<P: Packet + ?Sized>(
 /// Judges a known flow again under the live epoch; whether it may go on.
 #[inline(never)]
 fn renew<E: Env>(env: &E, hook: &Hook, work: &mut Work, entry: &mut FlowEntry) -> bool {
-    let question = question(&work.key, entry);
-    judge(env, &question, hook.epoch, &mut work.judgement);
+    work.question = question(&work.key, entry);
+    judge(env, &work.question, hook.epoch, &mut work.judgement);
     let judgement = &work.judgement;
     if judgement.verdict == Verdict::Drop {
         return false;
@@ -341,14 +360,14 @@ fn open<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, hook: &Hook, work: &mut
         return reject(env, hook, work, reason);
     }
     let header = &work.header;
-    let question = Question {
+    work.question = Question {
         source: header.source,
         target: header.target,
         network: hook.network,
         ports: header.ports,
         protocol: header.protocol,
     };
-    judge(env, &question, hook.epoch, &mut work.judgement);
+    judge(env, &work.question, hook.epoch, &mut work.judgement);
     let here = if hook.sent { work.judgement.source } else { work.judgement.target };
     if work.judgement.verdict != Verdict::Drop && here != hook.endpoint {
         work.judgement.verdict = Verdict::Drop;
@@ -381,6 +400,7 @@ fn stray(header: &Header) -> Option<Reason> {
 }
 
 /// Fills in the entry of a new flow.
+#[inline(never)]
 fn enter<P: Packet + ?Sized>(packet: &P, hook: &Hook, work: &mut Work) {
     let header = &work.header;
     let entry = &mut work.entry;
@@ -407,7 +427,7 @@ fn enter<P: Packet + ?Sized>(packet: &P, hook: &Hook, work: &mut Work) {
 fn pass<E: Env>(env: &E, hook: &Hook, work: &Work, target: u32) -> Action {
     let header = &work.header;
     if header.fragment == Fragment::First {
-        env.remember_fragment(&fragment_key(hook, header), header.ports);
+        keep(env, hook, work);
     }
     env.count(hook.endpoint, hook.sent, header.bytes);
     let direct = hook.sent && target != 0 && target != hook.endpoint;
@@ -431,22 +451,22 @@ fn related<E: Env, P: Packet + ?Sized>(
     hook: &Hook,
     work: &mut Work,
 ) -> Action {
-    let outer = work.header;
-    let quoted = quoted(packet, &outer, &mut work.header);
-    let belongs = quoted.is_some() && work.header.source == outer.target;
-    key(hook.network, &work.header, &mut work.key);
-    work.header = outer;
+    let belongs = quoted(packet, &work.header, &mut work.question).is_some()
+        && work.question.source == work.header.target;
     if !belongs {
         return reject(env, hook, work, Reason::UnrelatedIcmp);
     }
+    let inner = &work.question;
+    let asked = Asked { source: &inner.source, target: &inner.target, ports: inner.ports };
+    key(hook.network, inner.protocol, &asked, &mut work.key);
     let Some(entry) = env.flow(&work.key) else {
         return reject(env, hook, work, Reason::UnrelatedIcmp);
     };
     let current = entry.epoch == low(hook.epoch);
-    let question = question(&work.key, &entry);
+    work.question = question(&work.key, &entry);
     drop(entry);
     if !current {
-        judge(env, &question, hook.epoch, &mut work.judgement);
+        judge(env, &work.question, hook.epoch, &mut work.judgement);
         if work.judgement.verdict == Verdict::Drop {
             return reject(env, hook, work, Reason::UnrelatedIcmp);
         }
@@ -456,9 +476,10 @@ fn related<E: Env, P: Packet + ?Sized>(
 }
 
 /// Reads the addresses and ports of the packet that an ICMP error quotes.
-fn quoted<P: Packet + ?Sized>(packet: &P, outer: &Header, inner: &mut Header) -> Option<()> {
+#[inline(never)]
+fn quoted<P: Packet + ?Sized>(packet: &P, outer: &Header, inner: &mut Question) -> Option<()> {
     let start = outer.transport + 8;
-    *inner = Header::default();
+    let transport;
     if outer.protocol == protocol::ICMP {
         let b = packet.load::<20>(start)?;
         if b[0] >> 4 != 4 || u16::from_be_bytes([b[6], b[7]]) & 0x1fff != 0 {
@@ -467,21 +488,15 @@ fn quoted<P: Packet + ?Sized>(packet: &P, outer: &Header, inner: &mut Header) ->
         inner.protocol = b[9];
         inner.source = Addr::v4([b[12], b[13], b[14], b[15]]);
         inner.target = Addr::v4([b[16], b[17], b[18], b[19]]);
-        inner.transport = start + u32::from(b[0] & 0xf) * 4;
+        transport = start + u32::from(b[0] & 0xf) * 4;
     } else {
-        let b = packet.load::<40>(start)?;
+        let b = packet.load::<8>(start)?;
         inner.protocol = b[6];
-        inner.source = Addr::v6([
-            b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15], b[16], b[17], b[18], b[19],
-            b[20], b[21], b[22], b[23],
-        ]);
-        inner.target = Addr::v6([
-            b[24], b[25], b[26], b[27], b[28], b[29], b[30], b[31], b[32], b[33], b[34], b[35],
-            b[36], b[37], b[38], b[39],
-        ]);
-        inner.transport = start + 40;
+        inner.source = Addr::v6(packet.load::<16>(start + 8)?);
+        inner.target = Addr::v6(packet.load::<16>(start + 24)?);
+        transport = start + 40;
     }
-    let b = packet.load::<8>(inner.transport)?;
+    let b = packet.load::<8>(transport)?;
     inner.ports = match inner.protocol {
         protocol::TCP | protocol::UDP | protocol::SCTP => Ports {
             source: u16::from_be_bytes([b[0], b[1]]),

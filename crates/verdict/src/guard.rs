@@ -5,7 +5,7 @@
 
 use crate::Reason;
 use crate::abi::{Addr, Endpoint, Mac};
-use crate::packet::{ETHERNET, Fragment, Frame, Header, Packet, protocol};
+use crate::packet::{ETHERNET, Fragment, Frame, Header, OFFSET_MASK, Packet, protocol};
 
 const ROUTER_SOLICITATION: u16 = 133;
 const ROUTER_ADVERTISEMENT: u16 = 134;
@@ -42,24 +42,25 @@ fn number(mac: Mac) -> u64 {
     u64::from_be_bytes([0, 0, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]])
 }
 
-/// Checks an ARP packet that an endpoint sends; returns sender and target address for the report.
+/// Checks an ARP packet that an endpoint sends; notes sender and target address for the report.
+#[inline(never)]
 pub(crate) fn arp<P: Packet + ?Sized>(
     packet: &P,
     endpoint: &Endpoint,
-) -> (Addr, Addr, Result<(), Reason>) {
-    let Some(b) = packet.load::<28>(ETHERNET) else {
-        return (Addr::UNSPECIFIED, Addr::UNSPECIFIED, Err(Reason::Malformed));
-    };
+    header: &mut Header,
+) -> Result<Kind, Reason> {
+    let b = packet.load::<28>(ETHERNET).ok_or(Reason::Malformed)?;
     let sender = Addr::v4([b[14], b[15], b[16], b[17]]);
-    let target = Addr::v4([b[24], b[25], b[26], b[27]]);
+    header.source = sender;
+    header.target = Addr::v4([b[24], b[25], b[26], b[27]]);
     let ethernet_and_ip = [b[0], b[1], b[2], b[3], b[4], b[5], b[6]] == [0, 1, 8, 0, 6, 4, 0];
     if !ethernet_and_ip || !matches!(b[7], 1 | 2) {
-        return (sender, target, Err(Reason::Malformed));
+        return Err(Reason::Malformed);
     }
     let probe = b[7] == 1 && sender.words()[3] == 0;
     let own = same([b[8], b[9], b[10], b[11], b[12], b[13]], endpoint.mac)
         && (probe || sender == endpoint.v4);
-    (sender, target, if own { Ok(()) } else { Err(Reason::SpoofedArp) })
+    if own { Ok(Kind::Neighbour) } else { Err(Reason::SpoofedArp) }
 }
 
 /// Checks an IP packet that an endpoint sends.
@@ -151,7 +152,7 @@ fn options<P: Packet + ?Sized>(
     header: &Header,
 ) -> Result<Kind, Reason> {
     let end = ETHERNET + header.bytes;
-    let mut at = header.transport + 24;
+    let mut at = (header.transport + 24) & OFFSET_MASK;
     for _ in 0..MAX_OPTIONS {
         if at >= end {
             return Ok(Kind::Neighbour);
@@ -163,7 +164,7 @@ fn options<P: Packet + ?Sized>(
         if matches!(b[0], 1 | 2) && !same([b[2], b[3], b[4], b[5], b[6], b[7]], endpoint.mac) {
             return Err(Reason::SpoofedNd);
         }
-        at += u32::from(b[1]) * 8;
+        at = (at + u32::from(b[1]) * 8) & OFFSET_MASK;
     }
     if at >= end { Ok(Kind::Neighbour) } else { Err(Reason::Malformed) }
 }

@@ -5,7 +5,7 @@
 //! there are; the peers cost an exact or a longest-prefix lookup each.
 
 use crate::abi::{
-    Addr, Decision, Endpoint, Peer, PeerKey, PortKey, PortSet, Ports, RowKey, Verdict,
+    Addr, Decision, Endpoint, Peer, PeerKey, PortEntry, PortKey, PortSet, Ports, RowKey, Verdict,
 };
 use crate::{Env, Reason};
 
@@ -173,20 +173,20 @@ fn side<E: Env>(env: &E, policy: &Side, question: &Question) -> Decision {
 }
 
 /// What a port set says of the destination port, and where it asks for it of the source port.
+#[inline(always)]
 fn ports<E: Env>(env: &E, set: &PortSet, question: &Question) -> Decision {
-    let Some((sources, decision)) = block(env, set, question.protocol, question.ports.target)
-    else {
+    let Some(entry) = block(env, set, question.protocol, question.ports.target) else {
         return Decision::default();
     };
-    match block(env, &sources, question.protocol, question.ports.source) {
-        Some((_, narrower)) if narrower.verdict != Verdict::Silent as u8 => narrower,
-        _ => decision,
+    match block(env, &entry.sources, question.protocol, question.ports.source) {
+        Some(narrower) if narrower.decision.verdict != Verdict::Silent as u8 => narrower.decision,
+        _ => entry.decision,
     }
 }
 
 /// Finds the one block of a set that holds a port: blocks are disjoint, so any order will do.
 #[inline(never)]
-fn block<E: Env>(env: &E, set: &PortSet, protocol: u8, port: u16) -> Option<(PortSet, Decision)> {
+fn block<'e, E: Env>(env: &'e E, set: &PortSet, protocol: u8, port: u16) -> Option<&'e PortEntry> {
     if set.id == 0 {
         return None;
     }
@@ -198,7 +198,7 @@ fn block<E: Env>(env: &E, set: &PortSet, protocol: u8, port: u16) -> Option<(Por
         let mask = ((0xffff_0000_u32 >> len) & 0xffff) as u16;
         let key = PortKey { set: set.id, port: port & mask, len, protocol, pad: 0 };
         if let Some(entry) = env.port(&key) {
-            return Some((entry.sources, entry.decision));
+            return Some(entry);
         }
     }
     None

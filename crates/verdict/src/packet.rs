@@ -11,6 +11,9 @@ pub const MAX_EXTENSIONS: u32 = 6;
 /// Length of an Ethernet header.
 pub const ETHERNET: u32 = 14;
 
+/// Every offset into a frame fits: an IP packet has at most 65,535 bytes.
+pub(crate) const OFFSET_MASK: u32 = 0x1_ffff;
+
 /// `EtherType` of IPv4.
 pub const IPV4: u16 = 0x0800;
 /// `EtherType` of ARP.
@@ -144,18 +147,17 @@ pub fn frame(packet: &(impl Packet + ?Sized)) -> Result<Frame, Reason> {
     }
 }
 
-/// Reads network and transport headers into `header`, overwriting all of it.
+/// Reads network and transport headers into `header`, which is as [`Header::default`] makes it.
 ///
 /// # Errors
 ///
 /// The reason why the packet must be dropped.
-#[inline(always)]
+#[inline(never)]
 pub fn parse(
     packet: &(impl Packet + ?Sized),
     ethertype: u16,
     header: &mut Header,
 ) -> Result<(), Reason> {
-    *header = Header::default();
     if ethertype == IPV4 {
         ipv4(packet, header)?;
     } else {
@@ -200,9 +202,9 @@ fn fragment(header: &mut Header, offset: u16, more: bool) -> Result<(), Reason> 
     Ok(())
 }
 
-#[inline(always)]
+#[inline(never)]
 fn ipv6(packet: &(impl Packet + ?Sized), header: &mut Header) -> Result<(), Reason> {
-    let b = packet.load::<40>(ETHERNET).ok_or(Reason::Malformed)?;
+    let b = packet.load::<8>(ETHERNET).ok_or(Reason::Malformed)?;
     if b[0] >> 4 != 6 {
         return Err(Reason::Malformed);
     }
@@ -212,14 +214,8 @@ fn ipv6(packet: &(impl Packet + ?Sized), header: &mut Header) -> Result<(), Reas
     }
     header.hops = b[7];
     header.protocol = b[6];
-    header.source = Addr::v6([
-        b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15], b[16], b[17], b[18], b[19], b[20],
-        b[21], b[22], b[23],
-    ]);
-    header.target = Addr::v6([
-        b[24], b[25], b[26], b[27], b[28], b[29], b[30], b[31], b[32], b[33], b[34], b[35], b[36],
-        b[37], b[38], b[39],
-    ]);
+    header.source = Addr::v6(packet.load::<16>(ETHERNET + 8).ok_or(Reason::Malformed)?);
+    header.target = Addr::v6(packet.load::<16>(ETHERNET + 24).ok_or(Reason::Malformed)?);
     // RFC 4942 §2.2: mapped addresses on the wire would pass for IPv4 ones in every table.
     if header.source.is_v4() || header.target.is_v4() {
         return Err(Reason::Malformed);
@@ -247,13 +243,13 @@ fn extensions(packet: &(impl Packet + ?Sized), header: &mut Header) -> Result<()
         let b = packet.load::<8>(header.transport).ok_or(Reason::Malformed)?;
         header.protocol = b[0];
         if kind != FRAGMENT {
-            header.transport += (u32::from(b[1]) + 1) * 8;
+            header.transport = (header.transport + (u32::from(b[1]) + 1) * 8) & OFFSET_MASK;
             continue;
         }
         if header.fragment != Fragment::Whole {
             return Err(Reason::ExtensionHeader);
         }
-        header.transport += 8;
+        header.transport = (header.transport + 8) & OFFSET_MASK;
         header.fragment_id = u32::from_be_bytes([b[4], b[5], b[6], b[7]]);
         let part = u16::from_be_bytes([b[2], b[3]]);
         fragment(header, part >> 3, part & 1 != 0)?;
@@ -310,7 +306,7 @@ fn ports(packet: &(impl Packet + ?Sized), header: &mut Header) -> Option<()> {
     Some(())
 }
 
-#[inline(always)]
+#[inline(never)]
 fn sctp(packet: &(impl Packet + ?Sized), header: &mut Header) -> Option<()> {
     let b = packet.load::<16>(header.transport)?;
     header.ports.source = u16::from_be_bytes([b[0], b[1]]);
@@ -319,7 +315,7 @@ fn sctp(packet: &(impl Packet + ?Sized), header: &mut Header) -> Option<()> {
     Some(())
 }
 
-#[inline(always)]
+#[inline(never)]
 fn icmp(packet: &(impl Packet + ?Sized), header: &mut Header) -> Option<()> {
     let b = packet.load::<8>(header.transport)?;
     let id = u16::from_be_bytes([b[4], b[5]]);

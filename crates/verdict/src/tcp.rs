@@ -5,7 +5,7 @@
 
 use crate::Reason;
 use crate::abi::{FlowEntry, FlowState, Window};
-use crate::packet::{Fragment, Header, Packet};
+use crate::packet::{Fragment, Header, OFFSET_MASK, Packet};
 
 const FIN: u8 = 1;
 const SYN: u8 = 2;
@@ -129,27 +129,30 @@ fn first<P: Packet + ?Sized>(packet: &P, header: &Header, sender: &mut Window) {
 }
 
 /// Reads the window scale option (kind 3) of a SYN.
+///
+/// Offsets are masked because the kernel's verifier then sees every turn of the loop as the same.
 #[inline(never)]
 fn scale<P: Packet + ?Sized>(packet: &P, header: &Header) -> Option<u8> {
     let end = header.transport + u32::from(header.header_len);
-    let mut at = header.transport + 20;
+    let mut at = (header.transport + 20) & OFFSET_MASK;
     for _ in 0..40 {
         if at >= end {
             return None;
         }
         let [kind] = packet.load::<1>(at)?;
-        match kind {
+        let step = match kind {
             0 => return None,
-            1 => at += 1,
+            1 => 1,
             3 => {
                 let [_, len, shift] = packet.load::<3>(at)?;
                 return if len == 3 { Some(shift.min(MAX_SCALE)) } else { None };
             }
             _ => {
                 let [_, len] = packet.load::<2>(at)?;
-                at += u32::from(len).max(2);
+                u32::from(len).max(2)
             }
-        }
+        };
+        at = (at + step) & OFFSET_MASK;
     }
     None
 }
