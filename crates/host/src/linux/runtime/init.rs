@@ -128,6 +128,7 @@ fn confine(
     let named = |what: &'static str| move || what.to_owned();
     set_dumpable_behavior(DumpableBehavior::NotDumpable).doing(named("hiding from traces"))?;
     cgroup::join(&spec.cgroup).doing(|| format!("joining cgroup {}", spec.cgroup.display()))?;
+    lose_protection().doing(named("giving up protection from the memory killer"))?;
     join_network(&spec.netns)?;
     let rest = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWUTS
@@ -145,6 +146,13 @@ fn confine(
     set_dumpable_behavior(DumpableBehavior::NotDumpable).doing(named("hiding from traces"))?;
     die_with_supervisor(report)?;
     filters.install().map_err(|error| Fault::new(format!("installing the filters: {error}")))
+}
+
+/// The agent may be protected when memory runs out, as its systemd unit asks; a workload is not.
+fn lose_protection() -> std::io::Result<()> {
+    let file = "/proc/self/oom_score_adj";
+    let score = fs::read_to_string(file)?;
+    if score.starts_with('-') { fs::write(file, "0") } else { Ok(()) }
 }
 
 /// Joins the workload's network and lets unprivileged programs in it bind every port and send pings.

@@ -13,6 +13,11 @@
 //! is, written by the supervisor, by rename). [`list`] adopts from these files alone; a pid counts only together with its
 //! start time. The caller orders its calls per workload; two agents on one folder are not supported.
 //!
+//! **Surroundings.** A supervisor inherits from the agent: its mount namespace, so the agent must not have a private one;
+//! its system call filter and bounding set, so a unit file must leave what mounting, namespaces and becoming another user
+//! need. It leaves the agent's cgroup, so that stopping the agent's service does not end it. Signals, mask of permissions,
+//! environment, open files, core limit and protection from the memory killer are reset.
+//!
 //! **Order.** Nothing of the workload runs before [`start`], and the network namespace is joined before anything else
 //! of the confinement; the caller has finished and enforced that namespace by then.
 //!

@@ -7,8 +7,9 @@ use std::io;
 
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, capability_is_in_bounding_set, clear_ambient_capability_set,
-    remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities, set_no_new_privs,
+    CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set,
+    clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
+    set_keep_capabilities, set_no_new_privs,
 };
 
 use super::User;
@@ -29,7 +30,9 @@ const CAPABILITIES: u32 = 64;
 
 /// Makes the calling process `user` without a way back. Supplementary groups are dropped.
 pub(super) fn drop_to(user: User) -> io::Result<()> {
-    let kept = if user.is_root() { ROOT_SET } else { CapabilitySet::empty() };
+    // What the agent itself was not given, it cannot leave to anybody.
+    let wanted = if user.is_root() { ROOT_SET } else { CapabilitySet::empty() };
+    let kept = wanted.intersection(capabilities(None)?.permitted);
     set_keep_capabilities(false)?;
     clear_ambient_capability_set()?;
     bound(kept)?;
