@@ -50,8 +50,6 @@ struct Slot {
     /// Positions in `key.rules` by the matcher on the peer's side.
     peers: FxHashMap<MatcherId, Vec<u32>>,
     uses: u32,
-    /// Subjects by which it is found.
-    subjects: Vec<Subject>,
 }
 
 /// What a slot is made of.
@@ -201,9 +199,6 @@ impl Engine {
             }
             None => self.new_slot(key),
         };
-        if let Some(Some(slot)) = self.slots.get_mut(id as usize) {
-            slot.subjects.push(subject.clone());
-        }
         self.slot_by_subject.insert(subject, id);
         Some(id)
     }
@@ -246,7 +241,7 @@ impl Engine {
             }
         }
         let number = number("slot", head.into_iter().chain(digests));
-        let slot = Slot { number, key: key.clone(), peers, uses: 1, subjects: Vec::new() };
+        let slot = Slot { number, key: key.clone(), peers, uses: 1 };
         let id = put(&mut self.slots, &mut self.free_slots, slot);
         if self.slot_by_number.insert(number, id).is_some() {
             self.collision("slot", number);
@@ -260,9 +255,12 @@ impl Engine {
         slot.map_or(0, |slot| slot.number)
     }
 
-    pub(crate) fn release_slot(&mut self, id: SlotId) {
+    /// Gives back the slot of a subject with these matchers. The subject may have other rules when it
+    /// comes again, so it is not remembered.
+    pub(crate) fn release_slot(&mut self, id: SlotId, matchers: &[MatcherId]) {
         let Some(place) = self.slots.get_mut(id as usize) else { return };
         let Some(slot) = place else { return };
+        self.slot_by_subject.remove(&(matchers.into(), slot.key.ingress, slot.key.ground));
         slot.uses -= 1;
         if slot.uses > 0 {
             return;
@@ -270,9 +268,6 @@ impl Engine {
         if let Some(slot) = place.take() {
             self.slot_by_key.remove(&slot.key);
             self.slot_by_number.remove(&slot.number);
-            for subject in &slot.subjects {
-                self.slot_by_subject.remove(subject);
-            }
             self.free_slots.push(id);
         }
     }

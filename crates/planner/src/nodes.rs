@@ -9,6 +9,7 @@ use model::{Identity, Mode};
 use verdict::abi::Addr;
 
 use crate::bundle::Bundle;
+use crate::peers::{TRANSIT_V4, TRANSIT_V6};
 use crate::reach::{Atlas, Place};
 
 /// One side of a connection, for people.
@@ -136,6 +137,11 @@ fn addresses(bundles: &[(Option<&Bundle>, Option<&Atlas<'_>>)]) -> Vec<(u32, Par
             nets.entry(network).or_default().insert(net);
         }
     }
+    // Subnets have entries without any rule that names them.
+    let mut managed: BTreeSet<IpNet> = BTreeSet::from([TRANSIT_V4.into(), TRANSIT_V6.into()]);
+    for bundle in bundles.iter().filter_map(|(bundle, _)| *bundle) {
+        managed.extend(bundle.routers.iter().flat_map(|router| &router.subnets));
+    }
     let mut out = Vec::new();
     for (network, nets) in nets {
         for net in &nets {
@@ -146,7 +152,7 @@ fn addresses(bundles: &[(Option<&Bundle>, Option<&Atlas<'_>>)]) -> Vec<(u32, Par
                 .filter_map(|(_, atlas)| atlas.and_then(|a| a.peer(network, address.into())))
                 .next()
                 .map(|peer| Identity(peer.identity[0]));
-            let named = (net.prefix_len() > 0).then_some(*net);
+            let named = (net.prefix_len() > 0 && !managed.contains(net)).then_some(*net);
             let party = match identity {
                 Some(Identity::HOST) => Party::Host,
                 Some(Identity::UNMANAGED) => Party::Unmanaged(named),

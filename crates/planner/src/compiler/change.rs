@@ -90,7 +90,7 @@ impl Compiler {
             let rule = id.and_then(|id| self.engine.rules.get_mut(id as usize)).and_then(Option::as_mut);
             if let Some(rule) = rule {
                 rule.order = policy.order;
-                for rule in policy.rules() {
+                for rule in policy.rules().filter(|_| !policy.is_expired(facts.now)) {
                     self.bundle.rules.insert(rule.id.0, rule.clone());
                 }
             }
@@ -229,7 +229,7 @@ impl Compiler {
         let Some(seat) = self.seats.remove(id) else { return };
         for slot in seat.slots.into_iter().flatten() {
             self.engine.slot_down(&mut self.bundle.tables, seat.plane, slot);
-            self.engine.release_slot(slot);
+            self.engine.release_slot(slot, &seat.matchers);
         }
         for (at, class, _) in seat.seen {
             self.engine.class_down(&mut self.bundle.tables, at, class);

@@ -1,0 +1,96 @@
+//! Plans as people see them.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use planner::{Allocations, Bundle, Facts, PlanReport, compile, diff, matrix};
+use policy::{Document, Limits, Source};
+
+const SHOP: &str = r#"
+bulkhead: 1
+tenants:
+  shop:
+    networks:
+      main:
+        mode: nat
+        subnets: [10.0.0.0/16, "fd00:5::/48"]
+        segments:
+          front: { subnet: 10.0.1.0/24, posture: { ingress: deny, egress: allow } }
+          data: { subnet: 10.0.2.0/24, profile: sealed }
+    workloads:
+      web: { segment: front, labels: { app: web }, netns: web }
+      db: { segment: data, labels: { app: db }, netns: db }
+    policies:
+      web-in: { from: world, to: app=web, allow: [8443/tcp] }
+    assert:
+      - never: world -> segment=data
+"#;
+
+fn facts() -> Facts {
+    let addresses = vec!["192.0.2.10".parse().expect("address")];
+    Facts { addresses, now: Timestamp::UNIX_EPOCH, jiffies_per_second: 250 }
+}
+
+fn load(text: &str) -> Document {
+    let source = Source { name: "shop.yaml", text };
+    let checked = policy::load(&source, &|_| None, &Limits::default(), Timestamp::UNIX_EPOCH);
+    checked.unwrap_or_else(|problems| panic!("{problems:?}")).document
+}
+
+fn bundle(document: &Document) -> Bundle {
+    compile(document, &Allocations::default(), &facts()).expect("compiles")
+}
+
+fn show(report: &PlanReport) -> String {
+    let mut out = String::new();
+    for change in &report.connections {
+        let rule = change.rule.as_ref().map_or_else(|| "open".to_owned(), ToString::to_string);
+        let cause = change.cause.as_ref().map_or(String::new(), |cause| format!(" by {cause}"));
+        let (sign, from, to, flows) = (change.kind.sign(), &change.from, &change.to, &change.flows);
+        let _ = writeln!(out, "{sign} {from} → {to}  {flows}  {rule}{cause}  ({})", change.pairs);
+    }
+    for outcome in &report.assertions {
+        let broken = outcome.broken.as_ref().map(|broken| {
+            format!("{} → {} {}/{}", broken.from, broken.to, broken.port, broken.protocol)
+        });
+        let _ = writeln!(out, "{}: {}", outcome.text, broken.unwrap_or_else(|| "holds".to_owned()));
+    }
+    for each in &report.objects {
+        let (a, c, r, u) = (each.added, each.changed, each.removed, each.unchanged);
+        let _ = write!(out, "{} +{a} ~{c} -{r} ={u}; ", each.kind);
+    }
+    out
+}
+
+#[test]
+fn a_first_plan_tells_everything_that_opens() {
+    let shop = load(SHOP);
+    insta::assert_snapshot!(show(&diff(None, (&shop, &bundle(&shop)))));
+}
+
+#[test]
+fn a_change_is_told_under_the_policy_that_makes_it() {
+    let (old, new) = (load(SHOP), load(&format!("{}{}", SHOP.trim_end().split("    assert").next().expect("head"), r#"
+      web-to-db: { from: app=web, to: app=db, allow: [6379/tcp] }
+      updates: { from: segment=front, to: world, deny: [25/tcp] }
+      oops: { from: world, to: app=db, allow: [6000-7000/tcp] }
+    assert:
+      - never: world -> segment=data
+      - only: app=web -> app=db:22/tcp
+"#)));
+    let (before, after) = (bundle(&old), bundle(&new));
+    insta::assert_snapshot!(show(&diff(Some((&old, &before)), (&new, &after))));
+    let same = diff(Some((&new, &after)), (&new, &after));
+    assert!(same.is_empty(), "{}", show(&same));
+}
+
+#[test]
+fn the_matrix_has_only_what_passes() {
+    let shop = load(SHOP);
+    let mut out = String::new();
+    for cell in matrix(&bundle(&shop)) {
+        let flows = planner::Flows::of(&cell.spans);
+        let _ = writeln!(out, "{} → {}  {flows}", cell.from, cell.to);
+    }
+    insta::assert_snapshot!(out);
+}
