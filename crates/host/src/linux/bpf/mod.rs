@@ -209,7 +209,8 @@ impl Datapath {
         if !mount::is_bpffs(bpffs) {
             return Ok(());
         }
-        for name in object::list(bpffs)? {
+        // The kernel's own files in a BPF file system stay.
+        for name in object::versions(bpffs)? {
             object::remove(&bpffs.join(name))?;
         }
         mount::release_folder(bpffs)

@@ -42,7 +42,10 @@ pub(super) fn release_folder(folder: &Path) -> Result<(), Error> {
         fs::remove_dir(folder)
             .map_err(|source| Error::Unpin { path: folder.to_owned(), source })?;
     }
-    let empty = fs::read_dir(&place).is_ok_and(|mut entries| entries.next().is_none());
+    // The kernel's own two files end in `.debug`.
+    let empty = fs::read_dir(&place).is_ok_and(|entries| {
+        entries.flatten().all(|entry| entry.path().extension().is_some_and(|e| e == "debug"))
+    });
     if !empty || !is_ours(&place) {
         return Ok(());
     }

@@ -193,13 +193,19 @@ fn digest(object: &[u8]) -> String {
 /// The folder of this ABI below `bpffs`; refuses when there is one of another.
 pub(super) fn root(bpffs: &Path) -> Result<PathBuf, Error> {
     let ours = format!("v{ABI}");
-    for name in list(bpffs)? {
-        let other = name.strip_prefix('v').is_some_and(|rest| rest.parse::<u32>().is_ok());
-        if other && name != ours {
+    for name in versions(bpffs)? {
+        if name != ours {
             return Err(Error::OtherAbi { path: bpffs.to_owned(), found: name, wanted: ABI });
         }
     }
     Ok(bpffs.join(ours))
+}
+
+/// The folders of all ABIs below `bpffs`.
+pub(super) fn versions(bpffs: &Path) -> Result<Vec<String>, Error> {
+    let is_version =
+        |name: &String| name.strip_prefix('v').is_some_and(|rest| rest.parse::<u32>().is_ok());
+    Ok(list(bpffs)?.into_iter().filter(is_version).collect())
 }
 
 pub(super) fn make(folder: &Path) -> Result<(), Error> {
