@@ -7,6 +7,7 @@
 
 pub mod bytes;
 pub mod generate;
+pub mod large;
 pub mod oracle;
 pub mod render;
 pub mod rng;
