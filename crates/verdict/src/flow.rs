@@ -108,6 +108,7 @@ fn guarded<P: Packet + ?Sized>(
     work: &mut Work,
 ) -> Result<guard::Kind, Reason> {
     work.header = Header::default();
+    work.frame = Frame::default();
     work.frame = crate::packet::frame(packet)?;
     guard::mac(endpoint, &work.frame)?;
     if work.frame.ethertype == ARP {
@@ -125,6 +126,7 @@ fn addressed<P: Packet + ?Sized>(
     work: &mut Work,
 ) -> Result<guard::Kind, Reason> {
     work.header = Header::default();
+    work.frame = Frame::default();
     work.frame = crate::packet::frame(packet)?;
     let group = work.frame.target[0] & 1 != 0;
     if !group && !guard::same(work.frame.target, endpoint.mac) {
