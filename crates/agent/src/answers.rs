@@ -1,6 +1,5 @@
 //! Answers to questions: each from the snapshot in force and the kernel's counters, none of them changes anything.
 
-pub(crate) mod assertions;
 pub(crate) mod doctor;
 pub(crate) mod flows;
 pub(crate) mod health;
@@ -10,7 +9,7 @@ pub(crate) mod party;
 pub(crate) mod objects;
 pub(crate) mod plan;
 pub(crate) mod probe;
-pub(crate) mod reach;
+pub(crate) mod judge;
 pub(crate) mod rules;
 pub(crate) mod service;
 pub(crate) mod status;

@@ -38,7 +38,28 @@ pub(crate) fn prepare(
         let all: Vec<String> = places.collect();
         fault::refused(codes::COMPILE, all.join("; "))
     })?;
+    sound(&bundle)?;
     Ok(Wanted { request: request.clone(), relabelled: kept, document, bundle, warnings })
+}
+
+/// Looks at a finished bundle with other eyes than the compiler's.
+fn sound(bundle: &planner::Bundle) -> Result<(), Error> {
+    let tables = host::linux::bpf::Limits::default();
+    let room = |entries: u32| usize::try_from(entries).unwrap_or(usize::MAX);
+    let limits = planner::Limits {
+        exact: room(tables.peers),
+        prefixes: room(tables.peers),
+        rows: room(tables.rows),
+        ports: room(tables.ports),
+    };
+    let faults = planner::check(bundle, &limits);
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    let is_room = |fault: &planner::Fault| matches!(fault, planner::Fault::TooLarge { .. });
+    let code = if faults.iter().all(is_room) { codes::COMPILE } else { codes::INTERNAL };
+    Err(fault::refused(code, format!("the plan is not sound: {}", all.join("; "))))
 }
 
 /// Parses and checks a file.

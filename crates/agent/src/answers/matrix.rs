@@ -1,181 +1,89 @@
-//! The reachability matrix: for every ordered pair what is declared, by the evaluator over the tables in force.
+//! The reachability matrix: for every ordered pair what is declared, by the planner's exact look at the tables in force.
 
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::{Cell, Error, Matrix, MatrixParty, Verdict, codes};
-use model::{Mode, RuleId};
 use flow::Resolver as _;
-use planner::{Attachment, Bundle, Router};
+use model::RuleId;
+use planner::{Bundle, Flows, Party, Span};
 
 use crate::fault::refused;
 use crate::names::Names;
 use crate::shared::Shared;
 
-use super::reach::{Reach, Span, words};
-use super::{party, person, rule_at};
+use super::{person, rule_at};
 
-/// Most parties that are asked about at once: the answer grows with their square.
-const PARTIES: usize = 300;
-
-/// A row and column.
-#[derive(Debug, Clone)]
-pub(crate) enum Member<'b> {
-    /// A workload's endpoint.
-    Endpoint(&'b Router, &'b Attachment),
-    /// The host itself.
-    Host,
-    /// Somebody outside.
-    World,
-}
+/// Most workloads that are asked about at once: the answer grows with their square.
+const WORKLOADS: usize = 500;
 
 /// Declared reachability.
 ///
 /// # Errors
-/// `BH0216` without a document; `BH0205` for more than 300 workloads.
+/// `BH0216` without a document; `BH0205` for too many workloads.
 pub(crate) fn matrix(shared: &Shared) -> Result<Matrix, Error> {
     let force = shared.forced()?;
     let bundle = &force.wanted.bundle;
-    let members = members(bundle);
-    if members.len() > PARTIES {
-        let message = format!("a matrix of {} parties is too large", members.len());
-        return Err(refused(codes::BUSY, message).with_hint("ask about pairs: bulkhead why A B tcp/PORT"));
+    if bundle.workloads.len() > WORKLOADS {
+        let message = format!("a matrix of {} workloads is too large", bundle.workloads.len());
+        return Err(refused(codes::BUSY, message)
+            .with_hint("ask about pairs: bulkhead why A B tcp/PORT"));
     }
-    let reach = Reach::new(&bundle.tables);
+    let found = planner::matrix(bundle);
+    let parties = parties(bundle, &found);
+    let positions: BTreeMap<&Party, u32> = parties.iter().zip(0..).collect();
     let mut cells = Vec::new();
-    for (from, source) in (0_u32..).zip(&members) {
-        for (to, target) in (0_u32..).zip(&members) {
-            if from != to {
-                let spans = between(bundle, &reach, source, target);
-                cells.extend(grouped(&spans, &force.names, from, to));
-            }
-        }
+    for cell in &found {
+        let (Some(from), Some(to)) = (positions.get(&cell.from), positions.get(&cell.to)) else {
+            continue;
+        };
+        cells.extend(grouped(&cell.spans, &force.names, *from, *to));
     }
-    let parties = members.iter().map(|member| member.shown()).collect();
+    let parties = parties.iter().map(|party| shown(bundle, party)).collect();
     Ok(Matrix { generation: force.generation, parties, cells })
 }
 
-/// Every workload with an endpoint, then host and world.
-pub(crate) fn members(bundle: &Bundle) -> Vec<Member<'_>> {
-    let endpoints = bundle.routers.iter().flat_map(|router| {
-        router.endpoints.iter().map(move |at| Member::Endpoint(router, at))
-    });
-    let mut all: Vec<Member<'_>> = endpoints.collect();
-    all.sort_by(|a, b| a.id().cmp(&b.id()));
-    all.extend([Member::Host, Member::World]);
-    all
+/// Every workload with an endpoint, then host, world, and what else has a cell.
+fn parties(bundle: &Bundle, cells: &[planner::Cell]) -> Vec<Party> {
+    let attached = bundle.workloads.iter().filter(|(_, workload)| workload.endpoint.is_some());
+    let mut all: BTreeSet<Party> =
+        attached.map(|(id, _)| Party::Workload(Arc::clone(id))).collect();
+    all.extend([Party::Host, Party::World(None)]);
+    all.extend(cells.iter().flat_map(|cell| [cell.from.clone(), cell.to.clone()]));
+    all.into_iter().collect()
 }
 
-impl Member<'_> {
-    /// The workload, `<tenant>.<workload>`.
-    pub(crate) fn id(&self) -> Option<Arc<str>> {
-        match self {
-            Self::Endpoint(_, at) => Some(Arc::clone(&at.workload)),
-            Self::Host | Self::World => None,
-        }
-    }
-
-    /// As a person writes it.
-    pub(crate) fn name(&self) -> String {
-        match self {
-            Self::Endpoint(_, at) => person(&at.workload),
-            Self::Host => "host".to_owned(),
-            Self::World => "world".to_owned(),
-        }
-    }
-
-    fn shown(&self) -> MatrixParty {
-        let address = match self {
-            Self::Endpoint(_, at) => at.addresses.first().map(|net| net.addr().to_string()),
-            Self::Host | Self::World => None,
-        };
-        MatrixParty {
-            name: self.name(),
-            workload: self.id().map(|id| id.to_string()),
-            address,
-        }
-    }
-}
-
-/// What may pass from one to the other, in the version of IP that both have; nothing when packets of the one never come
-/// to the other.
-pub(crate) fn between(
-    bundle: &Bundle,
-    reach: &Reach<'_>,
-    source: &Member<'_>,
-    target: &Member<'_>,
-) -> Vec<Span> {
-    let tried = [false, true].into_iter().find_map(|v6| route(bundle, source, target, v6));
-    let Some((network, from, to)) = tried else { return Vec::new() };
-    let spans = reach.spans(network, from, to);
-    spans.into_iter().filter(Span::passes).collect()
-}
-
-/// The network in which a flow between two parties is judged, and the addresses it has there.
-pub(crate) fn route(
-    bundle: &Bundle,
-    source: &Member<'_>,
-    target: &Member<'_>,
-    v6: bool,
-) -> Option<(u32, IpAddr, IpAddr)> {
-    match (source, target) {
-        (Member::Endpoint(router, a), Member::Endpoint(other, b)) => {
-            if router.number == other.number {
-                return Some((router.number.into(), party::address(a, v6)?, party::address(b, v6)?));
-            }
-            let open = router.mode == Mode::Routed && other.mode == Mode::Routed;
-            let both = (party::address(a, v6)?, party::address(b, v6)?);
-            open.then_some((router.number.into(), both.0, both.1))
-        }
-        (Member::Endpoint(router, at), Member::Host) => {
-            Some((router.number.into(), party::address(at, v6)?, party::gateway(at, v6)?))
-        }
-        (Member::Host, Member::Endpoint(router, at)) => {
-            Some((router.number.into(), party::transit(router, v6), party::address(at, v6)?))
-        }
-        (Member::Endpoint(router, at), Member::World) => {
-            let network = u32::from(router.number);
-            let world = party::world(&bundle.tables, network, v6);
-            Some((network, party::address(at, v6)?, world))
-        }
-        (Member::World, Member::Endpoint(router, at)) => {
-            let network = u32::from(router.number);
-            let world = party::world(&bundle.tables, network, v6);
-            Some((network, world, party::address(at, v6)?))
-        }
+fn shown(bundle: &Bundle, party: &Party) -> MatrixParty {
+    let workload = match party {
+        Party::Workload(id) => Some(id),
         _ => None,
+    };
+    let attachment = workload.and_then(|id| bundle.attachment(id));
+    let address = attachment.and_then(|(_, at)| at.addresses.first());
+    MatrixParty {
+        name: person(&party.to_string()),
+        workload: workload.map(ToString::to_string),
+        address: address.map(|net| net.addr().to_string()),
     }
 }
 
-/// Blocks that share verdict and rule, as one cell each.
+/// Flows that share verdict and rule, as one cell each.
 fn grouped(spans: &[Span], names: &Names, from: u32, to: u32) -> Vec<Cell> {
-    let key = |span: &Span| (span.judgement.verdict, rule_of(span));
-    let mut keys: Vec<_> = Vec::new();
+    let mut by_rule: BTreeMap<(bool, u32), Flows> = BTreeMap::new();
     for span in spans {
-        if !keys.contains(&key(span)) {
-            keys.push(key(span));
-        }
+        by_rule.entry((span.audit, rule_of(span))).or_default().add(span.protocol, span.ports);
     }
-    let cell = |wanted: (verdict::abi::Verdict, u32)| {
-        let same: Vec<Span> = spans.iter().filter(|span| key(span) == wanted).copied().collect();
-        Cell {
-            from,
-            to,
-            service: words(&same),
-            verdict: match wanted.0 {
-                verdict::abi::Verdict::Audit => Verdict::Audit,
-                _ => Verdict::Allow,
-            },
-            rule: names.rule(RuleId(wanted.1)).as_ref().map(rule_at),
-        }
+    let cell = |((audit, rule), flows): ((bool, u32), Flows)| Cell {
+        from,
+        to,
+        service: flows.to_string(),
+        verdict: if audit { Verdict::Audit } else { Verdict::Allow },
+        rule: names.rule(RuleId(rule)).filter(|_| rule != 0).as_ref().map(rule_at),
     };
-    keys.into_iter().map(cell).collect()
+    by_rule.into_iter().map(cell).collect()
 }
 
 /// The rule to name: the target's before the source's.
-pub(crate) fn rule_of(span: &Span) -> u32 {
-    match span.judgement.ingress_rule {
-        0 => span.judgement.egress_rule,
-        rule => rule,
-    }
+fn rule_of(span: &Span) -> u32 {
+    if span.ingress_rule == 0 { span.egress_rule } else { span.ingress_rule }
 }

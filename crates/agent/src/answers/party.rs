@@ -88,31 +88,30 @@ pub(crate) fn transit(router: &Router, v6: bool) -> IpAddr {
 }
 
 /// An address of the world that no prefix narrower than "everything" speaks of, as seen from a network.
-pub(crate) fn world(tables: &Tables, network: u32, v6: bool) -> IpAddr {
-    // Blocks for documentation: RFC 5737 and RFC 3849.
-    let v4 = ["203.0.113.1", "198.51.100.1", "192.0.2.1", "8.8.8.8"];
-    let six = ["2001:db8::1", "3fff::1", "2600::1"];
+pub(crate) fn world(tables: &Tables, network: u16, v6: bool) -> IpAddr {
+    // Blocks for documentation: RFC 5737, RFC 3849 and RFC 9637.
+    let v4 = [[203, 0, 113, 1], [198, 51, 100, 1], [192, 0, 2, 1]].map(IpAddr::from);
+    let six = [0x2001_0db8_u128 << 96 | 1, 0x3fff_u128 << 112 | 1].map(|bits| IpAddr::V6(bits.into()));
     let candidates = if v6 { six.as_slice() } else { v4.as_slice() };
-    let candidates: Vec<IpAddr> = candidates.iter().filter_map(|text| text.parse().ok()).collect();
-    let narrow = |address: &&IpAddr| prefix_length(tables, network, **address);
-    let widest = candidates.iter().min_by_key(narrow).copied();
-    widest.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 1)))
+    let narrowness = |address: &&IpAddr| prefix_length(tables, network, **address);
+    let widest = candidates.iter().min_by_key(narrowness);
+    widest.copied().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED))
 }
 
 /// Length of the longest prefix that holds an address, in bits; 0 when none does.
-fn prefix_length(tables: &Tables, network: u32, address: IpAddr) -> u32 {
-    let key = PeerKey { network, addr: Addr::from(address) };
-    let holding = tables.prefixes.iter().filter(|(prefix, _)| {
-        verdict::native::masked(key, prefix.len) == **prefix
-    });
+fn prefix_length(tables: &Tables, network: u16, address: IpAddr) -> u32 {
+    let key = PeerKey { network: network.into(), addr: Addr::from(address) };
+    let holding = tables
+        .prefixes
+        .iter()
+        .filter(|(prefix, _)| verdict::native::masked(key, prefix.len) == **prefix);
     holding.map(|(prefix, _)| prefix.len).max().unwrap_or_default()
 }
 
 /// The identity that the tables give an address.
-pub(crate) fn identity(tables: &Tables, network: u32, address: IpAddr) -> u64 {
-    let key = PeerKey { network, addr: Addr::from(address) };
-    let peer = tables.exact.get(&key).or_else(|| tables.prefixes.longest(&key));
-    peer.map_or(0, |peer| peer.identity[usize::from(tables.config.epoch & 1 != 0)])
+fn identity(tables: &Tables, network: u32, address: IpAddr) -> Identity {
+    let network = u16::try_from(network).unwrap_or_default();
+    planner::identity_at(tables, network, address).unwrap_or(Identity(0))
 }
 
 /// What somebody is to the rules.
@@ -127,7 +126,7 @@ pub(crate) fn end<'d>(
     if let Some(workload) = owner.and_then(|id| document.workload(id)) {
         return End::Workload(workload.subject());
     }
-    match Identity(identity(&bundle.tables, network, address)) {
+    match identity(&bundle.tables, network, address) {
         Identity::HOST => End::Host,
         Identity::UNMANAGED => End::Unmanaged(address),
         _ => End::World(address),
@@ -136,7 +135,7 @@ pub(crate) fn end<'d>(
 
 /// An end of a question for the answer.
 pub(crate) fn shown(end: &End<'_>, bundle: &Bundle, network: u32, address: IpAddr) -> Party {
-    let identity = Identity(identity(&bundle.tables, network, address)).to_string();
+    let identity = identity(&bundle.tables, network, address).to_string();
     let mut party = Party { address: address.to_string(), identity, ..Party::default() };
     match end {
         End::Workload(subject) => {

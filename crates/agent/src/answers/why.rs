@@ -19,12 +19,13 @@ use crate::force::Force;
 use crate::shared::Shared;
 
 use super::flows::moment;
-use super::matrix::{Member, route};
+use super::judge::Judge;
 use super::party::{self, Who};
-use super::reach::{Reach, SOURCE_PORT};
 use super::service::Asked;
 use super::{person, reason, rule_at};
 
+/// The first ephemeral port: assumed as the source port when none is given.
+const SOURCE_PORT: u16 = 49_152;
 /// Near misses that are told.
 const NEAREST: usize = 3;
 
@@ -110,17 +111,7 @@ fn ends(
             Ok(own.map(|own| (u32::from(router.number), own, *address)))
         }
         (Who::Address(_), _) | (_, Who::Address(_)) => Ok(None),
-        _ => {
-            let (Some(source), Some(target)) = (member(bundle, from)?, member(bundle, to)?) else {
-                return Ok(None);
-            };
-            if matches!(source, Member::Host | Member::World)
-                && matches!(target, Member::Host | Member::World)
-            {
-                return Err(nobody());
-            }
-            Ok(route(bundle, &source, &target, v6))
-        }
+        _ => meeting(bundle, from, to, v6),
     }
 }
 
@@ -138,15 +129,49 @@ fn attachment<'b>(
     }
 }
 
-fn member<'b>(bundle: &'b Bundle, who: &Who) -> Result<Option<Member<'b>>, Error> {
-    Ok(match who {
-        Who::Host => Some(Member::Host),
-        Who::World => Some(Member::World),
-        Who::Address(_) => None,
-        Who::Workload(_) => {
-            attachment(bundle, who)?.map(|(router, at)| Member::Endpoint(router, at))
+/// Host and world as a workload's network sees them, and workloads that meet in one network or through the host.
+fn meeting(
+    bundle: &Bundle,
+    from: &Who,
+    to: &Who,
+    v6: bool,
+) -> Result<Option<(u32, IpAddr, IpAddr)>, Error> {
+    let (source, target) = (attachment(bundle, from)?, attachment(bundle, to)?);
+    let found = match (source, target) {
+        (Some((router, a)), Some((other, b))) => {
+            let open = router.mode == Mode::Routed && other.mode == Mode::Routed;
+            let meet = router.number == other.number || open;
+            let both = party::address(a, v6).zip(party::address(b, v6)).filter(|_| meet);
+            both.map(|(a, b)| (router.number.into(), a, b))
         }
-    })
+        (Some((router, at)), None) => {
+            let far = other(bundle, router, at, to, v6);
+            party::address(at, v6).zip(far).map(|(own, far)| (router.number.into(), own, far))
+        }
+        (None, Some((router, at))) => {
+            let far = match from {
+                Who::Host => Some(party::transit(router, v6)),
+                _ => other(bundle, router, at, from, v6),
+            };
+            party::address(at, v6).zip(far).map(|(own, far)| (router.number.into(), far, own))
+        }
+        (None, None) => return Err(nobody()),
+    };
+    Ok(found)
+}
+
+/// An address of host or world, as the network of a workload sees it.
+fn other(
+    bundle: &Bundle,
+    router: &Router,
+    at: &planner::Attachment,
+    who: &Who,
+    v6: bool,
+) -> Option<IpAddr> {
+    match who {
+        Who::Host => party::gateway(at, v6),
+        _ => Some(party::world(&bundle.tables, router.number, v6)),
+    }
 }
 
 fn isolated(id: &str) -> Error {
@@ -155,7 +180,7 @@ fn isolated(id: &str) -> Error {
 
 /// Judges a case as the kernel does: where it leaves, and where it arrives if that is another network.
 pub(crate) fn judged(bundle: &Bundle, case: &Case) -> Judgement {
-    let reach = Reach::new(&bundle.tables);
+    let tables = Judge::new(&bundle.tables);
     let ports = match case.proto {
         Proto::Icmp | Proto::Icmp6 => Ports { source: 0, target: case.port },
         _ => Ports { source: case.source_port, target: case.port },
@@ -167,10 +192,10 @@ pub(crate) fn judged(bundle: &Bundle, case: &Case) -> Judgement {
         ports,
         protocol: case.proto.number(),
     };
-    let leaving = reach.judge(&question);
+    let leaving = tables.judge(&question);
     match case.arrives {
         Some(network) if leaving.verdict != Verdict::Drop => {
-            let arriving = reach.judge(&Question { network, ..question });
+            let arriving = tables.judge(&Question { network, ..question });
             let audited = leaving.verdict == Verdict::Audit && arriving.verdict != Verdict::Drop;
             let decisive = if audited { leaving } else { arriving };
             Judgement { egress_rule: leaving.egress_rule, source: leaving.source, ..decisive }

@@ -60,7 +60,7 @@ impl Keeper {
         let previous = self.allocations()?;
         let wanted = prepare(request, &BTreeMap::new(), &previous, &facts)?;
         let live = self.datapath.flows().unwrap_or_default();
-        let plan = plan::report(&self.shared, &wanted, &live, facts.now);
+        let plan = plan::report(&self.shared, &wanted, &live);
         Ok((wanted, plan))
     }
 
