@@ -1,3 +1,71 @@
 //! The `bulkhead` binary: commands, rendering, exit codes.
+//!
+//! Only data goes to standard output; progress, warnings and errors go to standard error. Every
+//! command takes `--json`. No command knows more than the agent's API tells, except those that read
+//! files (`policy check`) and those that become something else (`agent`, `shim`, `exec`).
 
-fn main() {}
+mod args;
+mod command;
+mod failure;
+mod screen;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command, PolicyCommand, WorkloadCommand};
+use command::Context;
+use failure::{Exit, Failure};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let context = Context::new(&cli.global);
+    match run(&context, cli.command) {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print(&context.screen);
+            ExitCode::from(failure.exit().code())
+        }
+    }
+}
+
+fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Up { file, verbose } => command::up::run(context, &file, verbose),
+        Command::Down { clean } => command::down::run(context, clean),
+        Command::Plan { file, verbose } => command::plan::run(context, &file, verbose),
+        Command::Status => command::status::run(context),
+        Command::Observe(filter) => command::observe::run(context, &filter),
+        Command::Why(pair) => command::why::run(context, &pair),
+        Command::Probe { pair, timeout } => command::probe::run(context, &pair, timeout),
+        Command::Matrix { live } => command::matrix::run(context, live),
+        Command::Exec { workload, user, command } => {
+            command::exec::run(context, &workload, user.as_deref(), &command)
+        }
+        Command::Logs { workload, follow, lines } => {
+            command::logs::run(context, &workload, follow, lines)
+        }
+        Command::Workload(WorkloadCommand::List { label }) => {
+            command::workload::list(context, label.as_deref())
+        }
+        Command::Workload(WorkloadCommand::Label { workload, labels }) => {
+            command::workload::label(context, &workload, &labels)
+        }
+        Command::Policy(PolicyCommand::Check { file, strict }) => {
+            command::check::run(context, &file, strict)
+        }
+        Command::Policy(PolicyCommand::Rules) => command::rules::run(context),
+        Command::Doctor => command::doctor::run(context),
+        Command::Explain { code } => command::explain::run(context, code.as_deref()),
+        Command::Version => command::version::run(context),
+        Command::Agent { group } => command::agent::run(context, group),
+        Command::Completions { shell } => command::generate::completions(context, shell),
+        Command::Generate { folder } => command::generate::run(context, &folder),
+        Command::Enter { request } => Ok(command::shim::enter(&request)),
+        Command::Shim { dir } => Ok(command::shim::run(&dir)),
+    }
+}

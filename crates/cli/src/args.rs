@@ -1,0 +1,245 @@
+//! The command line: commands, flags and their help texts. Completions and man pages come from here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Zero-trust isolation for containers and virtual machines on a plain Linux host.
+#[derive(Debug, Parser)]
+#[command(name = "bulkhead", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 done · 1 refused or failed · 2 usage · 3 a check or plan found a difference · 70 internal"
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Print data as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Folder with the agent's socket and the workloads' namespaces
+    #[arg(long, global = true, env = "BULKHEAD_RUN_DIR", default_value = "/run/bulkhead")]
+    pub(crate) run_dir: PathBuf,
+    /// Folder that survives a reboot: last good document, allocations, flow history, logs
+    #[arg(long, global = true, env = "BULKHEAD_STATE_DIR", default_value = "/var/lib/bulkhead")]
+    pub(crate) state_dir: PathBuf,
+    /// Folder on a BPF file system where programs and maps are pinned
+    #[arg(long, global = true, env = "BULKHEAD_BPFFS", default_value = "/sys/fs/bpf/bulkhead")]
+    pub(crate) bpffs: PathBuf,
+    /// When to use colour; words never depend on it
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]
+    pub(crate) color: Colour,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    /// On a terminal, unless `NO_COLOR` is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Apply a file; without a running agent, start one in the background
+    Up {
+        /// The file
+        #[arg(value_name = "FILE", default_value = "bulkhead.yaml")]
+        file: PathBuf,
+        /// Show the kernel objects that change too
+        #[arg(long, short)]
+        verbose: bool,
+    },
+    /// Stop every workload and remove every network; with --clean leave the host as it was
+    Down {
+        /// Also forget allocations, the last document and pinned programs, and end the agent
+        #[arg(long)]
+        clean: bool,
+    },
+    /// Show what `up` would change; exit 3 when it would change something
+    Plan {
+        /// The file
+        #[arg(value_name = "FILE", default_value = "bulkhead.yaml")]
+        file: PathBuf,
+        /// Show the kernel objects that change too
+        #[arg(long, short)]
+        verbose: bool,
+    },
+    /// Show the agent and every workload
+    Status,
+    /// Show flows, one a line: time, verdict, source, target, rule or reason
+    Observe(Observe),
+    /// Explain the verdict for one connection
+    Why(Pair),
+    /// Send real packets and compare what comes back with the policy
+    Probe {
+        #[command(flatten)]
+        pair: Pair,
+        /// How long to wait for an answer, in milliseconds
+        #[arg(long, value_name = "MS", default_value_t = 1000)]
+        timeout: u32,
+    },
+    /// Show who may reach whom
+    Matrix {
+        /// Also probe every pair with real packets and compare
+        #[arg(long)]
+        live: bool,
+    },
+    /// Run a command inside a workload
+    Exec {
+        /// The workload, `tenant/name`, or `name` when that is unique
+        workload: String,
+        /// As which user: the workload's own by default; `root` keeps the workload's namespaces but not its limits
+        #[arg(long)]
+        user: Option<String>,
+        /// The command and its arguments
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<String>,
+    },
+    /// Show what a workload wrote to its standard output and error
+    Logs {
+        /// The workload
+        workload: String,
+        /// Go on with new lines
+        #[arg(long, short)]
+        follow: bool,
+        /// Only the newest lines
+        #[arg(long, short = 'n', value_name = "N")]
+        lines: Option<u32>,
+    },
+    /// Workloads and their labels
+    #[command(subcommand)]
+    Workload(WorkloadCommand),
+    /// Policies: check a file, count rules
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Report what this host can promise, what it cannot, and why
+    Doctor,
+    /// Explain a code such as BH0102, BH-D002 or BH-H010
+    Explain {
+        /// The code; without one, all of them
+        code: Option<String>,
+    },
+    /// Print the version
+    Version,
+    /// Run the agent in the foreground
+    Agent {
+        /// Group that may read through the socket
+        #[arg(long, value_name = "GROUP")]
+        group: Option<String>,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write generated documents: man pages, completions, JSON schemas, OpenAPI
+    #[command(hide = true)]
+    Generate {
+        /// Folder to write to
+        folder: PathBuf,
+    },
+    /// Run a command in a workload's namespaces
+    #[command(hide = true)]
+    Enter {
+        /// Where to go and what to run, as JSON
+        request: String,
+    },
+    /// Supervise one workload
+    #[command(hide = true)]
+    Shim {
+        /// The workload's folder
+        #[arg(long)]
+        dir: PathBuf,
+    },
+}
+
+/// Which flows to show.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Observe {
+    /// Go on with new flows
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Only from this workload, address, prefix or identity
+    #[arg(long, value_name = "PARTY")]
+    pub(crate) from: Option<String>,
+    /// Only to this one
+    #[arg(long, value_name = "PARTY")]
+    pub(crate) to: Option<String>,
+    /// Only allow, drop or audit
+    #[arg(long, value_enum)]
+    pub(crate) verdict: Option<VerdictFilter>,
+    /// At most this many of the newest
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
+    pub(crate) limit: u32,
+}
+
+/// A verdict to filter by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum VerdictFilter {
+    /// What passed
+    Allow,
+    /// What was dropped
+    Drop,
+    /// What passed and would have been dropped
+    Audit,
+}
+
+/// A connection in question.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Pair {
+    /// Who opens it: a workload, `host`, `world`, or an address
+    pub(crate) from: String,
+    /// To whom
+    pub(crate) to: String,
+    /// Protocol and port: tcp/5432, udp/53, icmp
+    pub(crate) service: String,
+    /// Source port
+    #[arg(long, value_name = "PORT")]
+    pub(crate) source_port: Option<u16>,
+}
+
+/// Commands about workloads.
+#[derive(Debug, Subcommand)]
+pub(crate) enum WorkloadCommand {
+    /// List them
+    List {
+        /// Only those with these labels, for example `app=api,tier=front`
+        #[arg(long, short = 'l', value_name = "LABELS")]
+        label: Option<String>,
+    },
+    /// Change labels at run time: `app=web` sets, `app-` removes; until the next `up`
+    Label {
+        /// The workload
+        workload: String,
+        /// The changes
+        #[arg(required = true, value_name = "KEY=VALUE|KEY-")]
+        labels: Vec<String>,
+    },
+}
+
+/// Commands about policies.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Check a file without an agent; exit 3 when there are only warnings and --strict is given
+    Check {
+        /// The file
+        #[arg(value_name = "FILE", default_value = "bulkhead.yaml")]
+        file: PathBuf,
+        /// Treat warnings as a difference
+        #[arg(long)]
+        strict: bool,
+    },
+    /// Show every rule in force and how often it decided
+    Rules,
+}

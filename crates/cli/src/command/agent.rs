@@ -1,0 +1,17 @@
+//! `bulkhead agent`: become the agent.
+
+use agent::Options;
+
+use super::Context;
+use crate::failure::{Exit, Failure};
+
+pub(crate) fn run(context: &Context, group: Option<String>) -> Result<Exit, Failure> {
+    let options = Options {
+        run_dir: context.run_dir.clone(),
+        state_dir: context.state_dir.clone(),
+        bpffs: context.bpffs.clone(),
+        group,
+    };
+    agent::run(options).map_err(|error| Failure::Error(Box::new(error)))?;
+    Ok(Exit::Done)
+}

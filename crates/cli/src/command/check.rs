@@ -1,0 +1,115 @@
+//! Reading a file: for `policy check`, and for the commands that hand it to the agent.
+//!
+//! The file is read and checked here, so that a mistake is shown without an agent, and so that only
+//! those variables of the environment travel that the file lists.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::Path;
+
+use api::{DocumentRequest, Source, codes};
+use policy::{Checked, Diagnostics, Limits};
+
+use super::{Context, count};
+use crate::failure::{Exit, Failure};
+
+/// Reads, checks and reports; refuses a file with errors.
+pub(crate) fn run(context: &Context, file: &Path, strict: bool) -> Result<Exit, Failure> {
+    let source = read(file)?;
+    let (result, _) = load(&source);
+    let (diagnostics, document) = match result {
+        Ok(Checked { document, warnings }) => (Box::new(warnings), Some(document)),
+        Err(diagnostics) => (diagnostics, None),
+    };
+    let errors = diagnostics.errors();
+    let warnings = diagnostics.records().len() - errors;
+    if context.screen.json {
+        let answer = serde_json::json!({
+            "schema": "bulkhead.check/1",
+            "file": source.name,
+            "ok": errors == 0,
+            "diagnostics": diagnostics.records(),
+        });
+        context.screen.show(&answer, |_, _| String::new())?;
+    } else {
+        context.screen.tell(diagnostics.render(context.screen.errors.0).trim_end());
+        if let Some(document) = &document {
+            context.screen.show(&(), |(), paint| {
+                format!(
+                    "{} {}: {}, {}, {}, {}\n",
+                    paint.good("correct"),
+                    source.name,
+                    count(document.tenants.len() as u64, "tenant"),
+                    count(document.workloads.len() as u64, "workload"),
+                    count(document.policies.len() as u64, "policy").replace("policys", "policies"),
+                    count(warnings as u64, "warning"),
+                )
+            })?;
+        }
+    }
+    Ok(match (errors, warnings) {
+        (1.., _) => Exit::Failed,
+        (0, 1..) if strict => Exit::Difference,
+        _ => Exit::Done,
+    })
+}
+
+/// The request that carries a file to the agent; errors of the file are told here.
+pub(crate) fn request(
+    context: &Context,
+    file: &Path,
+    dry_run: bool,
+) -> Result<DocumentRequest, Failure> {
+    let source = read(file)?;
+    let (result, vars) = load(&source);
+    if let Err(diagnostics) = result {
+        if context.screen.json {
+            let answer = serde_json::json!({
+                "error": { "code": codes::DOCUMENT, "diagnostics": diagnostics.records() }
+            });
+            context.screen.tell(&answer.to_string());
+        } else {
+            context.screen.tell(diagnostics.render(context.screen.errors.0).trim_end());
+            context.screen.tell(&format!(
+                "error[{}]: {} is refused ({}); nothing was changed",
+                codes::DOCUMENT,
+                source.name,
+                count(diagnostics.errors() as u64, "error")
+            ));
+        }
+        return Err(Failure::Told(Exit::Failed));
+    }
+    Ok(DocumentRequest { source, vars, dry_run })
+}
+
+fn read(file: &Path) -> Result<Source, Failure> {
+    let failed = |error: &dyn std::error::Error| {
+        Failure::new(codes::FILE, format!("read {}", file.display())).because(error)
+    };
+    let open = std::fs::File::open(file).map_err(|error| failed(&error))?;
+    let limit = Limits::MAX_BYTES as u64;
+    let mut text = String::new();
+    open.take(limit + 1).read_to_string(&mut text).map_err(|error| failed(&error))?;
+    if text.len() as u64 > limit {
+        let message = format!("{} is larger than {} MiB", file.display(), limit >> 20);
+        return Err(Failure::new(codes::FILE, message));
+    }
+    Ok(Source { name: file.display().to_string(), text })
+}
+
+type Loaded = (Result<Checked, Box<Diagnostics>>, BTreeMap<String, String>);
+
+/// Checks a file; also returns the variables that it lists and the environment has.
+fn load(source: &Source) -> Loaded {
+    let asked = RefCell::new(BTreeMap::new());
+    let from_environment = |name: &str| {
+        let value = std::env::var(name).ok()?;
+        asked.borrow_mut().insert(name.to_owned(), value.clone());
+        Some(value)
+    };
+    let text = policy::Source { name: &source.name, text: &source.text };
+    let limits = Limits::for_bytes(Limits::MAX_BYTES);
+    let result = policy::load(&text, &from_environment, &limits, jiff::Timestamp::now());
+    (result, asked.into_inner())
+}

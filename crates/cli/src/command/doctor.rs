@@ -1,0 +1,43 @@
+//! `bulkhead doctor`: what this host can promise, with or without a running agent.
+
+use api::{ClientError, Doctor, Level};
+
+use super::Context;
+use crate::failure::{Exit, Failure};
+use crate::screen::Paint;
+
+pub(crate) fn run(context: &Context) -> Result<Exit, Failure> {
+    let doctor = match context.client()?.doctor() {
+        Ok(doctor) => doctor,
+        Err(ClientError::NoAgent { .. }) => {
+            agent::examine(&context.run_dir, &context.state_dir, &context.bpffs)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    context.screen.show(&doctor, render)?;
+    let blocked = doctor.findings.iter().any(|finding| finding.level == Level::Blocker);
+    Ok(if blocked { Exit::Failed } else { Exit::Done })
+}
+
+pub(crate) fn render(doctor: &Doctor, paint: Paint) -> String {
+    let path = doctor.kernel_path.as_deref().unwrap_or("no kernel path works");
+    let enforcement = match doctor.enforcement.as_str() {
+        "full" => paint.good("full"),
+        "none" => paint.bad("none"),
+        other => paint.warn(other),
+    };
+    let mut text = format!("{}\nenforcement   {enforcement} ({path})\n", doctor.host);
+    for finding in &doctor.findings {
+        let level = match finding.level {
+            Level::Good => paint.good("good    "),
+            Level::Note => paint.dim("note    "),
+            Level::Warning => paint.warn("warning "),
+            Level::Blocker => paint.bad("BLOCKER "),
+        };
+        text += &format!("{:<13} {level} {}   {}\n", finding.topic, finding.text, finding.code);
+        if let Some(hint) = &finding.hint {
+            text += &format!("{:<13}          {}: {hint}\n", "", paint.hint("hint"));
+        }
+    }
+    text
+}

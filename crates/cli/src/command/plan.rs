@@ -1,0 +1,120 @@
+//! `bulkhead plan FILE`: what changes for people, then what changes in the kernel.
+
+use std::path::Path;
+
+use api::{ConnectionChange, PlanReport};
+
+use super::{Context, check, count, place};
+use crate::failure::{Exit, Failure};
+use crate::screen::Paint;
+
+pub(crate) fn run(context: &Context, file: &Path, verbose: bool) -> Result<Exit, Failure> {
+    let request = check::request(context, file, true)?;
+    let report = context.client()?.plan(&request)?;
+    context.screen.show(&report, |report, paint| {
+        let mut text = render(report, paint, verbose);
+        if report.has_changes {
+            text += &format!(
+                "exit 3: there are changes; `bulkhead up {}` applies them\n",
+                file.display()
+            );
+        }
+        text
+    })?;
+    let broken = report.assertions.iter().any(|assertion| !assertion.holds);
+    Ok(match (broken, report.has_changes) {
+        (true, _) => Exit::Failed,
+        (false, true) => Exit::Difference,
+        (false, false) => Exit::Done,
+    })
+}
+
+/// The report as people read it.
+pub(crate) fn render(report: &PlanReport, paint: Paint, verbose: bool) -> String {
+    let mut text = String::new();
+    for warning in &report.warnings {
+        text += warning.rendered.trim_end();
+        text += "\n\n";
+    }
+    text += &paint.strong("Connections");
+    text += "\n";
+    for change in &report.connections {
+        text += &connection(change, paint);
+    }
+    text += &format!("  {} unchanged\n", report.unchanged_connections);
+    text += &assertions(report, paint);
+    text += &paint.strong("Objects");
+    text += "\n";
+    for object in &report.objects {
+        text += &format!("  {} {} {}\n", object.change.sign(), object.kind, object.name);
+    }
+    text += &format!("  {} unchanged\n", report.unchanged_objects);
+    if verbose {
+        text += &paint.strong("Kernel");
+        text += "\n";
+        for action in &report.actions {
+            text += &format!("  {action}\n");
+        }
+    }
+    text
+}
+
+fn connection(change: &ConnectionChange, paint: Paint) -> String {
+    let rule = change.rule.as_ref().map_or_else(String::new, place);
+    let was = change.was.as_ref().map_or_else(String::new, |was| format!("   (was: {was})"));
+    let sign = match change.change.sign() {
+        '+' => paint.good("+"),
+        '-' => paint.bad("-"),
+        other => paint.warn(&other.to_string()),
+    };
+    let pair = format!("{} → {}", change.from, change.to);
+    let mut text = format!("  {sign} {pair:<28} {:<20} {rule}{was}", change.service);
+    text.truncate(text.trim_end().len());
+    text += "\n";
+    if change.cut_total > 0 {
+        let flows: Vec<String> = change
+            .cut
+            .iter()
+            .map(|flow| {
+                format!("{} → {}:{} (since {})", flow.from, flow.to, flow.service, flow.since)
+            })
+            .collect();
+        text += &format!(
+            "    {} would be cut:  {}\n",
+            count(change.cut_total, "live flow"),
+            flows.join(", ")
+        );
+    }
+    if let Some(recorded) = &change.recorded {
+        text += &format!(
+            "    recorded since {}: {} from {} would have been dropped\n",
+            recorded.since,
+            count(recorded.flows, "flow"),
+            count(recorded.workloads, "workload")
+        );
+    }
+    text
+}
+
+fn assertions(report: &PlanReport, paint: Paint) -> String {
+    let broken: Vec<_> = report.assertions.iter().filter(|assertion| !assertion.holds).collect();
+    let holding = report.assertions.len() - broken.len();
+    let mut text = format!("{}   {holding} hold", paint.strong("Assertions"));
+    if !broken.is_empty() {
+        text += &format!(", {}", paint.bad(&format!("{} broken", broken.len())));
+    }
+    text += "\n";
+    for assertion in broken {
+        text += &format!(
+            "  {} {}  {}:{}\n",
+            paint.bad("broken"),
+            assertion.text,
+            assertion.file,
+            assertion.line
+        );
+        if let Some(example) = &assertion.counterexample {
+            text += &format!("    for example {example}\n");
+        }
+    }
+    text
+}

@@ -1,0 +1,32 @@
+//! `bulkhead policy rules`: every rule in force and how often it decided.
+
+use api::Rules;
+
+use super::Context;
+use crate::failure::{Exit, Failure};
+use crate::screen::Paint;
+use crate::table::Table;
+
+pub(crate) fn run(context: &Context) -> Result<Exit, Failure> {
+    let rules = context.client()?.rules()?;
+    context.screen.show(&rules, render)?;
+    Ok(Exit::Done)
+}
+
+pub(crate) fn render(rules: &Rules, paint: Paint) -> String {
+    let mut table = Table::new(["RULE", "KIND", "PLACE", "FLOWS", "DROPS", "AUDITS", "LAST", ""]);
+    for count in &rules.rules {
+        let rule = &count.rule;
+        table.row([
+            rule.path.clone(),
+            rule.kind.clone(),
+            format!("{}:{}", rule.file, rule.line),
+            count.flows.to_string(),
+            count.drops.to_string(),
+            count.audits.to_string(),
+            count.last.clone().unwrap_or_else(|| "never".to_owned()),
+            if count.expired { "expired".to_owned() } else { String::new() },
+        ]);
+    }
+    table.render(paint)
+}

@@ -1,0 +1,119 @@
+//! `bulkhead status`: the agent, the kernel's tables and every workload.
+
+use api::{Status, Workload, WorkloadState};
+
+use super::{Context, count, person};
+use crate::failure::{Exit, Failure};
+use crate::screen::Paint;
+use crate::table::Table;
+
+pub(crate) fn run(context: &Context) -> Result<Exit, Failure> {
+    let status = context.client()?.status()?;
+    context.screen.show(&status, render)?;
+    Ok(Exit::Done)
+}
+
+pub(crate) fn render(status: &Status, paint: Paint) -> String {
+    let agent = &status.agent;
+    let mut text = format!(
+        "agent {} (pid {}) since {}, kernel {}, programs attached by {}\n",
+        agent.version, agent.pid, agent.since, agent.kernel, agent.kernel_path
+    );
+    match (&agent.document, agent.generation) {
+        (Some(document), generation) if generation > 0 => {
+            let since = agent.applied.as_deref().unwrap_or("an unknown time");
+            text += &format!(
+                "generation {generation} of {document} in force since {since}, epoch {}\n",
+                agent.epoch
+            );
+        }
+        _ => text += "nothing is in force yet; `bulkhead up FILE` applies a file\n",
+    }
+    text += &format!(
+        "{} of {} flows in the connection table, {} lost\n",
+        agent.flows.used,
+        agent.flows.capacity,
+        count(agent.events_lost, "flow event")
+    );
+    if let Some(expiry) = &agent.next_expiry {
+        text += &format!("the next `until` ends at {expiry}\n");
+    }
+    for warning in &agent.warnings {
+        text += &format!("{}: {warning}\n", paint.warn("warning"));
+    }
+    for reconciler in &agent.reconcilers {
+        for failure in &reconciler.failures {
+            text += &format!("{}: {}: {failure}\n", paint.warn("warning"), reconciler.name);
+        }
+    }
+    if !status.workloads.is_empty() {
+        text += "\n";
+        text += &workloads(&status.workloads, paint);
+    }
+    if !agent.drops.is_empty() {
+        text += "\n";
+        text += &drops(status, paint);
+    }
+    text
+}
+
+fn drops(status: &Status, paint: Paint) -> String {
+    let mut table = Table::new(["DROPPED", "CODE", "REASON"]);
+    for drop in &status.agent.drops {
+        table.row([drop.packets.to_string(), drop.code.clone(), drop.text.clone()]);
+    }
+    table.render(paint)
+}
+
+/// The table of workloads.
+pub(crate) fn workloads(list: &[Workload], paint: Paint) -> String {
+    let mut table = Table::new([
+        "WORKLOAD",
+        "PLACE",
+        "ADDRESS",
+        "STATE",
+        "RESTARTS",
+        "ENFORCED SINCE",
+        "GEN",
+        "DROPS",
+        "LABELS",
+    ]);
+    for workload in list {
+        let place = workload.segment.as_ref().map_or_else(
+            || workload.network.clone(),
+            |segment| format!("{}/{segment}", workload.network),
+        );
+        let labels: Vec<String> =
+            workload.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        table.row([
+            person(&workload.id),
+            place,
+            workload.addresses.join(" "),
+            state(workload),
+            workload.restarts.to_string(),
+            workload.enforced_since.clone().unwrap_or_else(|| "-".to_owned()),
+            workload.generation.to_string(),
+            workload.drops.to_string(),
+            labels.join(","),
+        ]);
+    }
+    let mut text = table.render(paint);
+    for workload in list {
+        if let Some(detail) = &workload.detail {
+            text += &format!("{}: {detail}\n", person(&workload.id));
+        }
+    }
+    text
+}
+
+fn state(workload: &Workload) -> String {
+    let word = match workload.state {
+        WorkloadState::Pending => "pending",
+        WorkloadState::Running => "running",
+        WorkloadState::Restarting => "restarting",
+        WorkloadState::Exited => "exited",
+        WorkloadState::Failed => "failed",
+        WorkloadState::Adopted => "adopted",
+    };
+    workload.pid.map_or_else(|| word.to_owned(), |pid| format!("{word} ({pid})"))
+}

@@ -1,0 +1,115 @@
+//! `bulkhead up FILE`: apply a file, and start an agent in the background when there is none.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use api::{Client, Outcome, StepState, UpResponse, codes};
+
+use super::{Context, check, count, plan};
+use crate::failure::{Exit, Failure};
+use crate::screen::Paint;
+
+/// How long a new agent may take to answer.
+const START: Duration = Duration::from_secs(20);
+/// How often it is asked.
+const ASK: Duration = Duration::from_millis(20);
+
+pub(crate) fn run(context: &Context, file: &Path, verbose: bool) -> Result<Exit, Failure> {
+    let request = check::request(context, file, false)?;
+    let client = context.client()?;
+    if client.health().is_err_and(|error| error.is_no_agent()) {
+        start_agent(context, &client)?;
+    }
+    let response = client.up(&request)?;
+    context.screen.show(&response, |response, paint| render(response, paint, verbose))?;
+    let failed = response.outcome.iter().flat_map(|outcome| &outcome.steps);
+    let failed = failed.filter(|step| step.state == StepState::Failed).count();
+    Ok(if failed == 0 { Exit::Done } else { Exit::Failed })
+}
+
+/// Starts `bulkhead agent` in a process group of its own and waits until it answers.
+fn start_agent(context: &Context, client: &Client) -> Result<(), Failure> {
+    let failed = |what: &str, error: &dyn std::error::Error| {
+        Failure::new(codes::SETUP, format!("start an agent: {what}")).because(error)
+    };
+    let state = &context.state_dir;
+    std::fs::create_dir_all(state).map_err(|e| failed("make the state folder", &e))?;
+    let path = state.join("agent.log");
+    let mut options = OpenOptions::new();
+    let log = options.create(true).append(true).mode(0o600).open(&path);
+    let log = log.map_err(|e| failed("open its log", &e))?;
+    let twin = log.try_clone().map_err(|e| failed("open its log", &e))?;
+    let exe = std::env::current_exe().map_err(|e| failed("find this program", &e))?;
+    let mut child = Command::new(exe)
+        .arg("agent")
+        .args([Path::new("--run-dir"), &context.run_dir])
+        .args([Path::new("--state-dir"), state, Path::new("--bpffs"), &context.bpffs])
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(twin)
+        .process_group(0)
+        .spawn()
+        .map_err(|e| failed("run it", &e))?;
+    context.screen.tell(&format!(
+        "no agent is running: started one in the background (pid {}, log {})",
+        child.id(),
+        path.display()
+    ));
+    let started = Instant::now();
+    while client.health().is_err_and(|error| error.is_no_agent()) {
+        let ended = child.try_wait().ok().flatten();
+        if ended.is_some() || started.elapsed() > START {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("");
+            let message = format!("the agent did not come up; its last words: {last}");
+            let hint =
+                format!("its log is {}; `bulkhead doctor` examines this host", path.display());
+            return Err(Failure::new(codes::SETUP, message).hint(hint));
+        }
+        sleep(ASK);
+    }
+    Ok(())
+}
+
+pub(crate) fn render(response: &UpResponse, paint: Paint, verbose: bool) -> String {
+    let mut text = plan::render(&response.plan, paint, false);
+    if let Some(outcome) = &response.outcome {
+        text += &steps(outcome, paint, verbose);
+        text += &format!(
+            "{} generation {} is in force ({} ms)\n",
+            if outcome.changed { paint.good("applied:") } else { "nothing to change:".to_owned() },
+            outcome.generation,
+            outcome.took_ms
+        );
+    }
+    text
+}
+
+/// The steps of an apply, those that did something or failed.
+pub(crate) fn steps(outcome: &Outcome, paint: Paint, verbose: bool) -> String {
+    let mut text = String::new();
+    for step in &outcome.steps {
+        let word = match step.state {
+            StepState::Done => paint.good("done"),
+            StepState::Unchanged => continue,
+            StepState::Failed => paint.bad("FAILED"),
+            StepState::Skipped => paint.warn("skipped"),
+        };
+        text += &format!("  {:<12} {word} ({})\n", step.name, count(step.changes, "change"));
+        if verbose {
+            for action in &step.actions {
+                text += &format!("    {action}\n");
+            }
+        }
+        for failure in &step.failures {
+            text += &format!("    {failure}\n");
+        }
+    }
+    text
+}

@@ -1,0 +1,15 @@
+//! Labs: the real binary enforces in namespaces; real servers, tools and forged frames test it.
+//!
+//! Every lab is its own host: a namespace with an uplink to an "outside" that has addresses of the
+//! internet. Nothing leaves the namespaces, and each test ends what it started.
+
+mod article;
+mod clean;
+mod first_packet;
+mod outlive;
+mod revoke;
+mod shop;
+mod spoof;
+mod stage;
+mod state;
+mod tenants;

@@ -1,0 +1,122 @@
+//! A host with an uplink, an outside, workloads in namespaces, and the agent.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::Value;
+use testkit::bulkhead::Bulkhead;
+use testkit::server::{Reached, TcpEcho, probe_tcp};
+use testkit::{Lab, Namespace, wait_for};
+
+/// How long a probe waits before it counts as dropped.
+pub(crate) const SILENCE: Duration = Duration::from_millis(400);
+/// How long something may take to show.
+pub(crate) const SOON: Duration = Duration::from_secs(5);
+/// The host's own address.
+pub(crate) const HOST: &str = "198.51.100.2";
+/// An address on the internet.
+pub(crate) const OUTSIDE: &str = "203.0.113.9";
+/// Another one.
+pub(crate) const ELSEWHERE: &str = "192.0.2.77";
+
+/// Everything a lab needs. Fields drop in this order: agent first, namespaces last.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) bulkhead: Bulkhead,
+    pub(crate) outside: Namespace,
+    pub(crate) host: Namespace,
+    pub(crate) lab: Lab,
+}
+
+impl Stage {
+    /// A host with an agent that enforces nothing yet.
+    pub(crate) fn new() -> Self {
+        let mut stage = Self::without_agent();
+        stage.bulkhead.start_agent().expect("the agent starts");
+        stage
+    }
+
+    /// A host with the folders of an agent, but none running.
+    pub(crate) fn without_agent() -> Self {
+        let mut lab = Lab::new().expect("a lab");
+        let host = lab.namespace("host").expect("the host");
+        let outside = lab.namespace("outside").expect("the outside");
+        lab.veth((&host, "uplink"), (&outside, "uplink")).expect("the uplink");
+        host.ip(&format!("addr add {HOST}/24 dev uplink\nroute add default via 198.51.100.1"))
+            .expect("the host's address");
+        outside
+            .ip(&format!(
+                "addr add 198.51.100.1/24 dev uplink\naddr add {OUTSIDE}/32 dev lo\n\
+                 addr add {ELSEWHERE}/32 dev lo\nlink set uplink up"
+            ))
+            .expect("addresses of the internet");
+        let bulkhead = Bulkhead::prepare(&lab, &host).expect("folders");
+        Self { bulkhead, outside, host, lab }
+    }
+
+    /// A namespace that a workload with `netns:` adopts; returns it and its path for the file.
+    pub(crate) fn adopted(&mut self, name: &str) -> (Namespace, String) {
+        let space = self.lab.namespace(name).expect("a workload's namespace");
+        let path = space.path().display().to_string();
+        (space, path)
+    }
+
+    /// The namespace of a workload that the built-in runtime runs.
+    pub(crate) fn running(&self, id: &str) -> Namespace {
+        let path = self.bulkhead.folders().run.join("netns").join(id);
+        Namespace::open(id, &path).expect("the workload's namespace")
+    }
+
+    /// Flow records that match, newest last, waiting until there is one.
+    pub(crate) fn flows(&self, filter: &[&str]) -> Vec<Value> {
+        let argv: Vec<&str> = ["observe", "--json"].iter().chain(filter).copied().collect();
+        let look = || {
+            let done = self.bulkhead.cli(&argv).ok()?.success().ok()?;
+            let records: Vec<Value> =
+                done.stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+            (!records.is_empty()).then_some(records)
+        };
+        wait_for(&format!("flows {filter:?}"), SOON, look).expect("a flow record")
+    }
+
+    /// The answer to `why`, as JSON.
+    pub(crate) fn why(&self, from: &str, to: &str, service: &str) -> Value {
+        self.bulkhead.cli_json(&["why", from, to, service]).expect("why answers")
+    }
+
+    /// The code of the newest drop between two parties.
+    pub(crate) fn drop_code(&self, from: &str, to: &str) -> String {
+        let flows = self.flows(&["--verdict", "drop", "--from", from, "--to", to]);
+        let newest = flows.last().expect("at least one");
+        newest["reason"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// `10.0.1.2:80` as a socket address.
+pub(crate) fn at(text: &str) -> SocketAddr {
+    text.parse().expect("ADDRESS:PORT")
+}
+
+/// Whether a TCP echo server answers.
+pub(crate) fn reaches(from: &Namespace, to: &str) -> bool {
+    probe_tcp(from, at(to), SILENCE).expect("the probe runs") == Reached::Answered
+}
+
+/// TCP echo servers on several ports of one address.
+pub(crate) fn serve(space: &Namespace, address: &str, ports: &[u16]) -> Vec<TcpEcho> {
+    let start = |port: &u16| {
+        let to = SocketAddr::new(address.parse().expect("an address"), *port);
+        TcpEcho::start(space, to).expect("an echo server")
+    };
+    ports.iter().map(start).collect()
+}
+
+/// A list of `KEY: VALUE` lines at an indentation.
+pub(crate) fn lines(indent: usize, entries: &[(&str, String)]) -> String {
+    let mut text = String::new();
+    for (key, value) in entries {
+        writeln!(text, "{:indent$}{key}: {value}", "").expect("strings take everything");
+    }
+    text
+}

@@ -1,0 +1,119 @@
+//! R-001: tenants with the same subnet never meet. R-006: `none` reaches nothing. R-013: no leaks.
+
+use testkit::{Namespace, Wire, root_or_return};
+
+use crate::stage::{SILENCE, Stage, reaches, serve};
+
+const TENANTS: usize = 3;
+
+#[test]
+fn the_matrix_of_overlapping_tenants_is_diagonal_root() {
+    root_or_return!("the_matrix_of_overlapping_tenants_is_diagonal_root");
+    let mut stage = Stage::new();
+    let mut text = "bulkhead: 1\ntenants:\n".to_owned();
+    let mut clients: Vec<Namespace> = Vec::new();
+    let mut servers = Vec::new();
+    for tenant in 0..TENANTS {
+        let (client, client_path) = stage.adopted(&format!("c{tenant}"));
+        let (server, server_path) = stage.adopted(&format!("s{tenant}"));
+        text += &format!(
+            "  t{tenant}:
+    networks:
+      main: {{ mode: nat, subnets: [10.0.0.0/16] }}
+    workloads:
+      client: {{ address: [10.0.1.10], labels: {{ role: client }}, netns: {client_path} }}
+      server: {{ address: [10.0.1.20], labels: {{ role: server }}, netns: {server_path} }}
+    policies:
+      all: {{ from: role=client, to: any, allow: [any] }}
+"
+        );
+        clients.push(client);
+        servers.push(server);
+    }
+    stage.bulkhead.up(&text).expect("applied");
+    let echoes: Vec<_> =
+        servers.iter().map(|space| serve(space, "10.0.1.20", &[80]).remove(0)).collect();
+    for (client_of, client) in clients.iter().enumerate() {
+        let before: Vec<u64> = echoes.iter().map(testkit::server::TcpEcho::accepted).collect();
+        assert!(reaches(client, "10.0.1.20:80"), "tenant {client_of} reaches its own");
+        for (server_of, echo) in echoes.iter().enumerate() {
+            let took = echo.accepted() - before[server_of];
+            assert_eq!(took, u64::from(client_of == server_of), "{client_of} to {server_of}");
+        }
+    }
+}
+
+#[test]
+fn nothing_of_a_tenant_leaks_to_its_host_or_neighbours_root() {
+    root_or_return!("nothing_of_a_tenant_leaks_to_its_host_or_neighbours_root");
+    let mut stage = Stage::new();
+    let (a, a_path) = stage.adopted("a");
+    let (b, b_path) = stage.adopted("b");
+    let routes_before = stage.host.check(&["ip", "-j", "route"]).expect("ip").stdout;
+    stage
+        .bulkhead
+        .up(&format!(
+            "bulkhead: 1
+tenants:
+  t:
+    networks:
+      main: {{ mode: nat, subnets: [10.9.0.0/16, \"fd00:9::/64\"] }}
+    workloads:
+      a: {{ address: [10.9.0.10], netns: {a_path} }}
+      b: {{ address: [10.9.0.20], netns: {b_path} }}
+"
+        ))
+        .expect("applied");
+    let routes = stage.host.check(&["ip", "-j", "route"]).expect("ip").stdout;
+    assert!(!routes.contains("10.9."), "the tenant's subnet is in the host's routes: {routes}");
+    assert_ne!(routes, routes_before, "the transit link is there");
+    let watch = Wire::open(&b, "eth0").expect("a wire");
+    // mDNS, broadcast, IPv6 multicast and a ping: none may reach the neighbour.
+    for command in [
+        ["ping", "-c1", "-W1", "224.0.0.251"],
+        ["ping", "-c1", "-W1", "10.9.0.20"],
+        ["ping", "-c1", "-W1", "ff02::fb%eth0"],
+    ] {
+        a.command(&command).expect("ping runs");
+    }
+    let broadcast = ["ping", "-b", "-c1", "-W1", "10.9.255.255"];
+    a.command(&broadcast).expect("ping runs");
+    let data = |frame: &[u8]| {
+        let kind = u16::from_be_bytes([frame[12], frame[13]]);
+        // ARP and neighbour discovery are how neighbours are found at all.
+        kind == 0x0800 || kind == 0x86dd && frame.len() > 54 && !(133..=137).contains(&frame[54])
+    };
+    let leaked = watch.next(SILENCE, data).expect("a watch");
+    assert!(leaked.is_none(), "{leaked:02x?}");
+}
+
+#[test]
+fn a_network_of_mode_none_is_loopback_alone_root() {
+    root_or_return!("a_network_of_mode_none_is_loopback_alone_root");
+    let stage = Stage::new();
+    stage
+        .bulkhead
+        .up("bulkhead: 1
+tenants:
+  t:
+    networks:
+      dark: { mode: none }
+    workloads:
+      job: { network: dark, run: [sleep, \"600\"] }
+")
+        .expect("applied");
+    let inside = |argv: &[&str]| {
+        let argv: Vec<&str> = ["exec", "t/job", "--"].iter().chain(argv).copied().collect();
+        stage.bulkhead.cli(&argv).expect("exec runs")
+    };
+    let links = inside(&["ip", "-o", "link"]).stdout;
+    assert_eq!(links.lines().count(), 1, "{links}");
+    assert!(links.contains("lo:"), "{links}");
+    assert!(!inside(&["ping", "-c1", "-W1", "198.51.100.1"]).status.success());
+    let vsock = "import socket; socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)";
+    assert!(!inside(&["python3", "-c", vsock]).status.success(), "no way around by vsock");
+    let netlink = inside(&["ip", "-o", "addr"]).stdout;
+    assert!(!netlink.contains("198.51.100.2"), "netlink shows the host: {netlink}");
+    let abstract_sockets = inside(&["cat", "/proc/net/unix"]).stdout;
+    assert!(!abstract_sockets.contains('@'), "abstract sockets of the host: {abstract_sockets}");
+}
