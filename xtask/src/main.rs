@@ -6,6 +6,7 @@
 mod bpf;
 mod doc;
 mod licences;
+mod mutants;
 mod tidy;
 mod workspace;
 
@@ -18,6 +19,7 @@ usage: cargo xtask COMMAND
 
   tidy             the rules of the repository: direction of dependencies, sizes, module docs, links, words
   licences         what deny.toml allows, against every crate that is linked
+  mutants          plant bugs in copies of the evaluator; the differential proof must catch each
   bpf [--check]    build the kernel programs into crates/host/bpf/; --check compares with what is committed
   bpf --lint       clippy on the kernel programs
   doc [--check]    generate references, man pages, completions, schemas; --check compares with what is committed
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["tidy"] => tidy::run(&workspace),
         ["licences"] => licences::run(&workspace),
+        ["mutants"] => mutants::run(&workspace),
         ["bpf"] => bpf::build(&workspace),
         ["bpf", "--check"] => bpf::check(&workspace),
         ["bpf", "--lint"] => bpf::lint(&workspace),

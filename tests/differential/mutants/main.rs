@@ -1,0 +1,168 @@
+//! Copies of the evaluator with one planted bug each, against the oracle: each must be caught.
+//!
+//! Built by `cargo xtask mutants`, which makes the copies and a package around this file. The planner
+//! and the oracle are the real ones; only the judging is a mutant's.
+
+use std::process::ExitCode;
+
+use differential::run::{Case, Judge, Mask, Report, Seen, play, prepare};
+use verdict::{Action, Reason};
+
+/// Documents that a bug may survive before it counts as not caught.
+const SEEDS: u64 = 400;
+/// Documents on which the copy without a bug must agree.
+const CONTROL_SEEDS: u64 = 60;
+/// Packets for each policy version.
+const STEPS: usize = 120;
+
+macro_rules! mutant {
+    ($name:ident) => {
+        mod $name {
+            use ::$name::abi as to;
+            use ::$name::native::{Simulation, Tables};
+            use ::$name::{Action, Work, from_endpoint, to_endpoint};
+            use verdict::abi as from;
+
+            fn addr(a: from::Addr) -> to::Addr {
+                to::Addr(a.0)
+            }
+
+            fn peer_key(k: &from::PeerKey) -> to::PeerKey {
+                to::PeerKey { network: k.network, addr: addr(k.addr) }
+            }
+
+            fn peer(p: &from::Peer) -> to::Peer {
+                to::Peer { class: p.class, identity: p.identity, endpoint: p.endpoint, pad: 0 }
+            }
+
+            fn decision(d: from::Decision) -> to::Decision {
+                to::Decision { rule: d.rule, verdict: d.verdict, pad: [0; 3] }
+            }
+
+            fn set(s: from::PortSet) -> to::PortSet {
+                to::PortSet { id: s.id, lengths: s.lengths, pad: 0 }
+            }
+
+            fn endpoint(e: &from::Endpoint) -> to::Endpoint {
+                to::Endpoint {
+                    slots: e.slots,
+                    v4: addr(e.v4),
+                    v6: addr(e.v6),
+                    link_local: addr(e.link_local),
+                    network: e.network,
+                    tenant: e.tenant,
+                    posture: e.posture,
+                    mac: e.mac,
+                    gateway_mac: e.gateway_mac,
+                    ..to::Endpoint::default()
+                }
+            }
+
+            pub(crate) fn tables(t: &verdict::native::Tables) -> Tables {
+                let mut out = Tables::default();
+                out.config.epoch = t.config.epoch;
+                out.config.timeouts = t.config.timeouts;
+                out.config.flags = t.config.flags;
+                out.config.report_interval = t.config.report_interval;
+                out.endpoints = t.endpoints.iter().map(|(n, e)| (*n, endpoint(e))).collect();
+                out.exact = t.exact.iter().map(|(k, p)| (peer_key(k), peer(p))).collect();
+                for (k, p) in t.prefixes.iter() {
+                    let key = to::PrefixKey { len: k.len, key: peer_key(&k.key) };
+                    out.prefixes.insert(key, peer(p));
+                }
+                for (k, r) in &t.rows {
+                    let key = to::RowKey { slot: k.slot, class: k.class };
+                    let row = to::Row { ports: set(r.ports), rest: decision(r.rest) };
+                    out.rows.insert(key, row);
+                }
+                for (k, e) in &t.ports {
+                    let (port, len, protocol) = (k.port, k.len, k.protocol);
+                    let key = to::PortKey { set: k.set, port, len, protocol, pad: 0 };
+                    let decision = decision(e.decision);
+                    let entry = to::PortEntry { sources: set(e.sources), decision };
+                    out.ports.insert(key, entry);
+                }
+                out
+            }
+
+            pub(crate) struct Mutant<'t> {
+                pub(crate) phases: &'t [Tables],
+                pub(crate) simulation: Option<Simulation<'t>>,
+                pub(crate) work: Work,
+            }
+
+            impl super::Judge for Mutant<'_> {
+                fn enter(&mut self, phase: usize) {
+                    let tables = &self.phases[phase];
+                    self.simulation = Some(match self.simulation.take() {
+                        Some(simulation) => simulation.with_tables(tables),
+                        None => Simulation::new(tables),
+                    });
+                }
+
+                fn judge(&mut self, endpoint: u16, sent: bool, frame: &[u8]) -> super::Seen {
+                    let env = self.simulation.as_ref().expect("a phase was entered");
+                    env.events.borrow_mut().clear();
+                    let number = u32::from(endpoint);
+                    let action = if sent {
+                        from_endpoint(env, frame, number, &mut self.work)
+                    } else {
+                        to_endpoint(env, frame, number, &mut self.work)
+                    };
+                    let action = match action {
+                        Action::Pass => super::Action::Pass,
+                        Action::Deliver(number) => super::Action::Deliver(number),
+                        Action::Drop(reason) => {
+                            let reason = super::Reason::from_code(reason.code());
+                            super::Action::Drop(reason.unwrap_or(super::Reason::None))
+                        }
+                    };
+                    let report = env.events.borrow().last().map(|event| super::Report {
+                        kind: event.kind,
+                        verdict: event.verdict,
+                        egress_rule: event.egress_rule,
+                        ingress_rule: event.ingress_rule,
+                    });
+                    super::Seen { action, report }
+                }
+            }
+
+            pub(crate) fn run(case: &super::Case) -> Result<usize, differential::run::Mismatch> {
+                let phases: Vec<Tables> =
+                    case.phases.iter().map(|phase| tables(&phase.tables)).collect();
+                let work = Work::default();
+                let mut judge = Mutant { phases: &phases, simulation: None, work };
+                super::play(case, &mut judge, super::STEPS)
+            }
+        }
+    };
+}
+
+/// Plays seeds until the bug shows; whether it did.
+fn hunt(name: &str, run: fn(&Case) -> Result<usize, differential::run::Mismatch>) -> bool {
+    let mut compared = 0;
+    for seed in 1..=SEEDS {
+        match run(&prepare(seed, &Mask::new(), true)) {
+            Ok(count) => compared += count,
+            Err(mismatch) => {
+                println!("caught    {name} after {} verdicts", compared + mismatch.at);
+                return true;
+            }
+        }
+    }
+    println!("SURVIVED  {name}: {compared} verdicts agree");
+    false
+}
+
+include!("list.rs");
+
+fn main() -> ExitCode {
+    for seed in 1..=CONTROL_SEEDS {
+        if let Err(mismatch) = CONTROL(&prepare(seed, &Mask::new(), true)) {
+            println!("the copy without a bug does not agree: seed {seed}: {}", mismatch.text);
+            return ExitCode::FAILURE;
+        }
+    }
+    let all: Vec<bool> = mutants().into_iter().map(|(name, run)| hunt(name, run)).collect();
+    if all.iter().all(|caught| *caught) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
