@@ -83,7 +83,10 @@ impl Error {
     }
 }
 
-/// An error and all its sources in one line.
+/// Characters of a chain's beginning and end that are kept; what the kernel's verifier says has thousands.
+const KEPT: usize = 600;
+
+/// An error and all its sources in one line, the middle of a very long one left out.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -91,7 +94,13 @@ fn chain(error: &dyn std::error::Error) -> String {
         text = format!("{text}: {error}");
         next = error.source();
     }
-    text
+    let count = text.chars().count();
+    if count <= 3 * KEPT {
+        return text;
+    }
+    let begin: String = text.chars().take(KEPT).collect();
+    let end: String = text.chars().skip(count - KEPT).collect();
+    format!("{begin} […] {end}")
 }
 
 impl std::fmt::Display for Error {
