@@ -115,6 +115,8 @@ fn rust_flags(workspace: &Workspace) -> Result<Vec<String>> {
         "-Clink-arg=--btf",
         "-Cdebuginfo=2",
         "-Ctarget-cpu=v3",
+        // Expanded at once and in order, copies and zeroing of odd sizes would be calls, byte by byte.
+        "-Clink-arg=--disable-expand-memcpy-in-order",
     ]
     .map(str::to_owned)
     .to_vec();

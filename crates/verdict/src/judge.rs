@@ -190,15 +190,22 @@ fn block<'e, E: Env>(env: &'e E, set: &PortSet, protocol: u8, port: u16) -> Opti
     if set.id == 0 {
         return None;
     }
-    for len in 0..=16_u8 {
-        let len = 16 - len;
-        if set.lengths & (1 << len) == 0 {
-            continue;
+    let mut key = PortKey { set: set.id, port, len: 16, protocol, pad: 0 };
+    let mut mask = u16::MAX;
+    // The bit of the length in `key` is the highest one; those of shorter lengths follow.
+    let mut left = set.lengths << 15;
+    for _ in 0..17 {
+        if left >> 31 != 0 {
+            key.port = port & mask;
+            if let Some(entry) = env.port(&key) {
+                return Some(entry);
+            }
         }
-        let mask = ((0xffff_0000_u32 >> len) & 0xffff) as u16;
-        let key = PortKey { set: set.id, port: port & mask, len, protocol, pad: 0 };
-        if let Some(entry) = env.port(&key) {
-            return Some(entry);
+        left <<= 1;
+        mask <<= 1;
+        key.len = key.len.wrapping_sub(1);
+        if left == 0 {
+            return None;
         }
     }
     None
