@@ -208,3 +208,29 @@ fn cost_of_a_packet_root() {
     let opened: u128 = (0..10_000).map(|port| run(A, &udp(1000 + port), 1)).sum();
     println!("empty {empty} ns, tcp {established} ns, udp {datagram} ns, new {} ns", opened / 10_000);
 }
+
+#[test]
+fn filters_of_older_kernels_attach_too_root() {
+    testkit::root_or_return!("filters_of_older_kernels_attach_too_root");
+    let bench = Bench::new();
+    let mut datapath = bench.open();
+    datapath.apply(&tables(5, 77)).expect("a policy");
+    let hooks = datapath.hooks().by(HookKind::Clsact);
+    let here = host::linux::netns::NetNs::current().expect("this namespace");
+    assert!(!hooks.is_attached(&here, A));
+    hooks.attach(&here, A).expect("attached");
+    assert!(hooks.is_attached(&here, A));
+    hooks.attach(&here, A).expect("attached again");
+    assert!(hooks.is_attached(&here, A));
+    assert!(!hooks.is_attached(&here, B));
+}
+
+#[test]
+fn this_kernel_can_enforce_root() {
+    testkit::root_or_return!("this_kernel_can_enforce_root");
+    let found = host::linux::bpf::probe();
+    for feature in &found.features {
+        println!("{}: {} ({})", feature.name, feature.present, feature.detail);
+    }
+    assert_eq!(found.missing().count(), 0);
+}

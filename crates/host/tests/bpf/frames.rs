@@ -5,10 +5,10 @@ use testkit::packet::{Frame, ip};
 use super::{A, ADDRESSES, B, GATEWAY_MAC, mac};
 
 /// A small generator of numbers (xorshift64*), so that a seed tells everything.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -16,7 +16,7 @@ impl Random {
         number as usize % bound.max(1)
     }
 
-    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
 
@@ -26,7 +26,7 @@ impl Random {
 }
 
 /// An endpoint, whether it sends, and a frame.
-pub fn next(random: &mut Random) -> (u32, bool, Vec<u8>) {
+pub(crate) fn next(random: &mut Random) -> (u32, bool, Vec<u8>) {
     let (number, sent) = (random.pick(&[A, B]), !random.chance(4));
     let family = random.below(2);
     let own = ADDRESSES[number as usize - 1][family];

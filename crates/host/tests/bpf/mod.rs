@@ -1,6 +1,6 @@
 //! What the tests of the kernel's side share: two endpoints, their policy, and a place to run them.
 
-pub mod frames;
+pub(crate) mod frames;
 
 use std::process::Command;
 
@@ -14,24 +14,24 @@ use verdict::abi::{
 };
 use verdict::native::Tables;
 
-pub const NETWORK: u32 = 7;
-pub const A: u32 = 1;
-pub const B: u32 = 2;
-pub const GATEWAY_MAC: Mac = [2, 0x62, 0x68, 0xff, 0, 7];
-pub const ADDRESSES: [[&str; 2]; 2] = [["10.0.1.2", "fd00:5::2"], ["10.0.1.3", "fd00:5::3"]];
+pub(crate) const NETWORK: u32 = 7;
+pub(crate) const A: u32 = 1;
+pub(crate) const B: u32 = 2;
+pub(crate) const GATEWAY_MAC: Mac = [2, 0x62, 0x68, 0xff, 0, 7];
+pub(crate) const ADDRESSES: [[&str; 2]; 2] = [["10.0.1.2", "fd00:5::2"], ["10.0.1.3", "fd00:5::3"]];
 
-pub const fn mac(number: u32) -> Mac {
+pub(crate) const fn mac(number: u32) -> Mac {
     [2, 0x62, 0x68, 0, 0, number as u8]
 }
 
 /// A namespace with the host-side interfaces of both endpoints, and a folder for pins.
-pub struct Bench {
-    pub folder: TempDir,
+pub(crate) struct Bench {
+    pub(crate) folder: TempDir,
 }
 
 impl Bench {
     /// Moves the calling thread into a new network namespace and makes the interfaces there.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         nix::sched::unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
         for number in [A, B] {
             let index = (IFINDEX_BASE + number).to_string();
@@ -44,7 +44,7 @@ impl Bench {
         Self { folder: TempDir::new().expect("a folder") }
     }
 
-    pub fn open(&self) -> Datapath {
+    pub(crate) fn open(&self) -> Datapath {
         let bpffs = self.folder.path().join("bpf");
         Datapath::open(&bpffs, &Limits::default()).expect("a datapath")
     }
@@ -59,12 +59,12 @@ impl Drop for Bench {
     }
 }
 
-pub fn key(address: &str) -> PeerKey {
+pub(crate) fn key(address: &str) -> PeerKey {
     PeerKey { network: NETWORK, addr: Addr::from(ip(address)) }
 }
 
 /// A policy version: A may reach B on a few ports, under this rule.
-pub fn tables(set: u64, rule: u32) -> Tables {
+pub(crate) fn tables(set: u64, rule: u32) -> Tables {
     let mut tables = Tables::default();
     tables.config.timeouts = [1_000_000; 8];
     tables.config.flags = Config::DELIVER;
@@ -107,6 +107,6 @@ pub fn tables(set: u64, rule: u32) -> Tables {
     tables
 }
 
-pub fn class(number: u32) -> u64 {
+pub(crate) fn class(number: u32) -> u64 {
     100 + u64::from(number)
 }

@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn one_look_tells_the_rate() {
-        let day = Duration::from_secs(86_400);
+        let day = Duration::from_hours(24);
         for hz in [100, 250, 1000] {
             let kernel = Clock { hz, anchor: (Duration::ZERO, (300 * hz).wrapping_neg()) };
             let clock = Clock::new(|| Ok(kernel.now())).expect("a rate that is known");

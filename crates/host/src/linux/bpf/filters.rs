@@ -4,16 +4,13 @@ use std::io;
 
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
+use netlink_packet_route::tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-/// Parents of the two hooks, include/uapi/linux/pkt_sched.h: `TC_H_CLSACT` with `TC_H_MIN_INGRESS`
+/// Parents of the two hooks, `include/uapi/linux/pkt_sched.h`: `TC_H_CLSACT` with `TC_H_MIN_INGRESS`
 /// and `TC_H_MIN_EGRESS`.
 pub(super) const INGRESS: u32 = 0xffff_fff2;
 pub(super) const EGRESS: u32 = 0xffff_fff3;
-
-/// `TCA_BPF_ID`, include/uapi/linux/pkt_cls.h.
-const PROGRAM_ID: u16 = 11;
 
 /// Whether a filter at `parent` of an interface of this namespace runs the program with this number.
 pub(super) fn holds(interface: u32, parent: u32, program: u32) -> io::Result<bool> {
@@ -51,14 +48,8 @@ pub(super) fn holds(interface: u32, parent: u32, program: u32) -> io::Result<boo
 
 /// Whether one of the filter's options names the program.
 fn runs(filter: &TcMessage, program: u32) -> bool {
-    use netlink_packet_core::Nla as _;
     filter.attributes.iter().any(|attribute| {
         let TcAttribute::Options(options) = attribute else { return false };
-        options.iter().any(|option| {
-            let TcOption::Other(option) = option else { return false };
-            let mut value = vec![0; option.value_len()];
-            option.emit_value(&mut value);
-            option.kind() == PROGRAM_ID && value == program.to_ne_bytes()
-        })
+        options.contains(&TcOption::Bpf(TcFilterBpfOption::ProgId(program)))
     })
 }

@@ -123,10 +123,11 @@ impl Collector {
                 + after.released.wrapping_sub(before.released);
             let counted = self.census.counted.get(&tenant).copied().unwrap_or(0);
             let leaked = after.used().saturating_sub(counted).saturating_sub(moved);
-            if leaked > 0 && after.used() < u64::MAX / 2 {
-                if let Some(released) = self.budgets.word(tenant, RELEASED) {
-                    released.fetch_add(leaked, Ordering::Relaxed);
-                }
+            if leaked > 0
+                && after.used() < u64::MAX / 2
+                && let Some(released) = self.budgets.word(tenant, RELEASED)
+            {
+                released.fetch_add(leaked, Ordering::Relaxed);
             }
         }
     }

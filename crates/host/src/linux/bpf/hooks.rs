@@ -73,6 +73,13 @@ impl Hooks {
         Self { programs, links: root.join("links"), kind }
     }
 
+    /// The same with another way of attaching. For tests of the older way on newer kernels.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn by(&self, kind: HookKind) -> Self {
+        Self { kind, ..self.clone() }
+    }
+
     /// How programs are attached on this kernel.
     #[must_use]
     pub fn kind(&self) -> HookKind {

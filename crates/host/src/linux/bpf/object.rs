@@ -88,7 +88,8 @@ pub enum Origin {
 
 /// The programs of this object, loaded and pinned.
 pub(super) struct Programs {
-    descriptors: [OwnedFd; 5],
+    /// In the order of [`Program::ALL`].
+    descriptors: Vec<OwnedFd>,
     folder: PathBuf,
 }
 
@@ -107,8 +108,7 @@ impl Programs {
                 |source| Error::Open { name: format!("program {}", program.name()), source };
             sys::open(&folder.join(program.name())).map_err(failed)
         };
-        let [a, b, c, d, e] = Program::ALL.map(open);
-        let descriptors = [a?, b?, c?, d?, e?];
+        let descriptors = Program::ALL.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { descriptors, folder })
     }
 }
@@ -149,14 +149,14 @@ pub(super) fn load_object(
 
 /// Loads the object over the pinned maps and pins its programs.
 fn load_programs(maps: &Path, folder: &Path, limits: &Limits, object: &[u8]) -> Result<(), Error> {
-    let mut loader = EbpfLoader::new();
+    let mut sized = EbpfLoader::new();
     for (name, entries) in limits.by_map() {
-        loader.map_max_entries(name, entries);
+        sized.map_max_entries(name, entries);
     }
     for name in MAPS {
-        loader.map_pin_path(name, maps.join(name));
+        sized.map_pin_path(name, maps.join(name));
     }
-    let mut loaded = loader.load(object).map_err(|source| Error::Maps(Box::new(source)))?;
+    let mut loaded = sized.load(object).map_err(|source| Error::Maps(Box::new(source)))?;
     make(folder)?;
     for program in Program::ALL {
         let name = program.name();
@@ -187,7 +187,8 @@ pub(super) fn remove_others(programs: &Programs) -> Result<(), Error> {
 
 /// The name of an object's folder: the first 8 bytes of its SHA-256 in hexadecimal.
 fn digest(object: &[u8]) -> String {
-    Sha256::digest(object).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let first = Sha256::digest(object).iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    format!("{first:016x}")
 }
 
 /// The folder of this ABI below `bpffs`; refuses when there is one of another.

@@ -271,14 +271,14 @@ pub(super) fn create_map_of_maps(shape: &MapShape, inner: BorrowedFd<'_>) -> io:
 struct Info {
     fd: u32,
     length: u32,
-    info: u64,
+    value: u64,
 }
 
 /// Reads a prefix of the kernel's description of a map, program or link.
 fn info<T: Default>(object: BorrowedFd<'_>) -> io::Result<T> {
     let mut value = T::default();
     let length = u32::try_from(size_of::<T>()).map_err(io::Error::other)?;
-    let mut attributes = Info { fd: number(object), length, info: address_mut(&mut value) };
+    let mut attributes = Info { fd: number(object), length, value: address_mut(&mut value) };
     call(Command::ObjInfo, &mut attributes)?;
     Ok(value)
 }
