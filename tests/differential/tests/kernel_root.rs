@@ -61,9 +61,7 @@ impl Judge for Kernel {
 
 #[test]
 fn the_kernel_gives_every_verdict_that_the_file_says_root() {
-    if !testkit::root::is_root_or_skip("the_kernel_gives_every_verdict_that_the_file_says_root") {
-        return;
-    }
+    testkit::root_or_return!("the_kernel_gives_every_verdict_that_the_file_says_root");
     let wanted = std::env::var("BULKHEAD_KERNEL_CASES").ok().and_then(|n| n.parse().ok());
     let wanted: usize = wanted.unwrap_or(CASES);
     interfaces();
