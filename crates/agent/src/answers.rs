@@ -3,13 +3,13 @@
 pub(crate) mod doctor;
 pub(crate) mod flows;
 pub(crate) mod health;
+pub(crate) mod judge;
 pub(crate) mod logs;
 pub(crate) mod matrix;
-pub(crate) mod party;
 pub(crate) mod objects;
+pub(crate) mod party;
 pub(crate) mod plan;
 pub(crate) mod probe;
-pub(crate) mod judge;
 pub(crate) mod rules;
 pub(crate) mod service;
 pub(crate) mod status;

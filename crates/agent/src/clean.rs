@@ -13,8 +13,8 @@ use host::network::{self, NoPrograms};
 use crate::fault::{failed, sentence};
 use crate::lock;
 use crate::options::Options;
-use crate::saved;
 use crate::reconcile::{Pass, workloads};
+use crate::saved;
 
 /// Takes down whatever an agent on these folders has left, when none runs.
 ///
@@ -48,7 +48,10 @@ pub fn clean(run_dir: &Path, state_dir: &Path, bpffs: &Path) -> Result<DownRespo
     steps.push(folders(&options).step("folders"));
     let changed = steps.iter().any(|step| step.state != StepState::Unchanged);
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Ok(DownResponse { outcome: Outcome { generation: 0, changed, steps, took_ms }, agent_ends: false })
+    Ok(DownResponse {
+        outcome: Outcome { generation: 0, changed, steps, took_ms },
+        agent_ends: false,
+    })
 }
 
 /// Removes pinned programs, state and run folder. A folder that holds something else, or is a mount point, stays.
@@ -56,8 +59,12 @@ pub(crate) fn folders(options: &Options) -> Pass {
     let mut pass = Pass::default();
     let bpffs = options.bpffs.display();
     match Datapath::remove_all(&options.bpffs) {
-        Ok(()) => pass.did(format!("rm -r {bpffs}")),
+        Ok(()) => pass.did(format!("rm -r {bpffs}/*")),
         Err(error) => pass.failed.push(sentence(&error)),
+    }
+    // Not ours when something else is in it, or when it is where the file system is mounted.
+    if fs::remove_dir(&options.bpffs).is_ok() {
+        pass.did(format!("rmdir {bpffs}"));
     }
     for name in ["logs", "data"] {
         remove(&mut pass, &options.state_dir.join(name), |path| fs::remove_dir_all(path));

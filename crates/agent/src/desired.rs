@@ -22,9 +22,10 @@ const NAMED_NETNS: &str = "/run/netns";
 /// `BH0200` when the bundle holds a number or name out of its range, which the planner excludes.
 pub(crate) fn network(bundle: &Bundle, mtu: u32) -> Result<Desired, Error> {
     let routers = bundle.routers.iter().map(|each| router(bundle, each, mtu));
-    let isolated = bundle.workloads.iter().filter(|(_, each)| {
-        each.endpoint.is_none() && matches!(each.start, Start::Run(_))
-    });
+    let isolated = bundle
+        .workloads
+        .iter()
+        .filter(|(_, each)| each.endpoint.is_none() && matches!(each.start, Start::Run(_)));
     let isolated = isolated.map(|(id, _)| Ok(IsolatedDesired { workload: ns_name(id)? }));
     Ok(Desired {
         routers: routers.collect::<Result<_, Error>>()?,
@@ -42,8 +43,7 @@ fn ns_name(text: &str) -> Result<NsName, Error> {
 
 /// The pinned name of a network's router.
 pub(crate) fn router_name(router: &Router) -> Result<NsName, Error> {
-    NsName::router(router.tenant.as_str(), router.name.as_str())
-        .map_err(|error| impossible(&error))
+    NsName::router(router.tenant.as_str(), router.name.as_str()).map_err(|error| impossible(&error))
 }
 
 fn router(bundle: &Bundle, router: &Router, mtu: u32) -> Result<RouterDesired, Error> {

@@ -33,7 +33,8 @@ pub fn exec(
     argv: &[String],
 ) -> Result<i32, Error> {
     let failed = |error: &dyn std::error::Error| {
-        Error::new(codes::EXEC, format!("run a command in workload {}", workload.id)).with_cause(error)
+        Error::new(codes::EXEC, format!("run a command in workload {}", workload.id))
+            .with_cause(error)
     };
     let exe = std::env::current_exe().map_err(|error| failed(&error))?;
     let user = user.map(User::named).transpose().map_err(|error| failed(&error))?;

@@ -28,8 +28,7 @@ pub(crate) fn sentence(error: &dyn std::error::Error) -> String {
 pub(crate) fn document(found: &policy::Diagnostics) -> Error {
     let errors = found.errors();
     let plural = if errors == 1 { "" } else { "s" };
-    let mut error =
-        refused(codes::DOCUMENT, format!("{} has {errors} error{plural}", found.file));
+    let mut error = refused(codes::DOCUMENT, format!("{} has {errors} error{plural}", found.file));
     error.diagnostics = diagnostics(found);
     error
 }

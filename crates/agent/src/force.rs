@@ -66,7 +66,8 @@ pub(crate) struct Counters {
 impl Counters {
     /// What was counted after `before`.
     pub(crate) fn since(self, before: Self) -> Self {
-        let less = |a: [u64; 2], b: [u64; 2]| [a[0].saturating_sub(b[0]), a[1].saturating_sub(b[1])];
+        let less =
+            |a: [u64; 2], b: [u64; 2]| [a[0].saturating_sub(b[0]), a[1].saturating_sub(b[1])];
         Self {
             sent: less(self.sent, before.sent),
             received: less(self.received, before.received),

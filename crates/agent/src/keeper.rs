@@ -92,6 +92,8 @@ pub(crate) struct Keeper {
     datapath: Datapath,
     store: Store,
     timers: tend::Timers,
+    /// Compiles changes of labels; belongs to the generation beside it.
+    compiler: Option<(u64, planner::Compiler)>,
 }
 
 impl Keeper {
@@ -101,13 +103,15 @@ impl Keeper {
         datapath: Datapath,
         store: Store,
     ) -> Self {
-        Self { shared, kernel, datapath, store, timers: tend::Timers::new(Instant::now()) }
+        let timers = tend::Timers::new(Instant::now());
+        Self { shared, kernel, datapath, store, timers, compiler: None }
     }
 
     /// Works until it is told to stop or everything was taken down for good.
     pub(crate) fn run(mut self, commands: &Receiver<Command>) {
         loop {
-            let wait = self.timers.next(self.next_expiry()).saturating_duration_since(Instant::now());
+            let wait =
+                self.timers.next(self.next_expiry()).saturating_duration_since(Instant::now());
             match commands.recv_timeout(wait.max(Duration::from_millis(1))) {
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(command) => {

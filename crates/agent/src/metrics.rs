@@ -8,9 +8,9 @@ use std::fmt;
 use api::{Error, Status, WorkloadState, codes};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, text::encode};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::answers::{health, status};
@@ -54,9 +54,9 @@ struct Snapshot {
 impl Snapshot {
     fn take(shared: &Shared) -> Self {
         let status = status::status(shared);
-        let mut states = BTreeMap::new();
+        let mut by_state = BTreeMap::new();
         for workload in &status.workloads {
-            *states.entry(state(workload.state)).or_default() += 1;
+            *by_state.entry(state(workload.state)).or_default() += 1;
         }
         let flows = shared.flows();
         Self {
@@ -64,7 +64,7 @@ impl Snapshot {
             records: flows.ring.last_number(),
             forgotten: flows.ring.forgotten(),
             unmerged: flows.merger.unmerged(),
-            states,
+            states: by_state,
             status,
         }
     }
@@ -133,19 +133,36 @@ impl Snapshot {
             gauge(encoder, &Family { name, help, series: one(value) })?;
         }
         let counters = [
-            ("flow_events_lost", "Flow events that the kernel could not hand over", agent.events_lost),
+            (
+                "flow_events_lost",
+                "Flow events that the kernel could not hand over",
+                agent.events_lost,
+            ),
             ("flow_records", "Flow records made since the agent started", self.records),
-            ("flow_records_forgotten", "Flow records that made room for newer ones", self.forgotten),
-            ("flow_records_unmerged", "Repeated drops that were not merged for want of room", self.unmerged),
+            (
+                "flow_records_forgotten",
+                "Flow records that made room for newer ones",
+                self.forgotten,
+            ),
+            (
+                "flow_records_unmerged",
+                "Repeated drops that were not merged for want of room",
+                self.unmerged,
+            ),
         ];
         for (name, help, value) in counters {
             counter(encoder, &Family { name, help, series: one(value) })?;
         }
-        let drops = agent.drops.iter().map(|drop| (vec![("reason", drop.code.clone())], drop.packets));
+        let drops =
+            agent.drops.iter().map(|drop| (vec![("reason", drop.code.clone())], drop.packets));
         let help = "Dropped packets by reason";
         counter(encoder, &Family { name: "drops", help, series: drops.collect() })?;
-        let states = self.states.iter().map(|(state, count)| (vec![("state", (*state).to_owned())], *count));
-        gauge(encoder, &Family { name: "workloads", help: "Workloads by state", series: states.collect() })
+        let states =
+            self.states.iter().map(|(state, count)| (vec![("state", (*state).to_owned())], *count));
+        gauge(
+            encoder,
+            &Family { name: "workloads", help: "Workloads by state", series: states.collect() },
+        )
     }
 
     fn reconcilers(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -154,7 +171,8 @@ impl Snapshot {
         let repairs = all.iter().map(|each| (label(&each.name), each.repairs)).collect();
         let help = "Things that others changed and that were put back";
         counter(encoder, &Family { name: "reconcile_repairs", help, series: repairs })?;
-        let failing = all.iter().map(|each| (label(&each.name), each.failures.len() as u64)).collect();
+        let failing =
+            all.iter().map(|each| (label(&each.name), each.failures.len() as u64)).collect();
         let help = "Things that the last pass could not do";
         gauge(encoder, &Family { name: "reconcile_failures", help, series: failing })
     }
@@ -177,10 +195,12 @@ impl Snapshot {
         let bytes = series(|workload| [workload.sent_bytes, workload.received_bytes]);
         let help = "Bytes that passed at a workload's endpoint";
         counter(encoder, &Family { name: "workload_bytes", help, series: bytes })?;
-        let drops = all.iter().map(|each| (vec![("workload", each.id.clone())], each.drops)).collect();
+        let drops =
+            all.iter().map(|each| (vec![("workload", each.id.clone())], each.drops)).collect();
         let help = "Packets dropped at a workload's endpoint";
         counter(encoder, &Family { name: "workload_drops", help, series: drops })?;
-        let restarts = all.iter().map(|each| (vec![("workload", each.id.clone())], each.restarts)).collect();
+        let restarts =
+            all.iter().map(|each| (vec![("workload", each.id.clone())], each.restarts)).collect();
         let help = "How often a workload was started again";
         counter(encoder, &Family { name: "workload_restarts", help, series: restarts })
     }

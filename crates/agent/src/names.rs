@@ -15,7 +15,7 @@ pub(crate) struct Names {
 }
 
 /// The names of one bundle.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Index {
     networks: HashMap<u32, Arc<str>>,
     endpoints: HashMap<u32, Arc<str>>,
@@ -27,8 +27,14 @@ struct Index {
 impl Names {
     /// The names of a bundle; what it does not know is looked for in what was in force before.
     pub(crate) fn new(bundle: &Bundle, before: Option<&Self>) -> Self {
-        let previous = before.map(|before| before.current.clone()).unwrap_or_default();
-        Self { current: Index::new(bundle), previous }
+        let current = Index::new(bundle);
+        let previous = match before {
+            // The same names again: those before them stay.
+            Some(before) if before.current == current => before.previous.clone(),
+            Some(before) => before.current.clone(),
+            None => Index::default(),
+        };
+        Self { current, previous }
     }
 
     fn find<T: Clone>(&self, look: impl Fn(&Index) -> Option<&T>) -> Option<T> {

@@ -16,8 +16,8 @@ impl Notify {
     /// From `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
     pub(crate) fn from_environment() -> Self {
         let watchdog = std::env::var("WATCHDOG_USEC").ok().and_then(|text| text.parse().ok());
-        let ours = std::env::var("WATCHDOG_PID")
-            .map_or(true, |pid| pid == std::process::id().to_string());
+        let ours =
+            std::env::var("WATCHDOG_PID").map_or(true, |pid| pid == std::process::id().to_string());
         Self {
             to: std::env::var_os("NOTIFY_SOCKET").and_then(|path| open(path.as_bytes())),
             watchdog: watchdog.filter(|_| ours).map(Duration::from_micros),

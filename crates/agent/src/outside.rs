@@ -28,7 +28,8 @@ pub(crate) fn check(bundle: &Bundle) -> Result<(), Error> {
         let Place::At(path) = desired::place(&workload.start) else { continue };
         if let Err(error) = NetNs::open(&path) {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let message = format!("workload {id} is to adopt a network namespace that is not there");
+            let message =
+                format!("workload {id} is to adopt a network namespace that is not there");
             let hint = if path.starts_with("/run/netns") {
                 format!("ip netns add {name}")
             } else {

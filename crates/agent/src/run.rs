@@ -91,8 +91,8 @@ fn loaded(error: &host::linux::bpf::Error) -> Error {
 }
 
 fn make(folder: &Path, mode: u32) -> Result<(), Error> {
-    let made = fs::DirBuilder::new().recursive(true).mode(mode).create(folder);
-    made.map_err(|error| failed(codes::SETUP, format!("make {}", folder.display()), &error))
+    let done = fs::DirBuilder::new().recursive(true).mode(mode).create(folder);
+    done.map_err(|error| failed(codes::SETUP, format!("make {}", folder.display()), &error))
 }
 
 /// Messages go to standard error: one line each, the service manager adds the time. `BULKHEAD_LOG` sets the detail.

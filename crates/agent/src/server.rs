@@ -99,9 +99,8 @@ fn listen(path: &Path, group: Option<&str>) -> Result<UnixListener, Error> {
     let listener = UnixListener::bind(path).map_err(setup)?;
     if let Some(name) = group {
         let group = nix::unistd::Group::from_name(name).ok().flatten();
-        let group = group.ok_or_else(|| {
-            refused(codes::SETUP, format!("the host has no group `{name}`"))
-        })?;
+        let group = group
+            .ok_or_else(|| refused(codes::SETUP, format!("the host has no group `{name}`")))?;
         std::os::unix::fs::chown(path, None, Some(group.gid.as_raw())).map_err(setup)?;
     }
     fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(setup)?;

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::fault;
 use crate::force::Force;
 use crate::keeper::Commands;
+use crate::names::Names;
 use crate::options::Options;
 
 /// Flow records that are kept in memory; about 500 bytes each.
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     /// Set when the agent is to end.
     pub(crate) stopping: watch::Sender<bool>,
     force: RwLock<Option<Arc<Force>>>,
+    names: RwLock<Arc<Names>>,
     flows: Mutex<Flows>,
     condition: Mutex<Condition>,
 }
@@ -84,6 +86,7 @@ impl Shared {
             newest: watch::Sender::new(0),
             stopping: watch::Sender::new(false),
             force: RwLock::default(),
+            names: RwLock::default(),
             flows: Mutex::new(Flows {
                 merger: Aggregator::new(MERGED, MERGE_INTERVAL),
                 ring: Ring::new(RECORDS),
@@ -111,6 +114,16 @@ impl Shared {
         *self.force.write().unwrap_or_else(PoisonError::into_inner) = force;
     }
 
+    /// Names for the numbers in events.
+    pub(crate) fn names(&self) -> Arc<Names> {
+        Arc::clone(&self.names.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the names. Done before the first packet of a new endpoint can be reported.
+    pub(crate) fn set_names(&self, names: Arc<Names>) {
+        *self.names.write().unwrap_or_else(PoisonError::into_inner) = names;
+    }
+
     /// Flow records, for a short look or change.
     pub(crate) fn flows(&self) -> MutexGuard<'_, Flows> {
         self.flows.lock().unwrap_or_else(PoisonError::into_inner)
@@ -123,11 +136,7 @@ impl Shared {
 
     /// The clock that event times are read with.
     pub(crate) fn flow_clock(&self) -> flow::Clock {
-        flow::Clock {
-            jiffies: self.clock.now(),
-            wall: Timestamp::now(),
-            per_second: self.clock.hz,
-        }
+        flow::Clock { jiffies: self.clock.now(), wall: Timestamp::now(), per_second: self.clock.hz }
     }
 }
 

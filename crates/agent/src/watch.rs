@@ -1,6 +1,5 @@
 //! The watcher: reads flow events every 20 ms, ends flows that have timed out, and tells who waits for records.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -22,8 +21,12 @@ const COLLECT: Duration = Duration::from_millis(500);
 const BATCH: usize = 16_384;
 
 /// Reads events until `stop` is set.
-pub(crate) fn run(shared: &Shared, mut events: Events, mut collector: Collector, stop: &AtomicBool) {
-    let unknown = Arc::new(Names::default());
+pub(crate) fn run(
+    shared: &Shared,
+    mut events: Events,
+    mut collector: Collector,
+    stop: &AtomicBool,
+) {
     let mut batch = Vec::new();
     let mut collected = Instant::now();
     while !stop.load(Ordering::Relaxed) {
@@ -36,8 +39,7 @@ pub(crate) fn run(shared: &Shared, mut events: Events, mut collector: Collector,
                 Err(error) => tracing::warn!("collect ended flows: {}", sentence(&error)),
             }
         }
-        let names = shared.force().map_or_else(|| Arc::clone(&unknown), |force| Arc::clone(&force.names));
-        take_in(shared, &names, &batch);
+        take_in(shared, &shared.names(), &batch);
         batch.clear();
     }
 }

@@ -17,9 +17,9 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
 use crate::{
-    DocumentRequest, Doctor, DownRequest, DownResponse, Error, Flow, FlowQuery, Health, LabelChange,
-    LabelChanged, LogLine, LogQuery, Matrix, PlanReport, ProbeRequest, ProbeResponse, Rules, Status,
-    UpResponse, Why, WhyRequest, Workload, codes,
+    Doctor, DocumentRequest, DownRequest, DownResponse, Error, Flow, FlowQuery, Health,
+    LabelChange, LabelChanged, LogLine, LogQuery, Matrix, PlanReport, ProbeRequest, ProbeResponse,
+    Rules, Status, UpResponse, Why, WhyRequest, Workload, codes,
 };
 
 /// Longest wait for the connection.

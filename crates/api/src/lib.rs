@@ -9,8 +9,8 @@
 
 mod client;
 pub mod codes;
-mod document;
 mod doctor;
+mod document;
 mod error;
 mod flows;
 pub mod openapi;
@@ -21,10 +21,10 @@ mod status;
 mod why;
 
 pub use client::{Client, ClientError, Lines};
+pub use doctor::{Doctor, Finding, Level};
 pub use document::{
     DocumentRequest, DownRequest, DownResponse, Outcome, Source, Step, StepState, UpResponse,
 };
-pub use doctor::{Doctor, Finding, Level};
 pub use error::{Diagnostic, Error, Severity};
 pub use flows::{Flow, FlowEnd, FlowKind, FlowLine, FlowQuery, LogLine, LogQuery};
 pub use plan::{

@@ -5,7 +5,7 @@
 use utoipa::OpenApi;
 
 use crate::{
-    Diagnostic, DocumentRequest, Doctor, DownRequest, DownResponse, Error, Flow, FlowQuery, Health,
+    Diagnostic, Doctor, DocumentRequest, DownRequest, DownResponse, Error, Flow, FlowQuery, Health,
     LabelChange, LabelChanged, LogLine, LogQuery, Matrix, PlanReport, ProbeRequest, ProbeResponse,
     Rules, Status, UpResponse, Why, WhyRequest, Workload,
 };
@@ -25,9 +25,8 @@ pub fn why_schema() -> String {
     let parts = ["Party", "PartyKind", "Service", "Verdict", "Reason", "Decided", "RuleAt"];
     let parts = parts.into_iter().chain(["NearMiss", "WouldAllow", "Seen"]);
     let schema = |name: &str| api.pointer(&format!("/components/schemas/{name}")).cloned();
-    let definitions: serde_json::Map<_, _> = parts
-        .map(|name| (name.to_owned(), schema(name).unwrap_or_default()))
-        .collect();
+    let definitions: serde_json::Map<_, _> =
+        parts.map(|name| (name.to_owned(), schema(name).unwrap_or_default())).collect();
     let mut root = schema("Why").unwrap_or_default();
     if let Some(root) = root.as_object_mut() {
         root.insert("$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());

@@ -60,7 +60,8 @@ impl Ring {
     #[must_use]
     pub fn after(&self, number: u64, filter: &Filter, limit: usize) -> Vec<Arc<Record>> {
         let behind = self.last.saturating_sub(number);
-        let start = self.records.len().saturating_sub(usize::try_from(behind).unwrap_or(usize::MAX));
+        let start =
+            self.records.len().saturating_sub(usize::try_from(behind).unwrap_or(usize::MAX));
         let newer = self.records.iter().skip(start).filter(|record| filter.matches(record));
         newer.take(limit).cloned().collect()
     }

@@ -14,17 +14,83 @@ use super::status::hook_name;
 
 /// Every kind of finding: code, topic, title, meaning, what to do.
 const CODES: &[(&str, &str, &str, &str, &str)] = &[
-    ("BH-H001", "enforcement", "kernel features", "What the packet programs need of the kernel, found out by trying.", "a kernel from 5.10 on has everything that is needed"),
-    ("BH-H002", "enforcement", "optional kernel features", "Features that make something better or faster; everything works without them.", "nothing has to be done"),
-    ("BH-H003", "enforcement", "host network", "The network of this host could not be read; the agent needs root and netlink.", "run it as root"),
-    ("BH-H010", "cgroups", "control groups", "Workloads of `run:` are put into control groups to bound and end them.", "mount cgroup2 at /sys/fs/cgroup"),
-    ("BH-H011", "nftables", "nftables", "Address translation and published ports need the `nft` command and nf_tables in the kernel.", "apt install nftables"),
-    ("BH-H012", "forwarding", "forwarding", "Packets between networks and the world are forwarded by the host; Bulkhead switches it on when a network needs it, and back off when it leaves.", "nothing has to be done"),
-    ("BH-H013", "bridge-nf", "bridged frames in other firewalls", "With bridge-nf on, frames on our bridges are shown to iptables too. Our bridges stand in namespaces of their own, where it is off.", "nothing has to be done"),
-    ("BH-H014", "others", "a firewall drops forwarded packets", "Another firewall has a chain on forward whose policy is drop: what leaves or enters the networks is dropped there, though Bulkhead allows it.", "let packets of the links bt* pass there; with Docker: iptables -I DOCKER-USER -i bt+ -j ACCEPT and -o bt+"),
-    ("BH-H015", "others", "other firewalls", "Other tools that manage packet filters on this host. Bulkhead touches its own tables only.", "nothing has to be done"),
-    ("BH-H020", "mtu", "MTU", "Links of workloads get the MTU of the host's link to the world.", "nothing has to be done"),
-    ("BH-H030", "exposure", "ports reachable from outside", "Sockets of the host itself that wait on other addresses than loopback. Bulkhead guards workloads, not yet the host.", "bind what is not for others to 127.0.0.1"),
+    (
+        "BH-H001",
+        "enforcement",
+        "kernel features",
+        "What the packet programs need of the kernel, found out by trying.",
+        "a kernel from 5.10 on has everything that is needed",
+    ),
+    (
+        "BH-H002",
+        "enforcement",
+        "optional kernel features",
+        "Features that make something better or faster; everything works without them.",
+        "nothing has to be done",
+    ),
+    (
+        "BH-H003",
+        "enforcement",
+        "host network",
+        "The network of this host could not be read; the agent needs root and netlink.",
+        "run it as root",
+    ),
+    (
+        "BH-H010",
+        "cgroups",
+        "control groups",
+        "Workloads of `run:` are put into control groups to bound and end them.",
+        "mount cgroup2 at /sys/fs/cgroup",
+    ),
+    (
+        "BH-H011",
+        "nftables",
+        "nftables",
+        "Address translation and published ports need the `nft` command and nf_tables in the kernel.",
+        "apt install nftables",
+    ),
+    (
+        "BH-H012",
+        "forwarding",
+        "forwarding",
+        "Packets between networks and the world are forwarded by the host; Bulkhead switches it on when a network needs it, and back off when it leaves.",
+        "nothing has to be done",
+    ),
+    (
+        "BH-H013",
+        "bridge-nf",
+        "bridged frames in other firewalls",
+        "With bridge-nf on, frames on our bridges are shown to iptables too. Our bridges stand in namespaces of their own, where it is off.",
+        "nothing has to be done",
+    ),
+    (
+        "BH-H014",
+        "others",
+        "a firewall drops forwarded packets",
+        "Another firewall has a chain on forward whose policy is drop: what leaves or enters the networks is dropped there, though Bulkhead allows it.",
+        "let packets of the links bt* pass there; with Docker: iptables -I DOCKER-USER -i bt+ -j ACCEPT and -o bt+",
+    ),
+    (
+        "BH-H015",
+        "others",
+        "other firewalls",
+        "Other tools that manage packet filters on this host. Bulkhead touches its own tables only.",
+        "nothing has to be done",
+    ),
+    (
+        "BH-H020",
+        "mtu",
+        "MTU",
+        "Links of workloads get the MTU of the host's link to the world.",
+        "nothing has to be done",
+    ),
+    (
+        "BH-H030",
+        "exposure",
+        "ports reachable from outside",
+        "Sockets of the host itself that wait on other addresses than loopback. Bulkhead guards workloads, not yet the host.",
+        "bind what is not for others to 127.0.0.1",
+    ),
 ];
 
 /// Documentation of the findings.
@@ -135,12 +201,14 @@ fn about(report: &Report, findings: &mut Vec<Finding>) {
     let forwarding =
         format!("IPv4 {}, IPv6 {}", switch(report.forwards_v4), switch(report.forwards_v6));
     findings.push(finding("BH-H012", Level::Good, forwarding));
-    let filtered = report.bridge_filter.ipv4 == Some(true) || report.bridge_filter.ipv6 == Some(true);
-    let text = if filtered { "on in the host's namespace; our bridges are elsewhere" } else { "off" };
+    let filtered =
+        report.bridge_filter.ipv4 == Some(true) || report.bridge_filter.ipv6 == Some(true);
+    let text =
+        if filtered { "on in the host's namespace; our bridges are elsewhere" } else { "off" };
     findings.push(finding("BH-H013", if filtered { Level::Note } else { Level::Good }, text));
-    let mtu = report.mtu.map_or("no default route: links get 1500 bytes".to_owned(), |mtu| {
-        format!("{mtu} bytes")
-    });
+    let mtu = report
+        .mtu
+        .map_or("no default route: links get 1500 bytes".to_owned(), |mtu| format!("{mtu} bytes"));
     findings.push(finding("BH-H020", Level::Good, mtu));
     exposure(&report.exposed, findings);
 }
@@ -187,7 +255,8 @@ fn exposure(exposed: &[Listener], findings: &mut Vec<Finding>) {
     let mut ports: Vec<String> = exposed
         .iter()
         .map(|listener| {
-            let who = listener.process.as_deref().map_or_else(String::new, |who| format!(" ({who})"));
+            let who =
+                listener.process.as_deref().map_or_else(String::new, |who| format!(" ({who})"));
             format!("{}/{}{who}", listener.port, listener.transport)
         })
         .collect();

@@ -1,6 +1,6 @@
 //! Flow records as the API carries them.
 
-use api::{Error, Flow, FlowEnd, FlowKind, FlowLine, FlowQuery, Verdict};
+use api::{Flow, FlowEnd, FlowKind, FlowLine, FlowQuery, Verdict};
 use flow::{Decision, End, Filter, Kind, Line, Party, Record};
 
 use super::{reason, rule_at};
@@ -9,11 +9,8 @@ use super::{reason, rule_at};
 const LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 10_000;
 
-/// What a query asks for, and how many.
-///
-/// # Errors
-/// None now: every text names somebody, though perhaps nobody there is.
-pub(crate) fn filter(query: &FlowQuery) -> Result<(Filter, usize), Error> {
+/// What a query asks for, and how many. Every text names somebody, though perhaps nobody there is.
+pub(crate) fn filter(query: &FlowQuery) -> (Filter, usize) {
     let filter = Filter {
         from: query.from.as_deref().map(Party::parse),
         to: query.to.as_deref().map(Party::parse),
@@ -24,7 +21,7 @@ pub(crate) fn filter(query: &FlowQuery) -> Result<(Filter, usize), Error> {
         }),
     };
     let limit = query.limit.unwrap_or(LIMIT).min(MAX_LIMIT);
-    Ok((filter, usize::try_from(limit).unwrap_or(usize::MAX)))
+    (filter, usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 /// A record for the outside.

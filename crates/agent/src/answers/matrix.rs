@@ -26,8 +26,9 @@ pub(crate) fn matrix(shared: &Shared) -> Result<Matrix, Error> {
     let bundle = &force.wanted.bundle;
     if bundle.workloads.len() > WORKLOADS {
         let message = format!("a matrix of {} workloads is too large", bundle.workloads.len());
-        return Err(refused(codes::BUSY, message)
-            .with_hint("ask about pairs: bulkhead why A B tcp/PORT"));
+        return Err(
+            refused(codes::BUSY, message).with_hint("ask about pairs: bulkhead why A B tcp/PORT")
+        );
     }
     let found = planner::matrix(bundle);
     let parties = parties(bundle, &found);

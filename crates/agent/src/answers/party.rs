@@ -59,10 +59,10 @@ pub(crate) fn workload_id(bundle: &Bundle, text: &str) -> Result<Arc<str>, Error
         [id] => Ok(Arc::clone(id)),
         [] => Err(unknown(text)),
         many => {
-            let names: Vec<String> = many.iter().map(|id| person(id)).collect();
+            let all: Vec<String> = many.iter().map(|id| person(id)).collect();
             let message = format!("`{text}` is the name of {} workloads", many.len());
             Err(refused(codes::UNKNOWN_PARTY, message)
-                .with_hint(format!("say which: {}", names.join(", "))))
+                .with_hint(format!("say which: {}", all.join(", "))))
         }
     }
 }
@@ -91,7 +91,8 @@ pub(crate) fn transit(router: &Router, v6: bool) -> IpAddr {
 pub(crate) fn world(tables: &Tables, network: u16, v6: bool) -> IpAddr {
     // Blocks for documentation: RFC 5737, RFC 3849 and RFC 9637.
     let v4 = [[203, 0, 113, 1], [198, 51, 100, 1], [192, 0, 2, 1]].map(IpAddr::from);
-    let six = [0x2001_0db8_u128 << 96 | 1, 0x3fff_u128 << 112 | 1].map(|bits| IpAddr::V6(bits.into()));
+    let six =
+        [0x2001_0db8_u128 << 96 | 1, 0x3fff_u128 << 112 | 1].map(|bits| IpAddr::V6(bits.into()));
     let candidates = if v6 { six.as_slice() } else { v4.as_slice() };
     let narrowness = |address: &&IpAddr| prefix_length(tables, network, **address);
     let widest = candidates.iter().min_by_key(narrowness);
@@ -145,7 +146,8 @@ pub(crate) fn shown(end: &End<'_>, bundle: &Bundle, network: u32, address: IpAdd
             party.network = Some(format!("{}.{}", subject.tenant, subject.network));
             party.segment = subject.segment.map(ToString::to_string);
             let labels = subject.labels.iter();
-            party.labels = labels.map(|(key, value)| (key.to_string(), value.to_string())).collect();
+            party.labels =
+                labels.map(|(key, value)| (key.to_string(), value.to_string())).collect();
             party.workload = Some(id);
         }
         End::Host => {

@@ -36,7 +36,8 @@ pub(crate) fn report(
     let old = force.as_ref().map(|force| &force.wanted);
     let before = old.map(|old| (&old.document, &old.bundle));
     let found = planner::diff(before, (&wanted.document, &wanted.bundle));
-    let (objects, unchanged_objects) = objects::compare(old.map(|old| &old.document), &wanted.document);
+    let (objects, unchanged_objects) =
+        objects::compare(old.map(|old| &old.document), &wanted.document);
     let mut connections: Vec<ConnectionChange> = found.connections.iter().map(shown).collect();
     let judge = Judge::new(&wanted.bundle.tables);
     let names = Names::new(&wanted.bundle, force.as_ref().map(|force| &*force.names));
@@ -109,10 +110,12 @@ fn service(protocol: Protocol, port: u16) -> String {
     }
 }
 
+/// What passes, by source and target.
+type Reached = BTreeMap<(planner::Party, planner::Party), planner::Flows>;
+
 /// Pairs with the same flows before and after; not counted for many workloads.
 fn unchanged(old: Option<&Bundle>, new: &Bundle) -> u64 {
     let Some(old) = old.filter(|_| new.workloads.len() <= COUNTED) else { return 0 };
-    type Reached = BTreeMap<(planner::Party, planner::Party), planner::Flows>;
     let all = |bundle: &Bundle| -> Reached {
         let cells = planner::matrix(bundle).into_iter();
         cells.map(|cell| ((cell.from, cell.to), planner::Flows::of(&cell.spans))).collect()
@@ -145,14 +148,12 @@ fn cut(
             service: service(Protocol::Ip(key.protocol), question.ports.target),
             since: moment(clock.at(entry.created)),
         };
-        let change = match loss(connections, [entry.ingress_rule, entry.egress_rule]) {
-            Some(at) => connections.get_mut(at),
-            None => {
-                connections.push(alone(&flow));
-                connections.last_mut()
-            }
-        };
-        if let Some(change) = change {
+        let told = loss(connections, [entry.ingress_rule, entry.egress_rule]);
+        let at = told.unwrap_or_else(|| {
+            connections.push(alone(&flow));
+            connections.len() - 1
+        });
+        if let Some(change) = connections.get_mut(at) {
             change.cut_total += 1;
             if change.cut.len() < CUT {
                 change.cut.push(flow);

@@ -147,9 +147,10 @@ fn observed(error: &io::Error) -> io::Result<Observed> {
     match error.kind() {
         ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Ok(Observed::Refused),
         ErrorKind::TimedOut | ErrorKind::WouldBlock => Ok(Observed::NoAnswer),
-        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Ok(Observed::Unreachable),
-        // `EPERM`: a firewall on the way out; `EACCES`: an ICMP "prohibited" came back.
-        ErrorKind::PermissionDenied => Ok(Observed::Unreachable),
+        // Permission: `EPERM` from a firewall on the way out, `EACCES` when an ICMP "prohibited" came back.
+        ErrorKind::HostUnreachable
+        | ErrorKind::NetworkUnreachable
+        | ErrorKind::PermissionDenied => Ok(Observed::Unreachable),
         _ => Err(io::Error::new(error.kind(), error.to_string())),
     }
 }
@@ -172,7 +173,8 @@ fn own_record(
             record.kind != flow::Kind::Close
                 && record.target.address == target
                 && to == port
-                && (record.icmp.is_some() || source_port.is_none_or(|port| port == record.source.port))
+                && (record.icmp.is_some()
+                    || source_port.is_none_or(|port| port == record.source.port))
         });
         let left = until.saturating_duration_since(Instant::now());
         if own.is_some() || left.is_zero() {
@@ -192,8 +194,7 @@ fn told(asked: Asked, seen: Seen, record: Option<&Record>, why: Why) -> ProbeRes
     let agrees = match seen.observed {
         Observed::Connected | Observed::Answered | Observed::Refused => Some(passes),
         Observed::NoAnswer if udp && passes => arrived,
-        Observed::NoAnswer => Some(!passes),
-        Observed::Unreachable => Some(!passes),
+        Observed::NoAnswer | Observed::Unreachable => Some(!passes),
     };
     ProbeResponse {
         observed: seen.observed,
@@ -211,7 +212,9 @@ fn sentence(observed: Observed, udp: bool, arrived: Option<bool>, why: &Why) -> 
     match (observed, udp, arrived) {
         (Observed::Connected, ..) => format!("connected: {to} took the connection"),
         (Observed::Answered, ..) => format!("answered: {to} sent something back"),
-        (Observed::Refused, ..) => format!("refused: the packet reached {to}, nothing listens there"),
+        (Observed::Refused, ..) => {
+            format!("refused: the packet reached {to}, nothing listens there")
+        }
         (Observed::NoAnswer, true, Some(true)) => {
             format!("no answer (UDP does not tell), but the packet was let through to {to}")
         }

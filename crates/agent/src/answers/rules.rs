@@ -17,7 +17,8 @@ use super::rule_at;
 pub(crate) fn rules(shared: &Shared) -> Result<Rules, Error> {
     let force = shared.forced()?;
     let counts = shared.meters.rules();
-    let counts = counts.map_err(|error| failed(codes::DATAPATH, "read the rules' counters", &error))?;
+    let counts =
+        counts.map_err(|error| failed(codes::DATAPATH, "read the rules' counters", &error))?;
     let counts: HashMap<u32, _> = counts.into_iter().collect();
     let now = jiff::Timestamp::now();
     let flows = shared.flows();

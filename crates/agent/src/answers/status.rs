@@ -8,10 +8,10 @@ use host::linux::runtime::{self, Handle, Phase};
 use policy::document::Start;
 use verdict::Reason;
 
+use crate::desired;
 use crate::fault::sentence;
 use crate::force::{Counters, Force};
 use crate::shared::Shared;
-use crate::desired;
 
 use super::flows::moment;
 use super::{health, party};
@@ -21,7 +21,10 @@ pub(crate) fn status(shared: &Shared) -> Status {
     let force = shared.force();
     let drops = drops(&shared.meters);
     let workloads = force.as_deref().map(|force| workloads(shared, force, &drops));
-    Status { agent: agent(shared, force.as_deref(), &drops), workloads: workloads.unwrap_or_default() }
+    Status {
+        agent: agent(shared, force.as_deref(), &drops),
+        workloads: workloads.unwrap_or_default(),
+    }
 }
 
 /// One workload.
@@ -119,7 +122,7 @@ fn workloads(shared: &Shared, force: &Force, drops: &[(u32, Reason, u64)]) -> Ve
     let running: BTreeMap<&str, &Handle> =
         listing.handles.iter().map(|handle| (handle.id(), handle)).collect();
     let bundle = &force.wanted.bundle;
-    let all = bundle.workloads.iter().map(|(id, _)| {
+    let all = bundle.workloads.keys().map(|id| {
         let mut workload = described(shared, force, id, drops);
         run_state(&mut workload, force, running.get(&**id).copied());
         workload

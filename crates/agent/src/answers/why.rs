@@ -5,7 +5,9 @@
 
 use std::net::IpAddr;
 
-use api::{Decided, Error, NearMiss, Seen, Service, WHY_SCHEMA, Why, WhyRequest, WouldAllow, codes};
+use api::{
+    Decided, Error, NearMiss, Seen, Service, WHY_SCHEMA, Why, WhyRequest, WouldAllow, codes,
+};
 use flow::{Protocol, Record, Resolver as _};
 use jiff::Timestamp;
 use model::{Mode, Proto, RuleId};
@@ -59,8 +61,30 @@ pub(crate) fn why(shared: &Shared, request: &WhyRequest) -> Result<Why, Error> {
     let service = Asked::parse(&request.service)?;
     let source_port = request.source_port.unwrap_or(SOURCE_PORT);
     match case(bundle, &from, &to, service, source_port)? {
-        Some(case) => Ok(told(shared, &force, &case)),
+        Some(case) => {
+            let mut why = told(shared, &force, &case);
+            let is_world = |who: &Who| *who == Who::World;
+            if is_world(&from) || is_world(&to) {
+                worldly(&mut why, is_world(&from));
+            }
+            Ok(why)
+        }
         None => separate(&force, &from, &to, service, source_port),
+    }
+}
+
+/// Says `world` where the address that stood for it was said.
+fn worldly(why: &mut Why, is_source: bool) {
+    let party = if is_source { &mut why.from } else { &mut why.to };
+    let address = std::mem::replace(&mut party.name, "world".to_owned());
+    let plain = |text: &mut String| *text = text.replace(&address, "world");
+    plain(&mut why.text);
+    for miss in &mut why.near_misses {
+        plain(&mut miss.text);
+        miss.misses.iter_mut().for_each(plain);
+    }
+    if let Some(allow) = &mut why.would_allow {
+        plain(&mut allow.yaml);
     }
 }
 
@@ -225,7 +249,8 @@ fn told(shared: &Shared, force: &Force, case: &Case) -> Why {
     };
     let now = Timestamp::now();
     let passes = judgement.verdict == Verdict::Allow;
-    let misses = if passes { Vec::new() } else { explain::near_misses(document, &asked, now, NEAREST) };
+    let misses =
+        if passes { Vec::new() } else { explain::near_misses(document, &asked, now, NEAREST) };
     let text = sentence(&judgement, deciding.as_ref(), &from, &to);
     Why {
         schema: WHY_SCHEMA.to_owned(),
@@ -241,7 +266,11 @@ fn told(shared: &Shared, force: &Force, case: &Case) -> Why {
         ingress_rule: ingress.as_ref().map(rule_at),
         text,
         near_misses: misses.iter().map(|miss| near_miss(miss, judgement.ingress)).collect(),
-        would_allow: if passes { None } else { would_allow(document, &asked, &judgement, deciding.as_ref()) },
+        would_allow: if passes {
+            None
+        } else {
+            would_allow(document, &asked, &judgement, deciding.as_ref())
+        },
         seen: seen(shared, case),
     }
 }
@@ -265,10 +294,10 @@ fn service(case: &Case) -> Service {
 
 /// At whose endpoint, in which direction.
 fn decided(bundle: &Bundle, judgement: &Judgement) -> Option<Decided> {
-    let at_target = judgement.ingress || judgement.verdict == Verdict::Allow && judgement.target != 0;
+    let at_target =
+        judgement.ingress || judgement.verdict == Verdict::Allow && judgement.target != 0;
     let (number, direction) = match (at_target, judgement.source, judgement.target) {
-        (true, _, target) => (target, "ingress"),
-        (false, 0, target) => (target, "ingress"),
+        (true, _, target) | (false, 0, target) => (target, "ingress"),
         (false, source, _) => (source, "egress"),
     };
     let (_, at) = bundle.endpoint(u16::try_from(number).ok()?)?;
@@ -345,7 +374,9 @@ fn would_allow(
     Some(WouldAllow {
         place: found.path,
         yaml: found.line,
-        note: note.map(|rule| format!("{rule} denies it, and a deny beats every allow: change that first")),
+        note: note.map(|rule| {
+            format!("{rule} denies it, and a deny beats every allow: change that first")
+        }),
     })
 }
 
@@ -381,14 +412,20 @@ fn separate(
         let address = at.addresses.first().map(ipnet::IpNet::addr).ok_or_else(nobody)?;
         let network = u32::from(router.number);
         let end = party::end(&force.wanted.document, bundle, network, address);
-        Ok((party::shown(&end, bundle, network, address), format!("{}/{}", router.tenant, router.name)))
+        Ok((
+            party::shown(&end, bundle, network, address),
+            format!("{}/{}", router.tenant, router.name),
+        ))
     };
     let ((from, here), (to, there)) = (shown(from)?, shown(to)?);
-    let (proto, port) = asked.numbers(false).or(asked.numbers(true)).unwrap_or((Proto::Other(0), 0));
+    let (proto, port) =
+        asked.numbers(false).or(asked.numbers(true)).unwrap_or((Proto::Other(0), 0));
     let text = if here == there {
         format!("{} and {} have no version of IP in common", from.name, to.name)
     } else {
-        format!("the networks {here} and {there} are separate: no packet of the one comes to the other")
+        format!(
+            "the networks {here} and {there} are separate: no packet of the one comes to the other"
+        )
     };
     let is_routed = bundle.routers.iter().any(|router| router.mode == Mode::Routed);
     let mut why = reason(Reason::UnknownPeer).unwrap_or_default();

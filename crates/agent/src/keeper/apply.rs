@@ -17,7 +17,6 @@ use verdict::native::Tables;
 use crate::answers::{plan, status};
 use crate::fault::{failed, refused};
 use crate::force::{Enforced, Force, Wanted};
-use crate::names::Names;
 use crate::prepare::prepare;
 use crate::saved::Saved;
 use crate::{desired, outside, reconcile};
@@ -42,7 +41,7 @@ impl Keeper {
         outside::check(&wanted.bundle)?;
         let outcome = match self.shared.force() {
             Some(force) if is_same(&force.wanted, &wanted) => self.confirm(&force, began)?,
-            before => self.switch(before, wanted, began)?,
+            before => self.switch(before.as_deref(), wanted, began)?,
         };
         Ok(UpResponse { plan, outcome: Some(outcome) })
     }
@@ -77,16 +76,16 @@ impl Keeper {
     /// Applies a bundle as the next generation; on failure what was in force before is in force again.
     pub(super) fn switch(
         &mut self,
-        before: Option<Arc<Force>>,
+        before: Option<&Force>,
         wanted: Wanted,
         began: Instant,
     ) -> Result<Outcome, Error> {
         let generation = self.store.generation()? + 1;
-        let current = before.as_deref().map_or_else(Tables::default, tables);
+        let current = before.map_or_else(Tables::default, tables);
         let mut steps = self.stages(&current, &wanted)?;
         let mut failure = None;
         if Self::is_enforced(&steps) {
-            let known = before.as_ref().map(|force| force.enforced.clone()).unwrap_or_default();
+            let known = before.map(|force| force.enforced.clone()).unwrap_or_default();
             let saved = Saved::new(generation, &wanted, self.enforced(&wanted, &known));
             match self.store.keep(&saved) {
                 Ok(()) => {
@@ -101,7 +100,7 @@ impl Keeper {
             pass.failed.push(error.cause.unwrap_or(error.message));
             steps.push(pass.step("remember"));
         }
-        Err(self.undo(before.as_deref(), &wanted, steps, began))
+        Err(self.undo(before, &wanted, steps, began))
     }
 
     /// A document that is in force already: reconciles, keeps the generation.
@@ -121,15 +120,13 @@ impl Keeper {
         let step = steps.iter().find(|step| step.state == StepState::Failed);
         let name = step.map_or("?", |step| step.name.as_str()).to_owned();
         let cause = step.and_then(|step| step.failures.first()).cloned();
-        let (holds, generation, back) = match before {
-            Some(force) => {
-                let holds = format!("generation {} is in force as before", force.generation);
-                (holds, force.generation, self.stages(&tables(force), &force.wanted))
-            }
-            None => {
-                let holds = "nothing is in force, as before".to_owned();
-                (holds, 0, Ok(self.remove(&tried.bundle.tables)))
-            }
+        let generation = before.map_or(0, |force| force.generation);
+        let (holds, back) = if let Some(force) = before {
+            let holds = format!("generation {generation} is in force as before");
+            (holds, self.stages(&tables(force), &force.wanted))
+        } else {
+            let holds = "nothing is in force, as before".to_owned();
+            (holds, Ok(self.remove(&tried.bundle.tables)))
         };
         let good = back.is_ok_and(|steps| Self::is_enforced(&steps));
         let tail = if good { "" } else { "; undoing failed in part: bulkhead status" };
@@ -141,13 +138,11 @@ impl Keeper {
 
     /// Publishes a bundle that was applied.
     pub(super) fn put_in_force(&mut self, saved: Saved, wanted: Wanted) {
-        let before = self.shared.force();
-        let names = Names::new(&wanted.bundle, before.as_ref().map(|force| &*force.names));
         let force = Force {
             generation: saved.generation,
             applied: saved.applied,
             enforced: saved.decided.enforced,
-            names: Arc::new(names),
+            names: self.shared.names(),
             wanted,
         };
         let rules = &force.wanted.bundle.rules;
@@ -179,9 +174,10 @@ impl Keeper {
 
     /// What the planner must know of this node.
     pub(super) fn facts(&mut self) -> Result<Facts, Error> {
-        let state = self.kernel.read(&Ns::Host).map_err(|error| {
-            failed(codes::INTERNAL, "read the addresses of this host", &error)
-        })?;
+        let state = self
+            .kernel
+            .read(&Ns::Host)
+            .map_err(|error| failed(codes::INTERNAL, "read the addresses of this host", &error))?;
         Ok(Facts {
             addresses: state.unwrap_or_default().own_addresses().into_iter().collect(),
             now: Timestamp::now(),

@@ -1,13 +1,16 @@
 //! Labels of a workload change at run time: only the table entries that differ are rewritten.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use api::{Error, LabelChange, LabelChanged, codes};
 use model::{LabelKey, LabelValue, Labels};
+use planner::{Compiler, PlanErrors};
 
 use crate::answers::party;
 use crate::fault::refused;
-use crate::prepare::prepare;
+use crate::force::{Force, Wanted};
+use crate::names::Names;
 use crate::reconcile::tables;
 use crate::saved::Saved;
 
@@ -15,19 +18,22 @@ use super::Keeper;
 
 impl Keeper {
     /// Changes labels of a workload; they hold until the next `up`.
-    pub(super) fn relabel(&mut self, name: &str, change: &LabelChange) -> Result<LabelChanged, Error> {
+    pub(super) fn relabel(
+        &mut self,
+        name: &str,
+        change: &LabelChange,
+    ) -> Result<LabelChanged, Error> {
         let began = Instant::now();
         let force = self.shared.forced()?;
         let id = party::workload_id(&force.wanted.bundle, name)?;
         let labels = changed(current(&force.wanted.document, &id), change)?;
-        let mut relabelled = force.wanted.relabelled.clone();
-        relabelled.insert(id.to_string(), labels.clone());
-        let facts = self.facts()?;
-        let allocations = &force.wanted.bundle.allocations;
-        let wanted = prepare(&force.wanted.request, &relabelled, allocations, &facts)?;
-        let pass = tables::pass(&mut self.datapath, &wanted.bundle.tables);
-        let took = began.elapsed();
-        let step = self.told("tables", pass);
+        let wanted = self.relabelled(&force, &id, &labels)?;
+        self.shared.set_names(Arc::new(Names::new(&wanted.bundle, Some(&self.shared.names()))));
+        let compiled = began.elapsed();
+        let outcome = self.datapath.apply(&wanted.bundle.tables);
+        let effective = outcome.as_ref().map(|outcome| outcome.effective).unwrap_or_default();
+        let step = self.told("tables", tables::told(outcome));
+        let took = compiled + effective;
         let generation = self.store.generation()? + 1;
         let saved = Saved::new(generation, &wanted, force.enforced.clone());
         let cause = match step.failures.into_iter().next() {
@@ -43,11 +49,42 @@ impl Keeper {
         }
         self.put_in_force(saved, wanted);
         Ok(LabelChanged {
-            labels: labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+            labels: labels
+                .iter()
+                .map(|(key, value)| (key.to_string(), value.to_string()))
+                .collect(),
             generation,
             entries: step.changes,
             took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         })
+    }
+}
+
+impl Keeper {
+    /// What is in force with other labels of one workload. Only what they touch is compiled, after the first time.
+    fn relabelled(&mut self, force: &Force, id: &str, labels: &Labels) -> Result<Wanted, Error> {
+        let wanted = &force.wanted;
+        let collided = |errors: PlanErrors| refused(codes::COMPILE, errors.to_string());
+        let known = self.compiler.take().filter(|(generation, _)| *generation == force.generation);
+        let mut compiler = if let Some((_, compiler)) = known {
+            compiler
+        } else {
+            let allocations = &wanted.bundle.allocations;
+            let facts = self.facts()?;
+            Compiler::new(wanted.document.clone(), allocations, &facts).map_err(collided)?
+        };
+        compiler.relabel(id, labels.clone()).map_err(collided)?;
+        let mut relabelled = wanted.relabelled.clone();
+        relabelled.insert(id.to_owned(), labels.clone());
+        let wanted = Wanted {
+            request: wanted.request.clone(),
+            relabelled,
+            document: compiler.document().clone(),
+            bundle: compiler.bundle().clone(),
+            warnings: wanted.warnings.clone(),
+        };
+        self.compiler = Some((self.store.generation()? + 1, compiler));
+        Ok(wanted)
     }
 }
 

@@ -1,9 +1,12 @@
 //! The stages of an apply in their order, each a pass of one reconciler.
 
+use std::sync::Arc;
+
 use api::{Error, Step, StepState};
 use verdict::native::Tables;
 
 use crate::force::Wanted;
+use crate::names::Names;
 use crate::reconcile::{Pass, network, skipped, tables, workloads};
 use crate::{desired, outside};
 
@@ -30,6 +33,7 @@ impl Keeper {
         let exe = outside::this_program()?;
         let specs = workloads::Wanted::of(&wanted.bundle, &options);
         let closed = tables::with_closed(current, &wanted.bundle.tables);
+        self.shared.set_names(Arc::new(Names::new(&wanted.bundle, Some(&self.shared.names()))));
         let mut steps = Vec::new();
         let mut failed = false;
         for name in [STOP, CLOSE, NETWORK, TABLES, WORKLOADS] {

@@ -1,6 +1,5 @@
 //! What the keeper does by itself: repairs what others changed, follows the host's addresses, lets `until:` end.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -68,7 +67,7 @@ impl Keeper {
         });
         let problem = match wanted {
             Ok(wanted) if wanted.bundle == force.wanted.bundle => None,
-            Ok(wanted) => self.readjust(force, wanted).err().map(|error| error.to_string()),
+            Ok(wanted) => self.readjust(&force, wanted).err().map(|error| error.to_string()),
             Err(error) => Some(format!("the document cannot be compiled any more: {error}")),
         };
         let mut condition = self.shared.condition();
@@ -82,7 +81,7 @@ impl Keeper {
     }
 
     /// The same document means something else now: an address of the host came or went, or a policy ended.
-    fn readjust(&mut self, force: Arc<Force>, wanted: Wanted) -> Result<(), api::Error> {
+    fn readjust(&mut self, force: &Force, wanted: Wanted) -> Result<(), api::Error> {
         tracing::info!("the document in force means something else now: applying it again");
         self.switch(Some(force), wanted, Instant::now()).map(drop)
     }

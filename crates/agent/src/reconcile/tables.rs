@@ -18,7 +18,8 @@ pub(crate) fn verify(datapath: &mut Datapath, tables: &Tables) -> (Pass, usize) 
     (told(outcome), drift)
 }
 
-fn told(outcome: Result<Outcome, Error>) -> Pass {
+/// What became of an update, as a pass.
+pub(crate) fn told(outcome: Result<Outcome, Error>) -> Pass {
     match outcome {
         Ok(outcome) if outcome.is_unchanged() => Pass::default(),
         Ok(outcome) => Pass {

@@ -56,12 +56,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             return Err(refused(codes::BAD_REQUEST, "the body did not come within 10 s").into());
         };
         let bytes = read.map_err(|error| {
-            let message = format!("the body is broken or larger than {} bytes", api::MAX_BODY_BYTES);
+            let message =
+                format!("the body is broken or larger than {} bytes", api::MAX_BODY_BYTES);
             failed(codes::BAD_REQUEST, message, &error)
         })?;
         let value = serde_json::from_slice(&bytes);
-        let value = value
-            .map_err(|error| failed(codes::BAD_REQUEST, "the body is not what it should be", &error))?;
+        let value = value.map_err(|error| {
+            failed(codes::BAD_REQUEST, "the body is not what it should be", &error)
+        })?;
         Ok(Self(value))
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api::{
-    DocumentRequest, Doctor, DownRequest, DownResponse, Error, FlowQuery, Health, LabelChange,
+    Doctor, DocumentRequest, DownRequest, DownResponse, Error, FlowQuery, Health, LabelChange,
     LabelChanged, LogQuery, Matrix, PlanReport, ProbeRequest, ProbeResponse, Rules, Status,
     UpResponse, Why, WhyRequest, Workload, codes,
 };
@@ -57,7 +57,9 @@ async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|_| Err(refused(codes::INTERNAL, "the answer ended in a panic; see the log")))
+    done.unwrap_or_else(|_| {
+        Err(refused(codes::INTERNAL, "the answer ended in a panic; see the log"))
+    })
 }
 
 async fn up(
@@ -68,10 +70,7 @@ async fn up(
     answer(shared.commands.ask(|reply| Command::Up(Box::new(request), reply)).await)
 }
 
-async fn plan(
-    State(shared): Node,
-    Body(request): Body<DocumentRequest>,
-) -> Answer<PlanReport> {
+async fn plan(State(shared): Node, Body(request): Body<DocumentRequest>) -> Answer<PlanReport> {
     answer(shared.commands.ask(|reply| Command::Plan(Box::new(request), reply)).await)
 }
 
@@ -104,12 +103,9 @@ async fn show_workload(State(shared): Node, Path(id): Path<String>) -> Answer<Wo
     answer(apart(move || status::workload(&shared, &id)).await)
 }
 
-async fn show_flows(
-    State(shared): Node,
-    Asked(query): Asked<FlowQuery>,
-) -> Result<Response, Refusal> {
-    let (filter, limit) = flows::filter(&query)?;
-    Ok(stream::flows(shared, filter, limit, query.follow.unwrap_or(false)))
+async fn show_flows(State(shared): Node, Asked(query): Asked<FlowQuery>) -> Response {
+    let (filter, limit) = flows::filter(&query);
+    stream::flows(shared, filter, limit, query.follow.unwrap_or(false))
 }
 
 async fn explain(State(shared): Node, Body(request): Body<WhyRequest>) -> Answer<Why> {

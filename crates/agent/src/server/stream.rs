@@ -8,9 +8,9 @@ use std::time::Duration;
 use api::LogLine;
 use axum::response::{IntoResponse, Response};
 use flow::{Filter, Record};
+use host::linux::runtime::LogReader;
 use hyper::body::{Body, Bytes, Frame};
 use hyper::header::CONTENT_TYPE;
-use host::linux::runtime::LogReader;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -115,14 +115,12 @@ pub(super) fn logs(shared: Arc<Shared>, mut reader: LogReader, follow: bool) -> 
                     return;
                 }
             };
-            match text {
-                Some(text) => {
-                    if sender.blocking_send(lines([LogLine { text }])).is_err() {
-                        return;
-                    }
-                }
-                None if !follow || sender.is_closed() || *shared.stopping.borrow() => return,
-                None => {}
+            let is_over = match text {
+                Some(text) => sender.blocking_send(lines([LogLine { text }])).is_err(),
+                None => !follow || sender.is_closed() || *shared.stopping.borrow(),
+            };
+            if is_over {
+                return;
             }
         }
     });
