@@ -75,6 +75,12 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
+    fn is_tagged(&self) -> bool {
+        // SAFETY: the kernel passes a valid context.
+        unsafe { (*self.raw).vlan_present != 0 }
+    }
+
+    #[inline(always)]
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
         let mut bytes = MaybeUninit::<Aligned<N>>::uninit();
         let to = bytes.as_mut_ptr().cast::<u8>();
