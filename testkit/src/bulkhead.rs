@@ -169,7 +169,7 @@ impl Bulkhead {
     /// # Errors
     /// When it fails or does not print JSON.
     pub fn cli_json(&self, argv: &[&str]) -> Result<Value> {
-        let argv: Vec<&str> = argv.iter().copied().chain(["--json"]).collect();
+        let argv: Vec<&str> = ["--json"].into_iter().chain(argv.iter().copied()).collect();
         let done = self.cli(&argv)?.success().with_context(|| format!("bulkhead {argv:?}"))?;
         serde_json::from_str(&done.stdout)
             .with_context(|| format!("bulkhead {argv:?} printed no JSON: {}", done.stdout))
@@ -204,7 +204,6 @@ impl Bulkhead {
     #[must_use]
     pub fn command_line(&self, argv: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
-        command.args(argv);
         for (flag, path) in [
             ("--run-dir", &self.folders.run),
             ("--state-dir", &self.folders.state),
@@ -212,6 +211,7 @@ impl Bulkhead {
         ] {
             command.arg(flag).arg(path);
         }
+        command.args(argv);
         command
     }
 }

@@ -52,6 +52,10 @@ pub trait Packet {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+    /// Whether a VLAN tag was taken out of the frame and is carried beside it, as Linux does.
+    fn is_tagged(&self) -> bool {
+        false
+    }
     /// Copies `N` bytes out, or nothing when they are not all there.
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
 }
@@ -135,7 +139,7 @@ pub struct Header {
 #[inline(always)]
 pub fn frame(packet: &(impl Packet + ?Sized)) -> Result<Frame, Reason> {
     let b = packet.load::<14>(0).ok_or(Reason::Malformed)?;
-    let ethertype = u16::from_be_bytes([b[12], b[13]]);
+    let ethertype = if packet.is_tagged() { VLAN } else { u16::from_be_bytes([b[12], b[13]]) };
     match ethertype {
         IPV4 | IPV6 | ARP => Ok(Frame {
             target: [b[0], b[1], b[2], b[3], b[4], b[5]],
