@@ -103,3 +103,6 @@ fn publish(publish: &Publish) -> PublishDesired {
         from: publish.from.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

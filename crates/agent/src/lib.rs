@@ -29,6 +29,8 @@ mod run;
 mod saved;
 mod server;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use answers::doctor::examine;

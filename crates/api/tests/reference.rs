@@ -45,3 +45,21 @@ fn codes_are_unique_and_complete() {
         assert!(!code.title.is_empty() && code.text.ends_with('.'), "{}", code.code);
     }
 }
+
+#[test]
+fn the_example_of_why_is_of_its_schema() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/why.md");
+    let page = std::fs::read_to_string(path).expect("the page");
+    let example = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next());
+    let why: api::Why = serde_json::from_str(example.expect("an example")).expect("an answer");
+    assert_eq!(why.schema, api::WHY_SCHEMA);
+    let again = serde_json::to_value(&why).expect("JSON");
+    let written: serde_json::Value =
+        serde_json::from_str(example.expect("an example")).expect("JSON");
+    assert_eq!(again, written, "no field is lost or added");
+    let schema: serde_json::Value =
+        serde_json::from_str(&api::openapi::why_schema()).expect("a schema");
+    for field in schema["required"].as_array().expect("required fields") {
+        assert!(written.get(field.as_str().expect("a name")).is_some(), "{field} is documented");
+    }
+}

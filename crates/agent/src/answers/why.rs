@@ -453,3 +453,6 @@ fn separate(
         seen: Seen::default(),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -151,3 +151,6 @@ fn neighbours(bundle: &Bundle, id: &str) -> Vec<HostEntry> {
     });
     entries.collect()
 }
+
+#[cfg(test)]
+mod tests;
