@@ -213,16 +213,12 @@ impl Work {
             if kept.contains_key(id) {
                 continue;
             }
-            match pool.take() {
-                Some(number) => {
-                    kept.insert(Arc::clone(id), number);
-                }
-                None => {
-                    let span = doc.workload(id).map(|workload| workload.span).unwrap_or_default();
-                    self.exhausted("endpoints", MAX_ENDPOINT, Arc::clone(id), span);
-                    break;
-                }
-            }
+            let Some(number) = pool.take() else {
+                let span = doc.workload(id).map(|workload| workload.span).unwrap_or_default();
+                self.exhausted("endpoints", MAX_ENDPOINT, Arc::clone(id), span);
+                break;
+            };
+            kept.insert(Arc::clone(id), number);
         }
         self.new.last[2] = pool.last;
         kept

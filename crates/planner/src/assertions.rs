@@ -201,7 +201,8 @@ fn hit<'s>(assertion: &Assertion, span: &'s Span) -> Option<(&'s Span, u16)> {
     if assertion.ports.is_empty() {
         return Some((span, span.ports.0));
     }
-    let matches = |port: &u16| assertion.ports.iter().any(|spec| spec.matches(span.protocol, *port));
+    let matches =
+        |port: &u16| assertion.ports.iter().any(|spec| spec.matches(span.protocol, *port));
     let mut candidates: Vec<u16> = vec![span.ports.0];
     candidates.extend(assertion.ports.iter().filter_map(|spec| match spec {
         model::PortSpec::Ports(_, range) => Some(range.first()),

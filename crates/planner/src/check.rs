@@ -127,9 +127,12 @@ fn endpoints(bundle: &Bundle, faults: &mut Vec<Fault>) {
             faults.push(Fault::Duplicate { what: format!("network {}", router.number) });
         }
         let gateways = router.gateways.iter().map(ipnet::IpNet::addr);
-        for address in gateways.chain(router.endpoints.iter().flat_map(|endpoint| {
-            endpoint.addresses.iter().map(ipnet::IpNet::addr)
-        })) {
+        for address in gateways.chain(
+            router
+                .endpoints
+                .iter()
+                .flat_map(|endpoint| endpoint.addresses.iter().map(ipnet::IpNet::addr)),
+        ) {
             if !addresses.insert((router.number, address)) {
                 let what = format!("address {address} of network {}", router.number);
                 faults.push(Fault::Duplicate { what });
@@ -212,9 +215,8 @@ fn blocks(bundle: &Bundle, faults: &mut Vec<Fault>) -> BTreeMap<u64, u32> {
     for (set, protocol, port, len) in sorted {
         let size = 1_u32 << (16 - u32::from(len.min(16)));
         let start = u32::from(port);
-        let meets = before.is_some_and(|(other, same, end)| {
-            other == set && same == protocol && start < end
-        });
+        let meets = before
+            .is_some_and(|(other, same, end)| other == set && same == protocol && start < end);
         if meets || start % size != 0 || len > 16 {
             faults.push(Fault::Overlap { set, protocol, port });
         }

@@ -197,8 +197,7 @@ impl Compiler {
             }
             Entry::Occupied(other) if *other.get() != what => {
                 let (one, other) = (id.to_string(), format!("{:?}", other.get().labels));
-                let error =
-                    PlanError::Collision { what: "identity", number: identity, one, other };
+                let error = PlanError::Collision { what: "identity", number: identity, one, other };
                 self.engine.errors.push(error);
             }
             Entry::Occupied(_) => {}
@@ -246,8 +245,13 @@ impl Compiler {
             }
             seen.push((at, class, addresses));
         }
-        let seat =
-            Seat { plane, number, seen, slots: [None, None], matchers: matchers.into_boxed_slice() };
+        let seat = Seat {
+            plane,
+            number,
+            seen,
+            slots: [None, None],
+            matchers: matchers.into_boxed_slice(),
+        };
         self.seats.insert(Arc::clone(id), seat);
     }
 
@@ -285,7 +289,8 @@ impl Compiler {
 
     /// Cuts a network's address space again and writes what has changed.
     fn place_pieces(&mut self, at: usize) {
-        let (Some(router), Some(around)) = (self.bundle.routers.get(at), self.around.get(at)) else {
+        let (Some(router), Some(around)) = (self.bundle.routers.get(at), self.around.get(at))
+        else {
             return;
         };
         let network = u32::from(router.number);

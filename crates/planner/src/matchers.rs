@@ -299,4 +299,3 @@ fn keys_of(subject: &Subject<'_>) -> Vec<u64> {
     }
     out
 }
-

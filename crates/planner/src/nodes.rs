@@ -104,9 +104,12 @@ fn key(atlas: &Atlas<'_>, place: &Place) -> Key {
 
 type Seen = (Arc<str>, u32, bool, Vec<Option<Place>>);
 
+/// Whether the network is routed, and the place in each bundle.
+type Places = (bool, Vec<Option<Place>>);
+
 /// Every attached workload of every bundle.
 fn workloads(bundles: &[(Option<&Bundle>, Option<&Atlas<'_>>)]) -> Vec<Seen> {
-    let mut all: BTreeMap<(Arc<str>, u32), (bool, Vec<Option<Place>>)> = BTreeMap::new();
+    let mut all: BTreeMap<(Arc<str>, u32), Places> = BTreeMap::new();
     for (at, (bundle, _)) in bundles.iter().enumerate() {
         for router in bundle.iter().flat_map(|bundle| &bundle.routers) {
             let network = u32::from(router.number);
@@ -149,8 +152,7 @@ fn addresses(bundles: &[(Option<&Bundle>, Option<&Atlas<'_>>)]) -> Vec<(u32, Par
             let identity = bundles
                 .iter()
                 .rev()
-                .filter_map(|(_, atlas)| atlas.and_then(|a| a.peer(network, address.into())))
-                .next()
+                .find_map(|(_, atlas)| atlas.and_then(|a| a.peer(network, address.into())))
                 .map(|peer| Identity(peer.identity[0]));
             let named = (net.prefix_len() > 0 && !managed.contains(net)).then_some(*net);
             let party = match identity {

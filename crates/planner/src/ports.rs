@@ -4,11 +4,13 @@
 //! keeps the set of statements that match at the current port, so the cost is n·log n in the number
 //! of statements and not in its square. Output is a [`Resolved`] row with its port sets.
 //!
-//! **Semantics** (docs/reference/file.md, "How a flow is decided"), at each point:
-//! 1. an enforced deny drops; 2. an allow lets pass, recorded when a deny of an audit policy matches
-//! too; 3. a policy with `mode: audit` and allows that selects the pair, though none of its ports
-//! match, lets pass and records; 4. the posture. A posture that lets pass records what a deny of an
-//! audit policy matches. Sealed subjects skip 3.
+//! **Semantics.** At each point the first of these that applies:
+//!
+//! 1. an enforced deny drops;
+//! 2. an allow lets pass, recorded when a deny of an audit policy matches too;
+//! 3. a policy with `mode: audit` and allows that selects the pair, though none of its ports match,
+//!    lets pass and records (never for sealed subjects);
+//! 4. the posture; one that lets pass records what a deny of an audit policy matches.
 
 use std::collections::BTreeSet;
 
@@ -102,7 +104,7 @@ pub(crate) fn resolve(effects: &[&Effect], ground: Ground) -> Resolved {
             }
         }
     }
-    assemble(plain.decision, &silence(ground), &cells)
+    assemble(plain.decision, silence(ground), &cells)
 }
 
 /// What holds where no policy says anything, as a decision.
@@ -179,7 +181,11 @@ fn sweep(mut active: Active<'_, '_>, events: &[(u32, bool, usize)]) -> Vec<(u16,
     while from < 65_536 {
         while let Some((port, enters, statement)) = events.get(at).filter(|next| next.0 <= from) {
             debug_assert!(*port == from, "no event is skipped");
-            if *enters { active.enter(*statement) } else { active.leave(*statement) }
+            if *enters {
+                active.enter(*statement);
+            } else {
+                active.leave(*statement);
+            }
             at += 1;
         }
         let to = events.get(at).map_or(65_536, |next| next.0.min(65_536));
@@ -281,7 +287,8 @@ impl<'s, 'e> Active<'s, 'e> {
             return;
         }
         self.set(statement.kind).remove(&at);
-        let has_complement = self.complements.get(statement.effect as usize).is_some_and(|r| *r != 0);
+        let has_complement =
+            self.complements.get(statement.effect as usize).is_some_and(|r| *r != 0);
         if let Some(matched) = self.matched.get_mut(statement.effect as usize) {
             *matched -= 1;
             if *matched == 0 && has_complement {
@@ -294,7 +301,8 @@ impl<'s, 'e> Active<'s, 'e> {
     fn decision(&self, limited: &[usize]) -> Decision {
         let first = |kind: Kind, set: &BTreeSet<usize>| {
             let narrow = limited.iter().copied();
-            let narrow = narrow.filter(|at| self.statements.get(*at).is_some_and(|s| s.kind == kind));
+            let narrow =
+                narrow.filter(|at| self.statements.get(*at).is_some_and(|s| s.kind == kind));
             let wide = set.first().copied();
             let at = narrow.chain(wide).min()?;
             self.statements.get(at).map(|statement| statement.rule)
@@ -354,8 +362,8 @@ impl<'s, 'e> Active<'s, 'e> {
 }
 
 /// Writes cells as port sets.
-fn assemble(rest: Decision, silence: &Decision, cells: &[(u8, u16, u16, Cell)]) -> Resolved {
-    let rest = if rest == *silence { Decision::default() } else { rest };
+fn assemble(rest: Decision, silence: Decision, cells: &[(u8, u16, u16, Cell)]) -> Resolved {
+    let rest = if rest == silence { Decision::default() } else { rest };
     let mut out = Resolved { row: Row { rest, ..Row::default() }, sets: Vec::new() };
     if cells.is_empty() {
         return out;
@@ -415,9 +423,8 @@ fn finish(
     let lengths = blocks.iter().fold(0, |bits, (_, _, len, _)| bits | 1 << len);
     if sets.iter().all(|(other, _)| *other != id) {
         let key = |protocol, port, len| PortKey { set: id, port, len, protocol, pad: 0 };
-        let entries = blocks.iter().map(|(protocol, port, len, entry)| {
-            (key(*protocol, *port, *len), *entry)
-        });
+        let entries =
+            blocks.iter().map(|(protocol, port, len, entry)| (key(*protocol, *port, *len), *entry));
         sets.push((id, entries.collect()));
     }
     PortSet { id, lengths, pad: 0 }

@@ -180,11 +180,11 @@ impl<'t> Atlas<'t> {
             let half = usize::from(self.tables.config.epoch & 1 != 0);
             let sides = [(from.endpoint, to, 0), (to.endpoint, from, 1)];
             for (number, peer, direction) in sides {
-                let Some(endpoint) = self.tables.endpoints.get(&number).filter(|_| number != 0) else {
+                let Some(endpoint) = self.tables.endpoints.get(&number).filter(|_| number != 0)
+                else {
                     continue;
                 };
-                let key =
-                    RowKey { slot: endpoint.slots[half][direction], class: peer.class[half] };
+                let key = RowKey { slot: endpoint.slots[half][direction], class: peer.class[half] };
                 match self.tables.rows.get(&key) {
                     Some(row) => self.cut(row.ports.id, protocol, &mut bounds),
                     None if endpoint.posture[half][direction] == 0 => return None,

@@ -253,10 +253,10 @@ fn tell(
     (kind, id, cause): (ChangeKind, u32, u32),
     flows: &Flows,
 ) {
-    let named = names.get(id, kind);
+    let policy = names.get(id, kind);
     for source in &from.members {
         for target in to.members.iter().filter(|target| *target != source) {
-            let (a, b) = match named {
+            let (a, b) = match policy {
                 Some((policy, _)) => (side(&policy.from), side(&policy.to)),
                 None => (source.to_string(), target.to_string()),
             };
@@ -266,7 +266,7 @@ fn tell(
                 from: a,
                 to: b,
                 flows: Flows::default(),
-                rule: named.map(|(_, rule)| rule.clone()),
+                rule: policy.map(|(_, rule)| rule.clone()),
                 cause: names.rules.get(&cause).map(|(_, rule)| (*rule).clone()),
                 pairs: 0,
                 examples: Vec::new(),
@@ -294,9 +294,10 @@ struct Names<'d> {
 impl<'d> Names<'d> {
     fn new(old: Option<&'d Document>, new: &'d Document) -> Self {
         let table = |document: &'d Document| {
-            let rules = document.policies.iter().flat_map(|policy| {
-                policy.rules().map(move |rule| (rule.id.0, (policy, rule)))
-            });
+            let rules = document
+                .policies
+                .iter()
+                .flat_map(|policy| policy.rules().map(move |rule| (rule.id.0, (policy, rule))));
             rules.collect::<FxHashMap<_, _>>()
         };
         Self { rules: table(new), before: old.map(table).unwrap_or_default() }
@@ -331,9 +332,10 @@ fn objects(old: Option<&Document>, new: &Document) -> Vec<Objects> {
         all.collect::<BTreeMap<_, _>>()
     };
     let networks = |document: &Document| {
-        let all = document.networks.iter().map(|each| {
-            (each.id(), format!("{:?}", (each.mode, each.subnets, each.postures)))
-        });
+        let all = document
+            .networks
+            .iter()
+            .map(|each| (each.id(), format!("{:?}", (each.mode, each.subnets, each.postures))));
         all.collect::<BTreeMap<_, _>>()
     };
     let workloads = |document: &Document| {

@@ -33,8 +33,10 @@ pub const fn bridge_mac(number: u16) -> Mac {
 /// The IPv6 link-local address that the kernel derives from a MAC address (RFC 4291 appendix A).
 #[must_use]
 pub const fn link_local(mac: Mac) -> Ipv6Addr {
-    let [a, b, c, d, e, f] = mac;
-    Ipv6Addr::from_octets([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
+    let mut octets = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, 0, 0, 0];
+    [octets[8], octets[9], octets[10], octets[13], octets[14], octets[15]] = mac;
+    octets[8] ^= 2;
+    Ipv6Addr::from_octets(octets)
 }
 
 /// The addresses of a network's link to the host.
@@ -118,9 +120,15 @@ fn gateways(network: &Network) -> Vec<IpNet> {
     let mut out = Vec::new();
     for subnets in segments {
         let v4 = subnets.v4.zip(subnets.gateway_v4());
-        out.extend(v4.and_then(|(net, gateway)| Ipv4Net::new(gateway, net.prefix_len()).ok()).map(IpNet::V4));
+        out.extend(
+            v4.and_then(|(net, gateway)| Ipv4Net::new(gateway, net.prefix_len()).ok())
+                .map(IpNet::V4),
+        );
         let v6 = subnets.v6.zip(subnets.gateway_v6());
-        out.extend(v6.and_then(|(net, gateway)| Ipv6Net::new(gateway, net.prefix_len()).ok()).map(IpNet::V6));
+        out.extend(
+            v6.and_then(|(net, gateway)| Ipv6Net::new(gateway, net.prefix_len()).ok())
+                .map(IpNet::V6),
+        );
     }
     out
 }
@@ -144,18 +152,18 @@ pub(crate) fn surroundings(routers: &[Router], facts: &Facts) -> Vec<Surrounding
     routers.iter().map(|router| surroundings_of(router, routers, facts)).collect()
 }
 
-fn surroundings_of(router: &Router, routers: &[Router], facts: &Facts) -> Surroundings {
-    let outside = |address: &IpAddr| !router.subnets.iter().any(|own| own.contains(address));
-    let routed = || routers.iter().filter(|other| is_foreign(router, other));
-    let mut host: Vec<IpAddr> = router.gateways.iter().map(IpNet::addr).collect();
+fn surroundings_of(here: &Router, routers: &[Router], facts: &Facts) -> Surroundings {
+    let outside = |address: &IpAddr| !here.subnets.iter().any(|own| own.contains(address));
+    let others = || routers.iter().filter(|other| is_foreign(here, other));
+    let mut host: Vec<IpAddr> = here.gateways.iter().map(IpNet::addr).collect();
     host.extend(facts.addresses.iter().copied().filter(outside));
-    host.extend(routed().flat_map(|other| &other.gateways).map(IpNet::addr).filter(outside));
-    host.push(IpAddr::V4(router.transit.host_v4));
-    host.push(IpAddr::V6(router.transit.host_v6));
-    let mut foreign: Vec<IpNet> = routed().flat_map(|other| other.subnets.clone()).collect();
+    host.extend(others().flat_map(|other| &other.gateways).map(IpNet::addr).filter(outside));
+    host.push(IpAddr::V4(here.transit.host_v4));
+    host.push(IpAddr::V6(here.transit.host_v6));
+    let mut foreign: Vec<IpNet> = others().flat_map(|other| other.subnets.clone()).collect();
     foreign.push(IpNet::V4(TRANSIT_V4));
     foreign.push(IpNet::V6(TRANSIT_V6));
-    Surroundings { host, own: router.subnets.clone(), foreign }
+    Surroundings { host, own: here.subnets.clone(), foreign }
 }
 
 /// Whether a network meets another one with its own addresses.

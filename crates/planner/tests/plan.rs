@@ -70,14 +70,21 @@ fn a_first_plan_tells_everything_that_opens() {
 
 #[test]
 fn a_change_is_told_under_the_policy_that_makes_it() {
-    let (old, new) = (load(SHOP), load(&format!("{}{}", SHOP.trim_end().split("    assert").next().expect("head"), r#"
+    let (old, new) = (
+        load(SHOP),
+        load(&format!(
+            "{}{}",
+            SHOP.trim_end().split("    assert").next().expect("head"),
+            r"
       web-to-db: { from: app=web, to: app=db, allow: [6379/tcp] }
       updates: { from: segment=front, to: world, deny: [25/tcp] }
       oops: { from: world, to: app=db, allow: [6000-7000/tcp] }
     assert:
       - never: world -> segment=data
       - only: app=web -> app=db:22/tcp
-"#)));
+"
+        )),
+    );
     let (before, after) = (bundle(&old), bundle(&new));
     insta::assert_snapshot!(show(&diff(Some((&old, &before)), (&new, &after))));
     let same = diff(Some((&new, &after)), (&new, &after));

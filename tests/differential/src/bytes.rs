@@ -157,7 +157,8 @@ impl Packet {
         if matches!(self.part, Part::Later(_)) {
             return vec![0xaa; 16];
         }
-        let ports = |source: u16, target: u16| [source.to_be_bytes(), target.to_be_bytes()].concat();
+        let ports =
+            |source: u16, target: u16| [source.to_be_bytes(), target.to_be_bytes()].concat();
         match &self.body {
             Body::Tcp(tcp) => {
                 let mut out = ports(tcp.source, tcp.target);

@@ -143,13 +143,13 @@ fn labels(rng: &mut Rng) -> Labels {
         labels.insert(LabelKey::new(key).expect("key"), LabelValue::new(value).expect("value"));
     };
     if rng.chance(90) {
-        put("app", *rng.pick(&["web", "db", "api"]));
+        put("app", rng.pick::<&str>(&["web", "db", "api"]));
     }
     if rng.chance(50) {
-        put("tier", *rng.pick(&["front", "back"]));
+        put("tier", rng.pick::<&str>(&["front", "back"]));
     }
     if rng.chance(30) {
-        put("canary", *rng.pick(&["", "yes"]));
+        put("canary", rng.pick::<&str>(&["", "yes"]));
     }
     labels
 }
@@ -163,9 +163,10 @@ fn workload(rng: &mut Rng, network: &Network, at: usize) -> Workload {
         let [a, b, c, _] = net.network().octets();
         Ipv4Addr::new(a, b, c, host)
     });
-    let v6 = subnets.v6.filter(|_| fixed).map(|net| {
-        Ipv6Addr::from_bits(net.network().to_bits() | u128::from(host))
-    });
+    let v6 = subnets
+        .v6
+        .filter(|_| fixed)
+        .map(|net| Ipv6Addr::from_bits(net.network().to_bits() | u128::from(host)));
     Workload {
         tenant: network.tenant.clone(),
         name: name(&format!("w{at}")),
@@ -263,8 +264,7 @@ fn with_ports(spec: PortSpec) -> Vec<PortSpec> {
 }
 
 /// Ports that rules and packets both like.
-pub const PORTS: [u16; 14] =
-    [0, 1, 22, 53, 67, 80, 81, 443, 547, 8000, 8001, 8080, 8999, 65_535];
+pub const PORTS: [u16; 14] = [0, 1, 22, 53, 67, 80, 81, 443, 547, 8000, 8001, 8080, 8999, 65_535];
 
 fn range(rng: &mut Rng, bounds: &[u16]) -> PortRange {
     let (a, b) = (*rng.pick(bounds), *rng.pick(bounds));

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use model::{
-    LabelKey, LabelValue, Labels, Mode, Name, Peer, PortRange, PortSpec, Postures, RuleId, RuleKind,
-    RuleRef, Transport,
+    LabelKey, LabelValue, Labels, Mode, Name, Peer, PortRange, PortSpec, Postures, RuleId,
+    RuleKind, RuleRef, Transport,
 };
 use policy::Document;
 use policy::document::{Netns, Network, Policy, Scope, Span, Start, Subnets, Tenant, Workload};
@@ -75,9 +75,8 @@ pub fn document(workloads: usize, policies: usize) -> Document {
 /// A third of the policies each by range, by identity, and by identity with a range of ports.
 fn policy(order: usize, tenant: usize, at: usize) -> Policy {
     let scope = Scope::Tenant(name(&format!("t{tenant}")));
-    let app = |number: usize| -> Peer {
-        format!("app=a{}", number % APPS).parse().expect("a selector")
-    };
+    let app =
+        |number: usize| -> Peer { format!("app=a{}", number % APPS).parse().expect("a selector") };
     let port = u16::try_from(1000 + at).unwrap_or(1000);
     let single = PortSpec::Ports(Transport::Tcp, PortRange::single(port));
     let wide = PortRange::new(port, port.saturating_add(20)).expect("ordered");
@@ -92,7 +91,14 @@ fn policy(order: usize, tenant: usize, at: usize) -> Policy {
     let path: Arc<str> = policy::document::policy_path(&scope, &name).into();
     let order = u32::try_from(order).unwrap_or(0);
     let id = RuleId(order + 1);
-    let rule = RuleRef { id, path, file: Arc::from("large.yaml"), line: order, column: 1, kind: RuleKind::Allow };
+    let rule = RuleRef {
+        id,
+        path,
+        file: Arc::from("large.yaml"),
+        line: order,
+        column: 1,
+        kind: RuleKind::Allow,
+    };
     Policy {
         scope,
         name,

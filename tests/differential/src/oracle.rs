@@ -164,7 +164,8 @@ impl Scene {
             }
         }
         let transit = ["169.254.64.0/19", "fd62:756c:6b68::/64"];
-        let in_transit = |text: &&str| text.parse::<IpNet>().is_ok_and(|net| net.contains(&address));
+        let in_transit =
+            |text: &&str| text.parse::<IpNet>().is_ok_and(|net| net.contains(&address));
         if transit.iter().any(in_transit) { Who::Unmanaged } else { Who::World }
     }
 
@@ -193,7 +194,7 @@ impl Scene {
             let answer = self.side(flow, source, target, true);
             opinion.ingress = rule(answer);
             let recorded = matches!(opinion.answer, Answer::Audit(_));
-            if !(recorded && !matches!(answer, Answer::Drop(_))) {
+            if !recorded || matches!(answer, Answer::Drop(_)) {
                 opinion.answer = answer;
             }
         }
@@ -256,7 +257,8 @@ impl Scene {
         let Some(network) = self.doc.networks.iter().find(network) else {
             return (Posture::Deny, false);
         };
-        let segment = network.segments.iter().find(|each| Some(&each.name) == workload.segment.as_ref());
+        let segment =
+            network.segments.iter().find(|each| Some(&each.name) == workload.segment.as_ref());
         let (postures, sealed) = match segment {
             Some(segment) => (segment.postures, segment.sealed),
             None => (network.postures, false),
@@ -321,7 +323,8 @@ fn selects(selector: &Selector, workload: &Workload) -> bool {
     selector.terms().iter().all(|term| {
         let value: Option<String> = match &term.field {
             Field::Label(key) => {
-                let found = workload.labels.iter().find(|(label, _)| label.as_str() == key.as_str());
+                let found =
+                    workload.labels.iter().find(|(label, _)| label.as_str() == key.as_str());
                 found.map(|(_, value)| value.to_string())
             }
             Field::Tenant => Some(workload.tenant.to_string()),

@@ -22,8 +22,11 @@ pub fn file(doc: &Document) -> String {
                 Some(segment) => format!("segment: {}/{segment}", workload.network),
                 None => format!("network: {}", workload.network),
             };
-            let labels: Vec<String> =
-                workload.labels.iter().map(|(key, value)| format!("{key}: {:?}", value.as_str())).collect();
+            let labels: Vec<String> = workload
+                .labels
+                .iter()
+                .map(|(key, value)| format!("{key}: {:?}", value.as_str()))
+                .collect();
             let fixed: Vec<String> = workload
                 .v4
                 .map(|v4| v4.to_string())
@@ -36,7 +39,11 @@ pub fn file(doc: &Document) -> String {
                 format!(", address: [{}]", fixed.join(", "))
             };
             let (name, labels) = (&workload.name, labels.join(", "));
-            line(&mut out, 3, &format!("{name}: {{ {place}, labels: {{ {labels} }}{address}, netns: {name} }}"));
+            line(
+                &mut out,
+                3,
+                &format!("{name}: {{ {place}, labels: {{ {labels} }}{address}, netns: {name} }}"),
+            );
         }
         let own = |each: &&Policy| each.scope == Scope::Tenant(tenant.name.clone());
         policies(&mut out, 2, doc.policies.iter().filter(own));
@@ -78,7 +85,12 @@ fn policies<'p>(out: &mut String, depth: usize, policies: impl Iterator<Item = &
             line(out, depth, "policies:");
             headed = true;
         }
-        let mut text = format!("{}: {{ from: {}, to: {}", policy.name, quoted(&policy.from), quoted(&policy.to));
+        let mut text = format!(
+            "{}: {{ from: {}, to: {}",
+            policy.name,
+            quoted(&policy.from),
+            quoted(&policy.to)
+        );
         for (word, specs) in [("allow", &policy.allow), ("deny", &policy.deny)] {
             if !specs.is_empty() {
                 let _ = write!(text, ", {word}: {}", quoted(specs));

@@ -205,8 +205,9 @@ pub fn play(case: &Case, judge: &mut dyn Judge, steps: usize) -> Result<usize, M
             if rng.chance(4) {
                 let honest = packet.source;
                 traffic::forge(&mut rng, scene, &mut packet);
-                compared += meet(&mut oracle, scene, judge, (network, honest), &packet, rng.chance(50))
-                    .map_err(|text| Mismatch { phase, at: compared, text })?;
+                compared +=
+                    meet(&mut oracle, scene, judge, (network, honest), &packet, rng.chance(50))
+                        .map_err(|text| Mismatch { phase, at: compared, text })?;
                 continue;
             }
             let hook = (network, packet.source);
@@ -226,9 +227,8 @@ fn meet(
     packet: &Packet,
     both: bool,
 ) -> Result<usize, String> {
-    let here = |address| {
-        scene.seats.iter().position(|seat| seat.network == network && seat.has(address))
-    };
+    let here =
+        |address| scene.seats.iter().position(|seat| seat.network == network && seat.has(address));
     let mut compared = 0;
     let from = here(sender);
     if let Some(seat) = from {
@@ -255,17 +255,17 @@ fn compare(
     scene: &Scene,
     judge: &mut dyn Judge,
     seat: usize,
-    sent: bool,
+    outgoing: bool,
     packet: &Packet,
 ) -> Result<bool, String> {
-    let expected = oracle.judge(scene, seat, sent, packet);
+    let expected = oracle.judge(scene, seat, outgoing, packet);
     let number = scene.seats[seat].number;
-    let seen = judge.judge(number, sent, &packet.bytes());
+    let seen = judge.judge(number, outgoing, &packet.bytes());
     if agrees(expected, &seen) {
         return Ok(!matches!(expected, Expected::Drop(_) | Expected::Refused(_)));
     }
     let workload = scene.doc.workloads[scene.seats[seat].workload].id();
-    let way = if sent { "sends" } else { "is to receive" };
+    let way = if outgoing { "sends" } else { "is to receive" };
     let mut text = format!("{workload} (endpoint {number}) {way}\n  {packet:?}\n");
     let _ = writeln!(text, "oracle   {expected:?}");
     let _ = writeln!(text, "product  {:?}", seen.action);
@@ -385,7 +385,8 @@ pub fn native(seed: u64, steps: usize) -> Result<usize, String> {
 /// A failure for people: seed, files of the phases up to it, addresses and packet.
 #[must_use]
 pub fn describe(case: &Case, mismatch: &Mismatch) -> String {
-    let mut text = format!("seed {} phase {} after {} verdicts\n", case.seed, mismatch.phase, mismatch.at);
+    let mut text =
+        format!("seed {} phase {} after {} verdicts\n", case.seed, mismatch.phase, mismatch.at);
     let mut last = String::new();
     for (at, phase) in case.phases.iter().enumerate().take(mismatch.phase + 1) {
         let file = render::file(&phase.scene.doc);
@@ -402,4 +403,3 @@ pub fn describe(case: &Case, mismatch: &Mismatch) -> String {
     }
     text + &mismatch.text
 }
-

@@ -58,16 +58,27 @@ pub fn begin(rng: &mut Rng, scene: &Scene) -> Option<Talk> {
     let seat = rng.pick(&scene.seats);
     let own = [seat.v4, seat.v6].into_iter().flatten().collect::<Vec<_>>();
     let here = *rng.pick(&own);
-    let there = (0..8).find_map(|_| other(rng, scene, seat, here)).filter(|there| *there != here)?;
+    let there =
+        (0..8).find_map(|_| other(rng, scene, seat, here)).filter(|there| *there != here)?;
     let ends = if rng.chance(60) { [here, there] } else { [there, here] };
-    let kinds = [Kind::Tcp, Kind::Tcp, Kind::Tcp, Kind::Udp, Kind::Udp, Kind::Sctp, Kind::Icmp, Kind::Other];
+    let kinds = [
+        Kind::Tcp,
+        Kind::Tcp,
+        Kind::Tcp,
+        Kind::Udp,
+        Kind::Udp,
+        Kind::Sctp,
+        Kind::Icmp,
+        Kind::Other,
+    ];
     let target = if rng.chance(85) { *rng.pick(&PORTS) } else { rng.word() };
     let source = if rng.chance(60) {
         *rng.pick(&[1024, 5000, 40_000, 65_535, 0, 67, 1023, 5001])
     } else {
         rng.word()
     };
-    let next = [rng.next() as u32, rng.next() as u32];
+    let mut half = || u32::from(rng.word()) << 16 | u32::from(rng.word());
+    let next = [half(), half()];
     let kind = *rng.pick(&kinds);
     let ports = [source, target];
     Some(Talk { network: seat.network, ends, kind, ports, step: 0, next, last: None })
@@ -156,7 +167,8 @@ impl Talk {
             Kind::Tcp => self.right_segment(rng, step),
             Kind::Udp => self.udp(usize::from(step > 0 && rng.chance(50))),
             Kind::Sctp => {
-                let chunks = [(0, 1), (1, 2), (0, 10), (1, 11), (0, 0), (1, 3), (0, 7), (1, 8), (0, 14)];
+                let chunks =
+                    [(0, 1), (1, 2), (0, 10), (1, 11), (0, 0), (1, 3), (0, 7), (1, 8), (0, 14)];
                 let (from, chunk) = chunks[step.min(chunks.len() - 1)];
                 self.sctp(from, chunk)
             }
@@ -189,7 +201,14 @@ impl Talk {
     fn tcp(&self, from: usize, flags: u8, len: u16, seq_off: u32, ack_off: u32) -> Body {
         let seq = self.next[from].wrapping_add(seq_off);
         let ack = if flags & ACK != 0 { self.next[1 - from].wrapping_add(ack_off) } else { 0 };
-        Body::Tcp(Tcp { source: self.ports[from], target: self.ports[1 - from], flags, seq, ack, len })
+        Body::Tcp(Tcp {
+            source: self.ports[from],
+            target: self.ports[1 - from],
+            flags,
+            seq,
+            ack,
+            len,
+        })
     }
 
     fn udp(&self, from: usize) -> (usize, Body) {
@@ -203,9 +222,9 @@ impl Talk {
     /// A query or its reply. Some talks use another query, some a code that is not 0.
     fn icmp(&self, from: usize) -> (usize, Body) {
         let id = self.ports[0] % 1000;
-        let code = if self.ports[1] % 5 == 0 { 3 } else { 0 };
+        let code = if self.ports[1].is_multiple_of(5) { 3 } else { 0 };
         let v4 = self.ends[0].is_ipv4();
-        let timestamp = v4 && self.ports[1] % 3 == 0;
+        let timestamp = v4 && self.ports[1].is_multiple_of(3);
         let (query, reply) = match (v4, timestamp) {
             (true, false) => (8, 0),
             (true, true) => (13, 14),
@@ -231,7 +250,8 @@ impl Talk {
                     0,
                     ACK | PSH,
                 ]);
-                let (seq_off, ack_off) = *rng.pick(&[(0, 0), (0, 0), (FAR, 0), (0, FAR), (0_u32.wrapping_sub(FAR), 0)]);
+                let (seq_off, ack_off) =
+                    *rng.pick(&[(0, 0), (0, 0), (FAR, 0), (0, FAR), (0_u32.wrapping_sub(FAR), 0)]);
                 (from, self.tcp(from, flags, 0, seq_off, ack_off))
             }
             Kind::Udp => self.udp(from),

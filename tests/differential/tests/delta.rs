@@ -35,8 +35,7 @@ fn following_changes_equals_compiling_anew() {
     for seed in 1..=SEEDS {
         let mut rng = Rng::new(seed);
         let doc = document(&mut rng);
-        let mut compiler =
-            Compiler::new(doc, &Allocations::default(), &facts()).expect("compiles");
+        let mut compiler = Compiler::new(doc, &Allocations::default(), &facts()).expect("compiles");
         same(seed, "nothing", &compiler, &Allocations::default());
         for _ in 0..6 {
             let before = compiler.bundle().allocations.clone();
@@ -82,11 +81,14 @@ fn reachability_is_exact() {
         for _ in 0..20 {
             let (a, b) = (rng.below(scene.seats.len()), rng.below(scene.seats.len()));
             let (from, to) = (scene.seats[a], scene.seats[b]);
-            let Some((source, target)) = from.v4.zip(to.v4).or(from.v6.zip(to.v6)) else { continue };
+            let Some((source, target)) = from.v4.zip(to.v4).or(from.v6.zip(to.v6)) else {
+                continue;
+            };
             if a == b || from.network != to.network {
                 continue;
             }
-            let party = |at: usize| Party::Workload(doc.workloads[scene.seats[at].workload].id().into());
+            let party =
+                |at: usize| Party::Workload(doc.workloads[scene.seats[at].workload].id().into());
             let spans = planner::between(&bundle, &party(a), &party(b));
             for _ in 0..30 {
                 let port = *rng.pick(&differential::generate::PORTS);

@@ -12,10 +12,10 @@ use policy::document::{Policy, Scope, Workload as Source};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Compiler, grounds};
+use crate::PlanErrors;
 use crate::bundle::Facts;
 use crate::engine::RuleId;
 use crate::matchers::MatcherId;
-use crate::PlanErrors;
 
 /// More changed policies than this are compiled as a whole.
 const MANY: usize = 512;
@@ -87,7 +87,8 @@ impl Compiler {
         for policy in &policies {
             let key = (policy.scope.clone(), policy.name.clone());
             let id = self.rules.get(&key).copied();
-            let rule = id.and_then(|id| self.engine.rules.get_mut(id as usize)).and_then(Option::as_mut);
+            let rule =
+                id.and_then(|id| self.engine.rules.get_mut(id as usize)).and_then(Option::as_mut);
             if let Some(rule) = rule {
                 rule.order = policy.order;
                 for rule in policy.rules().filter(|_| !policy.is_expired(facts.now)) {
@@ -171,8 +172,7 @@ impl Compiler {
         for policy in new {
             moved.extend(self.add_policy(policy));
         }
-        let gone: Vec<MatcherId> =
-            ids.into_iter().flat_map(|id| self.remove_policy(id)).collect();
+        let gone: Vec<MatcherId> = ids.into_iter().flat_map(|id| self.remove_policy(id)).collect();
         moved.extend(&gone);
         let planes = self.recut(&moved);
         for matcher in gone {

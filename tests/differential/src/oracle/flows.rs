@@ -75,15 +75,21 @@ const ACK: u8 = 16;
 
 impl Oracle {
     /// Judges a packet that the seat sends or is to receive.
-    pub fn judge(&mut self, scene: &Scene, seat: usize, sent: bool, packet: &Packet) -> Expected {
-        match guard(scene, seat, sent, packet) {
+    pub fn judge(
+        &mut self,
+        scene: &Scene,
+        seat: usize,
+        outgoing: bool,
+        packet: &Packet,
+    ) -> Expected {
+        match guard(scene, seat, outgoing, packet) {
             Err(reason) => Expected::Drop(reason),
             Ok(true) => Expected::Pass(None),
-            Ok(false) => self.flow(scene, seat, sent, packet),
+            Ok(false) => self.flow(scene, seat, outgoing, packet),
         }
     }
 
-    fn flow(&mut self, scene: &Scene, seat: usize, sent: bool, packet: &Packet) -> Expected {
+    fn flow(&mut self, scene: &Scene, seat: usize, outgoing: bool, packet: &Packet) -> Expected {
         let network = scene.seats[seat].network;
         if let Body::Error(_, _, cause) = &packet.body {
             return self.error(scene, network, packet, cause);
@@ -96,7 +102,7 @@ impl Oracle {
             },
             _ => ports(&packet.body, packet.source.is_ipv4()),
         };
-        let expected = self.track(scene, seat, sent, packet, ports);
+        let expected = self.track(scene, seat, outgoing, packet, ports);
         if let (Part::First(id), Expected::Pass(_) | Expected::Open(..)) = (packet.part, expected) {
             self.fragments.insert(fragment(id), ports);
         }
@@ -107,16 +113,15 @@ impl Oracle {
         &mut self,
         scene: &Scene,
         seat: usize,
-        sent: bool,
+        outgoing: bool,
         packet: &Packet,
         ports: (u16, u16),
     ) -> Expected {
         let network = scene.seats[seat].network;
         let protocol = packet.body.protocol(packet.source.is_ipv4());
-        let flow =
-            Flow { network, source: packet.source, target: packet.target, protocol, ports };
+        let flow = Flow { network, source: packet.source, target: packet.target, protocol, ports };
         let key = key(&flow);
-        let to = direct(scene, network, sent, packet);
+        let to = direct(scene, network, outgoing, packet);
         if let Some(mut state) = self.flows.get(&key).cloned() {
             let reopens = state.phase == Phase::Closed && opens(&packet.body);
             if !reopens {
@@ -156,7 +161,10 @@ impl Oracle {
             _ => [0, 0],
         };
         let (epoch, phase, finished) = (self.epoch, Phase::Opening, [false, false]);
-        self.flows.insert(key, State { flow, epoch, phase, next, finished, answered: false, fence: None });
+        self.flows.insert(
+            key,
+            State { flow, epoch, phase, next, finished, answered: false, fence: None },
+        );
         Expected::Open(to, opinion)
     }
 
@@ -169,48 +177,53 @@ impl Oracle {
         let state = self.flows.get(&key(&flow)).filter(|_| source == packet.target);
         let lives = state.is_some_and(|state| {
             state.epoch == self.epoch
-                || scene.judge(&state.flow).is_some_and(|opinion| {
-                    !matches!(opinion.answer, Answer::Drop(_))
-                })
+                || scene
+                    .judge(&state.flow)
+                    .is_some_and(|opinion| !matches!(opinion.answer, Answer::Drop(_)))
         });
         if lives { Expected::Pass(None) } else { Expected::Drop(Reason::UnrelatedIcmp) }
     }
 }
 
 /// Who speaks for whom: `Ok(true)` for address resolution that passes.
-fn guard(scene: &Scene, seat: usize, sent: bool, packet: &Packet) -> Result<bool, Reason> {
+fn guard(scene: &Scene, seat: usize, outgoing: bool, packet: &Packet) -> Result<bool, Reason> {
     let seat = &scene.seats[seat];
     let [high, low] = seat.number.to_be_bytes();
     let own_mac = [0x02, 0x62, 0x68, 0, high, low];
     let own = |address: IpAddr| seat.has(address);
-    if sent && packet.source_mac != own_mac {
+    if outgoing && packet.source_mac != own_mac {
         return Err(Reason::SpoofedMac);
     }
-    if !sent && packet.target_mac != own_mac {
+    if !outgoing && packet.target_mac != own_mac {
         return Err(Reason::ForeignFrame);
     }
     if let Body::Arp(sender) = packet.body {
         let honest = sender == own_mac && seat.v4 == Some(packet.source);
-        return if !sent || honest { Ok(true) } else { Err(Reason::SpoofedArp) };
+        return if !outgoing || honest { Ok(true) } else { Err(Reason::SpoofedArp) };
     }
-    if !sent && !own(packet.target) {
+    if !outgoing && !own(packet.target) {
         return Err(Reason::ForeignFrame);
     }
-    if sent && !own(packet.source) {
+    if outgoing && !own(packet.source) {
         return Err(Reason::SpoofedAddress);
     }
-    if sent && matches!(packet.body, Body::Udp(67 | 547, _)) && !matches!(packet.part, Part::Later(_)) {
+    if outgoing
+        && matches!(packet.body, Body::Udp(67 | 547, _))
+        && !matches!(packet.part, Part::Later(_))
+    {
         return Err(Reason::RogueDhcp);
     }
     Ok(false)
 }
 
-/// The endpoint that a sent packet may be handed to without bridge and router.
-fn direct(scene: &Scene, network: usize, sent: bool, packet: &Packet) -> Option<u16> {
-    let there = scene.seats.iter().find(|seat| seat.network == network && seat.has(packet.target))?;
+/// The endpoint that a outgoing packet may be handed to without bridge and router.
+fn direct(scene: &Scene, network: usize, outgoing: bool, packet: &Packet) -> Option<u16> {
+    let there =
+        scene.seats.iter().find(|seat| seat.network == network && seat.has(packet.target))?;
     let [high, low] = there.number.to_be_bytes();
     let routed = packet.target_mac != [0x02, 0x62, 0x68, 0, high, low];
-    (sent && packet.source != packet.target && (!routed || packet.hops > 1)).then_some(there.number)
+    (outgoing && packet.source != packet.target && (!routed || packet.hops > 1))
+        .then_some(there.number)
 }
 
 fn key(flow: &Flow) -> Key {
