@@ -8,12 +8,12 @@ use std::time::Instant;
 use api::{DownResponse, Error, Outcome, StepState, codes};
 use host::linux::bpf::Datapath;
 use host::linux::kernel::Linux;
-use host::network::{self, NoPrograms};
+use host::network::NoPrograms;
 
 use crate::fault::{failed, sentence};
 use crate::lock;
 use crate::options::Options;
-use crate::reconcile::{Pass, workloads};
+use crate::reconcile::{self, Pass, workloads};
 use crate::saved;
 
 /// Takes down whatever an agent on these folders has left, when none runs.
@@ -35,14 +35,7 @@ pub fn clean(run_dir: &Path, state_dir: &Path, bpffs: &Path) -> Result<DownRespo
         steps.push(stopped.step("stop"));
         let mut kernel = Linux::open(run_dir)
             .map_err(|error| failed(codes::SETUP, "open the kernel's network", &error))?;
-        let removed = match network::teardown(&mut kernel, &mut NoPrograms) {
-            Ok(outcome) => Pass {
-                changes: outcome.done.len() as u64,
-                failed: outcome.failed.iter().map(|error| sentence(error)).collect(),
-                done: outcome.done,
-            },
-            Err(error) => Pass::failed(&error),
-        };
+        let removed = reconcile::network::removal(&mut kernel, &mut NoPrograms);
         steps.push(removed.step("network"));
     }
     steps.push(folders(&options).step("folders"));

@@ -6,6 +6,7 @@ use api::{DownResponse, Error, Step};
 use host::network::Desired;
 use verdict::native::Tables;
 
+use crate::attach::Attacher;
 use crate::clean;
 use crate::reconcile::{network, tables, workloads};
 
@@ -34,8 +35,9 @@ impl Keeper {
         let nothing = workloads::Wanted::default();
         let stopped = workloads::stop_unwanted(&options.dirs(), &nothing);
         let mut steps = vec![self.told("stop", stopped)];
-        let hooks = self.datapath.hooks();
-        let removed = network::pass(&mut self.kernel, hooks, &options, &Desired::default());
+        let mut attacher =
+            Attacher::new(self.datapath.hooks(), &Desired::default(), |name| options.pin(name));
+        let removed = network::removal(&mut self.kernel, &mut attacher);
         steps.push(self.told("network", removed));
         let empty = Tables { config: current.config, ..Tables::default() };
         let emptied = tables::pass(&mut self.datapath, &empty);

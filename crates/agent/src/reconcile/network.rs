@@ -1,13 +1,16 @@
 //! Namespaces, links, addresses, routes, nftables: `host::network`, with our programs as its attacher.
 
 use host::linux::bpf::Hooks;
-use host::network::{self, Desired, Kernel};
+use host::network::{self, Attach, Desired, Kernel, KernelError, Outcome};
 
 use crate::attach::Attacher;
 use crate::fault::sentence;
 use crate::options::Options;
 
 use super::Pass;
+
+/// Passes of a removal.
+const PASSES: usize = 3;
 
 /// One pass towards `desired`.
 pub(crate) fn pass(
@@ -17,7 +20,28 @@ pub(crate) fn pass(
     desired: &Desired,
 ) -> Pass {
     let mut attacher = Attacher::new(hooks, desired, |name| options.pin(name));
-    match network::reconcile(kernel, &mut attacher, desired) {
+    told(network::reconcile(kernel, &mut attacher, desired))
+}
+
+/// Removes everything. A namespace takes its links along some time after it was removed, so passes go on until there is
+/// nothing left to remove, three at most.
+pub(crate) fn removal(kernel: &mut impl Kernel, attach: &mut impl Attach) -> Pass {
+    let mut all = Pass::default();
+    for _ in 0..PASSES {
+        let pass = told(network::teardown(kernel, attach));
+        let is_over = pass.changes == 0 || !pass.failed.is_empty();
+        all.changes += pass.changes;
+        all.done.extend(pass.done);
+        all.failed = pass.failed;
+        if is_over {
+            break;
+        }
+    }
+    all
+}
+
+fn told(outcome: Result<Outcome, KernelError>) -> Pass {
+    match outcome {
         Ok(outcome) => Pass {
             changes: outcome.done.len() as u64,
             failed: outcome.failed.iter().map(|error| sentence(error)).collect(),

@@ -82,5 +82,5 @@ fn unknown_and_doubled_names_say_what_to_write() {
     assert_eq!(error.code, codes::UNKNOWN_PARTY);
     let who = [Who::World, Who::Host]
         .map(|who| case(&shop.bundle, &who, &Who::World, Asked::parse("icmp").expect("icmp"), 0));
-    assert!(who.iter().all(|case| case.is_err()), "neither end is a workload");
+    assert!(who.iter().all(Result::is_err), "neither end is a workload");
 }
