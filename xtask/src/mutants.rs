@@ -103,7 +103,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
     }
-    plant(&workspace.root, &folder.join(CONTROL), CONTROL, None).context("copying the evaluator")?;
+    plant(&workspace.root, &folder.join(CONTROL), CONTROL, None)
+        .context("copying the evaluator")?;
     let mut names = Vec::new();
     for (number, mutant) in MUTANTS.iter().enumerate() {
         let name = format!("verdict_m{number}");
@@ -185,7 +186,9 @@ fn runner(workspace: &Workspace, folder: &Path, names: &[String]) -> Result<()> 
     let members = names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
     fs::write(
         folder.join("Cargo.toml"),
-        format!("[workspace]\nresolver = \"3\"\nmembers = [\"runner\", \"{CONTROL}\", {members}]\n{profiles}"),
+        format!(
+            "[workspace]\nresolver = \"3\"\nmembers = [\"runner\", \"{CONTROL}\", {members}]\n{profiles}"
+        ),
     )?;
     fs::copy(root.join("Cargo.lock"), folder.join("Cargo.lock"))?;
     Ok(())

@@ -107,7 +107,7 @@ mod tests {
             assert!(!text(reason).is_empty() && explanation(reason).ends_with('.'), "{reason:?}");
             assert_eq!(parse(&code(reason).to_lowercase()), Some(reason));
         }
-        assert_eq!(parse("BH-D999"), None);
+        assert_eq!(parse("BH-Dxxx"), None);
         assert_eq!(parse("BH-D2"), None);
     }
 }

@@ -9,7 +9,7 @@ use crate::abi::{
     Verdict,
 };
 use crate::judge::{Judgement, Question, judge};
-use crate::packet::{ARP, Fragment, Frame, Header, IcmpRole, Packet, icmp_ports, parse, protocol};
+use crate::packet::{ARP, Fragment, Frame, Header, IcmpRole, Packet, parse, protocol, quoted};
 use crate::{Action, Env, Reason, guard, sctp, tcp};
 
 /// Working memory for one packet. The kernel keeps it outside of its 512 bytes of stack.
@@ -475,40 +475,6 @@ fn related<E: Env, P: Packet + ?Sized>(
     }
     env.count(hook.endpoint, hook.sent, work.header.bytes);
     Action::Pass
-}
-
-/// Reads the addresses and ports of the packet that an ICMP error quotes.
-#[inline(never)]
-fn quoted<P: Packet + ?Sized>(packet: &P, outer: &Header, inner: &mut Question) -> Option<()> {
-    let start = outer.transport + 8;
-    let transport;
-    if outer.protocol == protocol::ICMP {
-        let b = packet.load::<20>(start)?;
-        if b[0] >> 4 != 4 || u16::from_be_bytes([b[6], b[7]]) & 0x1fff != 0 {
-            return None;
-        }
-        inner.protocol = b[9];
-        inner.source = Addr::v4([b[12], b[13], b[14], b[15]]);
-        inner.target = Addr::v4([b[16], b[17], b[18], b[19]]);
-        transport = start + u32::from(b[0] & 0xf) * 4;
-    } else {
-        let b = packet.load::<8>(start)?;
-        inner.protocol = b[6];
-        inner.source = Addr::v6(packet.load::<16>(start + 8)?);
-        inner.target = Addr::v6(packet.load::<16>(start + 24)?);
-        transport = start + 40;
-    }
-    let b = packet.load::<8>(transport)?;
-    inner.ports = match inner.protocol {
-        protocol::TCP | protocol::UDP | protocol::SCTP => Ports {
-            source: u16::from_be_bytes([b[0], b[1]]),
-            target: u16::from_be_bytes([b[2], b[3]]),
-        },
-        number => {
-            icmp_ports(number, u16::from_be_bytes([b[0], b[1]]), u16::from_be_bytes([b[4], b[5]]))
-        }
-    };
-    Some(())
 }
 
 /// Drops a packet that policy was not asked about.

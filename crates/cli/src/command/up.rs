@@ -33,6 +33,7 @@ pub(crate) fn run(context: &Context, file: &Path, verbose: bool) -> Result<Exit,
 }
 
 /// Starts `bulkhead agent` in a process group of its own and waits until it answers.
+#[expect(clippy::disallowed_methods, reason = "polls a condition with a deadline")]
 fn start_agent(context: &Context, client: &Client) -> Result<(), Failure> {
     let failed = |what: &str, error: &dyn std::error::Error| {
         Failure::new(codes::SETUP, format!("start an agent: {what}")).because(error)

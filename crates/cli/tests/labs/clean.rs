@@ -18,7 +18,7 @@ fn down_clean_leaves_the_host_as_it_was_root() {
             .with_tree(folders.run.clone())
             .with_tree(folders.state.clone())
             .with_tree("/sys/fs/cgroup");
-        scope.snapshot().expect("a snapshot")
+        stage.settled(&scope)
     };
     let before = look(&stage);
     let web_before = Scope::of(&web).snapshot().expect("a snapshot");
@@ -45,16 +45,16 @@ tenants:
     let up = stage.bulkhead.cli(&["up", path.to_str().expect("UTF-8")]).expect("up runs");
     assert!(up.status.success(), "{up:?}");
     assert!(up.stderr.contains("started one in the background"), "{}", up.stderr);
-    let _server = serve(&web, "10.0.1.10", &[80]);
+    let server = serve(&web, "10.0.1.10", &[80]);
     assert!(reaches(&stage.outside, "198.51.100.2:8080"));
-    drop(_server);
+    drop(server);
 
     let again = stage.bulkhead.cli_json(&["up", path.to_str().expect("UTF-8")]).expect("up again");
     assert_eq!(again["outcome"]["changed"], false, "a second pass does nothing: {again}");
 
     stage.bulkhead.down_clean().expect("down --clean");
     before.assert_same(&look(&stage));
-    web_before.assert_same(&Scope::of(&web).snapshot().expect("a snapshot"));
+    web_before.assert_same(&stage.settled(&Scope::of(&web)));
 }
 
 #[test]
@@ -76,7 +76,7 @@ tenants:
     );
     stage.bulkhead.up(&good).expect("applied");
     let _server = serve(&stage.outside, OUTSIDE, &[80]);
-    let before = Scope::of(&stage.host).snapshot().expect("a snapshot");
+    let before = stage.settled(&Scope::of(&stage.host));
     let file = stage.lab.dir().join("bad.yaml");
     for (bad, code) in [
         (good.replace("allow: [80/tcp]", "alow: [80/tcp]"), "BH0105"),
@@ -89,7 +89,7 @@ tenants:
         assert_eq!(done.code(), Some(1), "{bad}\n{}", done.stderr);
         assert!(done.stderr.contains(code), "{code} not in {}", done.stderr);
     }
-    before.assert_same(&Scope::of(&stage.host).snapshot().expect("a snapshot"));
+    before.assert_same(&stage.settled(&Scope::of(&stage.host)));
     assert!(reaches(&web, &format!("{OUTSIDE}:80")), "what was in force is in force");
     assert!(Path::new(&path).exists());
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use testkit::packet::{Frame, Mac, SYN, arp, dhcp, extension, ip, neighbour};
-use testkit::{Namespace, Wire, root_or_return};
+use testkit::{Namespace, Wire, root_or_return, wait_until};
 
 use crate::stage::{OUTSIDE, SOON, Stage, reaches, serve};
 
@@ -61,9 +61,16 @@ impl Street {
             .next(Duration::from_millis(300), |seen| frames.iter().any(|f| ends_alike(f, seen)))
             .expect("the watch works");
         assert!(arrived.is_none(), "{what} arrived");
-        let flows = self.stage.flows(&["--verdict", "drop", "-n", "1000"]);
-        let codes: Vec<&str> = flows.iter().filter_map(|f| f["reason"]["code"].as_str()).collect();
-        assert!(codes.contains(&code), "{what}: no {code} in {codes:?}");
+        self.await_code(what, code);
+    }
+
+    /// Waits until a drop with this code is in the flow history.
+    fn await_code(&self, what: &str, code: &str) {
+        let seen = wait_until(code, SOON, || {
+            let flows = self.stage.flows(&["--verdict", "drop", "-n", "1000"]);
+            flows.iter().any(|flow| flow["reason"]["code"] == code)
+        });
+        seen.unwrap_or_else(|cause| panic!("{what} is not explained: {cause}"));
     }
 
     fn macs(&self) -> (Mac, Mac) {
@@ -169,8 +176,7 @@ fn real_tools_are_stopped_root() {
     let mut spoof = Command::new("arpspoof");
     spoof.args(["-i", "eth0", "-t", VICTIM, DB]);
     let spoof = street.attacker.spawn(&mut spoof).expect("arpspoof starts");
-    let flows = street.stage.flows(&["--verdict", "drop", "--from", "town/attacker"]);
-    assert!(flows.iter().any(|flow| flow["reason"]["code"] == "BH-D013"), "{flows:?}");
+    street.await_code("arpspoof", "BH-D013");
     let table = street.victim.check(&["ip", "neigh", "show", DB]).expect("ip neigh").stdout;
     let attacker_mac = street.attacker.mac("eth0").expect("a MAC");
     let hex: Vec<String> = attacker_mac.iter().map(|byte| format!("{byte:02x}")).collect();

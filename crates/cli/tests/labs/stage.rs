@@ -1,13 +1,12 @@
 //! A host with an uplink, an outside, workloads in namespaces, and the agent.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use testkit::bulkhead::Bulkhead;
 use testkit::server::{Reached, TcpEcho, probe_tcp};
-use testkit::{Lab, Namespace, wait_for};
+use testkit::{Lab, Namespace, Scope, Snapshot, wait_for, wait_until};
 
 /// How long a probe waits before it counts as dropped.
 pub(crate) const SILENCE: Duration = Duration::from_millis(400);
@@ -42,6 +41,10 @@ impl Stage {
         let mut lab = Lab::new().expect("a lab");
         let host = lab.namespace("host").expect("the host");
         let outside = lab.namespace("outside").expect("the outside");
+        for space in [&host, &outside] {
+            // Link-local addresses are there at once, so that snapshots compare.
+            space.sysctl("net.ipv6.conf.default.accept_dad", "0").expect("a sysctl");
+        }
         lab.veth((&host, "uplink"), (&outside, "uplink")).expect("the uplink");
         host.ip(&format!("addr add {HOST}/24 dev uplink\nroute add default via 198.51.100.1"))
             .expect("the host's address");
@@ -62,10 +65,21 @@ impl Stage {
         (space, path)
     }
 
-    /// The namespace of a workload that the built-in runtime runs.
-    pub(crate) fn running(&self, id: &str) -> Namespace {
-        let path = self.bulkhead.folders().run.join("netns").join(id);
-        Namespace::open(id, &path).expect("the workload's namespace")
+    /// The host's state once it has settled: carrier and addresses of new links take a moment.
+    pub(crate) fn settled(&self, scope: &Scope) -> Snapshot {
+        let mut last = scope.snapshot().expect("a snapshot");
+        let quiet = Duration::from_millis(1200);
+        let mut since = Instant::now();
+        let settled = wait_until("a settled host", Duration::from_secs(15), || {
+            let now = scope.snapshot().expect("a snapshot");
+            if now != last {
+                last = now;
+                since = Instant::now();
+            }
+            since.elapsed() >= quiet
+        });
+        settled.expect("the host settles");
+        last
     }
 
     /// Flow records that match, newest last, waiting until there is one.
@@ -110,13 +124,4 @@ pub(crate) fn serve(space: &Namespace, address: &str, ports: &[u16]) -> Vec<TcpE
         TcpEcho::start(space, to).expect("an echo server")
     };
     ports.iter().map(start).collect()
-}
-
-/// A list of `KEY: VALUE` lines at an indentation.
-pub(crate) fn lines(indent: usize, entries: &[(&str, String)]) -> String {
-    let mut text = String::new();
-    for (key, value) in entries {
-        writeln!(text, "{:indent$}{key}: {value}", "").expect("strings take everything");
-    }
-    text
 }

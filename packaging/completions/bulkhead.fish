@@ -1,0 +1,330 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_bulkhead_global_optspecs
+    string join \n json run-dir= state-dir= bpffs= color= h/help V/version
+end
+
+function __fish_bulkhead_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_bulkhead_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_bulkhead_using_subcommand
+    set -l cmd (__fish_bulkhead_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "up" -d 'Apply a file; without a running agent, start one in the background'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "down" -d 'Stop every workload and remove every network; with --clean leave the host as it was'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "plan" -d 'Show what `up` would change; exit 3 when it would change something'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "status" -d 'Show the agent and every workload'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "observe" -d 'Show flows, one a line: time, verdict, source, target, rule or reason'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "why" -d 'Explain the verdict for one connection'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "probe" -d 'Send real packets and compare what comes back with the policy'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "matrix" -d 'Show who may reach whom'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "exec" -d 'Run a command inside a workload'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "logs" -d 'Show what a workload wrote to its standard output and error'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "workload" -d 'Workloads and their labels'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "policy" -d 'Policies: check a file, count rules'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "doctor" -d 'Report what this host can promise, what it cannot, and why'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "explain" -d 'Explain a code such as BH0102, BH-D002 or BH-H010'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "version" -d 'Print the version'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "agent" -d 'Run the agent in the foreground'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "completions" -d 'Print completions for a shell'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "generate" -d 'Write generated documents: man pages, completions, JSON schemas, OpenAPI'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "enter" -d 'Run a command in a workload\'s namespaces'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "shim" -d 'Supervise one workload'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand up" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand up" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand up" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand up" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand up" -s v -l verbose -d 'Show the kernel objects that change too'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand up" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand up" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand up" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand down" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand down" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand down" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand down" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand down" -l clean -d 'Also forget allocations, the last document and pinned programs, and end the agent'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand down" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand down" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand down" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand plan" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand plan" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand plan" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand plan" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand plan" -s v -l verbose -d 'Show the kernel objects that change too'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand plan" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand plan" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand plan" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand status" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand status" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand status" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand status" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand status" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand status" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -l from -d 'Only from this workload, address, prefix or identity' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -l to -d 'Only to this one' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -l verdict -d 'Only allow, drop or audit' -r -f -a "allow\t'What passed'
+drop\t'What was dropped'
+audit\t'What passed and would have been dropped'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -s n -l limit -d 'At most this many of the newest' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -s f -l follow -d 'Go on with new flows'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand why" -l source-port -d 'Source port' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand why" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand why" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand why" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand why" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand why" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand why" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand why" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand probe" -l source-port -d 'Source port' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand probe" -l timeout -d 'How long to wait for an answer, in milliseconds' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand probe" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand probe" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand probe" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand probe" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand probe" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand probe" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand probe" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand matrix" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand matrix" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand matrix" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand matrix" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand matrix" -l live -d 'Also probe every pair with real packets and compare'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand matrix" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand matrix" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand matrix" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand exec" -l user -d 'As which user: the workload\'s own by default; `root` keeps the workload\'s namespaces but not its limits' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand exec" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand exec" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand exec" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand exec" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand exec" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand exec" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand exec" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand logs" -s n -l lines -d 'Only the newest lines' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand logs" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand logs" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand logs" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand logs" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand logs" -s f -l follow -d 'Go on with new lines'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand logs" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand logs" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand logs" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and not __fish_seen_subcommand_from list label help" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and not __fish_seen_subcommand_from list label help" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and not __fish_seen_subcommand_from list label help" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and not __fish_seen_subcommand_from list label help" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and not __fish_seen_subcommand_from list label help" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and not __fish_seen_subcommand_from list label help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and not __fish_seen_subcommand_from list label help" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and not __fish_seen_subcommand_from list label help" -f -a "list" -d 'List them'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and not __fish_seen_subcommand_from list label help" -f -a "label" -d 'Change labels at run time: `app=web` sets, `app-` removes; until the next `up`'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and not __fish_seen_subcommand_from list label help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from list" -s l -l label -d 'Only those with these labels, for example `app=api,tier=front`' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from list" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from list" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from list" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from list" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from list" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from list" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from label" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from label" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from label" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from label" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from label" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from label" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from label" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from help" -f -a "list" -d 'List them'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from help" -f -a "label" -d 'Change labels at run time: `app=web` sets, `app-` removes; until the next `up`'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules help" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules help" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules help" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules help" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules help" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules help" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules help" -f -a "check" -d 'Check a file without an agent; exit 3 when there are only warnings and --strict is given'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules help" -f -a "rules" -d 'Show every rule in force and how often it decided'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from check" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from check" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from check" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from check" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from check" -l strict -d 'Treat warnings as a difference'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from check" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from check" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from rules" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from rules" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from rules" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from rules" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from rules" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from rules" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from rules" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "check" -d 'Check a file without an agent; exit 3 when there are only warnings and --strict is given'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "rules" -d 'Show every rule in force and how often it decided'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand doctor" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand doctor" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand doctor" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand doctor" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand doctor" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand doctor" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand explain" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand explain" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand explain" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand explain" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand explain" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand explain" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand version" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand version" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand version" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand version" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand version" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand version" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand version" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l group -d 'Group that may read through the socket' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand completions" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand completions" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand completions" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand completions" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand completions" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand completions" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand generate" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand generate" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand generate" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand generate" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand generate" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand generate" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand generate" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand enter" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand enter" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand enter" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand enter" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand enter" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand enter" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand enter" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand shim" -l dir -d 'The workload\'s folder' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand shim" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand shim" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand shim" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand shim" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand shim" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand shim" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand shim" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "up" -d 'Apply a file; without a running agent, start one in the background'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "down" -d 'Stop every workload and remove every network; with --clean leave the host as it was'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "plan" -d 'Show what `up` would change; exit 3 when it would change something'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "status" -d 'Show the agent and every workload'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "observe" -d 'Show flows, one a line: time, verdict, source, target, rule or reason'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "why" -d 'Explain the verdict for one connection'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "probe" -d 'Send real packets and compare what comes back with the policy'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "matrix" -d 'Show who may reach whom'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "exec" -d 'Run a command inside a workload'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "logs" -d 'Show what a workload wrote to its standard output and error'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "workload" -d 'Workloads and their labels'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "policy" -d 'Policies: check a file, count rules'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "doctor" -d 'Report what this host can promise, what it cannot, and why'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "explain" -d 'Explain a code such as BH0102, BH-D002 or BH-H010'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "version" -d 'Print the version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "agent" -d 'Run the agent in the foreground'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "completions" -d 'Print completions for a shell'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "generate" -d 'Write generated documents: man pages, completions, JSON schemas, OpenAPI'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "enter" -d 'Run a command in a workload\'s namespaces'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "shim" -d 'Supervise one workload'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from workload" -f -a "list" -d 'List them'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from workload" -f -a "label" -d 'Change labels at run time: `app=web` sets, `app-` removes; until the next `up`'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "check" -d 'Check a file without an agent; exit 3 when there are only warnings and --strict is given'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "rules" -d 'Show every rule in force and how often it decided'
