@@ -82,7 +82,7 @@ impl Failure {
     }
 
     /// Prints it to standard error, as text or as JSON.
-    pub(crate) fn print(&self, screen: &Screen) {
+    pub(crate) fn print(&self, screen: Screen) {
         let text = match self {
             Self::Told(_) => return,
             Self::Output(error) => format!("error: write the answer\ncause: {error}\n"),

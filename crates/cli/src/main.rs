@@ -4,6 +4,11 @@
 //! command takes `--json`. No command knows more than the agent's API tells, except those that read
 //! files (`policy check`) and those that become something else (`agent`, `shim`, `exec`).
 
+#![expect(
+    clippy::format_push_string,
+    reason = "screens are put together line by line; `write!` would add results that cannot fail"
+)]
+
 mod args;
 mod command;
 mod failure;
@@ -27,7 +32,7 @@ fn main() -> ExitCode {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            failure.print(&context.screen);
+            failure.print(context.screen);
             ExitCode::from(failure.exit().code())
         }
     }

@@ -33,7 +33,7 @@ impl Screen {
 
     /// Prints data: as JSON when that was asked for, else as the text that `render` makes.
     pub(crate) fn show<T: Serialize>(
-        &self,
+        self,
         data: &T,
         render: impl FnOnce(&T, Paint) -> String,
     ) -> io::Result<()> {
@@ -49,7 +49,7 @@ impl Screen {
 
     /// Prints one record of a stream: a line of JSON, or a line of text.
     pub(crate) fn line<T: Serialize>(
-        &self,
+        self,
         record: &T,
         render: impl FnOnce(&T, Paint) -> String,
     ) -> io::Result<()> {
@@ -62,7 +62,7 @@ impl Screen {
 
     /// Tells a person what is going on. Not data.
     #[expect(clippy::unused_self, reason = "everything that is printed goes through the screen")]
-    pub(crate) fn tell(&self, sentence: &str) {
+    pub(crate) fn tell(self, sentence: &str) {
         // Nothing can be done when standard error is closed.
         drop(writeln!(io::stderr().lock(), "{sentence}"));
     }

@@ -359,11 +359,11 @@ fn a_matrix_with_a_difference() {
         observed,
         agrees: Some(agrees),
     };
-    let probes = vec![
+    let answers = vec![
         probed("web", "db", Observed::Connected, true),
         probed("db", "web", Observed::Connected, false),
     ];
-    assert_snapshot!(matrix::render(&Picture { matrix, probes: Some(probes) }, PLAIN));
+    assert_snapshot!(matrix::render(&Picture { matrix, probes: Some(answers) }, PLAIN));
 }
 
 #[test]

@@ -26,7 +26,9 @@ impl Explained {
 pub(crate) fn run(context: &Context, code: Option<&str>) -> Result<Exit, Failure> {
     let Some(code) = code else {
         context.screen.show(&all(), |all, _| {
-            all.iter().map(|one| format!("{:<9} {}\n", one.code, one.title)).collect()
+            let lines: Vec<String> =
+                all.iter().map(|one| format!("{:<9} {}\n", one.code, one.title)).collect();
+            lines.concat()
         })?;
         return Ok(Exit::Done);
     };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use testkit::{Scope, root_or_return};
 
-use crate::stage::{OUTSIDE, Stage, reaches, serve};
+use crate::stage::{OUTSIDE, Stage, reaches, serve, settled};
 
 #[test]
 fn down_clean_leaves_the_host_as_it_was_root() {
@@ -18,7 +18,7 @@ fn down_clean_leaves_the_host_as_it_was_root() {
             .with_tree(folders.run.clone())
             .with_tree(folders.state.clone())
             .with_tree("/sys/fs/cgroup");
-        stage.settled(&scope)
+        settled(&scope)
     };
     let before = look(&stage);
     let web_before = Scope::of(&web).snapshot().expect("a snapshot");
@@ -54,7 +54,7 @@ tenants:
 
     stage.bulkhead.down_clean().expect("down --clean");
     before.assert_same(&look(&stage));
-    web_before.assert_same(&stage.settled(&Scope::of(&web)));
+    web_before.assert_same(&settled(&Scope::of(&web)));
 }
 
 #[test]
@@ -76,7 +76,7 @@ tenants:
     );
     stage.bulkhead.up(&good).expect("applied");
     let _server = serve(&stage.outside, OUTSIDE, &[80]);
-    let before = stage.settled(&Scope::of(&stage.host));
+    let before = settled(&Scope::of(&stage.host));
     let file = stage.lab.dir().join("bad.yaml");
     for (bad, code) in [
         (good.replace("allow: [80/tcp]", "alow: [80/tcp]"), "BH0105"),
@@ -89,7 +89,7 @@ tenants:
         assert_eq!(done.code(), Some(1), "{bad}\n{}", done.stderr);
         assert!(done.stderr.contains(code), "{code} not in {}", done.stderr);
     }
-    before.assert_same(&stage.settled(&Scope::of(&stage.host)));
+    before.assert_same(&settled(&Scope::of(&stage.host)));
     assert!(reaches(&web, &format!("{OUTSIDE}:80")), "what was in force is in force");
     assert!(Path::new(&path).exists());
 }

@@ -3,6 +3,8 @@
 //! Every lab is its own host: a namespace with an uplink to an "outside" that has addresses of the
 //! internet. Nothing leaves the namespaces, and each test ends what it started.
 
+#![expect(clippy::format_push_string, reason = "files of tests are put together part by part")]
+
 mod article;
 mod clean;
 mod first_packet;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use testkit::{Namespace, Scope, root_or_return, wait_until};
 
-use crate::stage::{SOON, Stage, at, serve};
+use crate::stage::{SOON, Stage, at, serve, settled};
 
 /// How often the agent is killed.
 const KILLS: usize = 100;
@@ -86,7 +86,7 @@ fn a_hundred_kills_change_no_verdict_root() {
     let path = path.to_str().expect("UTF-8").to_owned();
     let _servers = serve(&b, "10.0.1.20", &[80, 81]);
     let job = job_pid(&stage);
-    let before = stage.settled(&Scope::of(&stage.host));
+    let before = settled(&Scope::of(&stage.host));
     let watch = Watch::default();
     std::thread::scope(|scope| {
         scope.spawn(|| knock(&watch, &a));
@@ -105,7 +105,7 @@ fn a_hundred_kills_change_no_verdict_root() {
     assert!(watch.tries.load(Ordering::Relaxed) > 100, "there was load");
     assert_eq!(job_pid(&stage), job, "the workload was not restarted");
     stage.bulkhead.up(&file(&a_path, &b_path, false)).expect("applied");
-    let after = stage.settled(&Scope::of(&stage.host));
+    let after = settled(&Scope::of(&stage.host));
     let diff = before.diff(&after);
     let left: Vec<&str> = diff.lines().filter(|line| !line.contains("bulkhead")).collect();
     assert!(left.is_empty(), "orphans: {left:?}");

@@ -65,23 +65,6 @@ impl Stage {
         (space, path)
     }
 
-    /// The host's state once it has settled: carrier and addresses of new links take a moment.
-    pub(crate) fn settled(&self, scope: &Scope) -> Snapshot {
-        let mut last = scope.snapshot().expect("a snapshot");
-        let quiet = Duration::from_millis(1200);
-        let mut since = Instant::now();
-        let settled = wait_until("a settled host", Duration::from_secs(15), || {
-            let now = scope.snapshot().expect("a snapshot");
-            if now != last {
-                last = now;
-                since = Instant::now();
-            }
-            since.elapsed() >= quiet
-        });
-        settled.expect("the host settles");
-        last
-    }
-
     /// Flow records that match, newest last, waiting until there is one.
     pub(crate) fn flows(&self, filter: &[&str]) -> Vec<Value> {
         let argv: Vec<&str> = ["observe", "--json"].iter().chain(filter).copied().collect();
@@ -105,6 +88,23 @@ impl Stage {
         let newest = flows.last().expect("at least one");
         newest["reason"]["code"].as_str().unwrap_or_default().to_owned()
     }
+}
+
+/// A scope's state once it has settled: carrier and addresses of new links take a moment.
+pub(crate) fn settled(scope: &Scope) -> Snapshot {
+    let mut last = scope.snapshot().expect("a snapshot");
+    let quiet = Duration::from_millis(1200);
+    let mut since = Instant::now();
+    let settled = wait_until("a settled host", Duration::from_secs(15), || {
+        let now = scope.snapshot().expect("a snapshot");
+        if now != last {
+            last = now;
+            since = Instant::now();
+        }
+        since.elapsed() >= quiet
+    });
+    settled.expect("the host settles");
+    last
 }
 
 /// `10.0.1.2:80` as a socket address.
