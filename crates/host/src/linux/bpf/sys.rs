@@ -253,10 +253,25 @@ pub(super) struct MapShape {
 }
 
 /// Makes a map that nothing pins. For probes.
+///
+/// Kernels before 5.11 count maps as locked memory and refuse those above the limit with `EPERM`: the
+/// limit is then raised for this process, as the loader library does for the maps that stay.
 pub(super) fn create_map(shape: &MapShape) -> io::Result<OwnedFd> {
     let MapShape { kind, key_bytes, value_bytes, entries, flags, .. } = *shape;
-    let mut attributes = [kind, key_bytes, value_bytes, entries, flags];
-    descriptor(call(Command::MapCreate, &mut attributes)?)
+    let create = || {
+        let mut attributes = [kind, key_bytes, value_bytes, entries, flags];
+        descriptor(call(Command::MapCreate, &mut attributes)?)
+    };
+    match create() {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) && lock_any_amount() => create(),
+        result => result,
+    }
+}
+
+/// Lifts the limit of locked memory of this process; whether the system let us.
+fn lock_any_amount() -> bool {
+    let unlimited = rustix::process::Rlimit { current: None, maximum: None };
+    rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited).is_ok()
 }
 
 /// Makes a map whose values are maps like `inner`.
