@@ -158,7 +158,8 @@ pub enum Posture {
     Allow = 2,
 }
 
-/// An address in a network. As a key of the trie `PREFIXES` it follows [`PrefixKey::len`].
+/// An address in a network: a key of the hash `IPCACHE`. As a key of the trie `PREFIXES` it follows
+/// [`PrefixKey::len`]. The value in both is an index into the array `PEERS`, see [`Peer`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct PeerKey {
@@ -168,7 +169,7 @@ pub struct PeerKey {
     pub addr: Addr,
 }
 
-/// A key of the trie `PREFIXES`.
+/// A key of the trie `PREFIXES`, whose value is an index into the array `PEERS`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct PrefixKey {
@@ -178,7 +179,10 @@ pub struct PrefixKey {
     pub key: PeerKey,
 }
 
-/// Who is behind an address: a value of `IPCACHE` and `PREFIXES`.
+/// Who is behind an address: a value of the array `PEERS`, to which `IPCACHE` and `PREFIXES` lead.
+///
+/// Not a value of those two itself: replacing a value of a hash replaces the element, and what a
+/// packet holds may then be another element's memory (docs/adr/0011-peers-in-an-array.md).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Peer {
