@@ -14,8 +14,9 @@ use super::{Context, check, count, plan};
 use crate::failure::{Exit, Failure};
 use crate::screen::Paint;
 
-/// How long a new agent may take to answer.
-const START: Duration = Duration::from_secs(20);
+/// How long a new agent may take to answer. One that ends is noticed at once; on a slow machine the kernel
+/// needs its time to examine the programs.
+const START: Duration = Duration::from_mins(1);
 /// How often it is asked.
 const ASK: Duration = Duration::from_millis(20);
 
