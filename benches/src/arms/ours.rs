@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use testkit::bulkhead::Bulkhead;
 use testkit::{Lab, Namespace};
 
-use super::rules::{FIRST_PORT, PORTS, filler};
+use super::rules::filler;
 use super::uplink::{SERVER, world};
 use crate::arm::{Arm, Route};
 use crate::load::ALLOWED_PORTS;
@@ -34,7 +34,7 @@ impl Ours {
         let host = lab.namespace("host")?;
         let (client, server) = (lab.namespace("client")?, lab.namespace("server")?);
         let bulkhead = Bulkhead::start(&lab, &host)?;
-        bulkhead.up(&pair_file(&client, &server, &allow_load("app=server")))?;
+        bulkhead.up(&pair_file(&client, &server, &allow_load("app=client", "app=server")))?;
         let (client_address, address) = ([10, 77, 0, 2].into(), [10, 77, 0, 3].into());
         let route = Route { client, client_address, server, address };
         Ok(Self { name: crate::suite::OURS.to_owned(), route, bulkhead, _lab: lab })
@@ -66,7 +66,7 @@ impl Ours {
     /// # Errors
     /// When the agent did not make it.
     pub fn router(&self) -> Result<Namespace> {
-        let path = self.bulkhead.folders().run.join("netns/bench.main");
+        let path = self.bulkhead.folders().run.join("netns/bench.main.router");
         Namespace::open("bench.main", &path)
     }
 
@@ -111,12 +111,12 @@ tenants:
     )
 }
 
-/// The policy line that allows the load to `target`.
+/// The policy line that allows the load from `source` to `target`.
 #[must_use]
-pub fn allow_load(target: &str) -> String {
+pub fn allow_load(source: &str, target: &str) -> String {
     let (first, last) = (ALLOWED_PORTS.start(), ALLOWED_PORTS.end());
     format!(
-        "      load: {{ from: app=client, to: {target}, allow: [{first}-{last}/tcp, {first}-{last}/udp] }}\n"
+        "      load: {{ from: {source}, to: {target}, allow: [{first}-{last}/tcp, {first}-{last}/udp] }}\n"
     )
 }
 
@@ -135,25 +135,23 @@ tenants:
 {}{}",
         workload("client", client, 2),
         filler_policies(count.saturating_sub(1)),
-        allow_load(&format!("{server}/32")),
+        allow_load("app=client", &format!("{server}/32")),
     )
 }
 
 /// `count` filler rules: one policy a port, its addresses in one list.
 #[must_use]
 pub fn filler_policies(count: u32) -> String {
-    let ports = u32::from(PORTS);
+    let mut targets = std::collections::BTreeMap::<u16, Vec<String>>::new();
+    for (address, port) in (0..count).map(filler) {
+        targets.entry(port).or_default().push(format!("{address}/32"));
+    }
     let mut text = String::new();
-    for port in 0..ports.min(count) {
-        let targets: Vec<String> = (port..count)
-            .step_by(usize::from(PORTS))
-            .map(|i| format!("{}/32", filler(i).0))
-            .collect();
+    for (port, addresses) in targets {
+        let to = addresses.join(", ");
         _ = writeln!(
             text,
-            "      filler-{port}: {{ from: app=client, to: [{}], allow: [{}/tcp] }}",
-            targets.join(", "),
-            u32::from(FIRST_PORT) + port
+            "      filler-{port}: {{ from: app=client, to: [{to}], allow: [{port}/tcp] }}"
         );
     }
     text
@@ -188,6 +186,8 @@ mod tests {
             let text = filler_policies(count);
             assert_eq!(text.matches("198.18.").count(), count as usize);
         }
-        assert!(filler_policies(250).contains("filler-49: { from: app=client, to: [198.18.0.1/32, 198.18.0.2/32, 198.18.0.3/32], allow: [2049/tcp] }"));
+        assert!(filler_policies(101).contains(
+            "filler-2000: { from: app=client, to: [198.18.0.1/32, 198.18.0.51/32], allow: [2000/tcp] }"
+        ));
     }
 }

@@ -1,7 +1,7 @@
 //! The same rules in every peer's words: filler targets, then the one rule for the load, last.
 //!
-//! Filler i is (address, port) out of 198.18.0.0/15, the range for benchmarks (RFC 2544), with a
-//! hundred different ports; so 100,000 rules are 1,000 addresses a port. Connection tracking
+//! Filler i is (address, port): an address of 198.18.0.0/15, the range for benchmarks (RFC 2544), and one
+//! of a hundred ports, two rules an address. Connection tracking
 //! accepts established flows first, as every firewall of the peers' kind does.
 
 use std::fmt::Write as _;
@@ -16,13 +16,17 @@ pub const FIRST_PORT: u16 = 2000;
 /// The network all fillers are in, and the server of a routed arm.
 pub const WORLD: &str = "198.18.0.0/15";
 
-/// Target of filler rule `i`.
+/// Target of filler rule `i`: two rules an address, with ports that its neighbours do not have, so
+/// that no compiler can put neighbours together.
 #[must_use]
 pub fn filler(i: u32) -> (Ipv4Addr, u16) {
     let base = u32::from(Ipv4Addr::new(198, 18, 0, 1));
-    let port = u16::try_from(i % u32::from(PORTS)).unwrap_or_default();
-    (Ipv4Addr::from(base + i / u32::from(PORTS)), FIRST_PORT + port)
+    let port = u16::try_from(i * STRIDE % u32::from(PORTS)).unwrap_or_default();
+    (Ipv4Addr::from(base + i / 2), FIRST_PORT + port)
 }
+
+/// Prime to [`PORTS`], and far from 1: neighbours differ.
+const STRIDE: u32 = 37;
 
 /// The two ends that the last rule names.
 #[derive(Clone, Copy, Debug)]

@@ -124,7 +124,7 @@ tenants:
         let path = space.path().display();
         text.extend([format!("      w{i}: {{ netns: {path}, labels: {{ app: client }} }}\n")]);
     }
-    text + "    policies:\n" + &allow_load("app=server")
+    text + "    policies:\n" + &allow_load("network=main", "app=server")
 }
 
 /// Sends until the echo comes; counts as reached only when it does.

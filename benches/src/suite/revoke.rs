@@ -98,7 +98,7 @@ fn measure(run: &mut Run, ours: &Ours, count: usize) -> Result<()> {
 /// (time to the last packet, time of the command), milliseconds, for each change.
 fn cut_and_restore(ours: &Ours, flow: &Flow, count: usize) -> Result<Vec<(f64, f64)>> {
     let route = ours.route();
-    let with = pair_file(&route.client, &route.server, &allow_load("app=server"));
+    let with = pair_file(&route.client, &route.server, &allow_load("app=client", "app=server"));
     let without = pair_file(
         &route.client,
         &route.server,
