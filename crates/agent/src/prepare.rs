@@ -69,7 +69,7 @@ fn check(
 ) -> Result<(policy::Document, policy::Diagnostics), Error> {
     let source = Source { name: &request.source.name, text: &request.source.text };
     let variable = |name: &str| request.vars.get(name).cloned();
-    let limits = Limits::for_bytes(api::MAX_BODY_BYTES);
+    let limits = Limits::for_bytes(Limits::MAX_BYTES);
     let checked = policy::load(&source, &variable, &limits, now);
     let checked = checked.map_err(|found| fault::document(&found))?;
     Ok((checked.document, checked.warnings))

@@ -43,5 +43,8 @@ pub use why::{
 
 /// Name of the socket in the run folder.
 pub const SOCKET: &str = "agent.sock";
-/// Largest request body that the agent reads, in bytes.
+/// Largest request body that the agent reads of anybody, in bytes.
 pub const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+/// Largest body with a document that the agent reads of those who may change things, in bytes: the largest file (64 MiB),
+/// and what JSON adds to it.
+pub const MAX_DOCUMENT_BODY_BYTES: usize = 72 * 1024 * 1024;

@@ -66,7 +66,8 @@ pub struct ProbeResponse {
     /// The flow record that the probe made, when it was seen in time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow: Option<Flow>,
-    /// Whether what came back is what the policy says. Absent when it cannot be told (UDP without an answer).
+    /// Whether what came back is what the policy says. Absent when it cannot be told (UDP without an answer,
+    /// or nothing could be sent).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agrees: Option<bool>,
     /// What the policy says.

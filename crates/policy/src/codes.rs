@@ -64,7 +64,7 @@ impl Serialize for Code {
 codes! {
 100 Limit "a limit of the file is exceeded"
 "The file is larger, deeper or longer than the loader accepts. Limits keep a mistake, or somebody's hostile file, from using up \
-the memory of the host.\n\nA plain file may have 1 MiB. Larger fleets raise the limit with `--max-file-size` up to 64 MiB. The \
+the memory of the host.\n\nA file may have 64 MiB. The \
 other limits (depth 16, names of 32 characters, 32 terms in a selector, 64 labels of a workload, ...) are fixed; they are listed \
 in the reference of the file."
 101 Syntax "the file is not YAML"

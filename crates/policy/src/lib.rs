@@ -84,7 +84,7 @@ impl Limits {
     }
 }
 
-/// 1 MiB.
+/// 1 MiB, for what comes from nowhere in particular; the program itself asks for [`Limits::MAX_BYTES`].
 impl Default for Limits {
     fn default() -> Self {
         Self::for_bytes(1 << 20)
@@ -118,7 +118,7 @@ pub fn load(
         let mut problems = Problems::new("", 1);
         problems.push(
             Diagnostic::new(Code::Limit, Severity::Error, None, message)
-                .hint("larger files are read with --max-file-size, up to 64 MiB"),
+                .hint("a host needs only the tenants whose workloads run on it: make one file per host"),
         );
         return Err(Box::new(problems.finish(file)));
     }

@@ -95,7 +95,7 @@ fn text_that_is_not_a_file() {
     insta::assert_snapshot!(refused(&"a".repeat(2 << 20)), @r#"
     error[BH0100]: the file has 2097152 bytes, at most 1048576 are read
      |
-     = hint: larger files are read with --max-file-size, up to 64 MiB
+     = hint: a host needs only the tenants whose workloads run on it: make one file per host
     "#);
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use api::{Doctor, Finding, Level};
 use host::linux::bpf::{self, Capabilities};
 use host::linux::kernel::Linux;
-use host::linux::probe::{self, CgroupMode, Firewalls, Listener, Report};
+use host::linux::probe::{self, CgroupMode, Firewalls, ForwardDrop, Listener, Report};
 
 use crate::explain::Explanation;
 use crate::fault::sentence;
@@ -68,7 +68,7 @@ const CODES: &[(&str, &str, &str, &str, &str)] = &[
         "others",
         "a firewall drops forwarded packets",
         "Another firewall has a chain on forward whose policy is drop: what leaves or enters the networks is dropped there, though Bulkhead allows it.",
-        "let packets of the links bt* pass there; with Docker: iptables -I DOCKER-USER -i bt+ -j ACCEPT and -o bt+",
+        "iptables -I DOCKER-USER -i bt+ -j ACCEPT; iptables -I DOCKER-USER -o bt+ -j ACCEPT; without Docker the same in FORWARD",
     ),
     (
         "BH-H015",
@@ -222,7 +222,8 @@ fn nftables(firewalls: &Firewalls, findings: &mut Vec<Finding>) {
     for drop in &firewalls.forward_drops {
         let chain = format!("{} {} {}", drop.family, drop.table, drop.chain);
         let text = format!("the chain {chain} drops what it does not name");
-        findings.push(finding("BH-H014", Level::Warning, text));
+        let hint = let_pass(drop, firewalls.has_docker_user);
+        findings.push(Finding { hint: Some(hint), ..finding("BH-H014", Level::Warning, text) });
     }
     let mut others = Vec::new();
     if firewalls.docker {
@@ -245,6 +246,23 @@ fn nftables(firewalls: &Firewalls, findings: &mut Vec<Finding>) {
         (Level::Note, others.join(", "))
     };
     findings.push(finding("BH-H015", level, text));
+}
+
+/// The commands that let packets from and to the networks pass another firewall's chain.
+fn let_pass(drop: &ForwardDrop, has_docker_user: bool) -> String {
+    let tool = match drop.family.as_str() {
+        "ip" => "iptables",
+        "ip6" => "ip6tables",
+        "iptables-legacy" => "iptables-legacy",
+        _ => "nft",
+    };
+    if tool == "nft" || drop.chain != "FORWARD" {
+        let rule = format!("nft insert rule {} {} {}", drop.family, drop.table, drop.chain);
+        return format!("{rule} iifname 'bt*' accept; {rule} oifname 'bt*' accept");
+    }
+    let chain = if has_docker_user && tool == "iptables" { "DOCKER-USER" } else { "FORWARD" };
+    let rule = format!("{tool} -I {chain}");
+    format!("{rule} -i bt+ -j ACCEPT; {rule} -o bt+ -j ACCEPT")
 }
 
 fn exposure(exposed: &[Listener], findings: &mut Vec<Finding>) {

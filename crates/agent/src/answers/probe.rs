@@ -14,7 +14,7 @@ use api::{Error, Observed, ProbeRequest, ProbeResponse, Verdict, Why, WhyRequest
 use flow::Record;
 use host::linux::netns::NetNs;
 use host::network::Place;
-use model::Transport;
+use model::{Mode, Transport};
 use planner::Bundle;
 use socket2::{Domain, Socket, Type};
 
@@ -62,6 +62,10 @@ pub(crate) fn probe(shared: &Shared, request: &ProbeRequest) -> Result<ProbeResp
         let why = why(shared, &question(None))?;
         return Ok(unaddressable(why));
     };
+    if let Some(text) = no_way_in(bundle, &from, &to) {
+        let why = why(shared, &question(None))?;
+        return Ok(ProbeResponse { agrees: None, text, ..unaddressable(why) });
+    }
     let wait = request.timeout_ms.unwrap_or(WAIT_MS).clamp(1, MAX_WAIT_MS);
     let wait = Duration::from_millis(wait.into());
     let before = shared.flows().ring.last_number();
@@ -79,6 +83,20 @@ pub(crate) fn probe(shared: &Shared, request: &ProbeRequest) -> Result<ProbeResp
     let record = own_record(shared, before, target, case.port, seen.source_port);
     let why = why(shared, &question(seen.source_port))?;
     Ok(told(asked, seen, record.as_deref(), why))
+}
+
+/// Why the host cannot send to a workload at all: without a route, its packets would leave by the default route.
+fn no_way_in(bundle: &Bundle, from: &Who, to: &Who) -> Option<String> {
+    let (Who::Host, Who::Workload(id)) = (from, to) else { return None };
+    let (router, _) = bundle.attachment(id)?;
+    let mode = match router.mode {
+        Mode::Nat => "nat",
+        Mode::Bridge | Mode::None => "bridge",
+        Mode::Routed => return None,
+    };
+    Some(format!(
+        "nothing was sent: the host has no route into a {mode} network; published ports lead in"
+    ))
 }
 
 /// The namespace that the probe is sent from.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::{Error, codes};
+use api::{DocumentRequest, Error, codes};
 use axum::Json;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::response::{IntoResponse, Response};
@@ -51,21 +51,37 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Refusal> {
-        let reading = axum::body::to_bytes(request.into_body(), api::MAX_BODY_BYTES);
-        let Ok(read) = tokio::time::timeout(BODY, reading).await else {
-            return Err(refused(codes::BAD_REQUEST, "the body did not come within 10 s").into());
-        };
-        let bytes = read.map_err(|error| {
-            let message =
-                format!("the body is broken or larger than {} bytes", api::MAX_BODY_BYTES);
-            failed(codes::BAD_REQUEST, message, &error)
-        })?;
-        let value = serde_json::from_slice(&bytes);
-        let value = value.map_err(|error| {
-            failed(codes::BAD_REQUEST, "the body is not what it should be", &error)
-        })?;
-        Ok(Self(value))
+        Ok(Self(read(request, api::MAX_BODY_BYTES).await?))
     }
+}
+
+/// A request's document. How much of it is read depends on who sends it, which is known before the first byte: those who
+/// may change things may send the largest file, others no more than any other body.
+pub(super) struct Document(pub(super) DocumentRequest);
+
+impl<S: Send + Sync> FromRequest<S> for Document {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Refusal> {
+        let large = request.extensions().get::<Peer>().is_some_and(|peer| may_change(peer.uid));
+        let most = if large { api::MAX_DOCUMENT_BODY_BYTES } else { api::MAX_BODY_BYTES };
+        Ok(Self(read(request, most).await?))
+    }
+}
+
+/// Reads a body of at most `most` bytes.
+async fn read<T: DeserializeOwned>(request: Request, most: usize) -> Result<T, Refusal> {
+    let reading = axum::body::to_bytes(request.into_body(), most);
+    let Ok(read) = tokio::time::timeout(BODY, reading).await else {
+        return Err(refused(codes::BAD_REQUEST, "the body did not come within 10 s").into());
+    };
+    let bytes = read.map_err(|error| {
+        let message = format!("the body is broken or larger than {most} bytes");
+        failed(codes::BAD_REQUEST, message, &error)
+    })?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        failed(codes::BAD_REQUEST, "the body is not what it should be", &error).into()
+    })
 }
 
 /// A request's query.
@@ -84,6 +100,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
     }
 }
 
+/// Root, and the user that the agent runs as.
+fn may_change(uid: u32) -> bool {
+    uid == 0 || uid == rustix::process::geteuid().as_raw()
+}
+
 /// Somebody who may change things: root, or the user that the agent runs as.
 pub(super) struct Changer;
 
@@ -92,9 +113,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Changer {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refusal> {
         let uid = parts.extensions.get::<Peer>().map(|peer| peer.uid);
-        let own = rustix::process::geteuid().as_raw();
         match uid {
-            Some(uid) if uid == 0 || uid == own => Ok(Self),
+            Some(uid) if may_change(uid) => Ok(Self),
             Some(uid) => {
                 let message = format!("user id {uid} may ask, not change");
                 Err(refused(codes::FORBIDDEN, message).into())

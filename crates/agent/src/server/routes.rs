@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api::{
-    Doctor, DocumentRequest, DownRequest, DownResponse, Error, FlowQuery, Health, LabelChange,
+    Doctor, DownRequest, DownResponse, Error, FlowQuery, Health, LabelChange,
     LabelChanged, LogQuery, Matrix, PlanReport, ProbeRequest, ProbeResponse, Rules, Status,
     UpResponse, Why, WhyRequest, Workload, codes,
 };
@@ -20,7 +20,7 @@ use crate::keeper::Command;
 use crate::metrics;
 use crate::shared::Shared;
 
-use super::body::{Answer, Asked, Body, Changer, Refusal, answer};
+use super::body::{Answer, Asked, Body, Changer, Document, Refusal, answer};
 use super::stream;
 
 type Node = State<Arc<Shared>>;
@@ -65,12 +65,12 @@ async fn apart<T: Send + 'static>(
 async fn up(
     State(shared): Node,
     _: Changer,
-    Body(request): Body<DocumentRequest>,
+    Document(request): Document,
 ) -> Answer<UpResponse> {
     answer(shared.commands.ask(|reply| Command::Up(Box::new(request), reply)).await)
 }
 
-async fn plan(State(shared): Node, Body(request): Body<DocumentRequest>) -> Answer<PlanReport> {
+async fn plan(State(shared): Node, Document(request): Document) -> Answer<PlanReport> {
     answer(shared.commands.ask(|reply| Command::Plan(Box::new(request), reply)).await)
 }
 
