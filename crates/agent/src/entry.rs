@@ -7,9 +7,12 @@ use std::path::Path;
 use api::{Error, Workload, codes};
 use host::linux::runtime::{self, Dirs, Exec, User};
 
+use crate::descriptors;
+
 /// Supervises the workload whose folder is `dir`; the exit code of the process.
 #[must_use]
 pub fn shim(dir: &Path) -> i32 {
+    descriptors::lower();
     runtime::shim_main(dir)
 }
 

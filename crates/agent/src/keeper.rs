@@ -1,6 +1,6 @@
 //! The keeper: the one thread that changes anything, one thing after the other.
 //!
-//! It owns the kernel, the datapath and the store. Commands come over a bounded channel; between them it wakes by itself
+//! It owns the kernel and the datapath, and keeps documents in the store. Commands come over a bounded channel; between them it wakes by itself
 //! for the drift timer, for changes of the host's addresses and for the next `until:` that ends.
 //!
 //! **Failure.** A pass that fails is told in the status and tried again by the drift timer; the keeper goes on.
@@ -90,7 +90,7 @@ pub(crate) struct Keeper {
     shared: Arc<Shared>,
     kernel: Linux,
     datapath: Datapath,
-    store: Store,
+    store: Arc<Store>,
     timers: tend::Timers,
     /// Compiles changes of labels; belongs to the generation beside it.
     compiler: Option<(u64, planner::Compiler)>,
@@ -101,7 +101,7 @@ impl Keeper {
         shared: Arc<Shared>,
         kernel: Linux,
         datapath: Datapath,
-        store: Store,
+        store: Arc<Store>,
     ) -> Self {
         let timers = tend::Timers::new(Instant::now());
         Self { shared, kernel, datapath, store, timers, compiler: None }

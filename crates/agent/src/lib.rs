@@ -5,17 +5,19 @@
 //! has set up does not need it: it may be killed at any moment, and the next agent on the same folders goes on.
 //!
 //! **Threads.** The *keeper* is the only writer: it owns kernel, datapath and store, and does one thing after the other.
-//! The *watcher* reads flow events. The API server (tokio) asks the keeper for changes and answers questions from
+//! The *watcher* reads flow events, the *historian* writes them to the disk. The API server (tokio) asks the keeper for changes and answers questions from
 //! [`force::Force`], an immutable snapshot of what is in force.
 
 mod answers;
 mod attach;
 mod clean;
+mod descriptors;
 mod desired;
 pub mod entry;
 mod explain;
 mod fault;
 mod force;
+mod history;
 mod keeper;
 mod lock;
 mod metrics;

@@ -48,6 +48,7 @@ struct Snapshot {
     records: u64,
     forgotten: u64,
     unmerged: u64,
+    chatter: u64,
     states: BTreeMap<&'static str, u64>,
 }
 
@@ -64,6 +65,7 @@ impl Snapshot {
             records: flows.ring.last_number(),
             forgotten: flows.ring.forgotten(),
             unmerged: flows.merger.unmerged(),
+            chatter: flows.merger.chatter(),
             states: by_state,
             status,
         }
@@ -148,6 +150,11 @@ impl Snapshot {
                 "flow_records_unmerged",
                 "Repeated drops that were not merged for want of room",
                 self.unmerged,
+            ),
+            (
+                "flow_records_left_out",
+                "Drops of unasked IPv6 solicitations and multicast reports, which make no record",
+                self.chatter,
             ),
         ];
         for (name, help, value) in counters {

@@ -6,7 +6,7 @@
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -22,7 +22,7 @@ use crate::options::Options;
 use crate::saved::Store;
 use crate::server;
 use crate::shared::Shared;
-use crate::{lock, watch};
+use crate::{descriptors, history, lock, watch};
 
 /// Runs the agent until it is told to stop by SIGTERM, SIGINT or `down --clean`.
 ///
@@ -31,11 +31,12 @@ use crate::{lock, watch};
 /// and `BH0220` when folders, state or socket cannot.
 pub fn run(options: Options) -> Result<(), Error> {
     log();
+    descriptors::raise();
     let setup = |what: &str, error: &dyn std::error::Error| failed(codes::SETUP, what, error);
     make(&options.run_dir, 0o755)?;
     make(&options.state_dir, 0o700)?;
     let _lock = lock::take(&options.run_dir)?;
-    let store = Store::open(&options.state_dir)?;
+    let store = Arc::new(Store::open(&options.state_dir)?);
     let datapath = Datapath::open(&options.bpffs, &Limits::default()).map_err(|e| loaded(&e))?;
     let kernel = Linux::open(&options.run_dir)
         .map_err(|error| setup("open the kernel's network", &error))?;
@@ -51,15 +52,22 @@ pub fn run(options: Options) -> Result<(), Error> {
     let (commands, queue) = Commands::channel();
     let (clock, hooks) = (datapath.clock(), datapath.hooks().kind());
     let shared = Arc::new(Shared::new(options, meters, clock, hooks, commands));
-    let mut keeper = Keeper::new(Arc::clone(&shared), kernel, datapath, store);
+    let mut keeper = Keeper::new(Arc::clone(&shared), kernel, datapath, Arc::clone(&store));
     let stop = AtomicBool::new(false);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| setup("start the event loop", &error))?;
+    history::recall(&shared, &store);
+    let recalled = shared.flows().ring.last_number();
+    let (end, ended) = mpsc::channel();
     thread::scope(|scope| {
-        scope.spawn(|| watch::run(&shared, events, collector, &stop));
+        let watching = scope.spawn(|| watch::run(&shared, events, collector, &stop));
+        scope.spawn(|| {
+            let ended = ended;
+            history::run(&shared, &store, recalled, &ended);
+        });
         keeper.restore();
         let ending = Ending(Arc::clone(&shared));
         let keeping = scope.spawn(move || {
@@ -70,6 +78,12 @@ pub fn run(options: Options) -> Result<(), Error> {
         shared.commands.stop();
         let kept = keeping.join();
         stop.store(true, Ordering::Relaxed);
+        // The last records are written when the watcher has read the last events.
+        let watched = watching.join();
+        drop(end);
+        if watched.is_err() {
+            tracing::error!("the watcher ended in a panic");
+        }
         if kept.is_err() {
             return Err(Error::new(codes::INTERNAL, "the keeper ended in a panic; see the log"));
         }

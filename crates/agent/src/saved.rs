@@ -1,12 +1,14 @@
-//! What the agent remembers on disk: the document in force with everything that was decided for it.
+//! What the agent remembers on disk: the document in force with everything that was decided for it, and flow records.
 //!
 //! A document is remembered when it is in force, not before: an agent that dies in the middle of an `up` goes back to the
 //! document before it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use api::{DocumentRequest, Error, codes};
+use flow::Record;
 use jiff::Timestamp;
 use model::Labels;
 use planner::Allocations;
@@ -137,6 +139,37 @@ impl Store {
         };
         let kept = self.0.keep(&document, &saved.decided);
         kept.map_err(|error| told("remember the document", &error))
+    }
+
+    /// Adds flow records to the history, oldest first.
+    ///
+    /// # Errors
+    /// `BH0214`; none of them is in the history then.
+    pub(crate) fn append(&self, records: &[Arc<Record>]) -> Result<(), Error> {
+        let records: Vec<&Record> = records.iter().map(AsRef::as_ref).collect();
+        self.0.append_flows(&records).map_err(|error| told("write the flow history", &error))
+    }
+
+    /// The newest records of the history, at most `limit`, oldest first.
+    ///
+    /// # Errors
+    /// `BH0214`.
+    pub(crate) fn history(&self, limit: usize) -> Result<Vec<Record>, Error> {
+        let page = self.0.flows(|_: &Record| true, limit);
+        let mut page = page.map_err(|error| told("read the flow history", &error))?;
+        if page.skipped > 0 {
+            tracing::warn!(records = page.skipped, "of another version in the flow history");
+        }
+        page.flows.reverse();
+        Ok(page.flows)
+    }
+
+    /// Writes the history through to the disk.
+    ///
+    /// # Errors
+    /// `BH0214`.
+    pub(crate) fn sync(&self) -> Result<(), Error> {
+        self.0.sync().map_err(|error| told("write the flow history", &error))
     }
 
     /// Forgets the document, not the numbers and addresses.

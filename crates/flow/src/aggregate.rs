@@ -1,11 +1,14 @@
 //! Merges repeated drops: the first is a record at once, those that follow become one record per interval.
 //!
-//! The sum of [`Record::repeats`] over all records is the number of events, merged or not.
+//! The sum of [`Record::repeats`] over all records is the number of events, merged or not, but for *chatter*: what every
+//! IPv6 stack says unasked when a link comes up (router solicitations, multicast listener queries and reports). Where it is
+//! dropped that is counted here, and in the kernel's counters of drops, but makes no record: it would bury the others.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
+use verdict::{Reason, packet};
 
 use crate::{Kind, Protocol, Record};
 
@@ -39,19 +42,24 @@ pub struct Aggregator {
     capacity: usize,
     interval: SignedDuration,
     unmerged: u64,
+    chatter: u64,
 }
 
 impl Aggregator {
     /// Merges up to `capacity` different drops, and gives out one record per `interval` for each that goes on.
     #[must_use]
     pub fn new(capacity: usize, interval: SignedDuration) -> Self {
-        Self { pending: HashMap::new(), capacity, interval, unmerged: 0 }
+        Self { pending: HashMap::new(), capacity, interval, unmerged: 0, chatter: 0 }
     }
 
     /// Takes a record; gives back what is to be told at once. `now` is the wall clock.
     pub fn push(&mut self, record: Record, now: Timestamp) -> Option<Record> {
         if record.kind != Kind::Drop {
             return Some(record);
+        }
+        if is_chatter(&record) {
+            self.chatter += record.repeats;
+            return None;
         }
         let key = key(&record);
         if let Some(pending) = self.pending.get_mut(&key) {
@@ -93,6 +101,20 @@ impl Aggregator {
     pub fn unmerged(&self) -> u64 {
         self.unmerged
     }
+
+    /// How many drops made no record because they are what every IPv6 stack says unasked.
+    #[must_use]
+    pub fn chatter(&self) -> u64 {
+        self.chatter
+    }
+}
+
+/// Multicast listener discovery (130 to 132, 143: RFC 2710, RFC 3810) and router solicitations (133: RFC 4861) that were
+/// dropped because multicast is not carried. Answers of a router (134) are none of it: who sends them wants to be one.
+fn is_chatter(record: &Record) -> bool {
+    record.reason == Reason::LocalScope
+        && record.protocol == Protocol::Ip(packet::protocol::ICMPV6)
+        && matches!(record.icmp, Some([130..=133 | 143, _]))
 }
 
 fn merge(before: Option<Record>, mut record: Record) -> Record {

@@ -101,8 +101,8 @@ pub struct End {
     pub identity_text: Option<Arc<str>>,
 }
 
-/// One flow event.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One flow event. Its serialized form is for storing, and names the reason by its number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Given by the ring, from 1; 0 before that.
     pub number: u64,
@@ -113,6 +113,7 @@ pub struct Record {
     /// What was decided.
     pub decision: Decision,
     /// Why it was dropped or would have been; [`Reason::None`] otherwise.
+    #[serde(with = "reason")]
     pub reason: Reason,
     /// The rule that decided; `None` for a default.
     pub rule: Option<RuleRef>,
@@ -144,6 +145,23 @@ pub struct Record {
     pub counts: Option<[[u64; 2]; 2]>,
     /// How long the flow lived, in milliseconds; ended flows only.
     pub duration_ms: Option<u64>,
+}
+
+/// A reason as its number.
+mod reason {
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+    use verdict::Reason;
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
+    pub(super) fn serialize<S: Serializer>(reason: &Reason, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u8(reason.code())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Reason, D::Error> {
+        let code = u8::deserialize(from)?;
+        Reason::from_code(code).ok_or_else(|| D::Error::custom("an unknown reason"))
+    }
 }
 
 impl Record {

@@ -238,3 +238,32 @@ proptest! {
         prop_assert!(line.starts_with("10:04:11.600"));
     }
 }
+
+#[test]
+fn chatter_of_ipv6_stacks_is_counted_and_makes_no_record() {
+    let mut merger = Aggregator::new(8, SignedDuration::from_secs(1));
+    let now = clock().wall;
+    let dropped = |kind: u8, reason: Reason| Record {
+        kind: Kind::Drop,
+        decision: Decision::Drop,
+        reason,
+        protocol: crate::Protocol::Ip(58),
+        icmp: Some([kind, 0]),
+        ..record(&allowed())
+    };
+    for kind in [130, 131, 132, 133, 143] {
+        assert!(merger.push(dropped(kind, Reason::LocalScope), now).is_none(), "{kind}");
+    }
+    assert_eq!(merger.chatter(), 5);
+    // Who advertises routes, or asks for something else, is seen.
+    assert!(merger.push(dropped(134, Reason::LocalScope), now).is_some());
+    assert!(merger.push(dropped(133, Reason::SpoofedAddress), now).is_some());
+    assert_eq!(merger.chatter(), 5);
+}
+
+#[test]
+fn records_survive_storing() {
+    let record = record(&allowed());
+    let text = serde_json::to_string(&record).expect("JSON");
+    assert_eq!(serde_json::from_str::<Record>(&text).expect("a record"), record);
+}

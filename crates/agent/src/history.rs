@@ -1,0 +1,65 @@
+//! The historian: writes flow records to the disk every few seconds, and reads them back once, at the start.
+//!
+//! So `observe`, `why` and `plan` know after a restart what was seen before it. Writing is behind and never in the way:
+//! records wait in the ring, at most [`BATCH`] are written in one transaction, and records that the ring had to forget
+//! before their turn are missing on the disk. A crash loses the last seconds.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use flow::Filter;
+
+use crate::saved::Store;
+use crate::shared::Shared;
+
+/// How often records are written.
+const INTERVAL: Duration = Duration::from_secs(3);
+/// Records in one transaction: a change of the policy waits for no more than one.
+const BATCH: usize = 2_048;
+/// Records that are read back at the start.
+const RECALLED: usize = 16_384;
+
+/// Puts what was recorded before this start into the ring. Without it the agent knows less, and works.
+pub(crate) fn recall(shared: &Shared, store: &Store) {
+    match store.history(RECALLED) {
+        Ok(records) => {
+            let mut flows = shared.flows();
+            for record in records {
+                flows.ring.push(record);
+            }
+        }
+        Err(error) => complain(&error),
+    }
+}
+
+/// Writes records newer than `written` until the other end of `ended` is gone; then what is left.
+pub(crate) fn run(shared: &Shared, store: &Store, mut written: u64, ended: &Receiver<()>) {
+    loop {
+        let ends = ended.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout);
+        while let Some(last) = write(shared, store, written) {
+            written = last;
+        }
+        if ends {
+            if let Err(error) = store.sync() {
+                complain(&error);
+            }
+            return;
+        }
+    }
+}
+
+/// Writes one batch; the number of its last record. `None` when there is nothing to write. A batch that cannot be written
+/// is told and left out.
+fn write(shared: &Shared, store: &Store, written: u64) -> Option<u64> {
+    let batch = shared.flows().ring.after(written, &Filter::default(), BATCH);
+    let last = batch.last()?.number;
+    if let Err(error) = store.append(&batch) {
+        complain(&error);
+    }
+    Some(last)
+}
+
+fn complain(error: &api::Error) {
+    let cause = error.cause.as_deref().unwrap_or_default();
+    tracing::warn!("{error} {cause}");
+}
