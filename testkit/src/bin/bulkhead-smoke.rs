@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, ExitCode};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -46,10 +46,11 @@ struct Tally {
 
 impl Tally {
     fn check(&mut self, name: &str, check: impl FnOnce() -> Result<()>) {
+        let began = Instant::now();
         match check() {
             Ok(()) => {
                 self.passed += 1;
-                println!("ok {name}");
+                println!("ok {name} ({:.1} s)", began.elapsed().as_secs_f32());
             }
             Err(cause) => {
                 self.failed += 1;
