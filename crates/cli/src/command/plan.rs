@@ -13,20 +13,24 @@ pub(crate) fn run(context: &Context, file: &Path, verbose: bool) -> Result<Exit,
     let report = context.client()?.plan(&request)?;
     context.screen.show(&report, |report, paint| {
         let mut text = render(report, paint, verbose);
-        if report.has_changes {
-            text += &format!(
-                "exit 3: there are changes; `bulkhead up {}` applies them\n",
-                file.display()
-            );
+        let file = file.display();
+        if is_broken(report) {
+            text += "exit 1: an assertion does not hold; `bulkhead up` refuses this file\n";
+        } else if report.has_changes {
+            text += &format!("exit 3: there are changes; `bulkhead up {file}` applies them\n");
         }
         text
     })?;
-    let broken = report.assertions.iter().any(|assertion| !assertion.holds);
+    let broken = is_broken(&report);
     Ok(match (broken, report.has_changes) {
         (true, _) => Exit::Failed,
         (false, true) => Exit::Difference,
         (false, false) => Exit::Done,
     })
+}
+
+fn is_broken(report: &PlanReport) -> bool {
+    report.assertions.iter().any(|assertion| !assertion.holds)
 }
 
 /// The report as people read it.
