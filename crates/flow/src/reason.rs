@@ -78,7 +78,8 @@ reasons! {
     TinyFragment "tiny fragment" "the first fragment must hold the whole transport header"
         "A fragment that is too short to hold the transport header, or would overwrite it (RFC 1858, RFC 3128).";
     LocalScope "multicast or link-local" "only address resolution is let through on the link"
-        "Multicast, broadcast and link-local traffic other than ARP and neighbour discovery does not pass.";
+        "Multicast, broadcast and link-local traffic other than ARP and neighbour discovery does not pass. \
+         What every IPv6 stack says unasked (router solicitations, multicast reports) is counted, but not shown as flows.";
     StrayTcp "no such TCP flow" "a flow begins with SYN; the endpoint may have restarted or the flow timed out"
         "The segment belongs to no known flow and does not open one. A stray ACK opens nothing.";
     OutOfWindow "outside of the TCP window" "forged, very late, or a middlebox rewrote sequence numbers"

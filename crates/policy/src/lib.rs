@@ -116,10 +116,9 @@ pub fn load(
         let message =
             format!("the file has {} bytes, at most {} are read", source.text.len(), limits.bytes);
         let mut problems = Problems::new("", 1);
-        problems.push(
-            Diagnostic::new(Code::Limit, Severity::Error, None, message)
-                .hint("a host needs only the tenants whose workloads run on it: make one file per host"),
-        );
+        problems.push(Diagnostic::new(Code::Limit, Severity::Error, None, message).hint(
+            "a host needs only the tenants whose workloads run on it: make one file per host",
+        ));
         return Err(Box::new(problems.finish(file)));
     }
     let mut problems = Problems::new(source.text, limits.findings);

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use api::{
-    Doctor, DownRequest, DownResponse, Error, FlowQuery, Health, LabelChange,
-    LabelChanged, LogQuery, Matrix, PlanReport, ProbeRequest, ProbeResponse, Rules, Status,
-    UpResponse, Why, WhyRequest, Workload, codes,
+    Doctor, DownRequest, DownResponse, Error, FlowQuery, Health, LabelChange, LabelChanged,
+    LogQuery, Matrix, PlanReport, ProbeRequest, ProbeResponse, Rules, Status, UpResponse, Why,
+    WhyRequest, Workload, codes,
 };
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -62,11 +62,7 @@ async fn apart<T: Send + 'static>(
     })
 }
 
-async fn up(
-    State(shared): Node,
-    _: Changer,
-    Document(request): Document,
-) -> Answer<UpResponse> {
+async fn up(State(shared): Node, _: Changer, Document(request): Document) -> Answer<UpResponse> {
     answer(shared.commands.ask(|reply| Command::Up(Box::new(request), reply)).await)
 }
 

@@ -15,3 +15,4 @@ mod spoof;
 mod stage;
 mod state;
 mod tenants;
+mod undo;
