@@ -36,7 +36,11 @@ fn entries_and_links_outlive_the_loader_root() {
     assert_eq!(datapath.epoch(), epoch);
     let here = host::linux::netns::NetNs::current().expect("this namespace");
     for number in [A, B] {
-        assert!(datapath.hooks().is_attached(&here, number), "endpoint {number} by {:?}", datapath.hooks().kind());
+        assert!(
+            datapath.hooks().is_attached(&here, number),
+            "endpoint {number} by {:?}",
+            datapath.hooks().kind()
+        );
     }
     let outcome = datapath.apply(&tables(5, 77)).expect("the same policy");
     assert!(outcome.is_unchanged(), "{outcome:?}");
@@ -163,7 +167,12 @@ fn delivery_rewrites_what_the_gateway_would_root() {
     let mut datapath = bench.open();
     datapath.apply(&tables(5, 77)).expect("a policy");
     let base = Frame::new(mac(A), GATEWAY_MAC).ip(ip("10.0.1.2"), ip("10.0.1.3"));
-    let run = datapath.test_run(Program::FromEndpoint, IFINDEX_BASE + A, &base.clone().udp(9, 53).bytes(), 1);
+    let run = datapath.test_run(
+        Program::FromEndpoint,
+        IFINDEX_BASE + A,
+        &base.clone().udp(9, 53).bytes(),
+        1,
+    );
     let run = run.expect("a run");
     let wanted = Frame::new(GATEWAY_MAC, mac(B)).ip(ip("10.0.1.2"), ip("10.0.1.3")).ttl(63);
     assert_eq!((run.result, run.packet), (7, wanted.udp(9, 53).bytes()));
@@ -206,7 +215,10 @@ fn cost_of_a_packet_root() {
     run(A, &udp(1), 1);
     let datagram = run(A, &udp(1), 2_000_000);
     let opened: u128 = (0..10_000).map(|port| run(A, &udp(1000 + port), 1)).sum();
-    println!("empty {empty} ns, tcp {established} ns, udp {datagram} ns, new {} ns", opened / 10_000);
+    println!(
+        "empty {empty} ns, tcp {established} ns, udp {datagram} ns, new {} ns",
+        opened / 10_000
+    );
 }
 
 #[test]

@@ -98,9 +98,14 @@ pub(crate) fn tables(set: u64, rule: u32) -> Tables {
         tables.rows.insert(RowKey { slot, class }, Row { ports, rest: Decision::default() });
     }
     let allow = Decision::new(Verdict::Allow, rule);
-    for (protocol, port, len) in
-        [(6, 80, 16), (17, 53, 16), (132, 36412, 16), (1, 8 << 8, 16), (58, 128 << 8, 16), (6, 8192, 8)]
-    {
+    for (protocol, port, len) in [
+        (6, 80, 16),
+        (17, 53, 16),
+        (132, 36412, 16),
+        (1, 8 << 8, 16),
+        (58, 128 << 8, 16),
+        (6, 8192, 8),
+    ] {
         let entry = PortEntry { sources: PortSet::default(), decision: allow };
         tables.ports.insert(PortKey { set, port, len, protocol, pad: 0 }, entry);
     }

@@ -13,10 +13,13 @@ use super::Error;
 
 /// Rates that kernels are built with, in ticks a second.
 const RATES: [u32; 8] = [100, 128, 200, 250, 256, 300, 1000, 1024];
-/// How far apart the clocks may be, in milliseconds.
+/// How far apart the clocks may be soon after boot, in milliseconds.
 const TOLERANCE_MS: u64 = 250;
+/// How far apart they may be later, as a part of the time since boot: the monotonic clock is slewed
+/// to real time and a guest loses ticks, but two rates are never nearer than 1 in 42.
+const TOLERANCE_PART: u128 = 200;
 /// How long jiffies are watched when one look does not tell.
-const WATCH: Duration = Duration::from_millis(500);
+const WATCH: Duration = Duration::from_secs(2);
 
 /// Turns jiffies into time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +96,8 @@ fn monotonic() -> Duration {
 fn fits(hz: u32, (moment, jiffies): (Duration, u32)) -> bool {
     let clock = Clock { hz, anchor: (Duration::ZERO, (300 * hz).wrapping_neg()) };
     let gap = clock.at(moment).wrapping_sub(jiffies).cast_signed().unsigned_abs();
-    u64::from(gap) * 1000 <= TOLERANCE_MS * u64::from(hz)
+    let tolerance = u128::from(TOLERANCE_MS).max(moment.as_millis() / TOLERANCE_PART);
+    u128::from(gap) * 1000 <= tolerance * u128::from(hz)
 }
 
 /// The known rate nearest to what was watched, if one is near.
@@ -117,6 +121,20 @@ mod tests {
             let clock = Clock::new(|| Ok(kernel.now())).expect("a rate that is known");
             assert_eq!(clock.hz, hz);
             assert_eq!(clock.ticks(day), 86_400 * hz);
+        }
+    }
+
+    #[test]
+    fn clocks_that_drifted_apart_still_tell_the_rate() {
+        let moment = Duration::from_hours(3);
+        for hz in RATES {
+            let kernel = Clock { hz, anchor: (Duration::ZERO, (300 * hz).wrapping_neg()) };
+            for drift in [Duration::ZERO, Duration::from_secs(9)] {
+                let jiffies = kernel.at(moment - drift);
+                let fitting: Vec<u32> =
+                    RATES.into_iter().filter(|rate| fits(*rate, (moment, jiffies))).collect();
+                assert_eq!(fitting, [hz], "after a drift of {drift:?}");
+            }
         }
     }
 

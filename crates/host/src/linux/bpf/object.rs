@@ -187,7 +187,8 @@ pub(super) fn remove_others(programs: &Programs) -> Result<(), Error> {
 
 /// The name of an object's folder: the first 8 bytes of its SHA-256 in hexadecimal.
 fn digest(object: &[u8]) -> String {
-    let first = Sha256::digest(object).iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    let first =
+        Sha256::digest(object).iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte));
     format!("{first:016x}")
 }
 

@@ -106,14 +106,14 @@ fn classifier() -> Feature {
 }
 
 fn redirect_peer() -> Feature {
-    let answer = is_helper_supported(
-        ProgramType::SchedClassifier,
-        BpfHelper::BPF_FUNC_redirect_peer,
-    );
+    let answer =
+        is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_redirect_peer);
     required("redirect to a peer", &supported(answer), "packets cannot be handed to a workload")
 }
 
-fn supported<E: std::error::Error + Send + Sync + 'static>(answer: Result<bool, E>) -> io::Result<()> {
+fn supported<E: std::error::Error + Send + Sync + 'static>(
+    answer: Result<bool, E>,
+) -> io::Result<()> {
     match answer {
         Ok(true) => Ok(()),
         Ok(false) => Err(io::ErrorKind::Unsupported.into()),
@@ -144,8 +144,7 @@ fn sample() -> io::Result<OwnedFd> {
 }
 
 fn batches() -> Feature {
-    let tried = sample()
-        .and_then(|map| sys::update_batch(map.as_fd(), &[2_u32, 3], &[2_u64, 3]));
+    let tried = sample().and_then(|map| sys::update_batch(map.as_fd(), &[2_u32, 3], &[2_u64, 3]));
     let lack = "large changes are written element by element";
     let detail = if tried.is_ok() { "large changes are written in batches" } else { lack };
     optional("batched map calls", tried.is_ok(), detail)

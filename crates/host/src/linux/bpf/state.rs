@@ -67,10 +67,18 @@ impl Datapath {
                 state.endpoints.insert(number, endpoint);
             }
         }
-        self.exact.each(|key, number| { state.exact.insert(key, number); })?;
-        self.prefixes.each(|key, number| { state.prefixes.insert(key, number); })?;
-        self.rows.each(|key, row| { state.rows.insert(key, row); })?;
-        self.ports.each(|key, entry| { state.ports.insert(key, entry); })?;
+        self.exact.each(|key, number| {
+            state.exact.insert(key, number);
+        })?;
+        self.prefixes.each(|key, number| {
+            state.prefixes.insert(key, number);
+        })?;
+        self.rows.each(|key, row| {
+            state.rows.insert(key, row);
+        })?;
+        self.ports.each(|key, entry| {
+            state.ports.insert(key, entry);
+        })?;
         let numbers = u32::try_from(self.peers.len()).unwrap_or(u32::MAX);
         let used: BTreeSet<u32> =
             state.exact.values().chain(state.prefixes.values()).copied().collect();
