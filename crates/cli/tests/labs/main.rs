@@ -9,6 +9,7 @@ mod article;
 mod clean;
 mod first_packet;
 mod outlive;
+mod requests;
 mod revoke;
 mod shop;
 mod spoof;
