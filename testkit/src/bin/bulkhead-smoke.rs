@@ -124,7 +124,7 @@ fn arp_spoofing() -> Result<()> {
         let done = run_with_deadline(&mut command, None, DEADLINE);
         done.is_ok_and(|done| done.stdout.contains("BH-D013"))
     };
-    wait_until("BH-D013", Duration::from_secs(10), seen)
+    wait_until("BH-D013", DEADLINE, seen)
 }
 
 fn outlives() -> Result<()> {
