@@ -12,6 +12,7 @@ mod restore;
 mod stages;
 mod tend;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
@@ -94,6 +95,8 @@ pub(crate) struct Keeper {
     timers: tend::Timers,
     /// Compiles changes of labels; belongs to the generation beside it.
     compiler: Option<(u64, planner::Compiler)>,
+    /// Generation and addresses of the host that the document was last compiled again for.
+    compiled_for: Option<(u64, Vec<IpAddr>)>,
 }
 
 impl Keeper {
@@ -104,7 +107,7 @@ impl Keeper {
         store: Arc<Store>,
     ) -> Self {
         let timers = tend::Timers::new(Instant::now());
-        Self { shared, kernel, datapath, store, timers, compiler: None }
+        Self { shared, kernel, datapath, store, timers, compiler: None, compiled_for: None }
     }
 
     /// Works until it is told to stop or everything was taken down for good.

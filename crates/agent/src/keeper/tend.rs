@@ -48,9 +48,10 @@ impl Keeper {
     /// Does what is due.
     pub(super) fn tend(&mut self) {
         let now = Instant::now();
-        if self.timers.facts <= now || self.next_expiry().is_some_and(|expiry| expiry <= now) {
+        let ended = self.next_expiry().is_some_and(|expiry| expiry <= now);
+        if self.timers.facts <= now || ended {
             self.timers.facts = now + FACTS;
-            self.recompile();
+            self.recompile(ended);
         }
         if self.timers.drift <= now {
             self.repair();
@@ -58,10 +59,16 @@ impl Keeper {
         }
     }
 
-    /// Compiles the document in force again; switches when the result is another one.
-    fn recompile(&mut self) {
+    /// Compiles the document in force again when a policy has ended or the host has other addresses than when that was
+    /// done last; switches when the result is another one.
+    fn recompile(&mut self, ended: bool) {
         let Some(force) = self.shared.force() else { return };
-        let wanted = self.facts().and_then(|facts| {
+        let facts = self.facts();
+        let looked = facts.as_ref().ok().map(|facts| (force.generation, facts.addresses.clone()));
+        if !ended && looked.is_some() && self.compiled_for == looked {
+            return;
+        }
+        let wanted = facts.and_then(|facts| {
             let Force { wanted, .. } = &*force;
             prepare(&wanted.request, &wanted.relabelled, &wanted.bundle.allocations, &facts)
         });
@@ -70,6 +77,8 @@ impl Keeper {
             Ok(wanted) => self.readjust(&force, wanted).err().map(|error| error.to_string()),
             Err(error) => Some(format!("the document cannot be compiled any more: {error}")),
         };
+        // What failed is tried again.
+        self.compiled_for = looked.filter(|_| problem.is_none());
         let mut condition = self.shared.condition();
         match problem {
             None => drop(condition.problems.remove("compile")),
