@@ -31,7 +31,7 @@ pub(crate) struct Shared {
     /// The kernel's counters.
     pub(crate) meters: Meters,
     /// The kernel's jiffies.
-    pub(crate) clock: Clock,
+    clock: RwLock<Clock>,
     /// How programs are attached.
     pub(crate) hooks: HookKind,
     /// Asks the keeper.
@@ -80,7 +80,7 @@ impl Shared {
             options,
             started: Timestamp::now(),
             meters,
-            clock,
+            clock: RwLock::new(clock),
             hooks,
             commands,
             newest: watch::Sender::new(0),
@@ -134,9 +134,20 @@ impl Shared {
         self.condition.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The kernel's clock.
+    pub(crate) fn clock(&self) -> Clock {
+        *self.clock.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the kernel's clock right.
+    pub(crate) fn set_clock(&self, clock: Clock) {
+        *self.clock.write().unwrap_or_else(PoisonError::into_inner) = clock;
+    }
+
     /// The clock that event times are read with.
     pub(crate) fn flow_clock(&self) -> flow::Clock {
-        flow::Clock { jiffies: self.clock.now(), wall: Timestamp::now(), per_second: self.clock.hz }
+        let clock = self.clock();
+        flow::Clock { jiffies: clock.now(), wall: Timestamp::now(), per_second: clock.hz }
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn run(
         events.drain(&mut batch, BATCH);
         if collected.elapsed() >= COLLECT {
             collected = Instant::now();
-            match collector.collect(shared.clock.now()) {
+            match collector.collect(shared.clock().now()) {
                 Ok(ended) => batch.extend(ended),
                 Err(error) => tracing::warn!("collect ended flows: {}", sentence(&error)),
             }

@@ -54,6 +54,9 @@ impl Keeper {
             self.recompile(ended);
         }
         if self.timers.drift <= now {
+            if let Ok(clock) = self.datapath.set_clock() {
+                self.shared.set_clock(clock);
+            }
             self.repair();
             self.timers.drift = Instant::now() + DRIFT;
         }
