@@ -15,6 +15,7 @@ mod error;
 mod flows;
 mod matchers;
 mod matrix;
+mod meet;
 mod nodes;
 mod peers;
 mod ports;

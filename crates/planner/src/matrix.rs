@@ -4,6 +4,7 @@ use model::Identity;
 use verdict::native::Tables;
 
 use crate::bundle::Bundle;
+use crate::meet::Meetings;
 use crate::nodes::{Node, Party, nodes};
 use crate::reach::{Atlas, Place, Span};
 
@@ -27,25 +28,38 @@ pub fn matrix(bundle: &Bundle) -> Vec<Cell> {
     let atlas = Atlas::new(&bundle.tables);
     let all = nodes(&[(Some(bundle), Some(&atlas))]);
     let mut cells = Vec::new();
-    for (from, to) in pairs(&all) {
-        let Some((source, target)) = places(from, to, 0) else { continue };
-        let spans = atlas.spans(&source, &target);
-        if spans.is_empty() {
-            continue;
-        }
-        for source in from.members.iter().filter(|party| is_shown(party)) {
-            for target in to.members.iter().filter(|party| is_shown(party)) {
-                let is_self = from.local && source == target;
-                if !is_self {
-                    let (from, to) = (source.clone(), target.clone());
-                    cells.push(Cell { from, to, spans: spans.clone() });
-                }
+    Meetings::new(&all, &[Some(&atlas)]).visit(|one, others, _, opens| {
+        if one.members.iter().any(is_shown) {
+            for other in others {
+                let (from, to) = if opens { (one, other) } else { (other, one) };
+                enter(&atlas, from, to, &mut cells);
             }
         }
-    }
+    });
     cells.sort_by(|a, b| (&a.from, &a.to).cmp(&(&b.from, &b.to)));
     cells.dedup();
     cells
+}
+
+/// Adds a cell for each pair of parties of two groups.
+fn enter(atlas: &Atlas<'_>, from: &Node, to: &Node, cells: &mut Vec<Cell>) {
+    let shown = |node: &'_ Node| node.members.iter().any(is_shown);
+    let Some((source, target)) = places(from, to, 0).filter(|_| shown(from) && shown(to)) else {
+        return;
+    };
+    let spans = atlas.spans(&source, &target);
+    if spans.is_empty() {
+        return;
+    }
+    for source in from.members.iter().filter(|party| is_shown(party)) {
+        for target in to.members.iter().filter(|party| is_shown(party)) {
+            let is_self = from.local && source == target;
+            if !is_self {
+                let (from, to) = (source.clone(), target.clone());
+                cells.push(Cell { from, to, spans: spans.clone() });
+            }
+        }
+    }
 }
 
 /// What passes between two parties, by workload id or one of the words `host` and `world`.
@@ -54,12 +68,13 @@ pub fn between(bundle: &Bundle, from: &Party, to: &Party) -> Vec<Span> {
     let atlas = Atlas::new(&bundle.tables);
     let all = nodes(&[(Some(bundle), Some(&atlas))]);
     let mut spans = Vec::new();
-    for (source, target) in pairs(&all) {
-        if source.members.contains(from)
-            && target.members.contains(to)
-            && let Some((a, b)) = places(source, target, 0)
-        {
-            spans.extend(atlas.spans(&a, &b));
+    let holding = |party: &Party| all.iter().filter(|node| node.members.contains(party)).collect();
+    let (sources, targets): (Vec<&Node>, Vec<&Node>) = (holding(from), holding(to));
+    for source in sources {
+        for target in targets.iter().filter(|target| can_meet(source, target)) {
+            if let Some((a, b)) = places(source, target, 0) {
+                spans.extend(atlas.spans(&a, &b));
+            }
         }
     }
     spans
@@ -78,16 +93,10 @@ fn is_shown(party: &Party) -> bool {
     !matches!(party, Party::World(Some(_)) | Party::Unmanaged(Some(_)))
 }
 
-/// Pairs of groups that can meet: in one network, or as workloads of two routed networks.
-pub(crate) fn pairs(all: &[Node]) -> impl Iterator<Item = (&Node, &Node)> {
-    let network = |node: &Node| node.places.iter().flatten().map(|place| place.network).next();
-    all.iter().flat_map(move |from| {
-        all.iter().filter_map(move |to| {
-            let same = network(from) == network(to);
-            let meet = same && (from.local || to.local) || !same && from.routed && to.routed;
-            meet.then_some((from, to))
-        })
-    })
+/// Whether packets go between two groups: in one network, or as workloads of two routed networks.
+fn can_meet(from: &Node, to: &Node) -> bool {
+    let same = from.network == to.network;
+    same && (from.local || to.local) || !same && from.routed && to.routed
 }
 
 /// Where two groups are in one of the compared bundles.

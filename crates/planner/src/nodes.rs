@@ -32,6 +32,10 @@ pub(crate) struct Node {
     pub members: Vec<Party>,
     /// Where the first member is, by bundle.
     pub places: Vec<Option<Place>>,
+    /// The network it stands in.
+    pub network: u32,
+    /// What the tables know of it, by bundle.
+    pub keys: Vec<Key>,
     /// Whether some bundle tells it apart from itself in the first one.
     pub changed: bool,
     /// Whether it is a workload.
@@ -52,7 +56,9 @@ impl std::fmt::Display for Party {
 }
 
 /// What the tables of one bundle know of a party; equal keys are told apart by nothing.
-type Key = Option<[u64; 6]>;
+///
+/// Class, slots of egress and ingress, postures, identity, families.
+pub(crate) type Key = Option<[u64; 6]>;
 
 /// Groups everything in the bundles; a bundle that is not there knows nobody.
 pub(crate) fn nodes(bundles: &[(Option<&Bundle>, Option<&Atlas<'_>>)]) -> Vec<Node> {
@@ -65,9 +71,11 @@ pub(crate) fn nodes(bundles: &[(Option<&Bundle>, Option<&Atlas<'_>>)]) -> Vec<No
             .map(|(place, (_, atlas))| key((*atlas)?, place.as_ref()?))
             .collect();
         let changed = keys.first() != keys.last();
-        let group = groups.entry((network, local, keys)).or_insert_with(|| Node {
+        let group = groups.entry((network, local, keys.clone())).or_insert_with(|| Node {
             members: Vec::new(),
             places,
+            network,
+            keys,
             changed,
             local,
             routed,
@@ -90,7 +98,7 @@ pub(crate) fn nodes(bundles: &[(Option<&Bundle>, Option<&Atlas<'_>>)]) -> Vec<No
     groups.into_values().collect()
 }
 
-fn key(atlas: &Atlas<'_>, place: &Place) -> Key {
+pub(crate) fn key(atlas: &Atlas<'_>, place: &Place) -> Key {
     let addr = place.v4.or(place.v6)?;
     let peer = atlas.peer(place.network, addr)?;
     let endpoint = atlas.endpoint(place.network, addr);

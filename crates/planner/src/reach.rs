@@ -73,6 +73,11 @@ impl<'t> Atlas<'t> {
         Self { tables, simulation: Simulation::new(tables), sets }
     }
 
+    /// What slots say of classes.
+    pub(crate) const fn rows(&self) -> &'t std::collections::HashMap<RowKey, verdict::abi::Row> {
+        &self.tables.rows
+    }
+
     /// Who stands behind an address.
     pub(crate) fn peer(&self, network: u32, addr: Addr) -> Option<&'t Peer> {
         let key = PeerKey { network, addr };

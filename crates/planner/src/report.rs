@@ -14,7 +14,8 @@ use rustc_hash::FxHashMap;
 use crate::assertions::{self, Outcome};
 use crate::bundle::Bundle;
 use crate::flows::Flows;
-use crate::matrix::{pairs, places};
+use crate::matrix::places;
+use crate::meet::{Meetings, is_same};
 use crate::nodes::{Node, Party, nodes};
 use crate::reach::{Atlas, Span};
 
@@ -23,6 +24,9 @@ use crate::reach::{Atlas, Span};
 pub struct PlanReport {
     /// Gains first, then losses, each in file order.
     pub connections: Vec<Change>,
+    /// Pairs that were not compared or are not told because there are too many; 0 when the
+    /// comparison is complete.
+    pub omitted: usize,
     /// By kind, in the order tenant, network, segment, workload, publish, policy.
     pub objects: Vec<Objects>,
     /// One for each assertion of the new document, in file order.
@@ -100,7 +104,7 @@ impl PlanReport {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let same = |each: &Objects| each.added + each.changed + each.removed == 0;
-        self.connections.is_empty() && self.objects.iter().all(same)
+        self.connections.is_empty() && self.omitted == 0 && self.objects.iter().all(same)
     }
 
     /// Whether every assertion holds.
@@ -114,47 +118,107 @@ impl PlanReport {
 #[must_use]
 pub fn diff(old: Option<(&Document, &Bundle)>, new: (&Document, &Bundle)) -> PlanReport {
     let (document, bundle) = new;
+    let (connections, omitted) = connections(old, new);
     PlanReport {
-        connections: connections(old, new),
+        connections,
+        omitted,
         objects: objects(old.map(|(document, _)| document), document),
         assertions: assertions::check(document, bundle),
     }
 }
 
-/// What a change is told under.
-type Reason = (ChangeKind, u32, u32, String, String);
+/// Work that a comparison may take: about a second. A look at rows costs 1.
+const WORK: usize = 6_000_000;
+/// What it costs to find out exactly what passes between two groups, before and after.
+const EXACT: usize = 40;
+/// Most lines that are told of connections without a rule, whose parties are told one by one.
+const LINES: usize = 2_000;
 
-fn connections(old: Option<(&Document, &Bundle)>, new: (&Document, &Bundle)) -> Vec<Change> {
+/// What a change is told under; the parties only when no rule names them.
+type Reason = (ChangeKind, u32, u32, Option<(Party, Party)>);
+
+/// A comparison on its way.
+struct Comparison<'c, 't> {
+    atlases: [Option<&'c Atlas<'t>>; 2],
+    names: Names<'c>,
+    found: BTreeMap<Reason, Change>,
+    work: usize,
+    lines: usize,
+    omitted: usize,
+}
+
+fn connections(
+    old: Option<(&Document, &Bundle)>,
+    new: (&Document, &Bundle),
+) -> (Vec<Change>, usize) {
     let old_atlas = old.map(|(_, bundle)| Atlas::new(&bundle.tables));
     let new_atlas = Atlas::new(&new.1.tables);
     let all = nodes(&[
         (old.map(|(_, bundle)| bundle), old_atlas.as_ref()),
         (Some(new.1), Some(&new_atlas)),
     ]);
-    let names = Names::new(old.map(|(document, _)| document), new.0);
-    let mut found: BTreeMap<Reason, Change> = BTreeMap::new();
-    for (from, to) in pairs(&all).filter(|(from, to)| from.changed || to.changed) {
-        let before = old_atlas.as_ref().zip(places(from, to, 0));
-        let before = before.map(|(atlas, (a, b))| atlas.spans(&a, &b)).unwrap_or_default();
-        let after = places(from, to, 1).map(|(a, b)| new_atlas.spans(&a, &b)).unwrap_or_default();
+    let mut this = Comparison {
+        atlases: [old_atlas.as_ref(), Some(&new_atlas)],
+        names: Names::new(old.map(|(document, _)| document), new.0),
+        found: BTreeMap::new(),
+        work: WORK,
+        lines: 0,
+        omitted: 0,
+    };
+    Meetings::new(&all, &this.atlases).visit(|one, others, count, opens| {
+        if this.work == 0 {
+            this.omitted += count;
+            return;
+        }
+        for other in others {
+            let (from, to) = if opens { (one, other) } else { (other, one) };
+            this.pair(from, to);
+        }
+    });
+    let mut all: Vec<Change> = this.found.into_values().filter(|change| change.pairs > 0).collect();
+    all.sort_by(|a, b| place(a).cmp(&place(b)));
+    (all, this.omitted)
+}
+
+/// Where a change is told.
+fn place(change: &Change) -> (ChangeKind, Option<(u32, &str)>, &str, &str) {
+    let rule = change.rule.as_ref().map(|rule| (rule.line, &*rule.path));
+    (change.kind, rule, &change.from, &change.to)
+}
+
+impl Comparison<'_, '_> {
+    /// Compares what passes from one group to another.
+    fn pair(&mut self, from: &Node, to: &Node) {
+        if !(from.changed || to.changed) {
+            return;
+        }
+        if self.work == 0 {
+            self.omitted += 1;
+            return;
+        }
+        self.work -= 1;
+        if is_same(self.atlases, from, to) {
+            return;
+        }
+        self.work = self.work.saturating_sub(EXACT);
+        let spans = |bundle: usize| {
+            let atlas = self.atlases.get(bundle).copied().flatten();
+            let pair = atlas.zip(places(from, to, bundle));
+            pair.map(|(atlas, (a, b))| atlas.spans(&a, &b)).unwrap_or_default()
+        };
         let mut told: BTreeMap<(ChangeKind, u32, u32), Flows> = BTreeMap::new();
-        for (kind, part) in compare(&before, &after) {
-            let cause = match (kind, places(from, to, 1)) {
-                (ChangeKind::Lost, Some((a, b))) => denied_by(&new_atlas, &a, &b, &part),
+        for (kind, part) in compare(&spans(0), &spans(1)) {
+            let cause = match (kind, self.atlases[1].zip(places(from, to, 1))) {
+                (ChangeKind::Lost, Some((atlas, (a, b)))) => denied_by(atlas, &a, &b, &part),
                 _ => 0,
             };
-            let rule = names.of(&part, kind).map_or(0, |(_, rule)| rule.id.0);
+            let rule = self.names.of(&part, kind).map_or(0, |(_, rule)| rule.id.0);
             told.entry((kind, rule, cause)).or_default().add(part.protocol, part.ports);
         }
         for (reason, flows) in told {
-            tell(&mut found, &names, (from, to), reason, &flows);
+            self.tell((from, to), reason, &flows);
         }
     }
-    let mut all: Vec<Change> = found.into_values().filter(|change| change.pairs > 0).collect();
-    all.sort_by_key(|change| {
-        (change.kind, change.rule.as_ref().map(|rule| (rule.line, rule.path.clone())))
-    });
-    all
 }
 
 /// The parts of two sets of spans that differ, each with the span that explains it.
@@ -245,33 +309,55 @@ fn denied_by(
     if answer.ingress_rule == 0 { answer.egress_rule } else { answer.ingress_rule }
 }
 
-/// Adds what changes between two groups to the line that tells it.
-fn tell(
-    found: &mut BTreeMap<Reason, Change>,
-    names: &Names<'_>,
-    (from, to): (&Node, &Node),
-    (kind, id, cause): (ChangeKind, u32, u32),
-    flows: &Flows,
-) {
-    let policy = names.get(id, kind);
-    for source in &from.members {
-        for target in to.members.iter().filter(|target| *target != source) {
-            let (a, b) = match policy {
-                Some((policy, _)) => (side(&policy.from), side(&policy.to)),
-                None => (source.to_string(), target.to_string()),
-            };
-            let reason = (kind, id, cause, a.clone(), b.clone());
-            let change = found.entry(reason).or_insert_with(|| Change {
-                kind,
-                from: a,
-                to: b,
-                flows: Flows::default(),
-                rule: policy.map(|(_, rule)| rule.clone()),
-                cause: names.rules.get(&cause).map(|(_, rule)| (*rule).clone()),
-                pairs: 0,
-                examples: Vec::new(),
+impl Comparison<'_, '_> {
+    /// Adds what changes between two groups to the line that tells it.
+    fn tell(
+        &mut self,
+        (from, to): (&Node, &Node),
+        (kind, id, cause): (ChangeKind, u32, u32),
+        flows: &Flows,
+    ) {
+        let pairs = || {
+            let targets = |source| to.members.iter().filter(move |target| *target != source);
+            from.members.iter().flat_map(move |source| targets(source).map(move |to| (source, to)))
+        };
+        let policy = self.names.get(id, kind);
+        let cause_rule = self.names.rules.get(&cause).map(|(_, rule)| (*rule).clone());
+        let empty = |from: String, to: String| Change {
+            kind,
+            from,
+            to,
+            flows: Flows::default(),
+            rule: policy.map(|(_, rule)| rule.clone()),
+            cause: cause_rule.clone(),
+            pairs: 0,
+            examples: Vec::new(),
+        };
+        if let Some((policy, _)) = policy {
+            let reason = (kind, id, cause, None);
+            let change = self
+                .found
+                .entry(reason)
+                .or_insert_with(|| empty(side(&policy.from), side(&policy.to)));
+            let room = Change::EXAMPLES - change.examples.len().min(Change::EXAMPLES);
+            change.examples.extend(pairs().take(room).map(|(a, b)| (a.clone(), b.clone())));
+            change.flows.extend(flows);
+            let selves =
+                from.members.iter().filter(|party| to.members.binary_search(party).is_ok());
+            change.pairs += from.members.len() * to.members.len() - selves.count();
+            return;
+        }
+        for (source, target) in pairs() {
+            if self.lines >= LINES {
+                self.omitted += 1;
+                continue;
+            }
+            let reason = (kind, id, cause, Some((source.clone(), target.clone())));
+            let change = self.found.entry(reason).or_insert_with(|| {
+                self.lines += 1;
+                empty(source.to_string(), target.to_string())
             });
-            if change.pairs == 0 || change.examples.len() < Change::EXAMPLES {
+            if change.examples.is_empty() {
                 change.examples.push((source.clone(), target.clone()));
             }
             change.flows.extend(flows);

@@ -72,6 +72,18 @@ pub fn document(workloads: usize, policies: usize) -> Document {
     doc
 }
 
+/// One workload that as many policies open to one address each.
+#[must_use]
+pub fn addresses(policies: usize) -> Document {
+    let mut doc = document(1, policies);
+    for (at, policy) in (0_u32..).zip(&mut doc.policies) {
+        let address = Ipv4Addr::from_bits(0x2d00_0000 + at * 2);
+        policy.from = vec![Peer::Cidr(Ipv4Net::from(address).into())];
+        policy.to = vec![Peer::Any];
+    }
+    doc
+}
+
 /// A third of the policies each by range, by identity, and by identity with a range of ports.
 fn policy(order: usize, tenant: usize, at: usize) -> Policy {
     let scope = Scope::Tenant(name(&format!("t{tenant}")));

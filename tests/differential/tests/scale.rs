@@ -3,10 +3,13 @@
 use std::time::{Duration, Instant};
 
 use differential::{generate::facts, large};
-use planner::{Allocations, Compiler};
+use planner::{Allocations, Compiler, PlanReport};
+use policy::Document;
 
 /// Generous: a busy machine and a build without link-time optimisation must pass too.
 const WHOLE: Duration = Duration::from_secs(8);
+/// A plan, the first one or of a change.
+const PLAN: Duration = Duration::from_secs(12);
 /// Median of the changes.
 const CHANGE: Duration = Duration::from_millis(60);
 
@@ -45,4 +48,30 @@ fn large_documents_compile_and_change_quickly() {
     println!("one policy: median {:?}, worst {:?}", policies[20], policies[40]);
     assert!(whole < WHOLE, "{whole:?}");
     assert!(changes[20] < CHANGE && policies[20] < CHANGE, "{changes:?} {policies:?}");
+}
+
+/// The reports of a first plan and of one changed policy, and how long they took.
+fn plans(what: &str, doc: Document) -> [PlanReport; 2] {
+    let before = planner::compile(&doc, &Allocations::default(), &facts()).expect("compiles");
+    let started = Instant::now();
+    let first = planner::diff(None, (&doc, &before));
+    let whole = started.elapsed();
+    let mut next = doc.clone();
+    next.policies[0].allow = vec!["7777/udp".parse().expect("a port")];
+    let after = planner::compile(&next, &before.allocations, &facts()).expect("compiles");
+    let started = Instant::now();
+    let second = planner::diff(Some((&doc, &before)), (&next, &after));
+    let change = started.elapsed();
+    println!("{what}: first {whole:?} ({} left out), change {change:?}", first.omitted);
+    assert!(whole < PLAN && change < PLAN, "{what}: {whole:?} {change:?}");
+    [first, second]
+}
+
+#[test]
+fn plans_of_large_documents_are_quick() {
+    let [_, change] = plans("10,000 workloads, 100,000 policies", large::document(10_000, 100_000));
+    assert_eq!((change.connections.len(), change.omitted), (2, 0), "{:?}", change.connections);
+    let [first, change] = plans("1 workload, 100,000 addresses", large::addresses(100_000));
+    assert_eq!((first.connections.len(), first.omitted), (100_000, 0));
+    assert_eq!((change.connections.len(), change.omitted), (2, 0), "{:?}", change.connections);
 }
