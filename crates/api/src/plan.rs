@@ -16,6 +16,9 @@ pub struct PlanReport {
     pub has_changes: bool,
     /// Pairs that gain or lose a connection.
     pub connections: Vec<ConnectionChange>,
+    /// Pairs beyond the bound of the comparison, which are not told; 0 when the comparison is complete.
+    #[serde(default)]
+    pub omitted_connections: u64,
     /// Connections that stay as they are.
     pub unchanged_connections: u64,
     /// Every assertion of the new document.

@@ -134,6 +134,7 @@ fn report() -> PlanReport {
                 }),
             },
         ],
+        omitted_connections: 3,
         unchanged_connections: 5,
         assertions: vec![
             AssertionResult {

@@ -47,7 +47,11 @@ pub(crate) fn report(
     PlanReport {
         schema: PlanReport::SCHEMA.to_owned(),
         generation: force.as_ref().map_or(0, |force| force.generation),
-        has_changes: !objects.is_empty() || !connections.is_empty() || old.is_none(),
+        has_changes: !objects.is_empty()
+            || !connections.is_empty()
+            || found.omitted > 0
+            || old.is_none(),
+        omitted_connections: found.omitted as u64,
         unchanged_connections: unchanged(old.map(|old| &old.bundle), &wanted.bundle),
         connections,
         assertions: found.assertions.iter().map(|outcome| assertion(outcome, file)).collect(),

@@ -45,6 +45,12 @@ pub(crate) fn render(report: &PlanReport, paint: Paint, verbose: bool) -> String
     for change in &report.connections {
         text += &connection(change, paint);
     }
+    if report.omitted_connections > 0 {
+        text += &format!(
+            "  {} not compared: the comparison is bounded; assertions are always checked in full\n",
+            count(report.omitted_connections, "more pair")
+        );
+    }
     text += &format!("  {} unchanged\n", report.unchanged_connections);
     text += &assertions(report, paint);
     text += &paint.strong("Objects");
