@@ -6,12 +6,12 @@ use differential::{generate::facts, large};
 use planner::{Allocations, Compiler, PlanReport};
 use policy::Document;
 
-/// Generous: a busy machine and a build without link-time optimisation must pass too.
-const WHOLE: Duration = Duration::from_secs(8);
+/// Bounds that only another order of growth breaks; how fast it is, the benchmarks say.
+const WHOLE: Duration = Duration::from_mins(2);
 /// A plan, the first one or of a change.
-const PLAN: Duration = Duration::from_secs(12);
+const PLAN: Duration = Duration::from_mins(2);
 /// Median of the changes.
-const CHANGE: Duration = Duration::from_millis(60);
+const CHANGE: Duration = Duration::from_secs(2);
 
 #[test]
 fn large_documents_compile_and_change_quickly() {
@@ -51,16 +51,16 @@ fn large_documents_compile_and_change_quickly() {
 }
 
 /// The reports of a first plan and of one changed policy, and how long they took.
-fn plans(what: &str, doc: Document) -> [PlanReport; 2] {
-    let before = planner::compile(&doc, &Allocations::default(), &facts()).expect("compiles");
+fn plans(what: &str, doc: &Document) -> [PlanReport; 2] {
+    let before = planner::compile(doc, &Allocations::default(), &facts()).expect("compiles");
     let started = Instant::now();
-    let first = planner::diff(None, (&doc, &before));
+    let first = planner::diff(None, (doc, &before));
     let whole = started.elapsed();
     let mut next = doc.clone();
     next.policies[0].allow = vec!["7777/udp".parse().expect("a port")];
     let after = planner::compile(&next, &before.allocations, &facts()).expect("compiles");
     let started = Instant::now();
-    let second = planner::diff(Some((&doc, &before)), (&next, &after));
+    let second = planner::diff(Some((doc, &before)), (&next, &after));
     let change = started.elapsed();
     println!("{what}: first {whole:?} ({} left out), change {change:?}", first.omitted);
     assert!(whole < PLAN && change < PLAN, "{what}: {whole:?} {change:?}");
@@ -69,9 +69,10 @@ fn plans(what: &str, doc: Document) -> [PlanReport; 2] {
 
 #[test]
 fn plans_of_large_documents_are_quick() {
-    let [_, change] = plans("10,000 workloads, 100,000 policies", large::document(10_000, 100_000));
+    let [_, change] =
+        plans("10,000 workloads, 100,000 policies", &large::document(10_000, 100_000));
     assert_eq!((change.connections.len(), change.omitted), (2, 0), "{:?}", change.connections);
-    let [first, change] = plans("1 workload, 100,000 addresses", large::addresses(100_000));
+    let [first, change] = plans("1 workload, 100,000 addresses", &large::addresses(100_000));
     assert_eq!((first.connections.len(), first.omitted), (100_000, 0));
     assert_eq!((change.connections.len(), change.omitted), (2, 0), "{:?}", change.connections);
 }
