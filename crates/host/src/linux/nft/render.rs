@@ -6,8 +6,8 @@
 //!
 //! Two cases need a source translation, because the answer would otherwise not come back through
 //! the same tables. A workload that reaches its own network's published port is turned round in
-//! the router and then seen with the router's transit address, which is `unmanaged` to policy, as for
-//! every client of a published port. A client on the host that connects to `127.0.0.1` is seen
+//! the router and then seen with the router's transit address, which is `unmanaged` to policy: it
+//! passes only where a policy says so. A client on the host that connects to `127.0.0.1` is seen
 //! with the host's transit address. `::1` cannot be translated and is left alone.
 
 use std::collections::BTreeSet;
