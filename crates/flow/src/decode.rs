@@ -3,12 +3,12 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use model::{Identity, RuleId, RuleRef};
+use model::{Identity, RuleId, RuleKind, RuleRef};
 use verdict::Reason;
 use verdict::abi::{Addr, Event, EventKind, Verdict};
 use verdict::packet;
 
-use crate::{Clock, Decision, End, Kind, Protocol, Record};
+use crate::{Clock, Decision, End, Kind, Protocol, Record, reason};
 
 /// Knows what the numbers in events stand for: the agent's view of the bundle in force and the one before.
 pub trait Resolver {
@@ -40,7 +40,9 @@ impl<R: Resolver> Decoder<'_, R> {
         let kind = kind(event.kind);
         let protocol = protocol(event);
         let decision = decision(event.verdict);
-        let rule_id = deciding_rule(event, decision);
+        let rule_id = self.deciding_rule(event, decision);
+        let rule = self.resolver.rule(RuleId(rule_id)).filter(|_| rule_id != 0);
+        let reason = Reason::from_code(event.reason).unwrap_or(Reason::Malformed);
         let icmp = protocol.is_icmp().then(|| event.target_port.to_be_bytes());
         let (source, target) = self.ends(event, protocol);
         let flow = kind != Kind::Drop;
@@ -49,8 +51,8 @@ impl<R: Resolver> Decoder<'_, R> {
             at: self.clock.at(event.at),
             kind,
             decision,
-            reason: Reason::from_code(event.reason).unwrap_or(Reason::Malformed),
-            rule: self.resolver.rule(RuleId(rule_id)).filter(|_| rule_id != 0),
+            reason: reason::meant(reason, rule.as_ref()),
+            rule,
             rule_id,
             network: self
                 .resolver
@@ -69,6 +71,22 @@ impl<R: Resolver> Decoder<'_, R> {
             counts: flow.then(|| event.counts.map(|count| [count.packets, count.bytes])),
             duration_ms: (kind == Kind::Close)
                 .then(|| self.clock.between_ms(event.created, event.at)),
+        }
+    }
+
+    /// The rule to name: of the side that dropped or audited; for a flow that passed, the target's before the source's.
+    fn deciding_rule(&self, event: &Event, decision: Decision) -> u32 {
+        let (egress, ingress) = (event.egress_rule, event.ingress_rule);
+        match decision {
+            Decision::Allow if ingress != 0 => ingress,
+            Decision::Audit if event.kind == EventKind::Close as u8 => {
+                // The end of a flow does not tell the side: it is the first one whose rule does not allow.
+                let kind = |rule: u32| self.resolver.rule(RuleId(rule)).map(|rule| rule.kind);
+                let audits = |rule: &u32| *rule != 0 && kind(*rule) != Some(RuleKind::Allow);
+                [egress, ingress].into_iter().find(audits).unwrap_or_default()
+            }
+            Decision::Audit | Decision::Drop if event.ingress != 0 => ingress,
+            Decision::Allow | Decision::Audit | Decision::Drop => egress,
         }
     }
 
@@ -133,17 +151,5 @@ fn protocol(event: &Event) -> Protocol {
         packet::IPV4 | packet::IPV6 => Protocol::Ip(event.protocol),
         packet::ARP => Protocol::Arp,
         other => Protocol::Frame(other),
-    }
-}
-
-/// The rule to name: of the side that dropped or audited; for a flow that passed, the target's before the source's.
-fn deciding_rule(event: &Event, decision: Decision) -> u32 {
-    let (egress, ingress) = (event.egress_rule, event.ingress_rule);
-    match decision {
-        Decision::Allow if ingress != 0 => ingress,
-        // The end of a flow does not tell the side.
-        Decision::Audit if event.kind == EventKind::Close as u8 => ingress.max(egress),
-        Decision::Audit | Decision::Drop if event.ingress != 0 => ingress,
-        Decision::Allow | Decision::Audit | Decision::Drop => egress,
     }
 }

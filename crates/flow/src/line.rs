@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use model::RuleKind;
 use verdict::Reason;
 
 use crate::decode::is_no_address;
@@ -110,6 +111,7 @@ fn because(record: &Record) -> String {
         Reason::SpoofedMac => format!("spoofed: MAC {}", mac(record)),
         Reason::None if record.kind == Kind::Close => ended(record),
         Reason::None | Reason::PolicyDeny | Reason::DefaultDeny => match &record.rule {
+            Some(rule) if rule.kind == RuleKind::Audit => format!("not in {rule}"),
             Some(rule) => rule.to_string(),
             None if record.decision == Decision::Allow => "open posture".to_owned(),
             None if record.reason == Reason::None => String::new(),

@@ -1,6 +1,19 @@
 //! Drop reasons in words: what `BH-Dnnn` means, and what to do about it. Codes and numbers are `verdict`'s.
 
+use model::{RuleKind, RuleRef};
 use verdict::Reason;
+
+/// What a reason means once the rule is known.
+///
+/// The kernel tells rules from defaults, not kinds of rules. What an audit policy lets pass although none of its ports match is
+/// denied by no rule: enforced, it would be dropped because none allows it.
+#[must_use]
+pub fn meant(reason: Reason, rule: Option<&RuleRef>) -> Reason {
+    match (reason, rule.map(|rule| rule.kind)) {
+        (Reason::PolicyDeny, Some(RuleKind::Audit)) => Reason::DefaultDeny,
+        (reason, _) => reason,
+    }
+}
 
 /// `BH-D002`.
 #[must_use]
@@ -42,9 +55,13 @@ reasons! {
     None "passed" ""
         "The packet was not dropped.";
     PolicyDeny "denied by a rule" "the rule and its line are named beside it"
-        "A rule with `deny:` matches the flow. A deny beats every allow, whatever their order.";
+        "A rule with `deny:` matches the flow. A deny beats every allow, whatever their order. \
+         Beside the verdict `audit`: the deny stands in a policy with `mode: audit`, so the flow passed and was recorded; \
+         enforced, the rule would drop it.";
     DefaultDeny "default deny" "bulkhead why A B tcp/PORT shows the nearest rule and what would allow it"
-        "No rule allows the flow, and the posture of the segment for this direction is `deny`, which is the default.";
+        "No rule allows the flow, and the posture of the segment for this direction is `deny`, which is the default. \
+         Beside the verdict `audit`: no rule allows it either, but the posture `audit`, or the policy with `mode: audit` that \
+         is named, let it pass and recorded it; enforced, it would be dropped.";
     Revoked "revoked" "a newer policy ended the flow; bulkhead why tells what it says now"
         "The flow was established under an older policy. The policy in force does not allow it, so its next packet ended it.";
     UnknownEndpoint "not yet enforced" "bulkhead status shows the workload's state"

@@ -1,13 +1,16 @@
-//! How often each rule decided.
+//! How often each rule decided, as flow events tell: what the kernel's own counters do not keep (audits, the last time).
+//!
+//! Its serialized form is for storing, so that an agent that starts again goes on counting.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::{Decision, Kind, Record};
 
 /// How often a rule decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RuleCount {
     /// Flows that it opened.
     pub flows: u64,
@@ -20,12 +23,25 @@ pub struct RuleCount {
 }
 
 /// Counts by rule number; 0 stands for the defaults. As many entries as there are rules.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RuleTally {
+    since: Option<Timestamp>,
     counts: BTreeMap<u32, RuleCount>,
 }
 
 impl RuleTally {
+    /// Nothing counted yet, from this moment on.
+    #[must_use]
+    pub fn new(since: Timestamp) -> Self {
+        Self { since: Some(since), counts: BTreeMap::new() }
+    }
+
+    /// Since when it counts; `None` for one that was never told.
+    #[must_use]
+    pub fn since(&self) -> Option<Timestamp> {
+        self.since
+    }
+
     /// Counts a record.
     pub fn add(&mut self, record: &Record) {
         if record.kind == Kind::Close {

@@ -41,13 +41,19 @@ impl Resolver for Shop {
     }
 
     fn rule(&self, rule: RuleId) -> Option<RuleRef> {
-        (rule.0 == 77).then(|| RuleRef {
+        let (name, line, kind) = match rule.0 {
+            77 => ("web-to-db", 24, RuleKind::Allow),
+            78 => ("trial", 30, RuleKind::Audit),
+            79 => ("no-telnet", 31, RuleKind::Deny),
+            _ => return None,
+        };
+        Some(RuleRef {
             id: rule,
-            path: "tenants.shop.policies.web-to-db".into(),
+            path: format!("tenants.shop.policies.{name}").into(),
             file: "shop.yaml".into(),
-            line: 24,
+            line,
             column: 7,
-            kind: RuleKind::Allow,
+            kind,
         })
     }
 }
@@ -121,6 +127,37 @@ fn a_forged_source_is_the_sender_and_the_owner_is_named_beside_it() {
     let record = record(&forged);
     assert_eq!(record.source.workload.as_deref(), Some("shop.intruder"));
     assert_eq!(record.source.owner.as_deref(), Some("shop.web"));
+}
+
+#[test]
+fn what_an_audit_policy_lets_pass_is_denied_by_no_rule() {
+    let audited = |egress_rule, ingress_rule, ingress| {
+        let event = Event { egress_rule, ingress_rule, ingress, ..allowed() };
+        Event { verdict: Verdict::Audit as u8, reason: Reason::PolicyDeny as u8, ..event }
+    };
+    let told = |event: &Event| {
+        let record = record(event);
+        (record.rule.map_or(0, |rule| rule.id.0), record.reason)
+    };
+    // The policy's own leftovers, at either side; the kernel says the same of both kinds of rules.
+    assert_eq!(told(&audited(78, 77, 0)), (78, Reason::DefaultDeny));
+    assert_eq!(told(&audited(77, 78, 1)), (78, Reason::DefaultDeny));
+    // A deny of an audit policy.
+    assert_eq!(told(&audited(77, 79, 1)), (79, Reason::PolicyDeny));
+    // A rule that nobody knows any more is believed.
+    assert_eq!(told(&audited(77, 5, 1)), (0, Reason::PolicyDeny));
+}
+
+#[test]
+fn the_end_of_an_audited_flow_names_the_rule_that_audited() {
+    let closed = |egress_rule, ingress_rule| {
+        let kind = EventKind::Close as u8;
+        let event = Event { egress_rule, ingress_rule, kind, ..allowed() };
+        record(&Event { verdict: Verdict::Audit as u8, ..event }).rule_id
+    };
+    assert_eq!([closed(78, 77), closed(77, 78), closed(77, 79), closed(78, 79)], [78, 78, 79, 78]);
+    assert_eq!(closed(77, 0), 0, "the posture did");
+    assert_eq!(closed(0, 5), 5, "of a rule that nobody knows any more");
 }
 
 #[test]
@@ -266,4 +303,18 @@ fn records_survive_storing() {
     let record = record(&allowed());
     let text = serde_json::to_string(&record).expect("JSON");
     assert_eq!(serde_json::from_str::<Record>(&text).expect("a record"), record);
+}
+
+#[test]
+fn tallies_survive_storing_and_go_on_counting() {
+    let mut tally = crate::RuleTally::new(clock().wall);
+    let audited = record(&Event { verdict: Verdict::Audit as u8, ..allowed() });
+    tally.add(&audited);
+    let text = serde_json::to_string(&tally).expect("JSON");
+    let mut again: crate::RuleTally = serde_json::from_str(&text).expect("a tally");
+    assert_eq!(again, tally);
+    again.add(&audited);
+    again.retain(|rule| rule == 77);
+    assert_eq!((again.of(77).audits, again.of(77).last), (2, Some(audited.at)));
+    assert_eq!(again.since(), Some(clock().wall));
 }

@@ -31,7 +31,9 @@ fn lines_read_like_a_log() {
     };
     let ping = Event { protocol: 1, target_port: 8 << 8, ..dropped() };
     let audit = Event { verdict: Verdict::Audit as u8, reason: 2, egress_rule: 0, ..allowed() };
-    let events = [Event { repeats: 128, ..dropped() }, allowed(), arp, world, closed, ping, audit];
+    let rest = Event { verdict: Verdict::Audit as u8, reason: 1, egress_rule: 78, ..allowed() };
+    let events =
+        [Event { repeats: 128, ..dropped() }, allowed(), arp, world, closed, ping, audit, rest];
     let text: Vec<_> = events.iter().map(|event| Line::of(&record(event)).to_string()).collect();
     insta::assert_snapshot!(text.join("\n"), @r"
     10:04:11.600  drop   shop/intruder:51544  → shop/db:6379/tcp            default deny            BH-D002  ×128
@@ -41,5 +43,6 @@ fn lines_read_like_a_log() {
     10:04:11.600  close  shop/web:40012       → shop/db:6379/tcp            1300 packets, 4.8 MiB in 2.0 s
     10:04:11.600  drop   shop/intruder        → shop/db   icmp/echo-request  default deny            BH-D002
     10:04:11.600  audit  shop/web:40012       → shop/db:6379/tcp            default deny            BH-D002
+    10:04:11.600  audit  shop/web:40012       → shop/db:6379/tcp            not in trial shop.yaml:30  BH-D002
     ");
 }
