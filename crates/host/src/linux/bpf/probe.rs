@@ -21,7 +21,12 @@ pub struct Feature {
     pub required: bool,
     /// What was found, or what follows from the lack, in one sentence.
     pub detail: String,
+    /// What to do when it is missing, where that is more than "another kernel".
+    pub remedy: Option<&'static str>,
 }
+
+/// Name of the feature that decides how programs are attached.
+pub const TCX_LINKS: &str = "TCX links";
 
 /// Everything that was tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +67,7 @@ pub fn probe() -> Capabilities {
         map("prefix tries", &shape(LPM_TRIE, 24, 4, GROWING), "address blocks cannot be looked up"),
         map("ring buffer", &ring(), "flows and drops cannot be reported"),
         grace_period(),
+        exclusive_hooks(&running_kernel()),
         tcx(hooks),
         batches(),
         lookup_and_delete(),
@@ -88,11 +94,11 @@ fn required(name: &'static str, result: &io::Result<()>, lack: &str) -> Feature 
         Ok(()) => "works".to_owned(),
         Err(error) => format!("{lack}: {error}"),
     };
-    Feature { name, present: result.is_ok(), required: true, detail }
+    Feature { name, present: result.is_ok(), required: true, detail, remedy: None }
 }
 
 fn optional(name: &'static str, present: bool, detail: &str) -> Feature {
-    Feature { name, present, required: false, detail: detail.to_owned() }
+    Feature { name, present, required: false, detail: detail.to_owned(), remedy: None }
 }
 
 fn map(name: &'static str, shape: &MapShape, lack: &str) -> Feature {
@@ -126,6 +132,43 @@ fn grace_period() -> Feature {
     required("grace periods", &result, "it cannot be told when no packet sees an old policy")
 }
 
+/// What a kernel says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Running {
+    /// As `uname -v` prints it: `#1 SMP PREEMPT_RT Debian 6.12.6-1`.
+    version: String,
+    /// `/sys/kernel/realtime`, which only such kernels have.
+    realtime: Option<String>,
+}
+
+fn running_kernel() -> Running {
+    let version = rustix::system::uname().version().to_string_lossy().into_owned();
+    Running { version, realtime: setting("/sys/kernel/realtime") }
+}
+
+/// Real-time kernels (`PREEMPT_RT`) let one hook interrupt another on the same CPU: softirqs are threads there, and whether
+/// sections with bottom halves disabled exclude each other depends on the release (kernel/softirq.c:
+/// `CONFIG_PREEMPT_RT_NEEDS_BH_LOCK`). The programs' working memory is one for each CPU.
+fn exclusive_hooks(kernel: &Running) -> Feature {
+    let mut words = kernel.version.split_whitespace();
+    let is_realtime =
+        kernel.realtime.as_deref() == Some("1") || words.any(|word| word == "PREEMPT_RT");
+    let detail = if is_realtime {
+        "this kernel is built with PREEMPT_RT: hooks may interrupt each other and judge a packet by parts of another"
+    } else {
+        "works"
+    };
+    Feature {
+        name: "hooks that exclude each other",
+        present: !is_realtime,
+        required: true,
+        detail: detail.to_owned(),
+        remedy: Some(
+            "boot the distribution's ordinary kernel (Debian: linux-image-amd64 instead of linux-image-rt-amd64)",
+        ),
+    }
+}
+
 fn tcx(hooks: HookKind) -> Feature {
     let present = hooks == HookKind::Tcx;
     let detail = if present {
@@ -133,7 +176,7 @@ fn tcx(hooks: HookKind) -> Feature {
     } else {
         "programs are attached as clsact filters instead"
     };
-    optional("TCX links", present, detail)
+    optional(TCX_LINKS, present, detail)
 }
 
 /// A table with one element, for trying calls on.
@@ -174,7 +217,8 @@ fn compiler() -> Feature {
     } else {
         "programs are interpreted, which is several times slower: net.core.bpf_jit_enable is 0"
     };
-    optional("JIT compiler", present, detail)
+    let remedy = Some("sysctl -w net.core.bpf_jit_enable=1");
+    Feature { remedy, ..optional("JIT compiler", present, detail) }
 }
 
 fn unprivileged() -> Feature {
@@ -185,7 +229,8 @@ fn unprivileged() -> Feature {
     } else {
         "anybody may load programs: kernel.unprivileged_bpf_disabled is 0"
     };
-    optional("unprivileged BPF off", present, detail)
+    let remedy = Some("sysctl -w kernel.unprivileged_bpf_disabled=1");
+    Feature { remedy, ..optional("unprivileged BPF off", present, detail) }
 }
 
 /// Maps of the default sizes need some 60 MiB, which kernels before 5.11 count as locked memory.
@@ -196,7 +241,13 @@ fn memory() -> Feature {
         let limit = limit.map_or_else(|| "unlimited".to_owned(), |bytes| format!("{bytes} bytes"));
         io::Error::new(error.kind(), format!("{error} (the limit of locked memory is {limit})"))
     });
-    required("memory for maps", &result, "the maps do not fit")
+    memory_for(&result)
+}
+
+fn memory_for(result: &io::Result<()>) -> Feature {
+    let remedy = "raise the limit of locked memory: LimitMEMLOCK=infinity in the systemd unit, as packaging/bulkhead.service \
+                  has it; in a shell `ulimit -l unlimited`; in a container --ulimit memlock=-1";
+    Feature { remedy: Some(remedy), ..required("memory for maps", result, "the maps do not fit") }
 }
 
 fn statistics() -> Feature {
@@ -214,5 +265,39 @@ pub(super) fn hook_kind() -> HookKind {
         // "No such hook in use" is an answer of a kernel that knows it.
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => HookKind::Tcx,
         Err(_) => HookKind::Clsact,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn real_time_kernels_are_refused_by_either_sign() {
+        let kernel = |version: &str, realtime: Option<&str>| {
+            let realtime = realtime.map(str::to_owned);
+            exclusive_hooks(&Running { version: version.to_owned(), realtime })
+        };
+        for ordinary in [
+            kernel("#1 SMP PREEMPT_DYNAMIC Debian 6.1.119-1 (2024-11-22)", None),
+            kernel("#53-Ubuntu SMP PREEMPT Tue Jan 9 10:00:00 UTC 2024", None),
+        ] {
+            assert!(ordinary.present, "{ordinary:?}");
+        }
+        for realtime in [
+            kernel("#1 SMP PREEMPT_RT Debian 6.12.6-1 (2024-12-21)", None),
+            kernel("#1 SMP PREEMPT Debian 5.10.0-rt", Some("1")),
+        ] {
+            assert!(!realtime.present && realtime.required, "{realtime:?}");
+            assert!(realtime.detail.contains("PREEMPT_RT"));
+        }
+    }
+
+    #[test]
+    fn a_lack_of_locked_memory_names_the_limit_and_where_it_is_set() {
+        let feature = memory_for(&Err(io::Error::other("not permitted")));
+        assert!(!feature.present && feature.required);
+        assert_eq!(feature.detail, "the maps do not fit: not permitted");
+        assert!(feature.remedy.is_some_and(|remedy| remedy.contains("LimitMEMLOCK=infinity")));
     }
 }

@@ -27,6 +27,8 @@ pub struct ForwardDrop {
     pub table: String,
     /// The chain.
     pub chain: String,
+    /// Whether rules let everything pass that enters or leaves by our links, `bt*`.
+    pub passes_us: bool,
 }
 
 /// Other firewalls.
@@ -52,7 +54,8 @@ pub struct Firewalls {
 }
 
 /// Looks for other firewalls in the calling thread's network namespace.
-pub(super) fn find() -> Firewalls {
+#[must_use]
+pub fn firewalls() -> Firewalls {
     let tables = nft(&["-j", "list", "tables"]);
     let chains = nft(&["-j", "list", "chains"]);
     let nft_failed = tables.is_none() || chains.is_none();
@@ -60,11 +63,16 @@ pub(super) fn find() -> Firewalls {
     let foreign_tables = parse::foreign_tables(&tables);
     let mut forward_drops = parse::forward_drops(&chains);
     let legacy = legacy();
-    if legacy.is_some_and(|(_, drops)| drops) {
+    for drop in &mut forward_drops {
+        let table = nft(&["-j", "list", "table", &drop.family, &drop.table]);
+        drop.passes_us = table.is_some_and(|table| parse::passes_us(&table, &drop.chain));
+    }
+    if let Some(legacy) = legacy.filter(|legacy| legacy.drops) {
         forward_drops.push(ForwardDrop {
             family: "iptables-legacy".to_owned(),
             table: "filter".to_owned(),
             chain: "FORWARD".to_owned(),
+            passes_us: legacy.passes_us,
         });
     }
     let has_table = |name: &str| foreign_tables.iter().any(|table| table.name == name);
@@ -73,7 +81,7 @@ pub(super) fn find() -> Firewalls {
         has_docker_user: parse::has_chain(&chains, "DOCKER-USER"),
         ufw: read(Path::new("/etc/ufw/ufw.conf")).map(|text| parse::ufw_enabled(&text)),
         firewalld: has_table("firewalld") || Path::new("/run/firewalld").exists(),
-        iptables_legacy_rules: legacy.map(|(rules, _)| rules),
+        iptables_legacy_rules: legacy.map(|legacy| legacy.rules),
         foreign_tables,
         forward_drops,
         nft_failed,
@@ -85,7 +93,7 @@ fn nft(arguments: &[&str]) -> Option<Value> {
 }
 
 /// Rules of the old iptables, asked for only when the kernel has such tables: asking would make them.
-fn legacy() -> Option<(usize, bool)> {
+fn legacy() -> Option<parse::Legacy> {
     let names = read(Path::new("/proc/thread-self/net/ip_tables_names"))?;
     if names.trim().is_empty() {
         return None;

@@ -17,7 +17,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-pub use firewalls::{Firewalls, ForeignTable, ForwardDrop};
+pub use firewalls::{Firewalls, ForeignTable, ForwardDrop, firewalls};
 pub use listeners::{Listener, listeners};
 
 use super::kernel::{Linux, own_addresses};
@@ -58,7 +58,7 @@ pub struct Report {
     pub kernel: String,
     /// `PRETTY_NAME` of os-release.
     pub distribution: Option<String>,
-    /// What this machine is a guest of; `None` on hardware, or when it hides it.
+    /// What this machine is: `KVM guest`, `lxc container`, `virtual machine`; `None` on hardware, or when it hides it.
     pub virtualisation: Option<String>,
     /// How control groups are mounted.
     pub cgroup: CgroupMode,
@@ -97,7 +97,7 @@ pub fn report(linux: &mut Linux) -> Report {
             arp: switch("net/bridge/bridge-nf-call-arptables"),
         },
         public_addresses: own.into_iter().filter(parse::is_public).collect(),
-        firewalls: firewalls::find(),
+        firewalls: firewalls(),
         exposed: listeners().into_iter().filter(|listener| !listener.is_local()).collect(),
     }
 }

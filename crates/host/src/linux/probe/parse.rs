@@ -82,7 +82,7 @@ pub fn virtualisation(machine: &Machine<'_>) -> Option<String> {
     let flags = machine.cpuinfo.lines().find(|line| line.starts_with("flags"));
     let has_flag = flags.is_some_and(|line| line.split(' ').any(|flag| flag == "hypervisor"));
     let is_guest = has_flag || machine.cpuinfo.is_empty();
-    known.filter(|_| is_guest).or_else(|| has_flag.then(|| "guest".to_owned()))
+    known.filter(|_| is_guest).or_else(|| has_flag.then(|| "virtual machine".to_owned()))
 }
 
 /// Whether others on the internet could reach this address: not private, shared, local or reserved.
@@ -177,9 +177,48 @@ pub fn forward_drops(listing: &Value) -> Vec<ForwardDrop> {
         .filter(|chain| chain["hook"] == "forward" && chain["policy"] == "drop");
     let chains = chains.filter_map(|chain| {
         let text = |key: &str| chain[key].as_str().map(str::to_owned);
-        Some(ForwardDrop { family: text("family")?, table: text("table")?, chain: text("name")? })
+        Some(ForwardDrop {
+            family: text("family")?,
+            table: text("table")?,
+            chain: text("name")?,
+            passes_us: false,
+        })
     });
     chains.collect()
+}
+
+/// Whether a chain, or the chain that Docker keeps for operators beside it, accepts whatever enters by our links (`bt*`)
+/// and whatever leaves by them, from `nft -j list table`.
+#[must_use]
+pub fn passes_us(listing: &Value, chain: &str) -> bool {
+    let accepts = |key: &str| {
+        objects(listing, "rule").any(|rule| {
+            (rule["chain"] == chain || rule["chain"] == "DOCKER-USER") && accepts_links(rule, key)
+        })
+    };
+    accepts("iifname") && accepts("oifname")
+}
+
+/// Whether a rule accepts all that its interface `key` names ours, and asks for nothing else.
+fn accepts_links(rule: &Value, key: &str) -> bool {
+    let Some(parts) = rule["expr"].as_array() else { return false };
+    let (mut ours, mut accepts) = (false, false);
+    for part in parts {
+        if let Some(condition) = part.get("match") {
+            let is_ours = condition["op"] == "=="
+                && condition["left"]["meta"]["key"] == key
+                && condition["right"] == "bt*";
+            if !is_ours {
+                return false;
+            }
+            ours = true;
+        } else if part.get("accept").is_some() {
+            accepts = true;
+        } else if part.get("counter").is_none() {
+            return false;
+        }
+    }
+    ours && accepts
 }
 
 /// Whether a chain of that name exists in any table, from `nft -j list chains`.
@@ -193,19 +232,38 @@ fn objects<'a>(listing: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Va
     all.filter_map(move |object| object.get(kind)).take(MAX_OBJECTS)
 }
 
-/// Number of rules, and whether forwarding is dropped by default, from `iptables-save`.
+/// What the old iptables holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Legacy {
+    /// Number of rules.
+    pub rules: usize,
+    /// Whether forwarding is dropped by default.
+    pub drops: bool,
+    /// Whether rules let everything pass that enters or leaves by our links.
+    pub passes_us: bool,
+}
+
+/// Reads what `iptables-save` prints.
 #[must_use]
-pub fn iptables_save(text: &str) -> (usize, bool) {
+pub fn iptables_save(text: &str) -> Legacy {
     let rules = text.lines().filter(|line| line.starts_with("-A ")).count();
     let mut table = "";
-    let mut drops = false;
+    let (mut drops, mut passes) = (false, [false; 2]);
     for line in text.lines() {
         if let Some(name) = line.strip_prefix('*') {
             table = name;
         }
-        drops |= table == "filter" && line.starts_with(":FORWARD DROP");
+        if table != "filter" {
+            continue;
+        }
+        drops |= line.starts_with(":FORWARD DROP");
+        for (passes, option) in passes.iter_mut().zip(["-i", "-o"]) {
+            let accepts =
+                |chain: &str| line.trim_end() == format!("-A {chain} {option} bt+ -j ACCEPT");
+            *passes |= accepts("FORWARD") || accepts("DOCKER-USER");
+        }
     }
-    (rules, drops)
+    Legacy { rules, drops, passes_us: passes == [true; 2] }
 }
 
 /// Whether ufw is switched on, from `/etc/ufw/ufw.conf`.

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use serde_json::json;
 
 use super::parse::{
-    Machine, cgroup_mode, foreign_tables, forward_drops, has_chain, iptables_save, is_public,
-    listening, os_release, ufw_enabled, virtualisation,
+    Legacy, Machine, cgroup_mode, foreign_tables, forward_drops, has_chain, iptables_save,
+    is_public, listening, os_release, passes_us, ufw_enabled, virtualisation,
 };
 use super::{CgroupMode, listeners};
 use crate::network::Transport;
@@ -73,7 +73,7 @@ fn guests_are_recognised() {
     let flag = "flags\t\t: fpu vme hypervisor lahf_lm";
     assert_eq!(guest("QEMU", "Standard PC", flag).as_deref(), Some("KVM guest"));
     assert_eq!(guest("Hetzner", "vServer", flag).as_deref(), Some("KVM guest (Hetzner)"));
-    assert_eq!(guest("", "", flag).as_deref(), Some("guest"));
+    assert_eq!(guest("", "", flag).as_deref(), Some("virtual machine"));
     // A dedicated server of a firm that also rents virtual ones.
     assert_eq!(guest("Hetzner", "AX41", "flags\t\t: fpu vme"), None);
     let container = Machine { container: "lxc", ..Machine::default() };
@@ -129,11 +129,36 @@ fn dockers_rules_are_found() {
 }
 
 #[test]
+fn rules_that_let_our_links_pass_are_recognised() {
+    let rule = |chain: &str, key: &str, rest: serde_json::Value| {
+        let link =
+            json!({ "match": { "op": "==", "left": { "meta": { "key": key } }, "right": "bt*" } });
+        json!({ "rule": { "family": "ip", "table": "filter", "chain": chain, "expr": [link, rest, { "accept": null }] } })
+    };
+    let counter = || json!({ "counter": { "packets": 0, "bytes": 0 } });
+    let narrower = || json!({ "match": { "op": "==", "left": { "payload": { "protocol": "ip", "field": "daddr" } }, "right": "10.0.0.1" } });
+    let listing = |rules: [serde_json::Value; 2]| json!({ "nftables": rules });
+    let user = |key: &str| rule("DOCKER-USER", key, counter());
+    assert!(passes_us(&listing([user("iifname"), user("oifname")]), "FORWARD"));
+    assert!(passes_us(&listing([rule("F", "iifname", counter()), user("oifname")]), "F"));
+    assert!(!passes_us(&listing([user("iifname"), user("iifname")]), "FORWARD"), "one way");
+    let one = rule("DOCKER-USER", "oifname", narrower());
+    assert!(!passes_us(&listing([user("iifname"), one]), "FORWARD"), "only some of it");
+    assert!(!passes_us(&listing([rule("OTHER", "iifname", counter()), user("oifname")]), "F"));
+}
+
+#[test]
 fn the_old_iptables_is_counted() {
     let text = "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -j X\nCOMMIT\n\
                 *filter\n:FORWARD DROP [0:0]\n-A FORWARD -j DOCKER-USER\nCOMMIT\n";
-    assert_eq!(iptables_save(text), (2, true));
-    assert_eq!(iptables_save("*filter\n:FORWARD ACCEPT [0:0]\n"), (0, false));
+    let found = iptables_save(text);
+    assert_eq!((found.rules, found.drops, found.passes_us), (2, true, false));
+    assert_eq!(iptables_save("*filter\n:FORWARD ACCEPT [0:0]\n"), Legacy::default());
+    let rules = "-A DOCKER-USER -i bt+ -j ACCEPT\n-A DOCKER-USER -o bt+ -j ACCEPT\nCOMMIT\n";
+    let open = format!("*filter\n:FORWARD DROP [0:0]\n{rules}");
+    assert!(iptables_save(&open).passes_us);
+    assert!(!iptables_save(&open.replace("-o bt+", "-o bt1")).passes_us);
+    assert!(!iptables_save(&open.replace("*filter", "*mangle")).passes_us);
 }
 
 #[test]
