@@ -13,6 +13,7 @@
 //! **Limits.** The history is bounded by [`Bounds`], the oldest flows go first. Flows reach the disk within
 //! [`SYNC_BATCHES`] batches, or with the next document, or by [`Store::sync`]; a crash of the host may lose the newest.
 
+mod counts;
 mod document;
 mod error;
 mod flows;
