@@ -17,6 +17,7 @@ pub mod entry;
 mod explain;
 mod fault;
 mod force;
+mod foreign;
 mod history;
 mod keeper;
 mod lock;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use api::{Error, codes};
-use host::linux::bpf;
+use host::linux::bpf::{self, Capabilities, Feature};
 use host::linux::netns::NetNs;
 use host::network::Place;
 use planner::Bundle;
@@ -17,13 +17,7 @@ use crate::fault::{failed, refused};
 /// # Errors
 /// `BH0209` with the first thing that is missing.
 pub(crate) fn check(bundle: &Bundle) -> Result<(), Error> {
-    let capabilities = bpf::probe();
-    let missing: Vec<String> = capabilities.missing().map(|each| each.detail.clone()).collect();
-    if !missing.is_empty() {
-        let mut error = refused(codes::CAPABILITY, "this kernel cannot enforce policies");
-        error.cause = Some(missing.join("; "));
-        return Err(error);
-    }
+    able(&bpf::probe())?;
     for (id, workload) in &bundle.workloads {
         let Place::At(path) = desired::place(&workload.start) else { continue };
         if let Err(error) = NetNs::open(&path) {
@@ -47,4 +41,47 @@ pub(crate) fn check(bundle: &Bundle) -> Result<(), Error> {
 /// `BH0200` when the kernel does not tell.
 pub(crate) fn this_program() -> Result<PathBuf, Error> {
     std::env::current_exe().map_err(|error| failed(codes::INTERNAL, "find this program", &error))
+}
+
+/// Refuses a kernel that lacks something that is needed, with everything that it lacks and the remedy where one is known.
+fn able(capabilities: &Capabilities) -> Result<(), Error> {
+    let lacks = |each: &Feature| format!("{}: {}", each.name, each.detail);
+    let missing: Vec<String> = capabilities.missing().map(lacks).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut error = refused(codes::CAPABILITY, "this kernel cannot enforce policies");
+    error.cause = Some(missing.join("; "));
+    if let Some(remedy) = capabilities.missing().find_map(|each| each.remedy) {
+        error.hint = Some(remedy.to_owned());
+    }
+    Err(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use host::linux::bpf::HookKind;
+
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_lacks_something_is_refused_with_all_of_it_and_the_remedy() {
+        let feature = |name, required, present, remedy| {
+            let detail = "not there".to_owned();
+            Feature { name, present, required, detail, remedy }
+        };
+        let kernel = |features| Capabilities { hooks: HookKind::Clsact, features };
+        let optional = feature("batches", false, false, None);
+        assert!(able(&kernel(vec![optional.clone(), feature("tries", true, true, None)])).is_ok());
+        let error = able(&kernel(vec![
+            optional,
+            feature("ring buffer", true, false, None),
+            feature("memory for maps", true, false, Some("LimitMEMLOCK=infinity")),
+        ]));
+        let error = error.expect_err("two things are missing");
+        assert_eq!(error.code, codes::CAPABILITY);
+        let cause = "ring buffer: not there; memory for maps: not there";
+        assert_eq!(error.cause.as_deref(), Some(cause));
+        assert_eq!(error.hint.as_deref(), Some("LimitMEMLOCK=infinity"));
+    }
 }

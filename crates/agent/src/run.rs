@@ -51,6 +51,7 @@ pub fn run(options: Options) -> Result<(), Error> {
     let collector = datapath.collector().map_err(|error| loaded(&error))?;
     let (commands, queue) = Commands::channel();
     let (clock, hooks) = (datapath.clock(), datapath.hooks().kind());
+    let origin = datapath.origin();
     let shared = Arc::new(Shared::new(options, meters, clock, hooks, commands));
     let mut keeper = Keeper::new(Arc::clone(&shared), kernel, datapath, Arc::clone(&store));
     let stop = AtomicBool::new(false);
@@ -59,7 +60,7 @@ pub fn run(options: Options) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(|error| setup("start the event loop", &error))?;
-    history::recall(&shared, &store);
+    history::recall(&shared, &store, origin);
     let recalled = shared.flows().ring.last_number();
     let (end, ended) = mpsc::channel();
     thread::scope(|scope| {

@@ -3,6 +3,8 @@
 //! A document is remembered when it is in force, not before: an agent that dies in the middle of an `up` goes back to the
 //! document before it.
 
+mod tally;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

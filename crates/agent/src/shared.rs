@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::fault;
 use crate::force::Force;
+use crate::foreign::Foreign;
 use crate::keeper::Commands;
 use crate::names::Names;
 use crate::options::Options;
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     clock: RwLock<Clock>,
     /// How programs are attached.
     pub(crate) hooks: HookKind,
+    /// Other firewalls of this host.
+    pub(crate) foreign: Foreign,
     /// Asks the keeper.
     pub(crate) commands: Commands,
     /// The number of the newest flow record, for those who wait for one.
@@ -82,6 +85,7 @@ impl Shared {
             meters,
             clock: RwLock::new(clock),
             hooks,
+            foreign: Foreign::default(),
             commands,
             newest: watch::Sender::new(0),
             stopping: watch::Sender::new(false),

@@ -21,7 +21,7 @@ mod status;
 mod why;
 
 pub use client::{Client, ClientError, Lines};
-pub use doctor::{Doctor, Finding, Level};
+pub use doctor::{BridgeNf, Doctor, Finding, Forwarding, HostFacts, Level};
 pub use document::{
     DocumentRequest, DownRequest, DownResponse, Outcome, Source, Step, StepState, UpResponse,
 };

@@ -13,7 +13,7 @@ pub struct ProbeRequest {
     pub from: String,
     /// A workload, `host`, or an address.
     pub to: String,
-    /// `tcp/5432`, `udp/53`, `icmp`.
+    /// `tcp/5432`, `udp/53`, `sctp/3868`, `icmp`.
     pub service: String,
     /// How long to wait for an answer, in milliseconds (default 1,000, at most 10,000).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -26,7 +26,7 @@ pub struct ProbeRequest {
 pub enum Observed {
     /// TCP: the handshake was completed.
     Connected,
-    /// UDP or ICMP: an answer came.
+    /// UDP, SCTP (an INIT ACK) or ICMP: an answer came.
     Answered,
     /// The target itself refused: the packet got through, nothing listens.
     Refused,

@@ -50,6 +50,9 @@ pub struct Cell {
 pub struct Rules {
     /// The generation in force.
     pub generation: u64,
+    /// Since when is counted, RFC 3339: since the kernel's tables were made, however often the agent was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
     /// Every rule, in file order.
     pub rules: Vec<RuleCount>,
 }

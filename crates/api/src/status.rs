@@ -37,6 +37,10 @@ pub struct AgentStatus {
     pub kernel_path: String,
     /// Kernel release.
     pub kernel: String,
+    /// Since when drops and rules are counted, RFC 3339: since the kernel's tables were made, however often the agent was
+    /// started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_since: Option<String>,
     /// The connection table.
     pub flows: TableUse,
     /// Flow events that the kernel could not hand over since the programs were loaded.

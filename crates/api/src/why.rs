@@ -227,4 +227,7 @@ pub struct Why {
     pub would_allow: Option<WouldAllow>,
     /// How often it was seen.
     pub seen: Seen,
+    /// What else can stop a flow that passes here, a sentence with its remedy each: other firewalls of the host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }

@@ -77,6 +77,7 @@ fn refused() -> Why {
             since: Some("2026-11-22T10:02:00Z".to_owned()),
             last: Some("2026-11-22T10:04:11Z".to_owned()),
         },
+        warnings: Vec::new(),
     }
 }
 
@@ -91,6 +92,7 @@ fn allowed() -> Why {
         near_misses: Vec::new(),
         would_allow: None,
         seen: Seen::default(),
+        warnings: vec!["another firewall of this host drops it".to_owned()],
         from: party("web"),
         ..refused()
     }
@@ -288,6 +290,7 @@ fn status_of_a_node() {
         epoch: 8,
         kernel_path: "tcx".to_owned(),
         kernel: "6.12.1".to_owned(),
+        counted_since: Some("2026-11-22T09:00:00.000Z".to_owned()),
         flows: TableUse { used: 17, capacity: 131_072 },
         events_lost: 1,
         drops: vec![DropCount {
@@ -305,7 +308,14 @@ fn status_of_a_node() {
 #[test]
 fn rules_and_their_counts() {
     let count = RuleCount { rule: rule(), flows: 3, expired: true, ..RuleCount::default() };
-    assert_snapshot!(rules::render(&Rules { generation: 3, rules: vec![count] }, PLAIN));
+    assert_snapshot!(rules::render(
+        &Rules {
+            generation: 3,
+            since: Some("2026-11-22T09:00:00.000Z".to_owned()),
+            rules: vec![count]
+        },
+        PLAIN
+    ));
 }
 
 #[test]
@@ -322,12 +332,18 @@ fn a_host_with_a_blocker() {
         host: "fra-2 · kernel 5.4.0 · Ubuntu 20.04 · KVM guest".to_owned(),
         enforcement: "none".to_owned(),
         kernel_path: None,
+        facts: None,
         findings: vec![
             finding(Level::Good, "nftables", "nft 1.0.6 works", None),
             finding(Level::Blocker, "kernel", "no ring buffer", Some("a kernel from 5.10 on")),
         ],
     };
     assert_snapshot!(doctor::render(&report, PLAIN));
+    assert_eq!(doctor::exit(&report), Exit::Failed);
+    let mut good = report;
+    good.findings.retain(|finding| finding.level != Level::Blocker);
+    good.findings.push(finding(Level::Warning, "mtu", "1200 bytes", None));
+    assert_eq!(doctor::exit(&good), Exit::Done, "a warning is no failure");
 }
 
 #[test]

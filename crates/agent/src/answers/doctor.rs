@@ -1,140 +1,62 @@
 //! `doctor`: what this host can promise, what it cannot, and why.
+//!
+//! Facts are gathered first ([`Facts::gather`]) and judged by a pure function ([`assess`]), so that what a host without
+//! some feature is told can be tested on one that has it.
+
+mod codes;
+pub(crate) mod firewalls;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 
-use api::{Doctor, Finding, Level};
-use host::linux::bpf::{self, Capabilities};
+use api::{BridgeNf, Doctor, Finding, Forwarding, HostFacts, Level};
+use host::linux::bpf::{self, Capabilities, HookKind};
 use host::linux::kernel::Linux;
-use host::linux::probe::{self, CgroupMode, Firewalls, ForwardDrop, Listener, Report};
+use host::linux::probe::{self, CgroupMode, Listener, Report};
 
-use crate::explain::Explanation;
 use crate::fault::sentence;
 
 use super::status::hook_name;
 
-/// Every kind of finding: code, topic, title, meaning, what to do.
-const CODES: &[(&str, &str, &str, &str, &str)] = &[
-    (
-        "BH-H001",
-        "enforcement",
-        "kernel features",
-        "What the packet programs need of the kernel, found out by trying.",
-        "a kernel from 5.10 on has everything that is needed",
-    ),
-    (
-        "BH-H002",
-        "enforcement",
-        "optional kernel features",
-        "Features that make something better or faster; everything works without them.",
-        "nothing has to be done",
-    ),
-    (
-        "BH-H003",
-        "enforcement",
-        "host network",
-        "The network of this host could not be read; the agent needs root and netlink.",
-        "run it as root",
-    ),
-    (
-        "BH-H010",
-        "cgroups",
-        "control groups",
-        "Workloads of `run:` are put into control groups to bound and end them.",
-        "mount cgroup2 at /sys/fs/cgroup",
-    ),
-    (
-        "BH-H011",
-        "nftables",
-        "nftables",
-        "Address translation and published ports need the `nft` command and nf_tables in the kernel.",
-        "apt install nftables",
-    ),
-    (
-        "BH-H012",
-        "forwarding",
-        "forwarding",
-        "Packets between networks and the world are forwarded by the host; Bulkhead switches it on when a network needs it, and back off when it leaves.",
-        "nothing has to be done",
-    ),
-    (
-        "BH-H013",
-        "bridge-nf",
-        "bridged frames in other firewalls",
-        "With bridge-nf on, frames on our bridges are shown to iptables too. Our bridges stand in namespaces of their own, where it is off.",
-        "nothing has to be done",
-    ),
-    (
-        "BH-H014",
-        "others",
-        "a firewall drops forwarded packets",
-        "Another firewall has a chain on forward whose policy is drop: what leaves or enters the networks is dropped there, though Bulkhead allows it.",
-        "iptables -I DOCKER-USER -i bt+ -j ACCEPT; iptables -I DOCKER-USER -o bt+ -j ACCEPT; without Docker the same in FORWARD",
-    ),
-    (
-        "BH-H015",
-        "others",
-        "other firewalls",
-        "Other tools that manage packet filters on this host. Bulkhead touches its own tables only.",
-        "nothing has to be done",
-    ),
-    (
-        "BH-H020",
-        "mtu",
-        "MTU",
-        "Links of workloads get the MTU of the host's link to the world.",
-        "nothing has to be done",
-    ),
-    (
-        "BH-H030",
-        "exposure",
-        "ports reachable from outside",
-        "Sockets of the host itself that wait on other addresses than loopback. Bulkhead guards workloads, not yet the host.",
-        "bind what is not for others to 127.0.0.1",
-    ),
-];
+pub(crate) use codes::explanations;
 
-/// Documentation of the findings.
-pub(crate) fn explanations() -> impl Iterator<Item = Explanation> {
-    CODES.iter().map(|(code, _, title, text, hint)| Explanation {
-        code: (*code).to_owned(),
-        title: (*title).to_owned(),
-        text: (*text).to_owned(),
-        hint: Some((*hint).to_owned()),
-    })
+/// The least MTU that carries IPv6, in bytes (RFC 8200 §5).
+const IPV6_MTU: u32 = 1280;
+
+/// What was found out about a host.
+#[derive(Debug)]
+struct Facts {
+    /// Its name.
+    name: String,
+    /// Its kernel's release.
+    release: String,
+    /// What the kernel can do for the programs.
+    capabilities: Capabilities,
+    /// Everything else; an error in words when the network could not be read.
+    report: Result<Report, String>,
 }
 
 /// Examines this host, with or without a running agent; changes nothing.
 #[must_use]
 pub fn examine(run_dir: &Path, _state_dir: &Path, _bpffs: &Path) -> Doctor {
-    let capabilities = bpf::probe();
-    let mut findings = features(&capabilities);
-    let missing = capabilities.missing().count() > 0;
-    let mut host = format!("kernel {}", rustix::system::uname().release().to_string_lossy());
-    match facts(run_dir) {
-        Ok(report) => {
-            host = headline(&report);
-            about(&report, &mut findings);
+    assess(&Facts::gather(run_dir))
+}
+
+impl Facts {
+    fn gather(run_dir: &Path) -> Self {
+        let system = rustix::system::uname();
+        Self {
+            name: system.nodename().to_string_lossy().into_owned(),
+            release: system.release().to_string_lossy().into_owned(),
+            capabilities: bpf::probe(),
+            report: report(run_dir),
         }
-        Err(text) => findings.push(finding("BH-H003", Level::Blocker, text)),
-    }
-    let blocked = findings.iter().any(|finding| finding.level == Level::Blocker);
-    let warned = findings.iter().any(|finding| finding.level == Level::Warning);
-    let enforcement = match (blocked, warned) {
-        (true, _) => "none",
-        (false, true) => "restricted",
-        (false, false) => "full",
-    };
-    Doctor {
-        schema: Doctor::SCHEMA.to_owned(),
-        host,
-        enforcement: enforcement.to_owned(),
-        kernel_path: (!missing).then(|| hook_name(capabilities.hooks).to_owned()),
-        findings,
     }
 }
 
-/// Reads the facts; a run folder that had to be made for that goes again.
-fn facts(run_dir: &Path) -> Result<Report, String> {
+/// Reads the host; a run folder that had to be made for that goes again.
+fn report(run_dir: &Path) -> Result<Report, String> {
     let existed = run_dir.exists();
     let report = match Linux::open(run_dir) {
         Ok(mut linux) => Ok(probe::report(&mut linux)),
@@ -148,8 +70,36 @@ fn facts(run_dir: &Path) -> Result<Report, String> {
     report
 }
 
+/// Says what the facts mean.
+fn assess(facts: &Facts) -> Doctor {
+    let capabilities = &facts.capabilities;
+    let mut findings = features(capabilities);
+    let can_enforce = capabilities.missing().count() == 0;
+    if can_enforce {
+        findings.push(hooks(capabilities.hooks));
+    }
+    match &facts.report {
+        Ok(report) => about(report, &mut findings),
+        Err(text) => findings.push(finding("BH-H003", Level::Blocker, text)),
+    }
+    let worst = findings.iter().map(|finding| finding.level).max();
+    let enforcement = match worst {
+        Some(Level::Blocker) => "none",
+        Some(Level::Warning) => "restricted",
+        _ => "full",
+    };
+    Doctor {
+        schema: Doctor::SCHEMA.to_owned(),
+        host: headline(facts),
+        enforcement: enforcement.to_owned(),
+        kernel_path: can_enforce.then(|| hook_name(capabilities.hooks).to_owned()),
+        facts: facts.report.as_ref().ok().map(for_programs),
+        findings,
+    }
+}
+
 fn finding(code: &str, level: Level, text: impl Into<String>) -> Finding {
-    let known = CODES.iter().find(|known| known.0 == code);
+    let known = codes::CODES.iter().find(|known| known.0 == code);
     let hint = known.map(|known| known.4).filter(|_| level >= Level::Warning);
     Finding {
         code: code.to_owned(),
@@ -168,19 +118,36 @@ fn features(capabilities: &Capabilities) -> Vec<Finding> {
             (false, true) => ("BH-H002", Level::Good),
             (false, false) => ("BH-H002", Level::Note),
         };
-        finding(code, level, format!("{}: {}", feature.name, feature.detail))
+        let found = finding(code, level, format!("{}: {}", feature.name, feature.detail));
+        match feature.remedy.filter(|_| !feature.present) {
+            Some(remedy) => Finding { hint: Some(remedy.to_owned()), ..found },
+            None => found,
+        }
     };
-    capabilities.features.iter().map(one).collect()
+    // How programs are attached has a line of its own.
+    let told = capabilities.features.iter().filter(|feature| feature.name != bpf::TCX_LINKS);
+    told.map(one).collect()
+}
+
+fn hooks(kind: HookKind) -> Finding {
+    let text = match kind {
+        HookKind::Tcx => "TCX: programs are attached by pinned links",
+        HookKind::Clsact => {
+            "clsact: programs are attached as filters, since this kernel has no TCX (6.6 and later do)"
+        }
+    };
+    finding("BH-H004", Level::Good, text)
 }
 
 /// `host fra-2 · kernel 6.1.0-28 · Debian 12 · KVM guest · public 198.51.100.7 · MTU 1500`
-fn headline(report: &Report) -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let mut parts = vec![format!("host {name}"), format!("kernel {}", report.kernel)];
-    parts.extend(report.distribution.clone());
-    parts.extend(report.virtualisation.as_ref().map(|kind| format!("{kind} guest")));
-    parts.extend(report.public_addresses.first().map(|address| format!("public {address}")));
-    parts.extend(report.mtu.map(|mtu| format!("MTU {mtu}")));
+fn headline(facts: &Facts) -> String {
+    let mut parts = vec![format!("host {}", facts.name), format!("kernel {}", facts.release)];
+    if let Ok(report) = &facts.report {
+        parts.extend(report.distribution.clone());
+        parts.extend(report.virtualisation.clone());
+        parts.extend(report.public_addresses.first().map(|address| format!("public {address}")));
+        parts.extend(report.mtu.map(|mtu| format!("MTU {mtu}")));
+    }
     parts.join(" · ")
 }
 
@@ -192,7 +159,7 @@ fn about(report: &Report, findings: &mut Vec<Finding>) {
         CgroupMode::Absent => (Level::Warning, "not mounted: workloads cannot be bounded"),
     };
     findings.push(finding("BH-H010", level, text));
-    nftables(&report.firewalls, findings);
+    firewalls::about(&report.firewalls, findings);
     let switch = |value: Option<bool>| match value {
         Some(true) => "on",
         Some(false) => "off (switched on when a network needs it)",
@@ -201,74 +168,40 @@ fn about(report: &Report, findings: &mut Vec<Finding>) {
     let forwarding =
         format!("IPv4 {}, IPv6 {}", switch(report.forwards_v4), switch(report.forwards_v6));
     findings.push(finding("BH-H012", Level::Good, forwarding));
-    let filtered =
-        report.bridge_filter.ipv4 == Some(true) || report.bridge_filter.ipv6 == Some(true);
-    let text =
-        if filtered { "on in the host's namespace; our bridges are elsewhere" } else { "off" };
-    findings.push(finding("BH-H013", if filtered { Level::Note } else { Level::Good }, text));
-    let mtu = report
-        .mtu
-        .map_or("no default route: links get 1500 bytes".to_owned(), |mtu| format!("{mtu} bytes"));
-    findings.push(finding("BH-H020", Level::Good, mtu));
-    exposure(&report.exposed, findings);
+    findings.push(bridged(report));
+    findings.push(match report.mtu {
+        None => finding("BH-H020", Level::Good, "no default route: links get 1500 bytes"),
+        Some(mtu) if mtu < IPV6_MTU => {
+            let text = format!("{mtu} bytes: too few for IPv6, which needs {IPV6_MTU}");
+            finding("BH-H020", Level::Warning, text)
+        }
+        Some(mtu) => finding("BH-H020", Level::Good, format!("{mtu} bytes")),
+    });
+    findings.push(exposure(&report.exposed));
 }
 
-fn nftables(firewalls: &Firewalls, findings: &mut Vec<Finding>) {
-    if firewalls.nft_failed {
-        findings.push(finding("BH-H011", Level::Blocker, "`nft` cannot be run"));
-    } else {
-        findings.push(finding("BH-H011", Level::Good, "`nft` answers"));
+/// Whether frames that the host bridges are shown to netfilter.
+fn bridged(report: &Report) -> Finding {
+    let filter = report.bridge_filter;
+    let switches =
+        [("iptables", filter.ipv4), ("ip6tables", filter.ipv6), ("arptables", filter.arp)];
+    let on: Vec<_> = switches.iter().filter(|(_, on)| *on == Some(true)).collect();
+    if on.is_empty() {
+        let is_loaded = switches.iter().any(|(_, on)| on.is_some());
+        let text = if is_loaded { "off" } else { "off: br_netfilter is not loaded" };
+        return finding("BH-H013", Level::Good, text);
     }
-    for drop in &firewalls.forward_drops {
-        let chain = format!("{} {} {}", drop.family, drop.table, drop.chain);
-        let text = format!("the chain {chain} drops what it does not name");
-        let hint = let_pass(drop, firewalls.has_docker_user);
-        findings.push(Finding { hint: Some(hint), ..finding("BH-H014", Level::Warning, text) });
-    }
-    let mut others = Vec::new();
-    if firewalls.docker {
-        others.push("docker".to_owned());
-    }
-    if let Some(on) = firewalls.ufw {
-        others.push(if on { "ufw active" } else { "ufw inactive" }.to_owned());
-    }
-    if firewalls.firewalld {
-        others.push("firewalld".to_owned());
-    }
-    let tables = firewalls.foreign_tables.iter();
-    others.extend(tables.map(|table| format!("table {} {}", table.family, table.name)));
-    if let Some(rules) = firewalls.iptables_legacy_rules.filter(|rules| *rules > 0) {
-        others.push(format!("{rules} rules of iptables-legacy"));
-    }
-    let (level, text) = if others.is_empty() {
-        (Level::Good, "none found".to_owned())
-    } else {
-        (Level::Note, others.join(", "))
-    };
-    findings.push(finding("BH-H015", level, text));
+    let names: Vec<&str> = on.into_iter().map(|(name, _)| *name).collect();
+    let text = format!(
+        "on for {} in the host's namespace; our bridges stand in others, where it is off",
+        names.join(", ")
+    );
+    finding("BH-H013", Level::Note, text)
 }
 
-/// The commands that let packets from and to the networks pass another firewall's chain.
-fn let_pass(drop: &ForwardDrop, has_docker_user: bool) -> String {
-    let tool = match drop.family.as_str() {
-        "ip" => "iptables",
-        "ip6" => "ip6tables",
-        "iptables-legacy" => "iptables-legacy",
-        _ => "nft",
-    };
-    if tool == "nft" || drop.chain != "FORWARD" {
-        let rule = format!("nft insert rule {} {} {}", drop.family, drop.table, drop.chain);
-        return format!("{rule} iifname 'bt*' accept; {rule} oifname 'bt*' accept");
-    }
-    let chain = if has_docker_user && tool == "iptables" { "DOCKER-USER" } else { "FORWARD" };
-    let rule = format!("{tool} -I {chain}");
-    format!("{rule} -i bt+ -j ACCEPT; {rule} -o bt+ -j ACCEPT")
-}
-
-fn exposure(exposed: &[Listener], findings: &mut Vec<Finding>) {
+fn exposure(exposed: &[Listener]) -> Finding {
     if exposed.is_empty() {
-        findings.push(finding("BH-H030", Level::Good, "no port of the host is reachable"));
-        return;
+        return finding("BH-H030", Level::Good, "no port of the host is reachable");
     }
     let mut ports: Vec<String> = exposed
         .iter()
@@ -279,6 +212,31 @@ fn exposure(exposed: &[Listener], findings: &mut Vec<Finding>) {
         })
         .collect();
     ports.dedup();
-    let text = format!("{} listening: {}", ports.len(), ports.join(", "));
-    findings.push(finding("BH-H030", Level::Note, text));
+    let verb = if ports.len() == 1 { "port listens" } else { "ports listen" };
+    let text = format!("{} {verb} to others: {}", ports.len(), ports.join(", "));
+    finding("BH-H030", Level::Note, text)
+}
+
+/// The same for programs: values in place of sentences.
+fn for_programs(report: &Report) -> HostFacts {
+    let cgroups = match report.cgroup {
+        CgroupMode::Unified => "unified",
+        CgroupMode::Hybrid => "hybrid",
+        CgroupMode::Legacy => "legacy",
+        CgroupMode::Absent => "absent",
+    };
+    let filter = report.bridge_filter;
+    let drops = report.firewalls.forward_drops.iter();
+    HostFacts {
+        kernel: report.kernel.clone(),
+        distribution: report.distribution.clone(),
+        machine: report.virtualisation.clone(),
+        cgroups: cgroups.to_owned(),
+        mtu: report.mtu,
+        forwarding: Forwarding { ipv4: report.forwards_v4, ipv6: report.forwards_v6 },
+        bridge_nf: BridgeNf { ipv4: filter.ipv4, ipv6: filter.ipv6, arp: filter.arp },
+        firewalls: firewalls::names(&report.firewalls),
+        forward_drops: drops.filter(|drop| !drop.passes_us).map(firewalls::chain).collect(),
+        public_addresses: report.public_addresses.iter().map(ToString::to_string).collect(),
+    }
 }

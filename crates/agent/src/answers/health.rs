@@ -26,6 +26,9 @@ pub(crate) fn problems(shared: &Shared) -> Vec<String> {
         each.failures.into_iter().map(move |failure| format!("{name}: {failure}"))
     });
     let mut problems: Vec<String> = condition.problems.into_values().chain(failures).collect();
+    if let Some(force) = shared.force() {
+        problems.extend(shared.foreign.in_the_way(&force.wanted.bundle));
+    }
     let lost = shared.meters.lost().unwrap_or_default();
     if lost > 0 {
         problems.push(format!("{lost} flow events were lost: flow records are incomplete"));

@@ -1,9 +1,10 @@
 //! Real packets from one workload to another, and what came back, beside what the policy says.
 //!
-//! TCP is a handshake that is ended at once; UDP one datagram of one zero byte; ICMP one echo request. Everything is sent
-//! from the source's own network namespace, so it passes the same hooks as the workload's packets.
+//! TCP is a handshake that is ended at once; UDP one datagram of one zero byte; SCTP one INIT; ICMP one echo request.
+//! Everything is sent from the source's own network namespace, so it passes the same hooks as the workload's packets.
 
 mod echo;
+mod sctp;
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -73,7 +74,7 @@ pub(crate) fn probe(shared: &Shared, request: &ProbeRequest) -> Result<ProbeResp
     let sent = place.run(|| match asked {
         Asked::Port(Transport::Tcp, port) => tcp(SocketAddr::new(target, port), wait),
         Asked::Port(Transport::Udp, port) => udp(SocketAddr::new(target, port), wait),
-        Asked::Port(Transport::Sctp, _) => Err(io::Error::from(ErrorKind::Unsupported)),
+        Asked::Port(Transport::Sctp, port) => sctp::init(SocketAddr::new(target, port), wait),
         Asked::Icmp(_) => echo::echo(target, wait),
     });
     let unsent = |error: &dyn std::error::Error| {
@@ -216,7 +217,7 @@ fn told(asked: Asked, seen: Seen, record: Option<&Record>, why: Why) -> ProbeRes
     };
     ProbeResponse {
         observed: seen.observed,
-        text: sentence(seen.observed, udp, arrived, &why),
+        text: sentence(asked, seen.observed, arrived, &why.to.name),
         took_us: seen.took.map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
         source_port: seen.source_port,
         flow: record.map(flows::shown),
@@ -225,20 +226,38 @@ fn told(asked: Asked, seen: Seen, record: Option<&Record>, why: Why) -> ProbeRes
     }
 }
 
-fn sentence(observed: Observed, udp: bool, arrived: Option<bool>, why: &Why) -> String {
-    let to = &why.to.name;
-    match (observed, udp, arrived) {
-        (Observed::Connected, ..) => format!("connected: {to} took the connection"),
-        (Observed::Answered, ..) => format!("answered: {to} sent something back"),
-        (Observed::Refused, ..) => {
+fn sentence(asked: Asked, observed: Observed, arrived: Option<bool>, to: &str) -> String {
+    let (udp, sctp) = match asked {
+        Asked::Port(transport, _) => (transport == Transport::Udp, transport == Transport::Sctp),
+        Asked::Icmp(_) => (false, false),
+    };
+    match (observed, arrived) {
+        (Observed::Connected, _) => format!("connected: {to} took the connection"),
+        (Observed::Answered, _) if sctp => {
+            format!(
+                "answered: {to} takes associations (an INIT over a raw socket got its INIT ACK)"
+            )
+        }
+        (Observed::Answered, _) => format!("answered: {to} sent something back"),
+        (Observed::Refused, _) if sctp => {
+            format!(
+                "refused: the INIT, sent over a raw socket, reached {to}; nothing listens there"
+            )
+        }
+        (Observed::Refused, _) => {
             format!("refused: the packet reached {to}, nothing listens there")
         }
-        (Observed::NoAnswer, true, Some(true)) => {
+        (Observed::NoAnswer, Some(true)) if udp => {
             format!("no answer (UDP does not tell), but the packet was let through to {to}")
         }
-        (Observed::NoAnswer, true, _) => "no answer (UDP does not tell)".to_owned(),
-        (Observed::NoAnswer, false, _) => "no answer: dropped on the way".to_owned(),
-        (Observed::Unreachable, ..) => format!("unreachable: there is no way to {to}"),
+        (Observed::NoAnswer, _) if udp => "no answer (UDP does not tell)".to_owned(),
+        (Observed::NoAnswer, Some(true)) => {
+            format!(
+                "no answer, but Bulkhead let the packet through to {to}: lost behind that, or taken in silence"
+            )
+        }
+        (Observed::NoAnswer, _) => "no answer: dropped on the way".to_owned(),
+        (Observed::Unreachable, _) => format!("unreachable: there is no way to {to}"),
     }
 }
 

@@ -10,7 +10,8 @@ use crate::shared::Shared;
 use super::flows::moment;
 use super::rule_at;
 
-/// Rules in file order. Flows and drops are the kernel's counts, what was only recorded is counted from flow events.
+/// Rules in file order. Flows and drops are the kernel's counts, what was only recorded is counted from flow
+/// events; neither begins anew when the agent does.
 ///
 /// # Errors
 /// `BH0216` without a document, `BH0215` when the kernel does not tell.
@@ -38,5 +39,6 @@ pub(crate) fn rules(shared: &Shared) -> Result<Rules, Error> {
             last: seen.last.map(moment),
         }
     });
-    Ok(Rules { generation: force.generation, rules: rules.collect() })
+    let since = flows.tally.since().map(moment);
+    Ok(Rules { generation: force.generation, since, rules: rules.collect() })
 }

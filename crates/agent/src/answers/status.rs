@@ -51,6 +51,7 @@ fn agent(shared: &Shared, force: Option<&Force>, drops: &[(u32, Reason, u64)]) -
         epoch: condition.epoch,
         kernel_path: hook_name(shared.hooks).to_owned(),
         kernel: kernel_release(),
+        counted_since: shared.flows().tally.since().map(moment),
         flows: flow_table(shared, force),
         events_lost: shared.meters.lost().unwrap_or_default(),
         drops: drops_by_reason(drops),

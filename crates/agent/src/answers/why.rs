@@ -3,23 +3,25 @@
 //!
 //! Flows between two routed networks are judged twice, as their packets are: where they leave, and where they arrive.
 
+mod words;
+
 use std::net::IpAddr;
 
-use api::{
-    Decided, Error, NearMiss, Seen, Service, WHY_SCHEMA, Why, WhyRequest, WouldAllow, codes,
-};
+use api::{Decided, Error, PartyKind, Seen, Service, WHY_SCHEMA, Why, WhyRequest, codes};
 use flow::{Protocol, Record, Resolver as _};
 use jiff::Timestamp;
 use model::{Mode, Proto, RuleId};
 use planner::{Bundle, Router};
-use policy::explain::{self, Difference, End};
+use policy::explain;
 use verdict::abi::{Addr, Ports, Verdict};
 use verdict::{Judgement, Question, Reason};
 
 use crate::fault::refused;
-use crate::force::Force;
+use crate::force::{Force, Wanted};
+use crate::names::Names;
 use crate::shared::Shared;
 
+use super::doctor::firewalls;
 use super::flows::moment;
 use super::judge::Judge;
 use super::party::{self, Who};
@@ -63,6 +65,10 @@ pub(crate) fn why(shared: &Shared, request: &WhyRequest) -> Result<Why, Error> {
     match case(bundle, &from, &to, service, source_port)? {
         Some(case) => {
             let mut why = told(shared, &force, &case);
+            if why.verdict != api::Verdict::Drop && is_forwarded(&why, &case) {
+                why.warnings =
+                    firewalls::in_the_way(&shared.foreign.look(), Some(case.source.is_ipv6()));
+            }
             let is_world = |who: &Who| *who == Who::World;
             if is_world(&from) || is_world(&to) {
                 worldly(&mut why, is_world(&from));
@@ -71,6 +77,11 @@ pub(crate) fn why(shared: &Shared, request: &WhyRequest) -> Result<Why, Error> {
         }
         None => separate(&force, &from, &to, service, source_port),
     }
+}
+
+/// Whether the host forwards the flow between networks and the world, past every other firewall that it has.
+fn is_forwarded(why: &Why, case: &Case) -> bool {
+    case.arrives.is_some() || [why.from.kind, why.to.kind].contains(&PartyKind::World)
 }
 
 /// Says `world` where the address that stood for it was said.
@@ -229,9 +240,15 @@ pub(crate) fn judged(bundle: &Bundle, case: &Case) -> Judgement {
 }
 
 fn told(shared: &Shared, force: &Force, case: &Case) -> Why {
-    let (bundle, document) = (&force.wanted.bundle, &force.wanted.document);
+    let why = explained(&force.wanted, &force.names, case);
+    Why { generation: force.generation, seen: seen(shared, case), ..why }
+}
+
+/// The answer from a document and its tables alone: without a generation, and nothing seen.
+fn explained(wanted: &Wanted, names: &Names, case: &Case) -> Why {
+    let (bundle, document) = (&wanted.bundle, &wanted.document);
     let judgement = judged(bundle, case);
-    let rule = |id: u32| force.names.rule(RuleId(id)).filter(|_| id != 0);
+    let rule = |id: u32| names.rule(RuleId(id)).filter(|_| id != 0);
     let (egress, ingress) = (rule(judgement.egress_rule), rule(judgement.ingress_rule));
     let from = party::end(document, bundle, case.network, case.source);
     let to = party::end(document, bundle, case.arrives.unwrap_or(case.network), case.target);
@@ -240,6 +257,8 @@ fn told(shared: &Shared, force: &Force, case: &Case) -> Why {
         _ if judgement.ingress => ingress.clone(),
         _ => egress.clone(),
     };
+    let judgement =
+        Judgement { reason: flow::reason::meant(judgement.reason, deciding.as_ref()), ..judgement };
     let asked = explain::Flow {
         from,
         to,
@@ -251,10 +270,10 @@ fn told(shared: &Shared, force: &Force, case: &Case) -> Why {
     let passes = judgement.verdict == Verdict::Allow;
     let misses =
         if passes { Vec::new() } else { explain::near_misses(document, &asked, now, NEAREST) };
-    let text = sentence(&judgement, deciding.as_ref(), &from, &to);
+    let text = words::sentence(&judgement, deciding.as_ref(), &from, &to);
     Why {
         schema: WHY_SCHEMA.to_owned(),
-        generation: force.generation,
+        generation: 0,
         from: party::shown(&from, bundle, case.network, case.source),
         to: party::shown(&to, bundle, case.arrives.unwrap_or(case.network), case.target),
         service: service(case),
@@ -265,13 +284,14 @@ fn told(shared: &Shared, force: &Force, case: &Case) -> Why {
         egress_rule: egress.as_ref().map(rule_at),
         ingress_rule: ingress.as_ref().map(rule_at),
         text,
-        near_misses: misses.iter().map(|miss| near_miss(miss, judgement.ingress)).collect(),
+        near_misses: misses.iter().map(|miss| words::near_miss(miss, judgement.ingress)).collect(),
         would_allow: if passes {
             None
         } else {
-            would_allow(document, &asked, &judgement, deciding.as_ref())
+            words::would_allow(document, &asked, &judgement, deciding.as_ref())
         },
-        seen: seen(shared, case),
+        seen: Seen::default(),
+        warnings: Vec::new(),
     }
 }
 
@@ -302,82 +322,6 @@ fn decided(bundle: &Bundle, judgement: &Judgement) -> Option<Decided> {
     };
     let (_, at) = bundle.endpoint(u16::try_from(number).ok()?)?;
     Some(Decided { workload: at.workload.to_string(), direction: direction.to_owned() })
-}
-
-/// `{app=scanner}`, `the host`, `203.0.113.1`.
-fn described(end: &End<'_>) -> String {
-    match end {
-        End::Workload(subject) if subject.labels.is_empty() => {
-            format!("{{workload={}}}", subject.workload)
-        }
-        End::Workload(subject) => {
-            let labels = subject.labels.iter().map(|(key, value)| format!("{key}={value}"));
-            format!("{{{}}}", labels.collect::<Vec<_>>().join(", "))
-        }
-        End::Host => "the host".to_owned(),
-        End::World(address) | End::Unmanaged(address) => address.to_string(),
-    }
-}
-
-fn sentence(
-    judgement: &Judgement,
-    rule: Option<&model::RuleRef>,
-    from: &End<'_>,
-    to: &End<'_>,
-) -> String {
-    let pair = format!("{} reach {}", described(from), described(to));
-    match (judgement.verdict, judgement.reason, rule) {
-        (Verdict::Allow, _, Some(rule)) => format!("{rule} lets {pair}"),
-        (Verdict::Allow, _, None) => format!("the posture is open: it lets {pair}"),
-        (Verdict::Audit, _, Some(rule)) => {
-            format!("{rule} lets {pair}, and records that it would not")
-        }
-        (Verdict::Audit, ..) => format!("no policy lets {pair}; the posture `audit` records it"),
-        (_, Reason::PolicyDeny, Some(rule)) => format!("{rule} does not let {pair}"),
-        (_, Reason::DefaultDeny, _) => format!("no policy lets {pair}"),
-        (_, Reason::UnknownPeer, _) => {
-            format!("no network of this host carries packets by which {pair}")
-        }
-        (_, reason, _) => format!("{}: not let {pair}", flow::reason::text(reason)),
-    }
-}
-
-fn near_miss(miss: &explain::NearMiss, ingress: bool) -> NearMiss {
-    let parts = [
-        (Difference::Source, "source"),
-        (Difference::Destination, "destination"),
-        (Difference::Port, "port"),
-        (Difference::SourcePort, "source port"),
-    ];
-    let matching = parts.iter().filter(|(part, _)| !miss.differs.contains(part));
-    let (_, misses) = miss.sentence.split_once("; ").unwrap_or(("", &miss.sentence));
-    NearMiss {
-        rule: rule_at(&miss.rule),
-        direction: if ingress { "ingress" } else { "egress" }.to_owned(),
-        matches: matching.map(|(_, name)| (*name).to_owned()).collect(),
-        misses: misses.split("; ").map(str::to_owned).collect(),
-        text: miss.sentence.clone(),
-    }
-}
-
-fn would_allow(
-    document: &policy::Document,
-    asked: &explain::Flow<'_>,
-    judgement: &Judgement,
-    rule: Option<&model::RuleRef>,
-) -> Option<WouldAllow> {
-    if judgement.reason == Reason::UnknownPeer {
-        return None;
-    }
-    let found = explain::suggestion(document, asked)?;
-    let note = rule.filter(|_| judgement.reason == Reason::PolicyDeny);
-    Some(WouldAllow {
-        place: found.path,
-        yaml: found.line,
-        note: note.map(|rule| {
-            format!("{rule} denies it, and a deny beats every allow: change that first")
-        }),
-    })
 }
 
 /// How often the two were seen with this destination port.
@@ -451,6 +395,7 @@ fn separate(
         near_misses: Vec::new(),
         would_allow: None,
         seen: Seen::default(),
+        warnings: Vec::new(),
     })
 }
 

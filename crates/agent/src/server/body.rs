@@ -79,6 +79,10 @@ async fn read<T: DeserializeOwned>(request: Request, most: usize) -> Result<T, R
         let message = format!("the body is broken or larger than {most} bytes");
         failed(codes::BAD_REQUEST, message, &error)
     })?;
+    // A list would be taken for the fields in their order, and an empty one for all of their defaults.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(refused(codes::BAD_REQUEST, "the body is no JSON object").into());
+    }
     serde_json::from_slice(&bytes).map_err(|error| {
         failed(codes::BAD_REQUEST, "the body is not what it should be", &error).into()
     })

@@ -44,12 +44,19 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/health", get(show_health))
         .route("/v1/logs/{id}", get(show_logs))
         .fallback(unknown)
+        .method_not_allowed_fallback(not_so)
         .with_state(shared)
 }
 
 async fn unknown(request: axum::extract::Request) -> Refusal {
     let message = format!("there is no {} {}", request.method(), request.uri().path());
     refused(codes::NOT_FOUND, message).into()
+}
+
+/// A path that is known, asked in a way that it does not have.
+async fn not_so(request: axum::extract::Request) -> Response {
+    let message = format!("{} cannot be asked with {}", request.uri().path(), request.method());
+    (StatusCode::METHOD_NOT_ALLOWED, Json(refused(codes::NOT_FOUND, message))).into_response()
 }
 
 /// Answers off the event loop: reading the kernel and judging take a while.

@@ -15,12 +15,22 @@ pub(crate) fn run(context: &Context) -> Result<Exit, Failure> {
         Err(error) => return Err(error.into()),
     };
     context.screen.show(&doctor, render)?;
+    Ok(exit(&doctor))
+}
+
+/// 1 when this host cannot enforce anything; warnings are no failure.
+pub(crate) fn exit(doctor: &Doctor) -> Exit {
     let blocked = doctor.findings.iter().any(|finding| finding.level == Level::Blocker);
-    Ok(if blocked { Exit::Failed } else { Exit::Done })
+    if blocked { Exit::Failed } else { Exit::Done }
 }
 
 pub(crate) fn render(doctor: &Doctor, paint: Paint) -> String {
-    let path = doctor.kernel_path.as_deref().unwrap_or("no kernel path works");
+    let path = match doctor.kernel_path.as_deref() {
+        Some("tcx") => "programs attached by TCX links",
+        Some("clsact") => "programs attached as clsact filters",
+        Some(other) => other,
+        None => "`bulkhead up` is refused on this host",
+    };
     let enforcement = match doctor.enforcement.as_str() {
         "full" => paint.good("full"),
         "none" => paint.bad("none"),

@@ -28,5 +28,9 @@ pub(crate) fn render(rules: &Rules, paint: Paint) -> String {
             if count.expired { "expired".to_owned() } else { String::new() },
         ]);
     }
-    table.render(paint)
+    let mut text = table.render(paint);
+    if let Some(since) = &rules.since {
+        text += &format!("counted since {since}\n");
+    }
+    text
 }

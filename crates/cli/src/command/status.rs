@@ -62,7 +62,11 @@ fn drops(status: &Status, paint: Paint) -> String {
     for drop in &status.agent.drops {
         table.row([drop.packets.to_string(), drop.code.clone(), drop.text.clone()]);
     }
-    table.render(paint)
+    let mut text = table.render(paint);
+    if let Some(since) = &status.agent.counted_since {
+        text += &format!("counted since {since}\n");
+    }
+    text
 }
 
 /// The table of workloads.

@@ -41,6 +41,9 @@ pub(crate) fn render(why: &Why, paint: Paint) -> String {
             text += &format!("                {note}\n");
         }
     }
+    for warning in &why.warnings {
+        text += &format!("  {} {warning}\n", paint.warn("but:"));
+    }
     text + &seen(why)
 }
 

@@ -1,7 +1,9 @@
 //! Where questions are judged and what they answer, over the shop's compiled tables.
 
+use flow::{Decoder, Line, Resolver as _};
+use verdict::abi::{Addr, Event, EventKind};
+
 use super::*;
-use crate::force::Wanted;
 use crate::tests::{SHOP, wanted};
 
 fn asked(shop: &Wanted, from: &str, to: &str, service: &str) -> Option<(Case, Judgement)> {
@@ -83,4 +85,71 @@ fn unknown_and_doubled_names_say_what_to_write() {
     let who = [Who::World, Who::Host]
         .map(|who| case(&shop.bundle, &who, &Who::World, Asked::parse("icmp").expect("icmp"), 0));
     assert!(who.iter().all(Result::is_err), "neither end is a workload");
+}
+
+/// The record of a flow that is judged so, as the kernel reports it.
+fn observed(names: &Names, case: &Case, judgement: &Judgement) -> Record {
+    let dropped = judgement.verdict == Verdict::Drop;
+    let event = Event {
+        source: Addr::from(case.source),
+        target: Addr::from(case.target),
+        network: case.network,
+        endpoint: if judgement.ingress { judgement.target } else { judgement.source },
+        egress_rule: judgement.egress_rule,
+        ingress_rule: judgement.ingress_rule,
+        source_port: case.source_port,
+        target_port: case.port,
+        ethertype: verdict::packet::IPV4,
+        kind: if dropped { EventKind::Drop } else { EventKind::Open } as u8,
+        verdict: judgement.verdict as u8,
+        reason: judgement.reason.code(),
+        protocol: case.proto.number(),
+        ingress: judgement.ingress.into(),
+        sent: 1,
+        ..Event::default()
+    };
+    let wall = "2026-11-22T10:04:12Z".parse().expect("a time");
+    let clock = flow::Clock { jiffies: 0, wall, per_second: 250 };
+    Decoder { resolver: names, clock }.decode(&event)
+}
+
+/// The shop with policies on trial: one that allows a port, one that denies another.
+fn on_trial() -> String {
+    let trial = "web-to-db: { from: app=web, to: app=db, allow: [6379/tcp], mode: audit }\n      \
+                 no-admin: { from: any, to: app=db, deny: [9000/tcp], mode: audit }\n      \
+                 admin: { from: app=web, to: app=db, allow: [9000/tcp] }";
+    SHOP.replace(
+        "web-to-db: { from: app=web, to: app=db, allow: [6379/tcp, icmp/echo-request] }",
+        trial,
+    )
+    .replace("data: { subnet: 10.0.2.0/24, profile: sealed }", "data: { subnet: 10.0.2.0/24 }")
+}
+
+#[test]
+fn why_and_observe_say_the_same_of_every_verdict() {
+    let shop = wanted(&on_trial());
+    let names = Names::new(&shop.bundle, None);
+    let mut told = Vec::new();
+    for (from, to, service) in [
+        ("shop/web", "db", "tcp/6379"),
+        ("shop/web", "db", "tcp/5432"),
+        ("shop/web", "db", "tcp/9000"),
+        ("shop/web", "db", "tcp/23"),
+        ("scanner", "db", "tcp/6379"),
+    ] {
+        let (case, judgement) = asked(&shop, from, to, service).expect("they meet");
+        let why = explained(&shop, &names, &case);
+        let record = observed(&names, &case, &judgement);
+        let seen = super::super::flows::shown(&record);
+        assert_eq!((why.verdict, &why.reason), (seen.verdict, &seen.reason), "{service}");
+        assert_eq!(why.rule, seen.rule, "{service}");
+        assert!(names.rule(RuleId(record.rule_id)).is_some() || record.rule_id == 0);
+        let code = why.reason.map_or_else(|| "-".to_owned(), |reason| reason.code);
+        let because = Line::of(&record).because;
+        told.push(format!("{service:<9} {:<5} {code:<7} {because}\n  {}", why.verdict, why.text));
+        if let Some(note) = why.would_allow.and_then(|allow| allow.note) {
+            told.push(format!("  {note}"));
+        }
+    }
+    insta::assert_snapshot!(told.join("\n"));
 }

@@ -1,0 +1,106 @@
+//! Every kind of finding about a host, and its documentation.
+
+use crate::explain::Explanation;
+
+/// Every kind of finding: code, topic, title, meaning, what to do.
+pub(super) const CODES: &[(&str, &str, &str, &str, &str)] = &[
+    (
+        "BH-H001",
+        "enforcement",
+        "kernel features",
+        "What the packet programs need of the kernel, found out by trying.",
+        "a kernel from 5.10 on has everything that is needed; one with PREEMPT_RT is not supported",
+    ),
+    (
+        "BH-H002",
+        "enforcement",
+        "optional kernel features",
+        "Features that make something better or faster; everything works without them.",
+        "nothing has to be done",
+    ),
+    (
+        "BH-H003",
+        "enforcement",
+        "host network",
+        "The network of this host could not be read; the agent needs root and netlink.",
+        "run it as root",
+    ),
+    (
+        "BH-H004",
+        "hooks",
+        "how programs are attached",
+        "By TCX links where the kernel has them (6.6 and later): pinned, replaced without a gap. Else by clsact filters, which stay until their \
+         interface goes. Both judge every packet; nothing is weaker with the older way.",
+        "nothing has to be done",
+    ),
+    (
+        "BH-H010",
+        "cgroups",
+        "control groups",
+        "Workloads of `run:` are put into control groups to bound and end them.",
+        "mount cgroup2 at /sys/fs/cgroup",
+    ),
+    (
+        "BH-H011",
+        "nftables",
+        "nftables",
+        "Address translation and published ports need the `nft` command and nf_tables in the kernel.",
+        "apt install nftables",
+    ),
+    (
+        "BH-H012",
+        "forwarding",
+        "forwarding",
+        "Packets between networks and the world are forwarded by the host; Bulkhead switches it on when a network needs it, and back off when it leaves.",
+        "nothing has to be done",
+    ),
+    (
+        "BH-H013",
+        "bridge-nf",
+        "bridged frames in other firewalls",
+        "With bridge-nf on, frames that the host bridges are shown to iptables too. Our bridges stand in namespaces of their own, where \
+         Bulkhead switches it off, so the host's setting does not matter to them.",
+        "nothing has to be done",
+    ),
+    (
+        "BH-H014",
+        "others",
+        "a firewall drops forwarded packets",
+        "Another firewall has a chain on forward whose policy is drop. Packets between the networks and the world are forwarded by the host, over links \
+         named `bt1`, `bt2` and so on, and have to pass it too: networks of mode `nat` and `routed` do not reach the world, and published ports are not reached \
+         from outside, though Bulkhead allows it. Traffic inside of a network never passes there. Rules that accept `bt*` open nothing: Bulkhead's programs \
+         judge every packet at the workload.",
+        "iptables -I DOCKER-USER -i bt+ -j ACCEPT; iptables -I DOCKER-USER -o bt+ -j ACCEPT; without Docker the same in FORWARD",
+    ),
+    (
+        "BH-H015",
+        "others",
+        "other firewalls",
+        "Other tools that manage packet filters on this host. Bulkhead touches its own tables only.",
+        "nothing has to be done",
+    ),
+    (
+        "BH-H020",
+        "mtu",
+        "MTU",
+        "Links of workloads get the MTU of the host's link to the world. IPv6 needs 1280 bytes (RFC 8200, section 5).",
+        "raise the MTU of the host's link to at least 1280",
+    ),
+    (
+        "BH-H030",
+        "exposure",
+        "ports reachable from outside",
+        "Sockets of the host itself that wait on other addresses than loopback. Bulkhead guards workloads, not yet the host.",
+        "bind what is not for others to 127.0.0.1",
+    ),
+];
+
+/// Documentation of the findings.
+pub(crate) fn explanations() -> impl Iterator<Item = Explanation> {
+    CODES.iter().map(|(code, _, title, text, hint)| Explanation {
+        code: (*code).to_owned(),
+        title: (*title).to_owned(),
+        text: (*text).to_owned(),
+        hint: Some((*hint).to_owned()),
+    })
+}

@@ -1,0 +1,90 @@
+//! A judgement in words: one sentence, the nearest misses, what would allow it.
+
+use api::{NearMiss, WouldAllow};
+use policy::explain::{self, Difference, End};
+use verdict::abi::Verdict;
+use verdict::{Judgement, Reason};
+
+use crate::answers::rule_at;
+
+/// One sentence, for example `no policy lets {app=scanner} reach {app=db}`.
+pub(super) fn sentence(
+    judgement: &Judgement,
+    rule: Option<&model::RuleRef>,
+    from: &End<'_>,
+    to: &End<'_>,
+) -> String {
+    let pair = format!("{} reach {}", described(from), described(to));
+    match (judgement.verdict, judgement.reason, rule) {
+        (Verdict::Allow, _, Some(rule)) => format!("{rule} lets {pair}"),
+        (Verdict::Allow, _, None) => format!("the posture is open: it lets {pair}"),
+        (Verdict::Audit, Reason::PolicyDeny, Some(rule)) => {
+            format!("{rule} would not let {pair}; its `mode: audit` lets it pass and records it")
+        }
+        (Verdict::Audit, _, Some(rule)) => {
+            format!(
+                "no policy lets {pair}; the `mode: audit` of {rule} lets it pass and records it"
+            )
+        }
+        (Verdict::Audit, ..) => format!("no policy lets {pair}; the posture `audit` records it"),
+        (_, Reason::PolicyDeny, Some(rule)) => format!("{rule} does not let {pair}"),
+        (_, Reason::DefaultDeny, _) => format!("no policy lets {pair}"),
+        (_, Reason::UnknownPeer, _) => {
+            format!("no network of this host carries packets by which {pair}")
+        }
+        (_, reason, _) => format!("{}: not let {pair}", flow::reason::text(reason)),
+    }
+}
+
+/// A near miss as the API carries it.
+pub(super) fn near_miss(miss: &explain::NearMiss, ingress: bool) -> NearMiss {
+    let parts = [
+        (Difference::Source, "source"),
+        (Difference::Destination, "destination"),
+        (Difference::Port, "port"),
+        (Difference::SourcePort, "source port"),
+    ];
+    let matching = parts.iter().filter(|(part, _)| !miss.differs.contains(part));
+    let (_, misses) = miss.sentence.split_once("; ").unwrap_or(("", &miss.sentence));
+    NearMiss {
+        rule: rule_at(&miss.rule),
+        direction: if ingress { "ingress" } else { "egress" }.to_owned(),
+        matches: matching.map(|(_, name)| (*name).to_owned()).collect(),
+        misses: misses.split("; ").map(str::to_owned).collect(),
+        text: miss.sentence.clone(),
+    }
+}
+
+/// The line that would allow the flow; `None` when no line would.
+pub(super) fn would_allow(
+    document: &policy::Document,
+    asked: &explain::Flow<'_>,
+    judgement: &Judgement,
+    rule: Option<&model::RuleRef>,
+) -> Option<WouldAllow> {
+    if judgement.reason == Reason::UnknownPeer {
+        return None;
+    }
+    let found = explain::suggestion(document, asked)?;
+    let denies = rule.filter(|_| judgement.reason == Reason::PolicyDeny);
+    let when = if judgement.verdict == Verdict::Audit { " once it is enforced" } else { "" };
+    let note = denies.map(|rule| {
+        format!("{rule} denies it{when}, and a deny beats every allow: change that first")
+    });
+    Some(WouldAllow { place: found.path, yaml: found.line, note })
+}
+
+/// `{app=scanner}`, `the host`, `203.0.113.1`.
+fn described(end: &End<'_>) -> String {
+    match end {
+        End::Workload(subject) if subject.labels.is_empty() => {
+            format!("{{workload={}}}", subject.workload)
+        }
+        End::Workload(subject) => {
+            let labels = subject.labels.iter().map(|(key, value)| format!("{key}={value}"));
+            format!("{{{}}}", labels.collect::<Vec<_>>().join(", "))
+        }
+        End::Host => "the host".to_owned(),
+        End::World(address) | End::Unmanaged(address) => address.to_string(),
+    }
+}
