@@ -18,7 +18,7 @@ use verdict::abi::ABI;
 use super::{Error, Limits, sys};
 
 /// The programs, built by `cargo xtask bpf`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/bulkhead.o");
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/bulkhead.o");
 
 /// Every map of the object.
 const MAPS: [&str; 17] = [

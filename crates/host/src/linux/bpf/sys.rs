@@ -24,7 +24,11 @@ macro_rules! plain {
         // SAFETY: an integer, or a `repr(C)` structure of integers whose padding is spelled out;
         // the test `values_have_no_padding` holds sizes against the sum of the fields.
         unsafe impl Plain for $type {}
-    )*};
+    )*
+        /// Their names, for the test that looks at all of them.
+        #[cfg(test)]
+        pub(super) const PLAIN: &[&str] = &[$(stringify!($type)),*];
+    };
 }
 
 plain!(
