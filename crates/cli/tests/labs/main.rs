@@ -7,11 +7,16 @@
 
 mod article;
 mod clean;
+mod explained;
 mod first_packet;
+mod foreign;
 mod outlive;
+mod processes;
 mod requests;
 mod revoke;
+mod sctp;
 mod shop;
+mod socket;
 mod spoof;
 mod stage;
 mod state;
