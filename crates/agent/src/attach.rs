@@ -7,12 +7,14 @@ use host::linux::bpf::Hooks;
 use host::linux::netns::NetNs;
 use host::network::{Attach, AttachError, Desired, EndpointDesired, EndpointNumber};
 
-/// The loader's hooks, and where the router of each endpoint is pinned.
+/// The loader's hooks, and where the router of each endpoint is pinned. Lives for one pass.
 ///
 /// The endpoints' configuration is not written here: the tables reconciler has done that before.
 pub(crate) struct Attacher {
     hooks: Hooks,
     routers: HashMap<EndpointNumber, PathBuf>,
+    /// The router that was looked at last: endpoints of one router follow each other.
+    open: Option<(PathBuf, NetNs)>,
 }
 
 impl Attacher {
@@ -22,15 +24,18 @@ impl Attacher {
             let path = pin(router.name.as_str());
             router.endpoints.iter().map(move |endpoint| (endpoint.number, path.clone()))
         });
-        Self { hooks, routers: routers.collect() }
+        Self { hooks, routers: routers.collect(), open: None }
     }
 }
 
 impl Attach for Attacher {
     fn is_attached(&mut self, endpoint: &EndpointDesired) -> bool {
         let Some(path) = self.routers.get(&endpoint.number) else { return false };
+        if self.open.as_ref().is_none_or(|(open, _)| open != path) {
+            self.open = NetNs::open(path).ok().map(|router| (path.clone(), router));
+        }
         let number = u32::from(endpoint.number.value());
-        NetNs::open(path).is_ok_and(|router| self.hooks.is_attached(&router, number))
+        self.open.as_ref().is_some_and(|(_, router)| self.hooks.is_attached(router, number))
     }
 
     fn attach(

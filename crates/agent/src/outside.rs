@@ -1,6 +1,7 @@
 //! What a document needs of the host, checked before anything is changed.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use api::{Error, codes};
 use host::linux::bpf::{self, Capabilities, Feature};
@@ -17,7 +18,7 @@ use crate::fault::{failed, refused};
 /// # Errors
 /// `BH0209` with the first thing that is missing.
 pub(crate) fn check(bundle: &Bundle) -> Result<(), Error> {
-    able(&bpf::probe())?;
+    features()?;
     for (id, workload) in &bundle.workloads {
         let Place::At(path) = desired::place(&workload.start) else { continue };
         if let Err(error) = NetNs::open(&path) {
@@ -33,6 +34,17 @@ pub(crate) fn check(bundle: &Bundle) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Tries the features of the kernel that enforcement needs. What a kernel can do it goes on to do, so a good answer is kept:
+/// some of the features take a while to try.
+fn features() -> Result<(), Error> {
+    static ENOUGH: OnceLock<()> = OnceLock::new();
+    if ENOUGH.get().is_some() {
+        return Ok(());
+    }
+    able(&bpf::probe())?;
+    Ok(*ENOUGH.get_or_init(|| ()))
 }
 
 /// The path of this program, which also is every workload's supervisor.

@@ -22,6 +22,7 @@ use crate::saved::Saved;
 use crate::{desired, outside, reconcile};
 
 use super::Keeper;
+use super::stages::{self, Look};
 
 /// Lines of what would be done that a plan shows.
 const ACTIONS: usize = 500;
@@ -41,7 +42,11 @@ impl Keeper {
         outside::check(&wanted.bundle)?;
         let outcome = match self.shared.force() {
             Some(force) if is_same(&force.wanted, &wanted) => self.confirm(&force, began)?,
-            before => self.switch(before.as_deref(), wanted, began)?,
+            before => {
+                let look =
+                    before.as_deref().map_or(Look::Everywhere, |it| Look::Since(&it.wanted.bundle));
+                self.switch(before.as_deref(), wanted, look, began)?
+            }
         };
         Ok(UpResponse { plan, outcome: Some(outcome) })
     }
@@ -66,9 +71,12 @@ impl Keeper {
     fn actions(&mut self, wanted: &Wanted) -> Vec<String> {
         let mtu = self.mtu();
         let Ok(desired) = desired::network(&wanted.bundle, mtu) else { return Vec::new() };
-        let hooks = self.datapath.hooks();
-        let options = &self.shared.options;
-        let mut lines = reconcile::network::preview(&mut self.kernel, hooks, options, &desired);
+        let force = self.shared.force();
+        let look = force.as_deref().map_or(Look::Everywhere, |it| Look::Since(&it.wanted.bundle));
+        let Ok(scope) = stages::scope(look, &desired, mtu) else { return Vec::new() };
+        let (hooks, options) = (self.datapath.hooks(), &self.shared.options);
+        let mut lines =
+            reconcile::network::preview(&mut self.kernel, hooks, options, &desired, &scope);
         lines.truncate(ACTIONS);
         lines
     }
@@ -78,11 +86,12 @@ impl Keeper {
         &mut self,
         before: Option<&Force>,
         wanted: Wanted,
+        look: Look<'_>,
         began: Instant,
     ) -> Result<Outcome, Error> {
         let generation = self.store.generation()? + 1;
         let current = before.map_or_else(Tables::default, tables);
-        let mut steps = self.stages(&current, &wanted)?;
+        let mut steps = self.stages(&current, &wanted, look)?;
         let mut failure = None;
         if Self::is_enforced(&steps) {
             let known = before.map(|force| force.enforced.clone()).unwrap_or_default();
@@ -105,7 +114,7 @@ impl Keeper {
 
     /// A document that is in force already: reconciles, keeps the generation.
     fn confirm(&mut self, force: &Force, began: Instant) -> Result<Outcome, Error> {
-        let steps = self.stages(&tables(force), &force.wanted)?;
+        let steps = self.stages(&tables(force), &force.wanted, Look::Everywhere)?;
         Ok(outcome(force.generation, steps, began))
     }
 
@@ -123,7 +132,7 @@ impl Keeper {
         let generation = before.map_or(0, |force| force.generation);
         let (holds, back) = if let Some(force) = before {
             let holds = format!("generation {generation} is in force as before");
-            (holds, self.stages(&tables(force), &force.wanted))
+            (holds, self.stages(&tables(force), &force.wanted, Look::Everywhere))
         } else {
             let holds = "nothing is in force, as before".to_owned();
             (holds, Ok(self.remove(&tried.bundle.tables)))

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use api::{DownResponse, Error, Step};
+use host::linux::rcu::Expedited;
 use host::network::Desired;
 use verdict::native::Tables;
 
@@ -31,6 +32,7 @@ impl Keeper {
 
     /// Stops workloads, removes links and namespaces, empties the tables.
     pub(super) fn remove(&mut self, current: &Tables) -> Vec<Step> {
+        let _quick = Expedited::begin();
         let options = self.shared.options.clone();
         let nothing = workloads::Wanted::default();
         let stopped = workloads::stop_unwanted(&options.dirs(), &nothing);

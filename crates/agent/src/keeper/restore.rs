@@ -8,6 +8,7 @@ use api::Error;
 use crate::prepare::prepare;
 
 use super::Keeper;
+use super::stages::Look;
 
 impl Keeper {
     /// Puts the last document in force again. Without one, or when it cannot be compiled any more, whatever the kernel
@@ -28,7 +29,7 @@ impl Keeper {
         let decided = &saved.decided;
         let wanted = prepare(&saved.request, &decided.relabelled, &decided.allocations, &facts)?;
         // The tables come first and whole: what is enforced stays so, what is missing is judged from its first packet.
-        let steps = self.stages(&wanted.bundle.tables, &wanted)?;
+        let steps = self.stages(&wanted.bundle.tables, &wanted, Look::Everywhere)?;
         let changes: u64 = steps.iter().map(|step| step.changes).sum();
         let took_ms = began.elapsed().as_millis();
         tracing::info!(generation = saved.generation, changes, took_ms, "restored");

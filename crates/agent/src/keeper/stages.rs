@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use api::{Error, Step, StepState};
+use host::linux::rcu::Expedited;
+use host::network::Scope;
+use planner::Bundle;
 use verdict::native::Tables;
 
 use crate::force::Wanted;
@@ -22,12 +25,28 @@ const WORKLOADS: &str = "workloads";
 /// MTU of our links when the host has no default route, in bytes.
 const MTU: u32 = 1500;
 
+/// How much of this host a pass over the stages reads.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Look<'a> {
+    /// All of it: after a start, when something failed, when the same is applied again.
+    Everywhere,
+    /// What differs from this bundle, which is in force. What else may have changed meanwhile is the timer's.
+    Since(&'a Bundle),
+}
+
 impl Keeper {
     /// Brings this host from the tables in force to `wanted`: workloads that go are stopped, new endpoints are made
     /// closed, the policy is switched, workloads that come are started. Stops at the first stage that fails, but for
     /// the last: a workload that cannot be started changes nothing for the others.
-    pub(super) fn stages(&mut self, current: &Tables, wanted: &Wanted) -> Result<Vec<Step>, Error> {
-        let desired = desired::network(&wanted.bundle, self.mtu())?;
+    pub(super) fn stages(
+        &mut self,
+        current: &Tables,
+        wanted: &Wanted,
+        look: Look<'_>,
+    ) -> Result<Vec<Step>, Error> {
+        let mtu = self.mtu();
+        let desired = desired::network(&wanted.bundle, mtu)?;
+        let scope = scope(look, &desired, mtu)?;
         let options = self.shared.options.clone();
         let dirs = options.dirs();
         let exe = outside::this_program()?;
@@ -36,6 +55,7 @@ impl Keeper {
         self.shared.set_names(Arc::new(Names::new(&wanted.bundle, Some(&self.shared.names()))));
         let mut steps = Vec::new();
         let mut failed = false;
+        let _quick = Expedited::begin();
         for name in [STOP, CLOSE, NETWORK, TABLES, WORKLOADS] {
             if failed {
                 steps.push(skipped(name));
@@ -46,7 +66,7 @@ impl Keeper {
                 CLOSE => tables::pass(&mut self.datapath, &closed),
                 NETWORK => {
                     let hooks = self.datapath.hooks();
-                    network::pass(&mut self.kernel, hooks, &options, &desired)
+                    network::pass(&mut self.kernel, hooks, &options, &desired, &scope)
                 }
                 TABLES => tables::pass(&mut self.datapath, &wanted.bundle.tables),
                 _ => workloads::start_missing(&dirs, &specs, &exe),
@@ -88,5 +108,17 @@ impl Keeper {
                 MTU
             }
         }
+    }
+}
+
+/// The part of the network to look at, with links of `mtu` bytes.
+pub(super) fn scope(
+    look: Look<'_>,
+    desired: &host::network::Desired,
+    mtu: u32,
+) -> Result<Scope, Error> {
+    match look {
+        Look::Everywhere => Ok(Scope::All),
+        Look::Since(bundle) => Ok(Scope::between(&desired::network(bundle, mtu)?, desired)),
     }
 }

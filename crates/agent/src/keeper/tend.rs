@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use host::network::Scope;
 use jiff::Timestamp;
 
 use crate::force::{Force, Wanted};
@@ -10,6 +11,7 @@ use crate::reconcile::{Pass, network, tables, workloads};
 use crate::{desired, outside};
 
 use super::Keeper;
+use super::stages::Look;
 
 /// How often everything is compared with what is wanted.
 const DRIFT: Duration = Duration::from_secs(10);
@@ -95,7 +97,7 @@ impl Keeper {
     /// The same document means something else now: an address of the host came or went, or a policy ended.
     fn readjust(&mut self, force: &Force, wanted: Wanted) -> Result<(), api::Error> {
         tracing::info!("the document in force means something else now: applying it again");
-        self.switch(Some(force), wanted, Instant::now()).map(drop)
+        self.switch(Some(force), wanted, Look::Everywhere, Instant::now()).map(drop)
     }
 
     /// Compares everything with what is wanted and repairs it; what had to be repaired is counted as drift.
@@ -110,7 +112,7 @@ impl Keeper {
         match desired::network(bundle, mtu) {
             Ok(desired) => {
                 let hooks = self.datapath.hooks();
-                let pass = network::pass(&mut self.kernel, hooks, &options, &desired);
+                let pass = network::pass(&mut self.kernel, hooks, &options, &desired, &Scope::All);
                 let repairs = pass.changes;
                 self.repaired("network", pass, repairs);
             }

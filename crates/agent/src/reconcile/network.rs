@@ -1,7 +1,7 @@
 //! Namespaces, links, addresses, routes, nftables: `host::network`, with our programs as its attacher.
 
 use host::linux::bpf::Hooks;
-use host::network::{self, Attach, Desired, Kernel, KernelError, Outcome};
+use host::network::{self, Attach, Desired, Kernel, KernelError, Outcome, Scope};
 
 use crate::attach::Attacher;
 use crate::fault::sentence;
@@ -12,15 +12,16 @@ use super::Pass;
 /// Passes of a removal.
 const PASSES: usize = 3;
 
-/// One pass towards `desired`.
+/// One pass towards `desired`, over a part of it.
 pub(crate) fn pass(
     kernel: &mut impl Kernel,
     hooks: Hooks,
     options: &Options,
     desired: &Desired,
+    scope: &Scope,
 ) -> Pass {
     let mut attacher = Attacher::new(hooks, desired, |name| options.pin(name));
-    told(network::reconcile(kernel, &mut attacher, desired))
+    told(network::reconcile_in(kernel, &mut attacher, desired, scope))
 }
 
 /// Removes everything. A namespace takes its links along some time after it was removed, so passes go on until there is
@@ -57,9 +58,10 @@ pub(crate) fn preview(
     hooks: Hooks,
     options: &Options,
     desired: &Desired,
+    scope: &Scope,
 ) -> Vec<String> {
     let mut attacher = Attacher::new(hooks, desired, |name| options.pin(name));
-    let Ok((observed, _)) = network::observe(kernel, &mut attacher, desired) else {
+    let Ok((observed, _)) = network::observe(kernel, &mut attacher, desired, scope) else {
         return Vec::new();
     };
     let plan = network::Plan::diff(desired, &observed);

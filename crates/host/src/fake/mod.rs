@@ -28,6 +28,8 @@ pub struct FakeKernel {
     pub sysctls_before: BTreeMap<String, String>,
     /// Every step, in order, as a command.
     pub log: Vec<String>,
+    /// Every namespace that was read, in order.
+    pub looks: Vec<Ns>,
     /// Steps whose command contains this text are refused with `EPERM`.
     pub refuse: Option<String>,
     next_index: u32,
@@ -148,9 +150,8 @@ impl FakeKernel {
                 self.add_link(ns, name, bridge)?;
             }
             Op::LinkDelete { ns, link } => self.delete_link(ns, link),
-            Op::EndpointsDelete { ns } => {
-                let names: Vec<String> = self.state(ns)?.links.keys().cloned().collect();
-                for name in names.iter().filter(|name| name.starts_with("bh")) {
+            Op::LinksDelete { ns, links } => {
+                for name in links {
                     self.delete_link(ns, name);
                 }
             }
@@ -224,6 +225,7 @@ impl Kernel for FakeKernel {
     }
 
     fn read(&mut self, ns: &Ns) -> Result<Option<NsState>, KernelError> {
+        self.looks.push(ns.clone());
         Ok(self.namespaces.get(ns).cloned())
     }
 

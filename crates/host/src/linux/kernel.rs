@@ -33,12 +33,18 @@ struct Site {
     netlink: Netlink,
     /// Indices of links, by name; filled as they are asked for.
     indices: BTreeMap<String, u32>,
+    /// Looks at our table.
+    table: table::Watch,
 }
 
 impl Site {
     fn open(ns: NetNs) -> io::Result<Self> {
         let netlink = Netlink::open_in(&ns)?;
-        Ok(Self { ns, netlink, indices: BTreeMap::new() })
+        Ok(Self::new(ns, netlink))
+    }
+
+    fn new(ns: NetNs, netlink: Netlink) -> Self {
+        Self { ns, netlink, indices: BTreeMap::new(), table: table::Watch::default() }
     }
 
     fn index(&mut self, link: &str) -> Result<u32, Refusal> {
@@ -119,8 +125,7 @@ impl Linux {
         let (ns, netlink) = self.pins.create(name, init).map_err(NetNsError::into_io)?;
         let mut netlink = netlink?;
         link::set_up(&mut netlink, "lo", true)?;
-        let site = Site { ns, netlink, indices: BTreeMap::new() };
-        self.keep(&Ns::Ours(name.clone()), site);
+        self.keep(&Ns::Ours(name.clone()), Site::new(ns, netlink));
         Ok(())
     }
 
@@ -159,11 +164,10 @@ impl Linux {
             }
             Op::VethAdd(spec) => self.add_veth(spec),
             Op::LinkDelete { ns, link } => self.delete_link(ns, link),
-            Op::EndpointsDelete { ns } => {
+            Op::LinksDelete { ns, links } => {
                 let site = self.site(ns)?;
                 site.indices.clear();
-                let deleted = link::delete_group(&mut site.netlink, link::ENDPOINT_GROUP);
-                ignore(deleted, &[libc::ENODEV])
+                link::delete_all(&mut site.netlink, links)
             }
             Op::SysctlSet { key, value } => Ok(self.ledger.set(key, value)?),
             Op::SysctlRestore => Ok(self.ledger.restore()?),
@@ -277,7 +281,7 @@ impl Kernel for Linux {
     }
 
     fn table(&mut self, ns: &Ns) -> Result<Option<TableState>, KernelError> {
-        let state = self.site(ns).and_then(|site| table::read(&site.ns));
+        let state = self.site(ns).and_then(|site| site.table.read(&site.ns));
         state.map_err(|cause| KernelError::new("nft -j list table inet bulkhead", cause))
     }
 

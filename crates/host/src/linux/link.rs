@@ -1,6 +1,7 @@
 //! Links: veth pairs whose far end is born in its namespace, bridges, ports, MTU, up and down.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::os::fd::{AsFd, AsRawFd};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
@@ -14,8 +15,8 @@ use crate::network::{LinkState, Mac, PortFlags, Refusal, VethSpec};
 
 use super::netlink::Netlink;
 
-/// `IFLA_GROUP` of endpoints' veths, so that a router's can be deleted in one request ("bh").
-pub const ENDPOINT_GROUP: u32 = 0x6268;
+/// How many links go in one request: it holds the lock of all network configuration.
+const LINKS_AT_ONCE: usize = 128;
 
 /// Reads every link of the namespace, by name.
 ///
@@ -65,9 +66,6 @@ pub fn add_veth(
     let mut near = ethernet(&spec.link, spec.mac, spec.mtu);
     near.header.index = spec.index.unwrap_or_default();
     near.attributes.extend(master.map(LinkAttribute::Controller));
-    if spec.index.is_some() {
-        near.attributes.push(LinkAttribute::Group(ENDPOINT_GROUP));
-    }
     near.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::Kind(InfoKind::Veth),
         LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
@@ -166,15 +164,39 @@ pub fn delete(netlink: &mut Netlink, name: &str) -> Result<(), Refusal> {
     netlink.request(Message::DelLink(named(name)), 0)
 }
 
-/// Deletes all links of a group at once, which costs hardly more than deleting one.
+/// Deletes many links, in few requests: the kernel waits for the end of all readers once for each
+/// request. They are put into a group of their own for that (`IFLA_GROUP`), which nothing else is in: its
+/// number is drawn anew each time, so that links which a killed agent left in one are not taken along.
 ///
 /// # Errors
 ///
-/// `ENODEV` when the group is empty, else the kernel's answer.
-pub fn delete_group(netlink: &mut Netlink, group: u32) -> Result<(), Refusal> {
-    let mut message = LinkMessage::default();
-    message.attributes.push(LinkAttribute::Group(group));
-    netlink.request(Message::DelLink(message), 0)
+/// The kernel's answer. Links that are gone are no error.
+pub fn delete_all(netlink: &mut Netlink, names: &[String]) -> Result<(), Refusal> {
+    for some in names.chunks(LINKS_AT_ONCE) {
+        let group = LinkAttribute::Group(fresh_group());
+        for name in some {
+            let mut message = named(name);
+            message.attributes.push(group.clone());
+            unless_gone(netlink.request(Message::SetLink(message), 0))?;
+        }
+        let mut message = LinkMessage::default();
+        message.attributes.push(group);
+        unless_gone(netlink.request(Message::DelLink(message), 0))?;
+    }
+    Ok(())
+}
+
+/// A number that no other group of links is likely to have; 0 is the group of all others.
+fn fresh_group() -> u32 {
+    let drawn = RandomState::new().build_hasher().finish().to_ne_bytes();
+    u32::from_ne_bytes([drawn[0], drawn[1], drawn[2], drawn[3]]) | 1 << 31
+}
+
+fn unless_gone(result: Result<(), Refusal>) -> Result<(), Refusal> {
+    match result {
+        Err(Refusal::Errno { errno, .. }) if errno.raw_os_error() == Some(libc::ENODEV) => Ok(()),
+        other => other,
+    }
 }
 
 fn named(name: &str) -> LinkMessage {

@@ -7,6 +7,7 @@ pub mod netlink;
 pub mod netns;
 pub mod nft;
 pub mod probe;
+pub mod rcu;
 pub mod route;
 pub mod runtime;
 pub mod sysctl;

@@ -170,8 +170,8 @@ impl NetNs {
         .map_err(NetNsError::Enter)
     }
 
-    /// Runs `work` inside of the namespace on the calling thread. For work of our own that neither
-    /// waits nor starts anything.
+    /// Runs `work` inside of the namespace on the calling thread. For work of our own that waits for
+    /// nothing but the kernel and starts no thread or program.
     ///
     /// # Errors
     ///

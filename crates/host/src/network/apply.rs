@@ -1,7 +1,10 @@
 //! Reads the kernel, and does what a plan says.
 
+use std::collections::BTreeSet;
+
 use super::{
-    Attach, AttachError, Desired, Kernel, KernelError, Ns, Observed, Plan, Step, Unit, script,
+    Attach, AttachError, Desired, Kernel, KernelError, LookedAt, Ns, NsName, Observed, Plan, Scope,
+    Step, Unit, script,
 };
 
 /// What one pass did, step by step.
@@ -64,7 +67,7 @@ pub enum StepError {
     },
 }
 
-/// Runs one pass: observe, diff, apply.
+/// Runs one pass over everything: observe, diff, apply.
 ///
 /// # Errors
 ///
@@ -74,7 +77,21 @@ pub fn reconcile(
     attach: &mut impl Attach,
     desired: &Desired,
 ) -> Result<Outcome, KernelError> {
-    let (observed, unread) = observe(kernel, attach, desired)?;
+    reconcile_in(kernel, attach, desired, &Scope::All)
+}
+
+/// As [`reconcile`], for a part of it. What is outside of `scope` is neither read nor changed.
+///
+/// # Errors
+///
+/// As [`reconcile`].
+pub fn reconcile_in(
+    kernel: &mut impl Kernel,
+    attach: &mut impl Attach,
+    desired: &Desired,
+    scope: &Scope,
+) -> Result<Outcome, KernelError> {
+    let (observed, unread) = observe(kernel, attach, desired, scope)?;
     let mut outcome = apply(kernel, attach, &Plan::diff(desired, &observed));
     outcome.failed.extend(unread);
     Ok(outcome)
@@ -102,26 +119,33 @@ pub fn observe(
     kernel: &mut impl Kernel,
     attach: &mut impl Attach,
     desired: &Desired,
+    scope: &Scope,
 ) -> Result<(Observed, Vec<StepError>), KernelError> {
     let mut observed = Observed { namespaces: kernel.namespaces()?, ..Observed::default() };
     let mut unread = Vec::new();
     let host = kernel.read(&Ns::Host)?.unwrap_or_default();
-    for key in script::sysctl_keys(desired, &host) {
+    for key in script::sysctl_keys(desired, &host, scope) {
         if let Some(value) = kernel.sysctl(&key)? {
             observed.sysctls.insert(key, value);
         }
     }
     observed.sysctls_before = kernel.sysctls_before()?;
     observed.states.insert(Ns::Host, host);
-    for ns in places(desired, &observed) {
-        match kernel.read(&ns) {
-            Ok(Some(state)) => drop(observed.states.insert(ns, state)),
+    let places = places(desired, &observed, scope);
+    for ns in &places {
+        match kernel.read(ns) {
+            Ok(Some(state)) => drop(observed.states.insert(ns.clone(), state)),
             Ok(None) => {}
             Err(source) => unread.push(StepError::Read { subject: ns.to_string(), source }),
         }
     }
+    if matches!(scope, Scope::Only(_)) {
+        let host = std::iter::once(Ns::Host);
+        observed.looked_at = LookedAt::Only(places.into_iter().chain(host).collect());
+    }
     read_tables(kernel, &mut observed, &mut unread)?;
-    for endpoint in desired.routers.iter().flat_map(|router| &router.endpoints) {
+    let endpoints = desired.routers.iter().flat_map(|router| &router.endpoints);
+    for endpoint in endpoints.filter(|endpoint| scope.has_endpoint(endpoint.number)) {
         if attach.is_attached(endpoint) {
             observed.attached.insert(endpoint.number);
         }
@@ -129,12 +153,22 @@ pub fn observe(
     Ok((observed, unread))
 }
 
-/// The namespaces that matter: pinned ones, and adopted ones of desired endpoints.
-fn places(desired: &Desired, observed: &Observed) -> Vec<Ns> {
-    let pinned = observed.namespaces.iter().cloned().map(Ns::Ours);
-    let endpoints = desired.routers.iter().flat_map(|router| &router.endpoints);
-    let adopted = endpoints.map(super::EndpointDesired::ns).filter(|ns| matches!(ns, Ns::At(_)));
-    pinned.chain(adopted).collect()
+/// The namespaces that matter: pinned ones, and adopted ones of desired endpoints. In a part of the
+/// network, those of its routers and endpoints, and pinned ones that nobody wants.
+fn places(desired: &Desired, observed: &Observed, scope: &Scope) -> Vec<Ns> {
+    let endpoints = || desired.routers.iter().flat_map(|router| &router.endpoints);
+    let Scope::Only(part) = scope else {
+        let pinned = observed.namespaces.iter().cloned().map(Ns::Ours);
+        let adopted = endpoints().map(super::EndpointDesired::ns);
+        return pinned.chain(adopted.filter(|ns| matches!(ns, Ns::At(_)))).collect();
+    };
+    let mut wanted: BTreeSet<&NsName> = desired.routers.iter().map(|router| &router.name).collect();
+    wanted.extend(endpoints().map(|endpoint| &endpoint.workload));
+    wanted.extend(desired.isolated.iter().map(|isolated| &isolated.workload));
+    let unwanted = observed.namespaces.iter().filter(|name| !wanted.contains(name));
+    let changed = endpoints().filter(|endpoint| part.endpoints.contains(&endpoint.number));
+    let ours = part.routers.iter().chain(unwanted).cloned().map(Ns::Ours);
+    ours.chain(changed.map(super::EndpointDesired::ns)).collect()
 }
 
 fn read_tables(

@@ -88,6 +88,9 @@ pub enum Refusal {
     /// `nft` ended with an error; this is what it printed.
     #[error("nft said: {0}")]
     Nft(String),
+    /// `nft` did not end and was killed; the table is as it was, or wholly replaced.
+    #[error("nft did not end within {0:?} and was killed")]
+    Late(std::time::Duration),
     /// An answer that could not be decoded.
     #[error("the answer could not be decoded: {0}")]
     Answer(String),

@@ -2,8 +2,9 @@
 //!
 //! *Desired* ([`Desired`]) comes from the applied bundle. *Observed* ([`Observed`]) is read from the
 //! kernel on every pass and never cached. [`Plan::diff`] is the only place that decides;
-//! [`apply`](fn@apply) only obeys. [`reconcile`] is the three of them in order, and [`teardown`] is
-//! [`reconcile`] with nothing desired.
+//! [`apply`](fn@apply) only obeys. [`reconcile`] is the three of them in order, [`teardown`] is
+//! [`reconcile`] with nothing desired, and [`reconcile_in`] is [`reconcile`] for a part of the network
+//! ([`Scope`]), so that a change costs what it changes.
 //!
 //! **Ownership.** Ours are: the namespaces pinned in the run directory, links called `bt<N>` that
 //! carry our MAC prefix, routes tagged with [`RTPROT`], and the nftables table `inet bulkhead`.
@@ -25,6 +26,7 @@ mod observed;
 mod op;
 mod plan;
 mod removal;
+mod scope;
 mod script;
 #[cfg(test)]
 mod tests;
@@ -33,7 +35,7 @@ pub use addressing::{
     ENDPOINT_IFINDEX_BASE, EndpointNumber, IFA_PROTO, MAX_ENDPOINT, MAX_NETWORK, Mac,
     NetworkNumber, NumberError, PEER_IFINDEX_BASE, RTPROT, TRANSIT_V4, TRANSIT_V6, Transit,
 };
-pub use apply::{Outcome, StepError, apply, observe, reconcile, teardown};
+pub use apply::{Outcome, StepError, apply, observe, reconcile, reconcile_in, teardown};
 pub use attach::{Attach, AttachError, NoPrograms};
 pub use desired::{
     Desired, EndpointDesired, IsolatedDesired, Mode, Place, PublishDesired, RouterDesired,
@@ -43,3 +45,4 @@ pub use kernel::{Kernel, KernelError, Ns, NsName, NsNameError, Refusal};
 pub use observed::{LinkState, NsState, Observed, PortFlags, Route};
 pub use op::{NsProfile, Op, VethSpec};
 pub use plan::{Plan, Step, Unit};
+pub use scope::{LookedAt, Part, Scope};

@@ -7,11 +7,13 @@ use ipnet::IpNet;
 
 use crate::linux::nft::TableState;
 
-use super::{EndpointNumber, Mac, Ns, NsName};
+use super::{EndpointNumber, LookedAt, Mac, Ns, NsName};
 
 /// Everything one pass read.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
+    /// The namespaces that were looked at. Nothing is known of others.
+    pub looked_at: LookedAt,
     /// The namespaces pinned in our run directory.
     pub namespaces: BTreeSet<NsName>,
     /// The namespaces that could be read; one that is absent here is absent in the kernel.

@@ -65,10 +65,13 @@ pub enum Op {
         /// Name of the link.
         link: String,
     },
-    /// Delete every endpoint's veth of a router at once.
-    EndpointsDelete {
-        /// The router.
+    /// Delete many links at once; veths take their other ends with them. No error about those that
+    /// are gone.
+    LinksDelete {
+        /// Namespace.
         ns: Ns,
+        /// Names of the links.
+        links: Vec<String>,
     },
     /// Give a bridge port the flags of [`super::PortFlags::ENDPOINT`].
     PortSet {
@@ -268,6 +271,23 @@ impl Op {
         }
     }
 
+    /// The namespaces that have to be known to tell whether the step is needed.
+    pub(super) fn places(&self) -> [Option<&Ns>; 2] {
+        match self {
+            Self::VethAdd(spec) => [Some(&spec.ns), Some(&spec.peer_ns)],
+            Self::LinkSysctl { ns, .. }
+            | Self::TableReplace { ns, .. }
+            | Self::TableDelete { ns }
+            | Self::LinksDelete { ns, .. } => [Some(ns), None],
+            // Pins are listed and the host's sysctls read on every pass.
+            Self::NetnsAdd { .. }
+            | Self::NetnsDelete { .. }
+            | Self::SysctlSet { .. }
+            | Self::SysctlRestore => [None, None],
+            _ => [self.link().map(|(ns, _)| ns), None],
+        }
+    }
+
     /// The link that a netlink step is about; `None` for steps of another kind.
     #[must_use]
     pub fn link(&self) -> Option<(&Ns, &str)> {
@@ -300,7 +320,9 @@ impl Op {
             }
             Self::LinkMtu { ns, link, mtu } => write!(f, "{} link set {link} mtu {mtu}", Ip(ns)),
             Self::LinkDelete { ns, link } => write!(f, "{} link delete {link}", Ip(ns)),
-            Self::EndpointsDelete { ns } => write!(f, "{} link delete group 25192", Ip(ns)),
+            Self::LinksDelete { ns, links } => {
+                write!(f, "{} link delete group # {}", Ip(ns), links.join(" "))
+            }
             Self::PortSet { ns, link } => write!(
                 f,
                 "{} link set {link} type bridge_slave learning off flood off neigh_suppress on",

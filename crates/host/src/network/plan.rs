@@ -49,6 +49,18 @@ pub enum Step {
     },
 }
 
+impl Step {
+    /// The namespaces that it is about.
+    pub(super) fn places(&self) -> impl Iterator<Item = &Ns> {
+        let [one, other] = match self {
+            Self::Kernel(op) => op.places(),
+            Self::Attach { router, .. } => [Some(router), None],
+            Self::Detach { .. } => [None, None],
+        };
+        one.into_iter().chain(other)
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -81,7 +93,8 @@ impl Plan {
     pub fn diff(desired: &Desired, observed: &Observed) -> Self {
         let script = script::units(desired, observed);
         let mut units = removal::units(&script, observed);
-        units.extend(script.into_iter().map(|unit| missing(unit, observed)));
+        let known = script.into_iter().filter(|unit| observed.looked_at.covers(unit));
+        units.extend(known.map(|unit| missing(unit, observed)));
         units.retain(|unit| !unit.steps.is_empty());
         Self { units }
     }

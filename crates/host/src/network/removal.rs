@@ -33,26 +33,32 @@ pub(super) fn units(script: &[Unit], observed: &Observed) -> Vec<Unit> {
 
 /// All endpoints of a router that goes: their veths in one request.
 fn router_unit(ns: &Ns, state: &NsState) -> Unit {
-    let mut steps: Vec<Step> = endpoints(state).map(|endpoint| Step::Detach { endpoint }).collect();
-    if !steps.is_empty() {
-        steps.push(Step::Kernel(Op::EndpointsDelete { ns: ns.clone() }));
-    }
-    Unit { subject: format!("endpoints of {ns}"), steps }
+    endpoints_unit(ns, endpoints(state).collect())
 }
 
-fn endpoint_units(ns: &Ns, state: &NsState, wanted: &Wanted<'_>) -> Vec<Unit> {
+/// Endpoints that go. One by itself, and many in one request: the kernel waits once for each request
+/// (net/core/dev.c, `netdev_run_todo`), not once for each link.
+fn endpoint_units(ns: &Ns, state: &NsState, wanted: &Wanted<'_>) -> Option<Unit> {
     let gone = endpoints(state).filter(|n| !wanted.links.contains(&(ns, n.link_name().as_str())));
-    let unit = |endpoint: EndpointNumber| {
-        let link = endpoint.link_name();
-        Unit {
-            subject: format!("endpoint {endpoint}"),
-            steps: vec![
-                Step::Detach { endpoint },
-                Step::Kernel(Op::LinkDelete { ns: ns.clone(), link }),
-            ],
+    let gone: Vec<EndpointNumber> = gone.collect();
+    match gone.as_slice() {
+        [] => None,
+        [endpoint] => {
+            let delete = Op::LinkDelete { ns: ns.clone(), link: endpoint.link_name() };
+            let steps = vec![Step::Detach { endpoint: *endpoint }, Step::Kernel(delete)];
+            Some(Unit { subject: format!("endpoint {endpoint}"), steps })
         }
-    };
-    gone.map(unit).collect()
+        _ => Some(endpoints_unit(ns, gone)),
+    }
+}
+
+fn endpoints_unit(ns: &Ns, gone: Vec<EndpointNumber>) -> Unit {
+    let links: Vec<String> = gone.iter().map(|endpoint| endpoint.link_name()).collect();
+    let mut steps: Vec<Step> = gone.into_iter().map(|endpoint| Step::Detach { endpoint }).collect();
+    if !steps.is_empty() {
+        steps.push(Step::Kernel(Op::LinksDelete { ns: ns.clone(), links }));
+    }
+    Unit { subject: format!("endpoints of {ns}"), steps }
 }
 
 fn endpoints(state: &NsState) -> impl Iterator<Item = EndpointNumber> {

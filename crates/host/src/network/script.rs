@@ -12,7 +12,7 @@ use crate::linux::nft::render::{self, Guard};
 
 use super::{
     Desired, EndpointDesired, Mode, NetworkNumber, Ns, NsProfile, NsState, Observed, Op, Place,
-    Route, RouterDesired, Step, Unit, VethSpec,
+    Route, RouterDesired, Scope, Step, Unit, VethSpec,
 };
 
 /// The router's link to its endpoints.
@@ -59,14 +59,15 @@ fn link_key((family, name): (&str, &str), link: &str) -> String {
     format!("net/{family}/conf/{link}/{name}")
 }
 
-/// Every host sysctl that the desired state depends on.
-pub(super) fn sysctl_keys(desired: &Desired, host: &NsState) -> Vec<String> {
+/// Every host sysctl that the desired state depends on, in a part of the network.
+pub(super) fn sysctl_keys(desired: &Desired, host: &NsState, scope: &Scope) -> Vec<String> {
     if desired.routers.is_empty() {
         return Vec::new();
     }
     let mut keys = vec![FORWARD_V4.to_owned(), FORWARD_V6.to_owned()];
-    keys.extend(host.links.keys().map(|link| link_key(("ipv6", "accept_ra"), link)));
-    for router in &desired.routers {
+    let others = host.links.keys().filter(|link| NetworkNumber::from_link_name(link).is_none());
+    keys.extend(others.map(|link| link_key(("ipv6", "accept_ra"), link)));
+    for router in desired.routers.iter().filter(|router| scope.has_router(&router.name)) {
         let link = router.number.link_name();
         keys.extend(TRANSIT_SYSCTLS.iter().map(|(f, name, _)| link_key((f, name), &link)));
     }

@@ -1,5 +1,7 @@
 //! The fake kernel prints itself in `ip`'s words, so a failing test reads like a terminal.
 
+mod parts;
+
 use std::path::PathBuf;
 
 use insta::assert_snapshot;

@@ -94,7 +94,7 @@ impl Hooks {
     /// [`Error::Attach`], for example when there is no such interface.
     pub fn attach(&self, router: &NetNs, number: u32) -> Result<(), Error> {
         router
-            .run(|| self.attach_here(number))
+            .visit(|| self.attach_here(number))
             .map_err(|source| Error::Attach { endpoint: number, source: source.into_io() })?
     }
 
@@ -131,8 +131,8 @@ impl Hooks {
     #[must_use]
     pub fn is_attached(&self, router: &NetNs, number: u32) -> bool {
         match self.kind {
-            HookKind::Tcx => router.run(|| self.has_links(number)).unwrap_or(false),
-            HookKind::Clsact => router.run(|| self.has_filters(number)).unwrap_or(false),
+            HookKind::Tcx => router.visit(|| self.has_links(number)).unwrap_or(false),
+            HookKind::Clsact => router.visit(|| self.has_filters(number)).unwrap_or(false),
         }
     }
 

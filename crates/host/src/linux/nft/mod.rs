@@ -7,8 +7,10 @@
 //! **Drift.** The table carries a chain without a hook, `fingerprint`, whose rule comments hold the
 //! hash of what we asked for and the hash of what `nft` listed right afterwards. A table whose
 //! listing still has that hash was not touched; nothing needs to be remembered elsewhere, and the
-//! different spellings of `nft` versions do not matter.
+//! different spellings of `nft` versions do not matter. A table is listed when the kernel's number of
+//! committed transactions is another than at the last listing ([`table::Watch`]).
 
+mod generation;
 pub mod render;
 pub mod table;
 mod words;

@@ -1,20 +1,83 @@
 //! Reads and replaces our table with the `nft` program.
 //!
 //! `nft` is run in the namespace by a thread that entered it; its JSON arrives on standard input, so
-//! nothing of it is ever part of a command line.
+//! nothing of it is ever part of a command line. A run that does not end is ended by us.
 
 use std::io::{self, Read, Write};
-use std::process::{Command, ExitStatus, Stdio};
+use std::os::fd::AsFd;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
 
 use crate::linux::netns::NetNs;
 use crate::network::Refusal;
 
+use super::generation::Generations;
 use super::{FAMILY, FINGERPRINT, Ruleset, TABLE, TableState, digest, fingerprint_rule};
 
 /// The longest listing that is read, bytes.
 const MAX_LISTING_BYTES: u64 = 64 << 20;
+
+/// How long one run of `nft` may take. It needs milliseconds; a host with a very large ruleset of
+/// others needs seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Looks at the table of one namespace, again and again: lists it when any transaction was committed
+/// in the namespace since it was listed last, which the kernel tells by a number. Without that number
+/// it lists every time.
+#[derive(Debug, Default)]
+pub struct Watch {
+    generations: Option<Generations>,
+    last: Option<(u32, Option<TableState>)>,
+}
+
+impl Watch {
+    /// The table of `ns`, always the same namespace; `None` when it is not there.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`].
+    pub fn read(&mut self, ns: &NetNs) -> Result<Option<TableState>, Refusal> {
+        self.read_by(ns, read)
+    }
+
+    fn read_by(
+        &mut self,
+        ns: &NetNs,
+        list: impl FnOnce(&NetNs) -> Result<Option<TableState>, Refusal>,
+    ) -> Result<Option<TableState>, Refusal> {
+        // Asked before listing: what is committed in between is seen the next time.
+        let generation = self.generation(ns);
+        if let (Some(now), Some((then, state))) = (generation, &self.last)
+            && now == *then
+        {
+            return Ok(state.clone());
+        }
+        self.last = None;
+        let state = list(ns)?;
+        self.last = generation.map(|generation| (generation, state.clone()));
+        Ok(state)
+    }
+
+    fn generation(&mut self, ns: &NetNs) -> Option<u32> {
+        let mut ask = || -> io::Result<u32> {
+            let generations = match &mut self.generations {
+                Some(generations) => generations,
+                none => none.insert(Generations::open_in(ns)?),
+            };
+            generations.read()
+        };
+        let asked = ask();
+        if let Err(error) = &asked {
+            tracing::debug!(%error, "the generation of nftables is not known");
+            self.generations = None;
+        }
+        asked.ok()
+    }
+}
 
 /// Reads the table of `ns`; `None` when it is not there.
 ///
@@ -48,7 +111,7 @@ pub fn delete(ns: &NetNs) -> Result<(), Refusal> {
 }
 
 fn submit(ns: &NetNs, transaction: &Value) -> Result<(), Refusal> {
-    let answer = run(ns, &["-j", "-f", "-"], transaction.to_string().as_bytes())?;
+    let answer = nft(ns, &["-j", "-f", "-"], transaction.to_string().as_bytes())?;
     if answer.status.success() {
         return Ok(());
     }
@@ -56,7 +119,7 @@ fn submit(ns: &NetNs, transaction: &Value) -> Result<(), Refusal> {
 }
 
 fn list(ns: &NetNs) -> Result<Option<Value>, Refusal> {
-    let answer = run(ns, &["-j", "list", "table", FAMILY, TABLE], b"")?;
+    let answer = nft(ns, &["-j", "list", "table", FAMILY, TABLE], b"")?;
     if answer.status.success() {
         let listing = serde_json::from_slice(&answer.stdout);
         return listing.map(Some).map_err(|error| Refusal::Answer(error.to_string()));
@@ -83,21 +146,58 @@ impl Answer {
     }
 }
 
-fn run(ns: &NetNs, arguments: &[&str], input: &[u8]) -> Result<Answer, Refusal> {
+fn nft(ns: &NetNs, arguments: &[&str], input: &[u8]) -> Result<Answer, Refusal> {
     let mut command = Command::new("nft");
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = ns.spawn(&mut command).map_err(|error| Refusal::from(error.into_io()))?;
-    let answer = std::thread::scope(|scope| -> io::Result<Answer> {
-        let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
+    run(ns, command.args(arguments), input, PATIENCE)
+}
+
+fn run(
+    ns: &NetNs,
+    command: &mut Command,
+    input: &[u8],
+    patience: Duration,
+) -> Result<Answer, Refusal> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = ns.spawn(command).map_err(|error| Refusal::from(error.into_io()))?;
+    let answer = std::thread::scope(|scope| -> io::Result<Option<Answer>> {
+        let (stdin, stdout, stderr) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let output = scope.spawn(move || read_limited(stdout));
         let errors = scope.spawn(move || read_limited(stderr));
         let feeder = scope.spawn(move || stdin.map_or(Ok(()), |mut pipe| pipe.write_all(input)));
-        let stdout = read_limited(child.stdout.take())?;
+        let ended = wait(&child, patience);
+        if !matches!(ended, Ok(true)) {
+            // Its end closes the pipes, so that the threads end too.
+            child.kill()?;
+        }
         // A broken pipe means that `nft` gave up early; its own words are better than that.
         drop(feeder.join());
+        let stdout = output.join().unwrap_or_else(|_| Ok(Vec::new()))?;
         let stderr = errors.join().unwrap_or_else(|_| Ok(Vec::new()))?;
-        Ok(Answer { status: child.wait()?, stdout, stderr })
+        let status = child.wait()?;
+        Ok(ended?.then_some(Answer { status, stdout, stderr }))
     });
-    Ok(answer?)
+    answer?.ok_or(Refusal::Late(patience))
+}
+
+/// Waits for the end of `child`, not longer than `patience`; `false` when it goes on. The child is not
+/// reaped.
+fn wait(child: &Child, patience: Duration) -> io::Result<bool> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| io::Error::other("a process without a number"))?;
+    let process = pidfd_open(pid, PidfdFlags::empty())?;
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = left.try_into().map_err(io::Error::other)?;
+        let mut watched = [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)];
+        match poll(&mut watched, Some(&timeout)) {
+            Ok(0) if left.is_zero() => return Ok(false),
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => return Ok(true),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
 }
 
 fn read_limited(pipe: Option<impl Read>) -> io::Result<Vec<u8>> {
@@ -146,21 +246,4 @@ fn without_volatile(value: &Value) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_listing_that_was_edited_is_not_intact() {
-        let rule = |handle: u32, verdict: &str| json!({ "rule": { "chain": "forward", "handle": handle, "expr": [{ verdict: null }] } });
-        let listing = |rules: Vec<Value>| json!({ "nftables": rules });
-        let hash = fingerprint(&listing(vec![rule(1, "drop")]));
-        let mark = fingerprint_rule(&format!("listed {hash}"));
-        let wanted = fingerprint_rule("wanted 0123456789abcdef");
-
-        let same = state(&listing(vec![wanted.clone(), mark.clone(), rule(9, "drop")]));
-        assert!(same.is_intact);
-        assert_eq!(same.wanted.as_deref(), Some("0123456789abcdef"));
-        let edited = state(&listing(vec![wanted, mark, rule(9, "accept")]));
-        assert!(!edited.is_intact);
-    }
-}
+mod tests;

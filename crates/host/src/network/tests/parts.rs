@@ -1,0 +1,138 @@
+//! Passes over a part of the network: as good as a whole one for what changed, and blind to the rest.
+
+use super::*;
+
+/// Four workloads in two networks, one without any.
+fn town() -> Desired {
+    let mut desired = shop();
+    desired.routers[0].endpoints.push(endpoint(3, "cache"));
+    let mut bank = shop().routers.remove(0);
+    bank.number = NetworkNumber::new(4).expect("in range");
+    bank.name = NsName::router("bank", "main").expect("a name");
+    bank.publishes.clear();
+    let mut teller = endpoint(7, "teller");
+    teller.workload = NsName::workload("bank", "teller").expect("a name");
+    bank.endpoints = vec![teller];
+    desired.routers.push(bank);
+    let safe = NsName::workload("bank", "safe").expect("a name");
+    desired.isolated.push(IsolatedDesired { workload: safe });
+    desired
+}
+
+impl Bench {
+    /// Runs a pass over what differs from `before`.
+    fn change(&mut self, before: &Desired, desired: &Desired) -> Outcome {
+        self.kernel.clear_log();
+        let scope = Scope::between(before, desired);
+        let outcome = reconcile_in(&mut self.kernel, &mut self.programs, desired, &scope);
+        outcome.expect("readable")
+    }
+}
+
+/// Every kind of change that an `up` can make, as (what, edit).
+fn changes() -> Vec<(&'static str, fn(&mut Desired))> {
+    vec![
+        ("nothing", |_| {}),
+        ("a workload comes", |town| town.routers[0].endpoints.push(endpoint(9, "new"))),
+        ("a workload goes", |town| drop(town.routers[0].endpoints.remove(1))),
+        ("all workloads of a network go", |town| town.routers[0].endpoints.clear()),
+        ("an address changes", |town| {
+            town.routers[0].endpoints[0].addresses =
+                vec!["10.0.1.200/24".parse().expect("an address")];
+        }),
+        ("a number goes to another workload", |town| {
+            town.routers[0].endpoints[0] = endpoint(1, "other");
+        }),
+        ("a number goes to another network", |town| {
+            let mut moved = town.routers[0].endpoints.remove(0);
+            moved.workload = NsName::workload("bank", "web").expect("a name");
+            town.routers[1].endpoints.push(moved);
+        }),
+        ("a published port goes", |town| town.routers[0].publishes.clear()),
+        ("a network goes", |town| drop(town.routers.remove(0))),
+        ("another network goes", |town| drop(town.routers.remove(1))),
+        ("a network changes its mode", |town| town.routers[0].mode = Mode::Bridge),
+        ("links get another MTU", |town| {
+            town.routers[0].mtu = 1400;
+            town.routers[0].endpoints.iter_mut().for_each(|endpoint| endpoint.mtu = 1400);
+        }),
+        ("a workload loses its network", |town| {
+            let gone = town.routers[0].endpoints.remove(0);
+            town.isolated.push(IsolatedDesired { workload: gone.workload });
+        }),
+        ("a workload without network goes", |town| town.isolated.clear()),
+        ("everything goes", |town| *town = Desired::default()),
+    ]
+}
+
+#[test]
+fn a_change_leaves_nothing_to_do_and_can_be_taken_back() {
+    for (what, edit) in changes() {
+        let mut bench = Bench::new();
+        let (before, mut after) = (town(), town());
+        edit(&mut after);
+        bench.pass(&before);
+        let picture = bench.kernel.to_string();
+
+        let outcome = bench.change(&before, &after);
+        assert!(outcome.failed.is_empty(), "{what}: {:#?}", outcome.failed);
+        let rest = bench.pass(&after);
+        assert!(rest.is_quiet(), "{what}: a whole pass still found {:#?}", rest.done);
+
+        let outcome = bench.change(&after, &before);
+        assert!(outcome.failed.is_empty(), "{what}, back: {:#?}", outcome.failed);
+        let rest = bench.pass(&before);
+        assert!(rest.is_quiet(), "{what}, back: a whole pass still found {:#?}", rest.done);
+        assert_eq!(without_indices(&bench.kernel.to_string()), without_indices(&picture), "{what}");
+    }
+}
+
+/// The picture without the numbers of transit links, which the kernel chooses.
+fn without_indices(picture: &str) -> String {
+    let words = picture.lines().map(|line| {
+        let line = line.split_once(": ").map_or(line, |(_, rest)| rest);
+        line.split_once(" peer ").map_or(line, |(front, _)| front)
+    });
+    words.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn one_new_workload_reads_its_own_namespace_and_its_router() {
+    let mut bench = Bench::new();
+    let (before, mut after) = (town(), town());
+    bench.pass(&before);
+    after.routers[0].endpoints.push(endpoint(9, "new"));
+    bench.kernel.looks.clear();
+    let outcome = bench.change(&before, &after);
+    assert!(outcome.failed.is_empty(), "{:#?}", outcome.failed);
+    assert_eq!(bench.kernel.looks, [Ns::Host, router(), workload("new")]);
+    assert!(outcome.done.iter().all(|step| !step.contains("bank")), "{:#?}", outcome.done);
+}
+
+#[test]
+fn what_others_spoil_elsewhere_is_left_to_a_whole_pass() {
+    let mut bench = Bench::new();
+    let (before, mut after) = (town(), town());
+    bench.pass(&before);
+    let picture = bench.kernel.to_string();
+    let teller = Ns::Ours(NsName::workload("bank", "teller").expect("a name"));
+    bench.kernel.namespaces.get_mut(&teller).expect("a workload").routes.clear();
+    after.routers[0].endpoints.push(endpoint(9, "new"));
+    bench.change(&before, &after);
+    bench.change(&after, &before);
+    assert_ne!(bench.kernel.to_string(), picture, "a part says nothing about the rest");
+    bench.pass(&before);
+    assert_eq!(bench.kernel.to_string(), picture);
+}
+
+#[test]
+fn many_that_go_are_deleted_in_one_request() {
+    let mut bench = Bench::new();
+    let (before, mut after) = (town(), town());
+    bench.pass(&before);
+    after.routers[0].endpoints.truncate(1);
+    let done = bench.change(&before, &after).done;
+    let deletions: Vec<_> = done.iter().filter(|step| step.contains(" link delete")).collect();
+    assert_eq!(deletions, ["ip -n shop.main.router link delete group # bh2 bh3"]);
+    assert_eq!(bench.programs.attached.len(), 2, "programs of those that stay");
+}
