@@ -8,6 +8,7 @@ use std::time::Instant;
 use api::{DownResponse, Error, Outcome, StepState, codes};
 use host::linux::bpf::Datapath;
 use host::linux::kernel::Linux;
+use host::linux::rcu::Expedited;
 use host::network::NoPrograms;
 
 use crate::fault::{failed, sentence};
@@ -29,6 +30,8 @@ pub fn clean(run_dir: &Path, state_dir: &Path, bpffs: &Path) -> Result<DownRespo
         group: None,
     };
     let mut steps = Vec::new();
+    // Also ends the haste of an agent that was killed in the middle.
+    let _quick = Expedited::begin();
     if run_dir.exists() {
         let _lock = lock::take(run_dir)?;
         let stopped = workloads::stop_unwanted(&options.dirs(), &workloads::Wanted::default());

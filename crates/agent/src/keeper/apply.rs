@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use api::{DocumentRequest, Error, Outcome, PlanReport, Step, StepState, UpResponse, codes};
-use host::network::{Kernel, Ns};
 use jiff::Timestamp;
 use planner::{Allocations, Facts};
 use verdict::native::Tables;
@@ -183,12 +182,12 @@ impl Keeper {
 
     /// What the planner must know of this node.
     pub(super) fn facts(&mut self) -> Result<Facts, Error> {
-        let state = self
+        let addresses = self
             .kernel
-            .read(&Ns::Host)
+            .own_addresses()
             .map_err(|error| failed(codes::INTERNAL, "read the addresses of this host", &error))?;
         Ok(Facts {
-            addresses: state.unwrap_or_default().own_addresses().into_iter().collect(),
+            addresses: addresses.into_iter().collect(),
             now: Timestamp::now(),
             jiffies_per_second: self.datapath.clock().hz,
         })

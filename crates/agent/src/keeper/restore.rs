@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use api::Error;
+use host::linux::rcu;
 
 use crate::prepare::prepare;
 
@@ -14,6 +15,11 @@ impl Keeper {
     /// Puts the last document in force again. Without one, or when it cannot be compiled any more, whatever the kernel
     /// enforces goes on as it is.
     pub(crate) fn restore(&mut self) {
+        match rcu::put_right() {
+            Ok(true) => tracing::warn!("an agent was killed in a change: put rcu_expedited back"),
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "rcu_expedited cannot be put back"),
+        }
         if let Err(error) = self.resume() {
             let cause = error.cause.as_deref().unwrap_or_default();
             let problem = format!("the last document cannot be restored: {error} {cause}");

@@ -109,6 +109,10 @@ fn a_hundred_kills_change_no_verdict_root() {
     let diff = before.diff(&after);
     let left: Vec<&str> = diff.lines().filter(|line| !line.contains("bulkhead")).collect();
     assert!(left.is_empty(), "orphans: {left:?}");
+    // Agents of other tests ask for short grace periods too, each for a moment.
+    let setting = "/sys/kernel/rcu_expedited";
+    let is_put_back = || std::fs::read_to_string(setting).is_ok_and(|it| it == "0\n");
+    wait_until("grace periods to be as they were", SOON, is_put_back).expect("put back");
 }
 
 /// Kills the agent at a point of its life that differs each time: while it applies a file, changes

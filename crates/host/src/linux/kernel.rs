@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::network::{
@@ -94,6 +95,17 @@ impl Linux {
         };
         let mtu = self.site(&Ns::Host).and_then(read);
         mtu.map_err(|cause| KernelError::new("ip route show default", cause))
+    }
+
+    /// The addresses of the host that others can reach it by.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError`] when the host's links or addresses cannot be read.
+    pub fn own_addresses(&mut self) -> Result<BTreeSet<IpAddr>, KernelError> {
+        let read = |site: &mut Site| read_own_addresses(&mut site.netlink);
+        let found = self.site(&Ns::Host).and_then(read);
+        found.map_err(|cause| KernelError::new("ip address show", cause))
     }
 
     fn site(&mut self, ns: &Ns) -> Result<&mut Site, Refusal> {
@@ -335,13 +347,14 @@ fn ignore(result: Result<(), Refusal>, codes: &[i32]) -> Result<(), Refusal> {
 /// # Errors
 ///
 /// [`KernelError`] when links or addresses cannot be read.
-pub fn own_addresses() -> Result<BTreeSet<std::net::IpAddr>, KernelError> {
-    let read = || -> Result<NsState, Refusal> {
-        let mut netlink = Netlink::open()?;
-        let links = link::dump(&mut netlink)?;
-        let addresses = route::addresses(&mut netlink, &names(&links))?;
-        Ok(NsState { links, addresses, ..NsState::default() })
-    };
-    let state = read().map_err(|cause| KernelError::new("ip address show", cause))?;
-    Ok(state.own_addresses())
+pub fn own_addresses() -> Result<BTreeSet<IpAddr>, KernelError> {
+    let found = Netlink::open().map_err(Refusal::from);
+    let found = found.and_then(|mut netlink| read_own_addresses(&mut netlink));
+    found.map_err(|cause| KernelError::new("ip address show", cause))
+}
+
+fn read_own_addresses(netlink: &mut Netlink) -> Result<BTreeSet<IpAddr>, Refusal> {
+    let links = link::dump(netlink)?;
+    let addresses = route::addresses(netlink, &names(&links))?;
+    Ok(NsState { links, addresses, ..NsState::default() }.own_addresses())
 }

@@ -9,6 +9,7 @@ use aya::sys::{BpfHelper, is_helper_supported, is_program_supported};
 
 use super::sys::{self, MapShape};
 use super::{HookKind, grace};
+use crate::linux::rcu::{self, Haste};
 
 /// One ability of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +68,7 @@ pub fn probe() -> Capabilities {
         map("prefix tries", &shape(LPM_TRIE, 24, 4, GROWING), "address blocks cannot be looked up"),
         map("ring buffer", &ring(), "flows and drops cannot be reported"),
         grace_period(),
+        haste(rcu::haste()),
         exclusive_hooks(&running_kernel()),
         tcx(hooks),
         batches(),
@@ -130,6 +132,22 @@ fn supported<E: std::error::Error + Send + Sync + 'static>(
 fn grace_period() -> Feature {
     let result = grace::wait().map_err(io::Error::other);
     required("grace periods", &result, "it cannot be told when no packet sees an old policy")
+}
+
+fn haste(found: Haste) -> Feature {
+    let (present, detail) = match found {
+        Haste::OnDemand => (true, "asked for while something changes"),
+        Haste::Always => (true, "always on this host"),
+        Haste::Ignored => (
+            false,
+            "this kernel is told to ignore them (rcu_normal is set): attaching a workload takes some 100 ms instead of 10",
+        ),
+        Haste::Refused => (
+            false,
+            "/sys/kernel/rcu_expedited cannot be written: attaching a workload takes some 100 ms instead of 10",
+        ),
+    };
+    optional("short grace periods", present, detail)
 }
 
 /// What a kernel says about itself.
