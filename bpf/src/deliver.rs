@@ -13,7 +13,7 @@ const RECOMPUTE: u64 = 1;
 
 /// Sends the packet into the target's namespace; a routed one as the gateway would send it.
 #[inline(never)]
-pub(crate) fn to_peer(env: &Kernel, skb: &Skb, target: u32, work: &Work) -> i32 {
+pub(crate) fn to_peer(env: &Kernel, skb: Skb, target: u32, work: &Work) -> i32 {
     let Some(receiver) = env.endpoint(target) else { return failed(target) };
     if work.frame.target != receiver.mac {
         let m = receiver.mac;
@@ -30,7 +30,7 @@ pub(crate) fn to_peer(env: &Kernel, skb: &Skb, target: u32, work: &Work) -> i32 
 
 /// Takes one from the TTL, with its checksum (RFC 1624), or from the hop limit.
 #[inline(always)]
-fn hop(skb: &Skb, work: &Work) -> bool {
+fn hop(skb: Skb, work: &Work) -> bool {
     if work.frame.ethertype == packet::IPV6 {
         let offset = packet::ETHERNET + 7;
         return skb.store(offset, &[work.header.hops.wrapping_sub(1)], RECOMPUTE);

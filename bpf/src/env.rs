@@ -9,9 +9,10 @@ use verdict::abi::{
     Config, Endpoint, Event, FlowEntry, FlowKey, FragmentKey, Peer, PeerKey, PortEntry, PortKey,
     Ports, Row, RowKey,
 };
-use verdict::{Env, Full};
+use verdict::{Env, Full, Packet, Step, Work};
 
-use crate::{maps, meters};
+use crate::skb::Skb;
+use crate::{maps, meters, steps};
 
 /// `BPF_NOEXIST`.
 const NEW: u64 = 1;
@@ -21,14 +22,20 @@ const REPLACE: u64 = 2;
 /// The tables during one packet.
 pub(crate) struct Kernel {
     config: &'static Config,
+    skb: Skb,
 }
 
 impl Kernel {
+    /// The tables and the working memory of a packet.
     #[inline(always)]
-    pub(crate) fn new() -> Option<Self> {
+    pub(crate) fn of(skb: Skb) -> Option<(Self, &'static mut Work)> {
         let config = maps::CONFIG.get_ptr(0)?;
-        // SAFETY: a value of an array lives as long as the map; the agent stores whole words.
-        Some(Self { config: unsafe { &*config } })
+        let work = maps::SCRATCH.get_ptr_mut(0)?;
+        // SAFETY: values of arrays live as long as the map. The agent stores whole words into the
+        // first. The second is this CPU's: a program runs to its end before another one starts on
+        // the same CPU at these hooks, both of which run with bottom halves disabled; and a step
+        // that takes it again does so while its caller keeps off (see [`Env::step`] below).
+        unsafe { Some((Self { config: &*config, skb }, &mut *work)) }
     }
 }
 
@@ -172,8 +179,23 @@ impl Env for Kernel {
         meters::count(endpoint, sent, bytes);
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn report(&self, event: &Event) {
         meters::report(event, self.config.report_interval);
     }
+
+    #[inline(always)]
+    fn step<P: Packet + ?Sized>(&self, step: Step, _packet: &P, work: &mut Work) -> u32 {
+        handed_over(work);
+        let answer = steps::call(step, self.skb);
+        handed_over(work);
+        answer
+    }
+}
+
+/// Makes the compiler write out what it holds of `work`, and read it again afterwards.
+#[inline(always)]
+fn handed_over(work: &mut Work) {
+    // SAFETY: moves a register to itself; for the compiler, the memory may be read and written.
+    unsafe { asm!("{0} = {0}", inout(reg) ptr::from_mut(work) => _, options(nostack)) };
 }

@@ -17,12 +17,13 @@ mod env;
 mod maps;
 mod meters;
 mod skb;
+mod steps;
 
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_redirect_peer};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use verdict::abi::IFINDEX_BASE;
-use verdict::{Action, Reason, Work};
+use verdict::{Action, Reason};
 
 use env::Kernel;
 use skb::Skb;
@@ -36,10 +37,11 @@ const DROP: i32 = 2;
 #[classifier]
 pub fn from_endpoint(context: TcContext) -> i32 {
     let packet = Skb::new(&context);
-    let Some((env, number, work)) = prepare(&packet) else { return DROP };
+    let Some((env, work)) = Kernel::of(packet) else { return DROP };
+    let number = packet.ifindex().wrapping_sub(IFINDEX_BASE);
     match verdict::from_endpoint(&env, &packet, number, work) {
         Action::Pass => PASS,
-        Action::Deliver(target) => deliver::to_peer(&env, &packet, target, work),
+        Action::Deliver(target) => deliver::to_peer(&env, packet, target, work),
         Action::Drop(reason) => dropped(number, reason),
     }
 }
@@ -48,22 +50,12 @@ pub fn from_endpoint(context: TcContext) -> i32 {
 #[classifier]
 pub fn to_endpoint(context: TcContext) -> i32 {
     let packet = Skb::new(&context);
-    let Some((env, number, work)) = prepare(&packet) else { return DROP };
+    let Some((env, work)) = Kernel::of(packet) else { return DROP };
+    let number = packet.ifindex().wrapping_sub(IFINDEX_BASE);
     match verdict::to_endpoint(&env, &packet, number, work) {
         Action::Pass | Action::Deliver(_) => PASS,
         Action::Drop(reason) => dropped(number, reason),
     }
-}
-
-/// What both programs need: the tables, the endpoint's number and working memory.
-#[inline(always)]
-fn prepare(packet: &Skb) -> Option<(Kernel, u32, &'static mut Work)> {
-    let env = Kernel::new()?;
-    let number = packet.ifindex().wrapping_sub(IFINDEX_BASE);
-    let work = maps::SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: a value of a per-CPU array; a program runs to its end before another one starts on
-    // the same CPU at these hooks, both of which run with bottom halves disabled.
-    Some((env, number, unsafe { &mut *work }))
 }
 
 /// Drops are counted where they are reported; a hook without an endpoint has no report.

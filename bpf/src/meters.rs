@@ -66,7 +66,10 @@ fn count_rule(rule: u32, drop: bool) {
     }
     if let Some(count) = maps::RULES.get_ptr_mut(&rule) {
         // SAFETY: a value of the map.
-        env::add(unsafe { if drop { &raw mut (*count).drops } else { &raw mut (*count).flows } }, 1);
+        env::add(
+            unsafe { if drop { &raw mut (*count).drops } else { &raw mut (*count).flows } },
+            1,
+        );
     } else {
         let count = RuleCount { flows: u64::from(!drop), drops: u64::from(drop) };
         let _ = maps::RULES.insert(&rule, count, 0);

@@ -7,9 +7,7 @@ use core::arch::asm;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::bindings::__sk_buff;
-use aya_ebpf::helpers::{
-    bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_store_bytes,
-};
+use aya_ebpf::helpers::{bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_store_bytes};
 use aya_ebpf::programs::TcContext;
 use verdict::Packet;
 
@@ -33,6 +31,7 @@ macro_rules! word {
 }
 
 /// One packet.
+#[derive(Clone, Copy)]
 pub(crate) struct Skb {
     raw: *mut __sk_buff,
 }
@@ -41,6 +40,17 @@ impl Skb {
     #[inline(always)]
     pub(crate) fn new(context: &TcContext) -> Self {
         Self { raw: context.skb.skb }
+    }
+
+    /// The packet as helpers and steps take it.
+    #[inline(always)]
+    pub(crate) fn raw(&self) -> *mut __sk_buff {
+        self.raw
+    }
+
+    #[inline(always)]
+    pub(crate) fn from_raw(raw: *mut __sk_buff) -> Self {
+        Self { raw }
     }
 
     /// The interface at whose hook the packet is.
@@ -96,6 +106,33 @@ impl Packet for Skb {
             }
         }
         None
+    }
+
+    #[inline(always)]
+    fn plain(&self, number: u32) -> u32 {
+        let mut plain = number as usize;
+        // SAFETY: changes a register, and changes it back. The length is any number to the verifier.
+        unsafe {
+            asm!(
+                "{0} ^= {1}",
+                "{0} ^= {1}",
+                inout(reg) plain,
+                in(reg) self.len() as usize,
+                options(pure, nomem, nostack)
+            );
+        }
+        plain as u32
+    }
+
+    #[inline(always)]
+    fn copy<const N: usize>(&self, offset: u32, len: u32, to: &mut [u8; N]) -> bool {
+        const { assert!(N.is_power_of_two(), "the length is bounded by a mask") };
+        // The verifier wants to see that it is neither nothing nor too much.
+        let len = (unlinked(len.wrapping_sub(1)) & (N - 1)) + 1;
+        // SAFETY: a valid context and a buffer of `N` bytes, which is at least `len`.
+        unsafe {
+            bpf_skb_load_bytes(self.raw.cast(), offset, to.as_mut_ptr().cast(), len as u32) == 0
+        }
     }
 }
 

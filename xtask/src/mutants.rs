@@ -54,8 +54,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         what: "established flows outlive the policy that allowed them",
         file: "flow.rs",
-        text: "if entry.epoch != low(hook.epoch) && !renew(env, hook, work, &mut entry) {",
-        wrong: "if false && !renew(env, hook, work, &mut entry) {",
+        text: "if entry.epoch != low(work.hook.epoch) && !renew(env, packet, work, &mut entry) {",
+        wrong: "if false && !renew(env, packet, work, &mut entry) {",
     },
     Mutant {
         what: "a SYN-ACK opens a flow",

@@ -5,56 +5,14 @@
 //! cost one lookup in the connection table. An entry of an older epoch is judged again.
 
 use crate::abi::{
-    Addr, Config, Endpoint, Event, EventKind, FlowEntry, FlowKey, FlowState, FragmentKey, Ports,
-    Verdict,
+    Addr, Config, Endpoint, EventKind, FlowEntry, FlowKey, FlowState, FragmentKey, Ports,
 };
-use crate::judge::{Judgement, Question, judge};
-use crate::packet::{ARP, Fragment, Frame, Header, IcmpRole, Packet, parse, protocol, quoted};
-use crate::{Action, Env, Reason, guard, sctp, tcp};
-
-/// Working memory for one packet. The kernel keeps it outside of its 512 bytes of stack.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Work {
-    /// The Ethernet header.
-    pub frame: Frame,
-    /// Network and transport headers.
-    pub header: Header,
-    /// The flow's key.
-    pub key: FlowKey,
-    /// A new or ended flow.
-    pub entry: FlowEntry,
-    /// The question that is put to the policy, or the flow that an ICMP error quotes.
-    pub question: Question,
-    /// The policy's answer.
-    pub judgement: Judgement,
-    /// The report.
-    pub event: Event,
-}
-
-/// Where the packet was met.
-#[derive(Clone, Copy)]
-struct Hook {
-    endpoint: u32,
-    network: u32,
-    tenant: u32,
-    epoch: u64,
-    now: u32,
-    /// The endpoint sent the packet; otherwise it is to receive it.
-    sent: bool,
-}
-
-impl Hook {
-    fn new<E: Env>(env: &E, number: u32, endpoint: &Endpoint, sent: bool) -> Self {
-        Self {
-            endpoint: number,
-            network: endpoint.network,
-            tenant: endpoint.tenant,
-            epoch: env.epoch(),
-            now: env.now(),
-            sent,
-        }
-    }
-}
+use crate::judge::{Judgement, Question};
+use crate::packet::{ARP, Fragment, Header, IPV4, IcmpRole, Packet, ipv4, protocol, quoted, usual};
+use crate::report::{describe, refuse, reject, report_end};
+use crate::step::{self, STOP};
+use crate::work::{Hook, Work};
+use crate::{Action, Env, Reason, Step, guard, sctp, tcp};
 
 /// Decides on a packet that an endpoint sends.
 #[inline(always)]
@@ -64,18 +22,11 @@ pub fn from_endpoint<E: Env, P: Packet + ?Sized>(
     number: u32,
     work: &mut Work,
 ) -> Action {
-    let Some(endpoint) = env.endpoint(number).filter(|endpoint| endpoint.network != 0) else {
+    let Some(endpoint) = met(env, number, true, work) else {
         return Action::Drop(Reason::UnknownEndpoint);
     };
-    let hook = Hook::new(env, number, endpoint, true);
-    match guarded(packet, endpoint, work) {
-        Ok(guard::Kind::Flow) => decide(env, packet, &hook, work),
-        Ok(guard::Kind::Neighbour) => {
-            env.count(number, true, packet.len());
-            Action::Pass
-        }
-        Err(reason) => reject(env, &hook, work, reason),
-    }
+    let guarded = guarded(env, packet, endpoint, work);
+    guarded_by(env, packet, work, guarded)
 }
 
 /// Decides on a packet that an endpoint is to receive.
@@ -86,48 +37,78 @@ pub fn to_endpoint<E: Env, P: Packet + ?Sized>(
     number: u32,
     work: &mut Work,
 ) -> Action {
-    let Some(endpoint) = env.endpoint(number).filter(|endpoint| endpoint.network != 0) else {
+    let Some(endpoint) = met(env, number, false, work) else {
         return Action::Drop(Reason::UnknownEndpoint);
     };
-    let hook = Hook::new(env, number, endpoint, false);
-    match addressed(packet, endpoint, work) {
-        Ok(guard::Kind::Flow) => decide(env, packet, &hook, work),
+    let addressed = addressed(env, packet, endpoint, work);
+    guarded_by(env, packet, work, addressed)
+}
+
+/// Notes where the packet is; nothing when there is no such endpoint.
+#[inline(always)]
+fn met<'e, E: Env>(env: &'e E, number: u32, sent: bool, work: &mut Work) -> Option<&'e Endpoint> {
+    let endpoint = env.endpoint(number).filter(|endpoint| endpoint.network != 0)?;
+    work.hook = Hook {
+        epoch: env.epoch(),
+        endpoint: number,
+        network: endpoint.network,
+        tenant: endpoint.tenant,
+        now: env.now(),
+        sent,
+    };
+    work.header = Header::default();
+    Some(endpoint)
+}
+
+/// Goes on with what the guard said of the packet.
+#[inline(always)]
+fn guarded_by<E: Env, P: Packet + ?Sized>(
+    env: &E,
+    packet: &P,
+    work: &mut Work,
+    said: Result<guard::Kind, Reason>,
+) -> Action {
+    match said {
+        Ok(guard::Kind::Flow) => decide(env, packet, work),
         Ok(guard::Kind::Neighbour) => {
-            env.count(number, false, packet.len());
+            env.count(work.hook.endpoint, work.hook.sent, packet.len());
             Action::Pass
         }
-        Err(reason) => reject(env, &hook, work, reason),
+        Err(reason) => reject(env, packet, work, reason),
     }
 }
 
 /// Parses and checks what an endpoint sends.
 #[inline(always)]
-fn guarded<P: Packet + ?Sized>(
+fn guarded<E: Env, P: Packet + ?Sized>(
+    env: &E,
     packet: &P,
     endpoint: &Endpoint,
     work: &mut Work,
 ) -> Result<guard::Kind, Reason> {
-    work.header = Header::default();
-    work.frame = Frame::default();
-    work.frame = crate::packet::frame(packet)?;
+    framed(packet, work)?;
     guard::mac(endpoint, &work.frame)?;
     if work.frame.ethertype == ARP {
-        return guard::arp(packet, endpoint, &mut work.header);
+        step(env, Step::Arp, packet, work)?;
+        return Ok(guard::Kind::Neighbour);
     }
-    parse(packet, work.frame.ethertype, &mut work.header)?;
-    guard::sent(packet, endpoint, &work.header)
+    parse(env, packet, work)?;
+    if guard::is_discovery(&work.header) {
+        step(env, Step::Discovery, packet, work)?;
+        return Ok(guard::Kind::Neighbour);
+    }
+    guard::sent(endpoint, &work.header)
 }
 
 /// Parses and checks what an endpoint is to receive. Frames flooded for others stop here.
 #[inline(always)]
-fn addressed<P: Packet + ?Sized>(
+fn addressed<E: Env, P: Packet + ?Sized>(
+    env: &E,
     packet: &P,
     endpoint: &Endpoint,
     work: &mut Work,
 ) -> Result<guard::Kind, Reason> {
-    work.header = Header::default();
-    work.frame = Frame::default();
-    work.frame = crate::packet::frame(packet)?;
+    framed(packet, work)?;
     let group = work.frame.target[0] & 1 != 0;
     if !group && !guard::same(work.frame.target, endpoint.mac) {
         return Err(Reason::ForeignFrame);
@@ -135,47 +116,89 @@ fn addressed<P: Packet + ?Sized>(
     if work.frame.ethertype == ARP {
         return Ok(guard::Kind::Neighbour);
     }
-    parse(packet, work.frame.ethertype, &mut work.header)?;
+    parse(env, packet, work)?;
     guard::received(endpoint, &work.header)
+}
+
+/// Takes a step that checks something.
+#[inline(always)]
+fn step<E: Env, P: Packet + ?Sized>(
+    env: &E,
+    step: Step,
+    packet: &P,
+    work: &mut Work,
+) -> Result<(), Reason> {
+    if env.step(step, packet, work) == STOP { Err(work.judgement.reason) } else { Ok(()) }
+}
+
+/// Reads the Ethernet header.
+#[inline(always)]
+fn framed<P: Packet + ?Sized>(packet: &P, work: &mut Work) -> Result<(), Reason> {
+    let frame = crate::packet::frame(packet);
+    work.frame = frame.unwrap_or_default();
+    frame.map(drop)
+}
+
+/// Reads network and transport headers.
+#[inline(always)]
+fn parse<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) -> Result<(), Reason> {
+    if work.frame.ethertype != IPV4 {
+        return step(env, Step::Ipv6, packet, work);
+    }
+    ipv4(packet, &mut work.header)?;
+    if work.header.fragment == Fragment::Later {
+        return Ok(());
+    }
+    match usual(packet, &mut work.header) {
+        Some(read) => read,
+        None => step(env, Step::Transport, packet, work),
+    }
 }
 
 /// The connection table first, the policy for what it does not know.
 #[inline(always)]
-fn decide<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, hook: &Hook, work: &mut Work) -> Action {
-    if work.header.fragment == Fragment::Later && !recall(env, hook, work) {
-        return reject(env, hook, work, Reason::OrphanFragment);
+fn decide<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) -> Action {
+    if work.header.fragment == Fragment::Later && !recall(env, work) {
+        return reject(env, packet, work, Reason::OrphanFragment);
     }
     if work.header.is_icmp() && work.header.icmp_role() == IcmpRole::Error {
-        return related(env, packet, hook, work);
+        return act(env, Step::Related, packet, work);
     }
     let header = &work.header;
     let asked = Asked { source: &header.source, target: &header.target, ports: header.ports };
-    let high_sent = key(hook.network, header.protocol, &asked, &mut work.key);
-    match established(env, packet, hook, work, high_sent) {
+    let high_sent = key(work.hook.network, header.protocol, &asked, &mut work.key);
+    match established(env, packet, work, high_sent) {
         Some(action) => action,
-        None => open(env, packet, hook, work),
+        None => act(env, Step::Open, packet, work),
     }
+}
+
+/// Takes a step that ends in an action.
+#[inline(always)]
+fn act<E: Env, P: Packet + ?Sized>(env: &E, step: Step, packet: &P, work: &mut Work) -> Action {
+    step::action(env.step(step, packet, work), work)
 }
 
 /// Gives a later fragment the ports of its first one; whether that one has passed.
 #[inline(never)]
-fn recall<E: Env>(env: &E, hook: &Hook, work: &mut Work) -> bool {
-    let Some(ports) = env.fragment(&fragment_key(hook, &work.header)) else { return false };
+fn recall<E: Env>(env: &E, work: &mut Work) -> bool {
+    let Some(ports) = env.fragment(&fragment_key(work)) else { return false };
     work.header.ports = ports;
     true
 }
 
 /// Keeps the ports of a first fragment for the later ones.
 #[inline(never)]
-fn keep<E: Env>(env: &E, hook: &Hook, work: &Work) {
-    env.remember_fragment(&fragment_key(hook, &work.header), work.header.ports);
+fn keep<E: Env>(env: &E, work: &Work) {
+    env.remember_fragment(&fragment_key(work), work.header.ports);
 }
 
-fn fragment_key(hook: &Hook, header: &Header) -> FragmentKey {
+fn fragment_key(work: &Work) -> FragmentKey {
+    let header = &work.header;
     FragmentKey {
         source: header.source,
         target: header.target,
-        network: hook.network,
+        network: work.hook.network,
         id: header.fragment_id,
         protocol: u32::from(header.protocol),
     }
@@ -231,29 +254,29 @@ fn is_higher(source: &Addr, target: &Addr, ports: Ports) -> bool {
 fn established<E: Env, P: Packet + ?Sized>(
     env: &E,
     packet: &P,
-    hook: &Hook,
     work: &mut Work,
     high_sent: bool,
 ) -> Option<Action> {
     let mut entry = env.flow(&work.key)?;
     let forward = high_sent == (entry.flags & FlowEntry::HIGH_ORIGINATES != 0);
-    if is_over(env.config(), hook.now, &work.header, &entry) {
+    let now = work.hook.now;
+    if is_over(env.config(), now, &work.header, &entry) {
         let tenant = entry.tenant;
         drop(entry);
         env.close(tenant, &work.key);
         return None;
     }
-    if entry.epoch != low(hook.epoch) && !renew(env, hook, work, &mut entry) {
+    if entry.epoch != low(work.hook.epoch) && !renew(env, packet, work, &mut entry) {
         work.entry = *entry;
         drop(entry);
-        return Some(revoke(env, hook, work));
+        return Some(act(env, Step::Revoke, packet, work));
     }
-    let outcome = advance(packet, &work.header, &mut entry, forward);
+    let outcome = advance(env, packet, work, &mut entry, forward);
     if let Err(reason) = outcome {
         drop(entry);
-        return Some(reject(env, hook, work, reason));
+        return Some(reject(env, packet, work, reason));
     }
-    entry.seen = hook.now;
+    entry.seen = now;
     let bytes = u64::from(work.header.bytes);
     let count = if forward { &mut entry.counts[0] } else { &mut entry.counts[1] };
     E::add(&mut count.packets, 1);
@@ -264,16 +287,16 @@ fn established<E: Env, P: Packet + ?Sized>(
         entry.flags |= FlowEntry::END_REPORTED;
         work.entry = *entry;
         drop(entry);
-        report_end(env, hook, work, Reason::None);
+        env.step(Step::End, packet, work);
     } else {
         drop(entry);
     }
-    Some(pass(env, hook, work, target))
+    Some(pass(env, work, target))
 }
 
 /// The policy's version as a flow remembers it.
 #[expect(clippy::cast_possible_truncation, reason = "only equality matters")]
-const fn low(epoch: u64) -> u32 {
+pub(crate) const fn low(epoch: u64) -> u32 {
     epoch as u32
 }
 
@@ -290,16 +313,17 @@ fn is_over(config: &Config, now: u32, header: &Header, entry: &FlowEntry) -> boo
 
 /// Moves the state of a known flow on.
 #[inline(always)]
-fn advance<P: Packet + ?Sized>(
+fn advance<E: Env, P: Packet + ?Sized>(
+    env: &E,
     packet: &P,
-    header: &Header,
+    work: &mut Work,
     entry: &mut FlowEntry,
     forward: bool,
 ) -> Result<(), Reason> {
-    match header.protocol {
-        protocol::TCP => tcp::advance(packet, header, entry, forward),
-        protocol::SCTP if header.fragment != Fragment::Later => {
-            sctp::advance(header, entry, forward)
+    match work.header.protocol {
+        protocol::TCP => tcp::advance(env, packet, work, entry, forward),
+        protocol::SCTP if work.header.fragment != Fragment::Later => {
+            sctp::advance(&work.header, entry, forward)
         }
         _ => {
             if !forward && entry.state == FlowState::OneWay as u8 {
@@ -312,19 +336,22 @@ fn advance<P: Packet + ?Sized>(
 
 /// Judges a known flow again under the live epoch; whether it may go on.
 #[inline(never)]
-fn renew<E: Env>(env: &E, hook: &Hook, work: &mut Work, entry: &mut FlowEntry) -> bool {
+fn renew<E: Env, P: Packet + ?Sized>(
+    env: &E,
+    packet: &P,
+    work: &mut Work,
+    entry: &mut FlowEntry,
+) -> bool {
     work.question = question(&work.key, entry);
-    judge(env, &work.question, hook.epoch, &mut work.judgement);
-    let judgement = &work.judgement;
-    if judgement.verdict == Verdict::Drop {
+    if env.step(Step::Judge, packet, work) == STOP {
         return false;
     }
-    remember(entry, judgement, hook.epoch);
+    remember(entry, &work.judgement, work.hook.epoch);
     true
 }
 
 /// The question that opened a flow.
-fn question(key: &FlowKey, entry: &FlowEntry) -> Question {
+pub(crate) fn question(key: &FlowKey, entry: &FlowEntry) -> Question {
     let high = entry.flags & FlowEntry::HIGH_ORIGINATES != 0;
     let (source, target) = if high { (key.high, key.low) } else { (key.low, key.high) };
     let ports = if high {
@@ -347,46 +374,44 @@ fn remember(entry: &mut FlowEntry, judgement: &Judgement, epoch: u64) {
 }
 
 /// Ends a flow that the policy no longer allows: its end and this packet's drop are reported.
-#[inline(never)]
-fn revoke<E: Env>(env: &E, hook: &Hook, work: &mut Work) -> Action {
+#[inline(always)]
+pub(crate) fn revoke<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) -> Action {
     env.close(work.entry.tenant, &work.key);
-    report_end(env, hook, work, Reason::Revoked);
+    report_end(env, packet, work, Reason::Revoked);
     let reason = work.judgement.reason;
-    refuse(env, hook, work, reason)
+    refuse(env, packet, work, reason)
 }
 
 /// Judges the first packet of a flow and enters it into the connection table.
-#[inline(never)]
-fn open<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, hook: &Hook, work: &mut Work) -> Action {
+#[inline(always)]
+pub(crate) fn open<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) -> Action {
     if let Some(reason) = stray(&work.header) {
-        return reject(env, hook, work, reason);
+        return reject(env, packet, work, reason);
     }
     let header = &work.header;
     work.question = Question {
         source: header.source,
         target: header.target,
-        network: hook.network,
+        network: work.hook.network,
         ports: header.ports,
         protocol: header.protocol,
     };
-    judge(env, &work.question, hook.epoch, &mut work.judgement);
-    let here = if hook.sent { work.judgement.source } else { work.judgement.target };
-    if work.judgement.verdict != Verdict::Drop && here != hook.endpoint {
-        work.judgement.verdict = Verdict::Drop;
-        work.judgement.reason = Reason::UnknownPeer;
-    }
-    if work.judgement.verdict == Verdict::Drop {
+    if env.step(Step::Judge, packet, work) == STOP {
         let reason = work.judgement.reason;
-        return refuse(env, hook, work, reason);
+        return refuse(env, packet, work, reason);
     }
-    enter(packet, hook, work);
-    if env.open(hook.tenant, &work.key, &work.entry).is_err() {
-        return refuse(env, hook, work, Reason::TableFull);
+    let judgement = &work.judgement;
+    let here = if work.hook.sent { judgement.source } else { judgement.target };
+    if here != work.hook.endpoint {
+        return refuse(env, packet, work, Reason::UnknownPeer);
     }
-    describe(hook, work, EventKind::Open);
-    env.report(&work.event);
-    let target = work.judgement.target;
-    pass(env, hook, work, target)
+    enter(env, packet, work);
+    if env.open(work.hook.tenant, &work.key, &work.entry).is_err() {
+        return refuse(env, packet, work, Reason::TableFull);
+    }
+    describe(work, EventKind::Open);
+    env.step(Step::Report, packet, work);
+    pass(env, work, work.judgement.target)
 }
 
 /// Why a packet cannot open a flow.
@@ -402,20 +427,20 @@ fn stray(header: &Header) -> Option<Reason> {
 }
 
 /// Fills in the entry of a new flow.
-#[inline(never)]
-fn enter<P: Packet + ?Sized>(packet: &P, hook: &Hook, work: &mut Work) {
+#[inline(always)]
+fn enter<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) {
     let header = &work.header;
     let entry = &mut work.entry;
     *entry = FlowEntry::default();
     entry.counts[0].packets = 1;
     entry.counts[0].bytes = u64::from(header.bytes);
-    entry.seen = hook.now;
-    entry.created = hook.now;
-    entry.tenant = hook.tenant;
+    entry.seen = work.hook.now;
+    entry.created = work.hook.now;
+    entry.tenant = work.hook.tenant;
     entry.flags = u8::from(is_higher(&header.source, &header.target, header.ports));
-    remember(entry, &work.judgement, hook.epoch);
+    remember(entry, &work.judgement, work.hook.epoch);
     match header.protocol {
-        protocol::TCP => tcp::begin(packet, header, entry),
+        protocol::TCP => tcp::begin(env, packet, work),
         protocol::SCTP => entry.state = FlowState::Opening as u8,
         protocol::ICMP | protocol::ICMPV6 => entry.state = FlowState::Echo as u8,
         _ => entry.state = FlowState::OneWay as u8,
@@ -426,10 +451,10 @@ fn enter<P: Packet + ?Sized>(packet: &P, hook: &Hook, work: &mut Work) {
 ///
 /// A hop limit that would run out at the gateway is left to the gateway, which answers.
 #[inline(always)]
-fn pass<E: Env>(env: &E, hook: &Hook, work: &Work, target: u32) -> Action {
-    let header = &work.header;
+fn pass<E: Env>(env: &E, work: &Work, target: u32) -> Action {
+    let (hook, header) = (&work.hook, &work.header);
     if header.fragment == Fragment::First {
-        keep(env, hook, work);
+        keep(env, work);
     }
     env.count(hook.endpoint, hook.sent, header.bytes);
     let direct = hook.sent && target != 0 && target != hook.endpoint;
@@ -446,122 +471,25 @@ fn pass<E: Env>(env: &E, hook: &Hook, work: &Work, target: u32) -> Action {
 }
 
 /// Passes an ICMP error that quotes a packet of a live, still allowed flow (RFC 5508 §4).
-#[inline(never)]
-fn related<E: Env, P: Packet + ?Sized>(
-    env: &E,
-    packet: &P,
-    hook: &Hook,
-    work: &mut Work,
-) -> Action {
+#[inline(always)]
+pub(crate) fn related<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) -> Action {
     let belongs = quoted(packet, &work.header, &mut work.question).is_some()
         && work.question.source == work.header.target;
     if !belongs {
-        return reject(env, hook, work, Reason::UnrelatedIcmp);
+        return reject(env, packet, work, Reason::UnrelatedIcmp);
     }
     let inner = &work.question;
     let asked = Asked { source: &inner.source, target: &inner.target, ports: inner.ports };
-    key(hook.network, inner.protocol, &asked, &mut work.key);
+    key(work.hook.network, inner.protocol, &asked, &mut work.key);
     let Some(entry) = env.flow(&work.key) else {
-        return reject(env, hook, work, Reason::UnrelatedIcmp);
+        return reject(env, packet, work, Reason::UnrelatedIcmp);
     };
-    let current = entry.epoch == low(hook.epoch);
+    let current = entry.epoch == low(work.hook.epoch);
     work.question = question(&work.key, &entry);
     drop(entry);
-    if !current {
-        judge(env, &work.question, hook.epoch, &mut work.judgement);
-        if work.judgement.verdict == Verdict::Drop {
-            return reject(env, hook, work, Reason::UnrelatedIcmp);
-        }
+    if !current && env.step(Step::Judge, packet, work) == STOP {
+        return reject(env, packet, work, Reason::UnrelatedIcmp);
     }
-    env.count(hook.endpoint, hook.sent, work.header.bytes);
+    env.count(work.hook.endpoint, work.hook.sent, work.header.bytes);
     Action::Pass
-}
-
-/// Drops a packet that policy was not asked about.
-#[inline(never)]
-fn reject<E: Env>(env: &E, hook: &Hook, work: &mut Work, reason: Reason) -> Action {
-    work.judgement = Judgement { reason, ingress: !hook.sent, ..Judgement::default() };
-    refuse(env, hook, work, reason)
-}
-
-/// Drops a packet and reports what the judgement knows of it.
-fn refuse<E: Env>(env: &E, hook: &Hook, work: &mut Work, reason: Reason) -> Action {
-    work.judgement.verdict = Verdict::Drop;
-    work.judgement.reason = reason;
-    describe(hook, work, EventKind::Drop);
-    env.report(&work.event);
-    Action::Drop(reason)
-}
-
-/// Writes the report of the packet at hand.
-#[inline(never)]
-fn describe(hook: &Hook, work: &mut Work, kind: EventKind) {
-    let header = &work.header;
-    let judgement = &work.judgement;
-    let event = &mut work.event;
-    *event = Event::default();
-    event.source_identity = judgement.source_identity;
-    event.target_identity = judgement.target_identity;
-    event.source = header.source;
-    event.target = header.target;
-    event.network = hook.network;
-    event.endpoint = hook.endpoint;
-    event.egress_rule = judgement.egress_rule;
-    event.ingress_rule = judgement.ingress_rule;
-    event.at = hook.now;
-    event.created = if kind == EventKind::Open { hook.now } else { 0 };
-    event.epoch = low(hook.epoch);
-    event.repeats = 1;
-    event.source_port = header.ports.source;
-    event.target_port = if header.is_icmp() { header.icmp } else { header.ports.target };
-    event.ethertype = work.frame.ethertype;
-    event.kind = kind as u8;
-    event.verdict = judgement.verdict as u8;
-    event.reason = judgement.reason as u8;
-    event.protocol = header.protocol;
-    event.ingress = u8::from(judgement.ingress);
-    event.sent = u8::from(hook.sent);
-    event.mac = work.frame.source;
-    if kind == EventKind::Open {
-        event.counts = work.entry.counts;
-    }
-}
-
-/// Reports the end of the flow in `work.entry`, seen from its originator.
-#[inline(never)]
-fn report_end<E: Env>(env: &E, hook: &Hook, work: &mut Work, reason: Reason) {
-    work.event = ended(&work.key, &work.entry, hook.now, reason);
-    work.event.endpoint = hook.endpoint;
-    work.event.sent = u8::from(hook.sent);
-    env.report(&work.event);
-}
-
-/// The report of a flow's end; `now` in jiffies. The agent uses it for flows that time out.
-#[must_use]
-pub fn ended(key: &FlowKey, entry: &FlowEntry, now: u32, reason: Reason) -> Event {
-    let question = question(key, entry);
-    let v4 = key.low.is_v4();
-    Event {
-        counts: entry.counts,
-        source_identity: entry.source_identity,
-        target_identity: entry.target_identity,
-        source: question.source,
-        target: question.target,
-        network: key.network,
-        endpoint: if entry.source == 0 { entry.target } else { entry.source },
-        egress_rule: entry.egress_rule,
-        ingress_rule: entry.ingress_rule,
-        at: now,
-        created: entry.created,
-        epoch: entry.epoch,
-        repeats: 1,
-        source_port: question.ports.source,
-        target_port: question.ports.target,
-        ethertype: if v4 { crate::packet::IPV4 } else { crate::packet::IPV6 },
-        kind: EventKind::Close as u8,
-        verdict: entry.verdict,
-        reason: reason as u8,
-        protocol: key.protocol,
-        ..Event::default()
-    }
 }

@@ -33,17 +33,24 @@ pub(crate) fn mac(endpoint: &Endpoint, frame: &Frame) -> Result<(), Reason> {
     if same(frame.source, endpoint.mac) { Ok(()) } else { Err(Reason::SpoofedMac) }
 }
 
-/// Compares MAC addresses without a loop.
+/// Compares MAC addresses by halfwords, as which they are aligned wherever they stand.
+#[inline(always)]
 pub(crate) fn same(a: Mac, b: Mac) -> bool {
-    number(a) == number(b)
+    let [x, y] = [halfwords(a), halfwords(b)];
+    (x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) == 0
 }
 
-fn number(mac: Mac) -> u64 {
-    u64::from_be_bytes([0, 0, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]])
+#[inline(always)]
+fn halfwords(mac: Mac) -> [u16; 3] {
+    [
+        u16::from_ne_bytes([mac[0], mac[1]]),
+        u16::from_ne_bytes([mac[2], mac[3]]),
+        u16::from_ne_bytes([mac[4], mac[5]]),
+    ]
 }
 
 /// Checks an ARP packet that an endpoint sends; notes sender and target address for the report.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn arp<P: Packet + ?Sized>(
     packet: &P,
     endpoint: &Endpoint,
@@ -63,16 +70,9 @@ pub(crate) fn arp<P: Packet + ?Sized>(
     if own { Ok(Kind::Neighbour) } else { Err(Reason::SpoofedArp) }
 }
 
-/// Checks an IP packet that an endpoint sends.
+/// Checks an IP packet that an endpoint sends and that is not neighbour discovery.
 #[inline(always)]
-pub(crate) fn sent<P: Packet + ?Sized>(
-    packet: &P,
-    endpoint: &Endpoint,
-    header: &Header,
-) -> Result<Kind, Reason> {
-    if header.protocol == protocol::ICMPV6 && is_discovery(header) {
-        return discovery(packet, endpoint, header);
-    }
+pub(crate) fn sent(endpoint: &Endpoint, header: &Header) -> Result<Kind, Reason> {
     if header.source != endpoint.v4 && header.source != endpoint.v6 {
         let own_local = header.source == endpoint.link_local || header.source == Addr::UNSPECIFIED;
         let local = own_local && (header.target.is_group() || header.target.is_link_local());
@@ -94,7 +94,7 @@ pub(crate) fn sent<P: Packet + ?Sized>(
 /// Checks an IP packet that an endpoint is to receive.
 #[inline(always)]
 pub(crate) fn received(endpoint: &Endpoint, header: &Header) -> Result<Kind, Reason> {
-    if header.protocol == protocol::ICMPV6 && is_discovery(header) {
+    if is_discovery(header) {
         return match header.icmp >> 8 {
             NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT if header.hops == 255 => {
                 Ok(Kind::Neighbour)
@@ -112,13 +112,16 @@ pub(crate) fn received(endpoint: &Endpoint, header: &Header) -> Result<Kind, Rea
     Ok(Kind::Flow)
 }
 
-fn is_discovery(header: &Header) -> bool {
-    matches!(header.icmp >> 8, ROUTER_SOLICITATION..=REDIRECT)
+/// Whether a packet is neighbour discovery, router advertisements and redirects included.
+#[inline(always)]
+pub(crate) fn is_discovery(header: &Header) -> bool {
+    header.protocol == protocol::ICMPV6
+        && matches!(header.icmp >> 8, ROUTER_SOLICITATION..=REDIRECT)
 }
 
 /// Checks a neighbour discovery packet: hop limit 255, own addresses, own MAC in every option.
-#[inline(never)]
-fn discovery<P: Packet + ?Sized>(
+#[inline(always)]
+pub(crate) fn discovery<P: Packet + ?Sized>(
     packet: &P,
     endpoint: &Endpoint,
     header: &Header,

@@ -69,7 +69,7 @@ const INGRESS: bool = true;
 /// Judges a flow under the policy version of `epoch`, overwriting all of `out`.
 ///
 /// A flow that touches no endpoint of this node is not ours to allow: it is dropped.
-#[inline(never)]
+#[inline(always)]
 pub fn judge<E: Env>(env: &E, question: &Question, epoch: u64, out: &mut Judgement) {
     *out = Judgement::default();
     let odd = epoch & 1 != 0;

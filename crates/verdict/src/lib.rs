@@ -25,20 +25,26 @@ pub mod meters;
 pub mod native;
 pub mod packet;
 mod reason;
+mod report;
 mod sctp;
+mod step;
 mod tcp;
 #[cfg(all(test, feature = "native"))]
 mod tests;
+mod work;
 
 use core::ops::DerefMut;
 
 use abi::{Config, Endpoint, Event, FlowEntry, FlowKey, FragmentKey, PeerKey, PortEntry, PortKey};
 use abi::{Peer, Ports, Row, RowKey};
 
-pub use flow::{Work, ended, from_endpoint, to_endpoint};
+pub use flow::{from_endpoint, to_endpoint};
 pub use judge::{Judgement, Question, judge};
 pub use packet::Packet;
 pub use reason::Reason;
+pub use report::ended;
+pub use step::{STOP, Step};
+pub use work::{Hook, Work};
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +64,7 @@ pub struct Full;
 /// The tables and the clock a decision reads, and the connection table it writes.
 ///
 /// The kernel's implementation stands on BPF maps, the host's on [`native::Tables`].
-pub trait Env {
+pub trait Env: Sized {
     /// A handle to a live connection table entry.
     type Flow<'a>: DerefMut<Target = FlowEntry>
     where
@@ -100,4 +106,8 @@ pub trait Env {
     fn count(&self, endpoint: u32, sent: bool, bytes: u32);
     /// Reports a flow event. May be lost, and then is counted as lost.
     fn report(&self, event: &Event);
+    /// Takes a step of the decision about `packet`; the kernel makes a call of its own of it.
+    fn step<P: Packet + ?Sized>(&self, step: Step, packet: &P, work: &mut Work) -> u32 {
+        step.run(self, packet, work)
+    }
 }

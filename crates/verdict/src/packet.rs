@@ -59,6 +59,12 @@ pub trait Packet {
     }
     /// Copies `N` bytes out, or nothing when they are not all there.
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+    /// Copies `len` bytes, which must be 1 to `N`, to the beginning of `to`; whether they were all there.
+    fn copy<const N: usize>(&self, offset: u32, len: u32, to: &mut [u8; N]) -> bool;
+    /// The same number. The kernel's verifier knows nothing of it any more, so that to it every turn of a loop is the same.
+    fn plain(&self, number: u32) -> u32 {
+        number
+    }
 }
 
 impl Packet for [u8] {
@@ -69,6 +75,18 @@ impl Packet for [u8] {
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
         let start = offset as usize;
         self.get(start..start.checked_add(N)?)?.try_into().ok()
+    }
+
+    fn copy<const N: usize>(&self, offset: u32, len: u32, to: &mut [u8; N]) -> bool {
+        let (start, len) = (offset as usize, len as usize);
+        let from = start.checked_add(len).and_then(|end| self.get(start..end));
+        match (from, to.get_mut(..len)) {
+            (Some(from), Some(to)) => {
+                to.copy_from_slice(from);
+                true
+            }
+            _ => false,
+        }
     }
 }
 
@@ -152,27 +170,9 @@ pub fn frame(packet: &(impl Packet + ?Sized)) -> Result<Frame, Reason> {
     }
 }
 
-/// Reads network and transport headers into `header`, which is as [`Header::default`] makes it.
-///
-/// # Errors
-///
-/// The reason why the packet must be dropped.
-#[inline(never)]
-pub fn parse(
-    packet: &(impl Packet + ?Sized),
-    ethertype: u16,
-    header: &mut Header,
-) -> Result<(), Reason> {
-    if ethertype == IPV4 {
-        ipv4(packet, header)?;
-    } else {
-        ipv6(packet, header)?;
-    }
-    if header.fragment == Fragment::Later { Ok(()) } else { transport(packet, header) }
-}
-
+/// Reads an IPv4 header into `header`, which is as [`Header::default`] makes it.
 #[inline(always)]
-fn ipv4(packet: &(impl Packet + ?Sized), header: &mut Header) -> Result<(), Reason> {
+pub(crate) fn ipv4(packet: &(impl Packet + ?Sized), header: &mut Header) -> Result<(), Reason> {
     let b = packet.load::<20>(ETHERNET).ok_or(Reason::Malformed)?;
     if b[0] >> 4 != 4 || b[0] & 0xf < 5 {
         return Err(Reason::Malformed);
@@ -207,8 +207,9 @@ fn fragment(header: &mut Header, offset: u16, more: bool) -> Result<(), Reason> 
     Ok(())
 }
 
-#[inline(never)]
-fn ipv6(packet: &(impl Packet + ?Sized), header: &mut Header) -> Result<(), Reason> {
+/// Reads an IPv6 header and all that follows it into `header`, which is as [`Header::default`] makes it.
+#[inline(always)]
+pub(crate) fn ipv6(packet: &(impl Packet + ?Sized), header: &mut Header) -> Result<(), Reason> {
     let b = packet.load::<8>(ETHERNET).ok_or(Reason::Malformed)?;
     if b[0] >> 4 != 6 {
         return Err(Reason::Malformed);
@@ -228,14 +229,15 @@ fn ipv6(packet: &(impl Packet + ?Sized), header: &mut Header) -> Result<(), Reas
     header.transport = ETHERNET + 40;
     match header.protocol {
         HOP_BY_HOP | DESTINATION | FRAGMENT | ROUTING | AUTHENTICATION | NO_NEXT => {
-            extensions(packet, header)
+            extensions(packet, header)?;
         }
-        _ => Ok(()),
+        _ => {}
     }
+    if header.fragment == Fragment::Later { Ok(()) } else { transport(packet, header) }
 }
 
 /// Follows extension headers (RFC 8200 §4) up to the transport.
-#[inline(never)]
+#[inline(always)]
 fn extensions(packet: &(impl Packet + ?Sized), header: &mut Header) -> Result<(), Reason> {
     for position in 0..=MAX_EXTENSIONS {
         let kind = header.protocol;
@@ -265,25 +267,57 @@ fn extensions(packet: &(impl Packet + ?Sized), header: &mut Header) -> Result<()
     Err(Reason::ExtensionHeader)
 }
 
+/// Reads a transport header.
 #[inline(always)]
-fn transport(packet: &(impl Packet + ?Sized), header: &mut Header) -> Result<(), Reason> {
-    let missing = match header.fragment {
-        Fragment::Whole => Reason::Malformed,
-        _ => Reason::TinyFragment,
-    };
-    let end = ETHERNET + header.bytes;
-    let room = end.checked_sub(header.transport).ok_or(missing)?;
+pub(crate) fn transport(
+    packet: &(impl Packet + ?Sized),
+    header: &mut Header,
+) -> Result<(), Reason> {
+    if let Some(read) = usual(packet, header) {
+        return read;
+    }
+    let (missing, room) = room(header)?;
     match header.protocol {
-        protocol::TCP => tcp(packet, header, room).ok_or(missing),
-        protocol::UDP if room >= 8 => ports(packet, header).ok_or(missing),
         protocol::SCTP if room >= 16 => sctp(packet, header).ok_or(missing),
         protocol::ICMP if room >= 8 && header.source.is_v4() => icmp(packet, header).ok_or(missing),
         protocol::ICMPV6 if room >= 4 && !header.source.is_v4() => {
             icmp(packet, header).ok_or(missing)
         }
-        protocol::UDP | protocol::SCTP | protocol::ICMP | protocol::ICMPV6 => Err(missing),
+        protocol::SCTP | protocol::ICMP | protocol::ICMPV6 => Err(missing),
         _ => Ok(()),
     }
+}
+
+/// Reads the transport header of TCP and UDP, which nearly every packet has; `None` for others.
+#[inline(always)]
+pub(crate) fn usual(
+    packet: &(impl Packet + ?Sized),
+    header: &mut Header,
+) -> Option<Result<(), Reason>> {
+    if !matches!(header.protocol, protocol::TCP | protocol::UDP) {
+        return None;
+    }
+    let (missing, room) = match room(header) {
+        Ok(found) => found,
+        Err(reason) => return Some(Err(reason)),
+    };
+    let read = match header.protocol {
+        protocol::TCP => tcp(packet, header, room),
+        _ if room >= 8 => ports(packet, header),
+        _ => None,
+    };
+    Some(read.ok_or(missing))
+}
+
+/// Bytes from the transport header on, and what to say when they are too few.
+#[inline(always)]
+fn room(header: &Header) -> Result<(Reason, u32), Reason> {
+    let missing = match header.fragment {
+        Fragment::Whole => Reason::Malformed,
+        _ => Reason::TinyFragment,
+    };
+    let end = ETHERNET + header.bytes;
+    Ok((missing, end.checked_sub(header.transport).ok_or(missing)?))
 }
 
 #[inline(always)]
@@ -311,7 +345,7 @@ fn ports(packet: &(impl Packet + ?Sized), header: &mut Header) -> Option<()> {
     Some(())
 }
 
-#[inline(never)]
+#[inline(always)]
 fn sctp(packet: &(impl Packet + ?Sized), header: &mut Header) -> Option<()> {
     let b = packet.load::<16>(header.transport)?;
     header.ports.source = u16::from_be_bytes([b[0], b[1]]);
@@ -320,7 +354,7 @@ fn sctp(packet: &(impl Packet + ?Sized), header: &mut Header) -> Option<()> {
     Some(())
 }
 
-#[inline(never)]
+#[inline(always)]
 fn icmp(packet: &(impl Packet + ?Sized), header: &mut Header) -> Option<()> {
     let b = packet.load::<8>(header.transport)?;
     let id = u16::from_be_bytes([b[4], b[5]]);

@@ -3,9 +3,11 @@
 //! The window check follows Rooij, "Real Stateful TCP Packet Filtering in IP Filter" (2000), as
 //! does the kernel's own tracker. Simultaneous open (RFC 9293 §3.5) is refused.
 
-use crate::Reason;
 use crate::abi::{FlowEntry, FlowState, Window};
-use crate::packet::{Fragment, Header, OFFSET_MASK, Packet};
+use crate::packet::{Fragment, Header, Packet};
+use crate::step::STOP;
+use crate::work::Work;
+use crate::{Env, Reason, Step};
 
 const FIN: u8 = 1;
 const SYN: u8 = 2;
@@ -17,15 +19,33 @@ const ACK_SLACK: u32 = 66_000;
 /// RFC 7323 §2.3: larger shifts count as 14.
 const MAX_SCALE: u8 = 14;
 
+/// A segment has at most this many options, which are bytes then.
+const MAX_OPTIONS: u32 = 40;
+
+/// The options of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct Options([u8; ROOM as usize]);
+
+/// Room for options: a power of two.
+const ROOM: u32 = 64;
+
+impl Default for Options {
+    fn default() -> Self {
+        Self([0; ROOM as usize])
+    }
+}
+
 /// Whether a segment may open a flow: a SYN and nothing that contradicts it.
 pub(crate) const fn opens(header: &Header) -> bool {
     header.flags & (SYN | ACK | RST | FIN) == SYN
 }
 
 /// Takes the first SYN of a flow.
-pub(crate) fn begin<P: Packet + ?Sized>(packet: &P, header: &Header, entry: &mut FlowEntry) {
-    entry.state = FlowState::Opening as u8;
-    first(packet, header, &mut entry.windows[0]);
+pub(crate) fn begin<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) {
+    work.entry.state = FlowState::Opening as u8;
+    let scale = env.step(Step::Scale, packet, work);
+    first(&work.header, scale, &mut work.entry.windows[0]);
 }
 
 /// Takes a segment of a known flow and moves its state on.
@@ -34,12 +54,14 @@ pub(crate) fn begin<P: Packet + ?Sized>(packet: &P, header: &Header, entry: &mut
 ///
 /// [`Reason::OutOfWindow`] or [`Reason::StrayTcp`]; the flow is then as it was.
 #[inline(always)]
-pub(crate) fn advance<P: Packet + ?Sized>(
+pub(crate) fn advance<E: Env, P: Packet + ?Sized>(
+    env: &E,
     packet: &P,
-    header: &Header,
+    work: &mut Work,
     entry: &mut FlowEntry,
     forward: bool,
 ) -> Result<(), Reason> {
+    let header = &work.header;
     if header.fragment != Fragment::Whole {
         entry.windows[0].flags |= Window::LIBERAL;
         entry.windows[1].flags |= Window::LIBERAL;
@@ -48,19 +70,21 @@ pub(crate) fn advance<P: Packet + ?Sized>(
     if header.flags & (SYN | RST | FIN) == 0 && entry.state == FlowState::Established as u8 {
         return window(header, entry, forward);
     }
-    turn(packet, header, entry, forward)
+    turn(env, packet, work, entry, forward)
 }
 
 /// Segments that change the state, or come before it is established.
 #[inline(never)]
-fn turn<P: Packet + ?Sized>(
+fn turn<E: Env, P: Packet + ?Sized>(
+    env: &E,
     packet: &P,
-    header: &Header,
+    work: &mut Work,
     entry: &mut FlowEntry,
     forward: bool,
 ) -> Result<(), Reason> {
+    let header = &work.header;
     if header.flags & SYN != 0 && header.flags & RST == 0 {
-        return synchronize(packet, header, entry, forward);
+        return synchronize(env, packet, work, entry, forward);
     }
     if entry.state == FlowState::Opening as u8 && !forward && header.flags & RST != 0 {
         // RFC 9293 §3.5.2: a reset in SYN-SENT counts only if it acknowledges the SYN.
@@ -89,26 +113,31 @@ fn turn<P: Packet + ?Sized>(
 
 /// Handles SYN and SYN-ACK. One inside an established flow passes and changes nothing: the
 /// receiver answers with a challenge (RFC 5961 §4).
-fn synchronize<P: Packet + ?Sized>(
+#[inline(always)]
+fn synchronize<E: Env, P: Packet + ?Sized>(
+    env: &E,
     packet: &P,
-    header: &Header,
+    work: &mut Work,
     entry: &mut FlowEntry,
     forward: bool,
 ) -> Result<(), Reason> {
-    let opening = entry.state == FlowState::Opening as u8;
-    if header.flags & ACK == 0 {
-        if opening && forward {
-            first(packet, header, &mut entry.windows[0]);
-        }
-        return if opening && !forward { Err(Reason::StrayTcp) } else { Ok(()) };
-    }
-    if !opening {
+    let acknowledges = work.header.flags & ACK != 0;
+    if entry.state != FlowState::Opening as u8 {
         return Ok(());
     }
-    if forward || header.ack != entry.windows[0].end {
+    if !acknowledges && !forward {
+        return Err(Reason::StrayTcp);
+    }
+    if acknowledges && (forward || work.header.ack != entry.windows[0].end) {
         return Err(Reason::OutOfWindow);
     }
-    first(packet, header, &mut entry.windows[1]);
+    let scale = env.step(Step::Scale, packet, work);
+    let header = &work.header;
+    if !acknowledges {
+        first(header, scale, &mut entry.windows[0]);
+        return Ok(());
+    }
+    first(header, scale, &mut entry.windows[1]);
     if entry.windows[0].flags & entry.windows[1].flags & Window::SCALED == 0 {
         entry.windows[0].scale = 0;
         entry.windows[1].scale = 0;
@@ -118,43 +147,57 @@ fn synchronize<P: Packet + ?Sized>(
     Ok(())
 }
 
-/// Fills in what a SYN tells of its sender. Its window is never scaled (RFC 7323 §2.2).
-fn first<P: Packet + ?Sized>(packet: &P, header: &Header, sender: &mut Window) {
-    let scale = scale(packet, header);
+/// Fills in what a SYN tells of its sender, `scale` being the answer of [`Step::Scale`]. Its window
+/// is never scaled (RFC 7323 §2.2).
+#[inline(always)]
+fn first(header: &Header, scale: u32, sender: &mut Window) {
     sender.end = header.seq.wrapping_add(header.payload).wrapping_add(1);
     sender.max_end = sender.end;
     sender.max_window = u32::from(header.window).max(1);
-    sender.scale = scale.unwrap_or(0);
-    sender.flags = Window::KNOWN | if scale.is_some() { Window::SCALED } else { 0 };
+    sender.scale = if scale == STOP { 0 } else { (scale & 0xf) as u8 };
+    sender.flags = Window::KNOWN | if scale == STOP { 0 } else { Window::SCALED };
 }
 
-/// Reads the window scale option (kind 3) of a SYN.
+/// Reads the window scale option (kind 3) of a SYN (RFC 9293 §3.1, RFC 7323 §2.2).
 ///
-/// Offsets are masked because the kernel's verifier then sees every turn of the loop as the same.
-#[inline(never)]
-fn scale<P: Packet + ?Sized>(packet: &P, header: &Header) -> Option<u8> {
-    let end = header.transport + u32::from(header.header_len);
-    let mut at = (header.transport + 20) & OFFSET_MASK;
-    for _ in 0..40 {
-        if at >= end {
+/// The options are copied at once, and what follows them reads as their end.
+#[inline(always)]
+pub(crate) fn scale<P: Packet + ?Sized>(packet: &P, work: &mut Work) -> Option<u8> {
+    work.options = Options::default();
+    let len = u32::from(work.header.header_len).wrapping_sub(20);
+    let start = work.header.transport + 20;
+    if len == 0 || len >= ROOM || !packet.copy(start, len, &mut work.options.0) {
+        return None;
+    }
+    let byte = |at: u32| work.options.0[(at & (ROOM - 1)) as usize];
+    let mut at = 0;
+    for _ in 0..MAX_OPTIONS {
+        let kind = byte(at);
+        if kind == 0 {
             return None;
         }
-        let [kind] = packet.load::<1>(at)?;
-        let step = match kind {
-            0 => return None,
-            1 => 1,
-            3 => {
-                let [_, len, shift] = packet.load::<3>(at)?;
-                return if len == 3 { Some(shift.min(MAX_SCALE)) } else { None };
-            }
-            _ => {
-                let [_, len] = packet.load::<2>(at)?;
-                u32::from(len).max(2)
-            }
-        };
-        at = (at + step) & OFFSET_MASK;
+        if kind == 3 {
+            let whole = at + 3 <= len && byte(at + 1) == 3;
+            return if whole { Some(byte(at + 2).min(MAX_SCALE)) } else { None };
+        }
+        let next = at + step(packet.plain(kind.into()), packet.plain(byte(at + 1).into()));
+        if next >= ROOM {
+            return None;
+        }
+        at = packet.plain(next);
     }
     None
+}
+
+/// Bytes from an option to the next one: 1 for padding, else its length, which counts as 2 at least. Both below 256.
+///
+/// Without a branch: for each one the verifier would go through the rest of the loop again.
+#[inline(always)]
+const fn step(kind: u32, len: u32) -> u32 {
+    let padding = (kind ^ 1).wrapping_sub(1) >> 31;
+    let short = (len >> 1).wrapping_sub(1) >> 31;
+    let option = len & short.wrapping_sub(1) | short << 1;
+    option & padding.wrapping_sub(1) | padding
 }
 
 /// Checks a segment against both windows and moves them on.
@@ -194,4 +237,19 @@ fn window(header: &Header, entry: &mut FlowEntry, forward: bool) -> Result<(), R
 /// Whether `a` comes after `b` in sequence space (RFC 9293 §3.4).
 const fn after(a: u32, b: u32) -> bool {
     b.wrapping_sub(a).cast_signed() < 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::step;
+
+    #[test]
+    fn an_option_is_as_long_as_it_says_and_padding_is_one_byte() {
+        for kind in 0..256 {
+            for len in 0..256 {
+                let plain = if kind == 1 { 1 } else { len.max(2) };
+                assert_eq!(step(kind, len), plain, "kind {kind}, length {len}");
+            }
+        }
+    }
 }

@@ -21,7 +21,7 @@ use super::{Error, Limits, sys};
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/bulkhead.o");
 
 /// Every map of the object.
-const MAPS: [&str; 17] = [
+const MAPS: [&str; 16] = [
     "CONFIG",
     "ENDPOINTS",
     "PEERS",
@@ -38,7 +38,6 @@ const MAPS: [&str; 17] = [
     "REPORTED",
     "EVENTS",
     "LOST",
-    "SCRATCH",
 ];
 
 /// A program of the object.

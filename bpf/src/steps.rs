@@ -1,0 +1,59 @@
+//! The steps of the evaluator as global functions, which the verifier walks once each.
+//!
+//! What makes a function global is that its name is kept (`no_mangle`) and its BTF says so; it may
+//! take the context and numbers, nothing else (kernel 5.6 and later).
+
+use core::arch::asm;
+
+use aya_ebpf::bindings::__sk_buff;
+use verdict::{STOP, Step};
+
+use crate::env::Kernel;
+use crate::skb::Skb;
+
+/// Makes the compiler pass the context to steps that do not look at it, too: the verifier wants one.
+#[inline(always)]
+fn used(mut skb: *mut __sk_buff) -> *mut __sk_buff {
+    // SAFETY: moves a register to itself.
+    unsafe { asm!("{0} = {0}", inout(reg) skb, options(nostack)) };
+    skb
+}
+
+/// Makes a function of each step, and the call of it.
+macro_rules! steps {
+    ($($name:ident is $step:ident,)*) => {
+        $(
+            /// A step; never called but by [`call`].
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            extern "C" fn $name(skb: *mut __sk_buff) -> u32 {
+                let packet = Skb::from_raw(used(skb));
+                let Some((env, work)) = Kernel::of(packet) else { return STOP };
+                Step::$step.run(&env, &packet, work)
+            }
+        )*
+
+        /// Calls the function of a step.
+        #[inline(always)]
+        pub(crate) fn call(step: Step, packet: Skb) -> u32 {
+            match step {
+                $(Step::$step => $name(packet.raw()),)*
+            }
+        }
+    };
+}
+
+steps! {
+    step_ipv6 is Ipv6,
+    step_transport is Transport,
+    step_arp is Arp,
+    step_discovery is Discovery,
+    step_scale is Scale,
+    step_open is Open,
+    step_related is Related,
+    step_judge is Judge,
+    step_reject is Reject,
+    step_revoke is Revoke,
+    step_end is End,
+    step_report is Report,
+}
