@@ -7,18 +7,20 @@
     reason = "shared with the tests from outside, which use more of it"
 )]
 pub(super) mod bench;
+mod crash;
 
-use verdict::abi::{
-    Config, Count, Decision, Endpoint, Event, FlowEntry, FlowKey, FragmentKey, Peer, PeerKey,
-    PortEntry, PortKey, PortSet, Ports, PrefixKey, Row, RowKey, Window,
-};
-use verdict::meters::{Budget, DropKey, ReportKey, Reported, RuleCount, Traffic};
-
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use host::linux::netns::NetNs;
 use testkit::packet::{ACK, Frame, RST, SYN, ip};
-use verdict::abi::{EventKind, IFINDEX_BASE};
+use verdict::abi::{
+    Config, Count, Decision, Endpoint, Event, EventKind, FlowEntry, FlowKey, FragmentKey,
+    IFINDEX_BASE, Peer, PeerKey, PortEntry, PortKey, PortSet, Ports, PrefixKey, Row, RowKey,
+    Window,
+};
+use verdict::meters::{Budget, DropKey, ReportKey, Reported, RuleCount, Traffic};
 
 use self::bench::{A, B, Bench, mac, tables};
 use super::object::{self, OBJECT};
@@ -87,7 +89,7 @@ fn values_have_no_padding() {
 }
 
 /// Programs of another build pinned below `bench`, as an older agent would have left them.
-fn older_programs(bench: &Bench) -> (Arc<object::Programs>, std::path::PathBuf) {
+fn older_programs(bench: &Bench) -> (Arc<object::Programs>, PathBuf) {
     // The same code under another digest: the loader ignores what follows the last section.
     let object = [OBJECT, &[0]].concat();
     let bpffs = bench.folder.path().join("bpf");
@@ -115,7 +117,7 @@ fn links_of_another_build_are_taken_over_and_never_broken_root() {
         let names = ["1-from", "1-to", "2-from", "2-to"].map(|name| root.join("links").join(name));
         names.map(|pin| {
             let link = sys::open(&pin).expect("a pinned link");
-            sys::link_info(std::os::fd::AsFd::as_fd(&link)).expect("a link")
+            sys::link_info(link.as_fd()).expect("a link")
         })
     };
     {
