@@ -6,6 +6,7 @@
 pub mod arm;
 pub mod arms;
 pub mod cni;
+pub mod fleet;
 pub mod load;
 pub mod machine;
 pub mod report;

@@ -5,25 +5,25 @@ use std::sync::Arc;
 
 use api::DocumentRequest;
 use jiff::Timestamp;
-use model::Labels;
+use model::{CopyOnWrite, Labels};
 use planner::Bundle;
 use policy::{Diagnostics, Document};
 
 use crate::names::Names;
 
-/// A document that was checked and compiled for this node.
+/// A document that was checked and compiled for this node. Copies share what neither of them changes.
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
     /// The file as it came, with the values of its variables.
-    pub(crate) request: DocumentRequest,
+    pub(crate) request: Arc<DocumentRequest>,
     /// Labels that were changed at run time, by workload id: all labels of that workload.
-    pub(crate) relabelled: BTreeMap<String, Labels>,
+    pub(crate) relabelled: CopyOnWrite<BTreeMap<String, Labels>>,
     /// What the file means, with the changed labels.
     pub(crate) document: Document,
     /// What this node does about it.
     pub(crate) bundle: Bundle,
     /// Warnings about the file.
-    pub(crate) warnings: Diagnostics,
+    pub(crate) warnings: Arc<Diagnostics>,
 }
 
 /// A document in force.
@@ -38,7 +38,7 @@ pub(crate) struct Force {
     /// Numbers to names.
     pub(crate) names: Arc<Names>,
     /// For each workload with an endpoint: since when it is enforced, and its counters then.
-    pub(crate) enforced: BTreeMap<String, Enforced>,
+    pub(crate) enforced: Arc<BTreeMap<String, Enforced>>,
 }
 
 /// Since when an endpoint is enforced, and what its number had counted before.

@@ -1,11 +1,11 @@
 //! Numbers in events and tables to names: those of the bundle in force, and of the one before it for late events.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use model::{Identity, RuleId, RuleRef};
-use planner::Bundle;
+use model::{CopyOnWrite, Identity, RuleId, RuleRef};
+use planner::{Bundle, Router};
 
 /// Numbers to names.
 #[derive(Debug, Default)]
@@ -14,20 +14,28 @@ pub(crate) struct Names {
     previous: Index,
 }
 
-/// The names of one bundle.
+/// The names of one bundle. What did not change since the one before is the same memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Index {
+    places: CopyOnWrite<Places>,
+    identities: CopyOnWrite<HashMap<u64, Arc<str>>>,
+    rules: CopyOnWrite<BTreeMap<u32, RuleRef>>,
+}
+
+/// Networks and who is attached to them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Places {
+    /// What the rest is made of.
+    routers: CopyOnWrite<Vec<Router>>,
     networks: HashMap<u32, Arc<str>>,
     endpoints: HashMap<u32, Arc<str>>,
     owners: HashMap<(u32, IpAddr), Arc<str>>,
-    identities: HashMap<u64, Arc<str>>,
-    rules: HashMap<u32, RuleRef>,
 }
 
 impl Names {
     /// The names of a bundle; what it does not know is looked for in what was in force before.
     pub(crate) fn new(bundle: &Bundle, before: Option<&Self>) -> Self {
-        let current = Index::new(bundle);
+        let current = Index::new(bundle, before.map(|before| &before.current));
         let previous = match before {
             // The same names again: those before them stay.
             Some(before) if before.current == current => before.previous.clone(),
@@ -43,24 +51,34 @@ impl Names {
 }
 
 impl Index {
-    fn new(bundle: &Bundle) -> Self {
-        let mut index = Self::default();
-        for router in &bundle.routers {
+    fn new(bundle: &Bundle, before: Option<&Self>) -> Self {
+        let places = before.map(|before| before.places.clone());
+        let places = places.filter(|places| places.routers.is_shared_with(&bundle.routers));
+        let places = places.unwrap_or_else(|| Places::new(bundle.routers.clone()).into());
+        // A number never changes its meaning.
+        let known = |number: &u64| before.and_then(|before| before.identities.get(number)).cloned();
+        let identities = bundle.identities.iter().map(|(number, identity)| {
+            (*number, known(number).unwrap_or_else(|| identity_text(identity).into()))
+        });
+        Self { places, identities: identities.collect(), rules: bundle.rules.clone() }
+    }
+}
+
+impl Places {
+    fn new(routers: CopyOnWrite<Vec<Router>>) -> Self {
+        let mut places = Self::default();
+        for router in &routers {
             let number = u32::from(router.number);
-            index.networks.insert(number, format!("{}.{}", router.tenant, router.name).into());
+            places.networks.insert(number, format!("{}.{}", router.tenant, router.name).into());
             for endpoint in &router.endpoints {
-                index.endpoints.insert(endpoint.number.into(), Arc::clone(&endpoint.workload));
+                places.endpoints.insert(endpoint.number.into(), Arc::clone(&endpoint.workload));
                 for address in &endpoint.addresses {
                     let key = (number, address.addr());
-                    index.owners.insert(key, Arc::clone(&endpoint.workload));
+                    places.owners.insert(key, Arc::clone(&endpoint.workload));
                 }
             }
         }
-        for (number, identity) in &bundle.identities {
-            index.identities.insert(*number, identity_text(identity).into());
-        }
-        index.rules = bundle.rules.iter().map(|(id, rule)| (*id, rule.clone())).collect();
-        index
+        Self { routers, ..places }
     }
 }
 
@@ -79,15 +97,15 @@ pub(crate) fn identity_text(identity: &planner::Identity) -> String {
 
 impl flow::Resolver for Names {
     fn network(&self, number: u32) -> Option<Arc<str>> {
-        self.find(|index| index.networks.get(&number))
+        self.find(|index| index.places.networks.get(&number))
     }
 
     fn endpoint(&self, number: u32) -> Option<Arc<str>> {
-        self.find(|index| index.endpoints.get(&number))
+        self.find(|index| index.places.endpoints.get(&number))
     }
 
     fn owner(&self, network: u32, address: IpAddr) -> Option<Arc<str>> {
-        self.find(|index| index.owners.get(&(network, address)))
+        self.find(|index| index.places.owners.get(&(network, address)))
     }
 
     fn identity(&self, identity: Identity) -> Option<Arc<str>> {

@@ -1,36 +1,40 @@
 //! A file to something that can be applied: parse, check, compile. Changes nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use api::{DocumentRequest, Error, codes};
 use jiff::Timestamp;
 use model::Labels;
-use planner::{Allocations, Facts};
+use planner::{Allocations, Compiler, Facts};
 use policy::{Limits, Source};
 
 use crate::fault;
 use crate::force::Wanted;
 
-/// Checks and compiles a file for this node. `relabelled` replaces labels of workloads that the file has.
+/// Checks and compiles a file for this node. `relabelled` replaces labels of workloads that the file has. The compiler
+/// goes on from what is wanted.
 ///
 /// # Errors
 /// `BH0206` with diagnostics, or `BH0207` when this node cannot carry it.
 pub(crate) fn prepare(
-    request: &DocumentRequest,
+    request: &Arc<DocumentRequest>,
     relabelled: &BTreeMap<String, Labels>,
     previous: &Allocations,
     facts: &Facts,
-) -> Result<Wanted, Error> {
+) -> Result<(Wanted, Compiler), Error> {
     let (mut document, warnings) = check(request, facts.now)?;
     let mut kept = BTreeMap::new();
-    for workload in &mut document.workloads {
-        let id = workload.id();
-        if let Some(labels) = relabelled.get(&id) {
-            workload.labels = labels.clone();
-            kept.insert(id, labels.clone());
+    if !relabelled.is_empty() {
+        for workload in &mut document.workloads {
+            let id = workload.id();
+            if let Some(labels) = relabelled.get(&id) {
+                workload.labels.clone_from(labels);
+                kept.insert(id, labels.clone());
+            }
         }
     }
-    let bundle = planner::compile(&document, previous, facts).map_err(|errors| {
+    let compiler = Compiler::new(document.clone(), previous, facts).map_err(|errors| {
         let places = errors.0.iter().map(|error| match error.span() {
             Some(span) => format!("{}:{}: {error}", document.file, span.line),
             None => error.to_string(),
@@ -38,8 +42,10 @@ pub(crate) fn prepare(
         let all: Vec<String> = places.collect();
         fault::refused(codes::COMPILE, all.join("; "))
     })?;
+    let bundle = compiler.bundle().clone();
     sound(&bundle)?;
-    Ok(Wanted { request: request.clone(), relabelled: kept, document, bundle, warnings })
+    let (request, warnings) = (Arc::clone(request), Arc::new(warnings));
+    Ok((Wanted { request, relabelled: kept.into(), document, bundle, warnings }, compiler))
 }
 
 /// Looks at a finished bundle with other eyes than the compiler's.

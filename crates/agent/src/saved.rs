@@ -12,7 +12,7 @@ use std::sync::Arc;
 use api::{DocumentRequest, Error, codes};
 use flow::Record;
 use jiff::Timestamp;
-use model::Labels;
+use model::{CopyOnWrite, Labels};
 use planner::Allocations;
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +30,7 @@ pub(crate) struct Saved {
     /// When it was applied.
     pub(crate) applied: Timestamp,
     /// The file as it came.
-    pub(crate) request: DocumentRequest,
+    pub(crate) request: Arc<DocumentRequest>,
     /// What else was decided.
     pub(crate) decided: Decided,
 }
@@ -40,11 +40,11 @@ pub(crate) struct Saved {
 #[serde(default)]
 pub(crate) struct Decided {
     /// Numbers and addresses.
-    pub(crate) allocations: Allocations,
+    pub(crate) allocations: CopyOnWrite<Allocations>,
     /// Labels that were changed at run time.
-    pub(crate) relabelled: BTreeMap<String, Labels>,
+    pub(crate) relabelled: CopyOnWrite<BTreeMap<String, Labels>>,
     /// Since when each endpoint is enforced.
-    pub(crate) enforced: BTreeMap<String, Enforced>,
+    pub(crate) enforced: Arc<BTreeMap<String, Enforced>>,
 }
 
 impl Saved {
@@ -52,12 +52,12 @@ impl Saved {
     pub(crate) fn new(
         generation: u64,
         wanted: &Wanted,
-        enforced: BTreeMap<String, Enforced>,
+        enforced: Arc<BTreeMap<String, Enforced>>,
     ) -> Self {
         Self {
             generation,
             applied: Timestamp::now(),
-            request: wanted.request.clone(),
+            request: Arc::clone(&wanted.request),
             decided: Decided {
                 allocations: wanted.bundle.allocations.clone(),
                 relabelled: wanted.relabelled.clone(),
@@ -92,17 +92,21 @@ impl Store {
     pub(crate) fn document(&self) -> Result<Option<Saved>, Error> {
         let read = |error: store::Error| told("read what is remembered", &error);
         let Some(document) = self.0.document().map_err(read)? else { return Ok(None) };
-        let decided = self.0.allocations::<Decided>().map_err(read)?.unwrap_or_default();
+        let mut decided = self.0.allocations::<Decided>().map_err(read)?.unwrap_or_default();
         let Some(source) = document.sources.into_iter().next() else { return Ok(None) };
-        let applied = i64::try_from(document.applied_at_ms).unwrap_or_default();
+        let changes = self.0.changes::<Labels>().map_err(read)?;
+        let applied = changes.applied_at_ms.unwrap_or(document.applied_at_ms);
+        let generation = changes.generation.unwrap_or(document.generation);
+        decided.relabelled.extend(changes.all);
+        let applied = i64::try_from(applied).unwrap_or_default();
         Ok(Some(Saved {
-            generation: document.generation,
+            generation,
             applied: Timestamp::from_millisecond(applied).unwrap_or_default(),
-            request: DocumentRequest {
+            request: Arc::new(DocumentRequest {
                 source: api::Source { name: source.name, text: source.text },
                 vars: document.env,
                 dry_run: false,
-            },
+            }),
             decided,
         }))
     }
@@ -122,7 +126,7 @@ impl Store {
     pub(crate) fn allocations(&self) -> Result<Allocations, Error> {
         let decided = self.0.allocations::<Decided>();
         let decided = decided.map_err(|error| told("read the allocations", &error))?;
-        Ok(decided.unwrap_or_default().allocations)
+        Ok((*decided.unwrap_or_default().allocations).clone())
     }
 
     /// Remembers a document; on disk when this returns.
@@ -141,6 +145,17 @@ impl Store {
         };
         let kept = self.0.keep(&document, &saved.decided);
         kept.map_err(|error| told("remember the document", &error))
+    }
+
+    /// Remembers that a workload of the document has other labels; on disk when this returns.
+    ///
+    /// # Errors
+    /// `BH0214`; what was remembered before is then still there.
+    pub(crate) fn keep_labels(&self, saved: &Saved, workload: &str) -> Result<(), Error> {
+        let applied = u64::try_from(saved.applied.as_millisecond()).unwrap_or_default();
+        let labels = saved.decided.relabelled.get(workload);
+        let kept = self.0.keep_change(saved.generation, applied, workload, &labels);
+        kept.map_err(|error| told("remember the labels", &error))
     }
 
     /// Adds flow records to the history, oldest first.

@@ -54,6 +54,7 @@ pub(crate) fn facts() -> Facts {
 
 /// The file, checked and compiled.
 pub(crate) fn wanted(text: &str) -> Wanted {
-    let prepared = prepare(&request(text), &BTreeMap::new(), &Allocations::default(), &facts());
-    prepared.expect("a good file")
+    let request = request(text).into();
+    let prepared = prepare(&request, &BTreeMap::new(), &Allocations::default(), &facts());
+    prepared.expect("a good file").0
 }

@@ -19,12 +19,16 @@ pub struct PlanReport {
     /// Pairs beyond the bound of the comparison, which are not told; 0 when the comparison is complete.
     #[serde(default)]
     pub omitted_connections: u64,
-    /// Connections that stay as they are.
-    pub unchanged_connections: u64,
+    /// Connections that stay as they are; absent when there are too many workloads or rules to count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unchanged_connections: Option<u64>,
     /// Every assertion of the new document.
     pub assertions: Vec<AssertionResult>,
     /// Tenants, networks, segments, workloads, publishes and policies that change.
     pub objects: Vec<ObjectChange>,
+    /// How many more objects change than are listed.
+    #[serde(default)]
+    pub omitted_objects: u64,
     /// Objects that stay as they are.
     pub unchanged_objects: u64,
     /// Warnings about the new document.
@@ -76,6 +80,9 @@ pub struct ConnectionChange {
     /// The rule that makes it so; absent for a default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<RuleAt>,
+    /// Of a loss, the rule that drops it from now on; absent for the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<RuleAt>,
     /// What held before, when that is not the plain opposite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub was: Option<String>,

@@ -110,6 +110,7 @@ fn report() -> PlanReport {
                 to: "app=db".to_owned(),
                 service: "6379/tcp".to_owned(),
                 rule: Some(rule()),
+                by: None,
                 was: None,
                 cut: Vec::new(),
                 cut_total: 0,
@@ -121,6 +122,7 @@ fn report() -> PlanReport {
                 to: "world".to_owned(),
                 service: "everything but 80,443/tcp".to_owned(),
                 rule: None,
+                by: None,
                 was: Some("open".to_owned()),
                 cut: vec![LiveFlow {
                     from: "web".to_owned(),
@@ -137,7 +139,7 @@ fn report() -> PlanReport {
             },
         ],
         omitted_connections: 3,
-        unchanged_connections: 5,
+        unchanged_connections: Some(5),
         assertions: vec![
             AssertionResult {
                 text: "never: world -> segment=data".to_owned(),
@@ -159,6 +161,7 @@ fn report() -> PlanReport {
             kind: "policy".to_owned(),
             name: "shop/web-to-db".to_owned(),
         }],
+        omitted_objects: 0,
         unchanged_objects: 3,
         warnings: Vec::new(),
         actions: vec!["ip link add bh3 type veth".to_owned()],

@@ -14,7 +14,7 @@ pub struct Identity(pub u64);
 
 impl Identity {
     /// The host itself: its addresses, gateways and transit addresses.
-    pub const HOST: Self = Self(1);
+    pub const HOST: Self = Self(verdict::abi::HOST_IDENTITY);
     /// Every address that is not an endpoint, not in a managed subnet and not the host.
     pub const WORLD: Self = Self(2);
     /// An address inside a managed subnet that no endpoint owns.

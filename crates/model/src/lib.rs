@@ -4,6 +4,7 @@
 //! people's files, the planner compiles them, the agent and the API carry them. Whatever parses from text prints back to
 //! a text that parses to the same value.
 
+mod copy_on_write;
 pub mod digest;
 mod identity;
 mod labels;
@@ -15,6 +16,7 @@ pub mod reason;
 mod rule;
 mod selector;
 
+pub use copy_on_write::CopyOnWrite;
 pub use identity::Identity;
 pub use labels::{LabelError, LabelKey, LabelValue, Labels};
 pub use name::{Name, NameError};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use model::{Labels, Mode, Name, RuleRef, Transport};
+use model::{CopyOnWrite, Labels, Mode, Name, RuleRef, Transport};
 use policy::document::Start;
 use verdict::abi::Mac;
 use verdict::native::Tables;
@@ -27,21 +27,21 @@ pub struct Facts {
     pub jiffies_per_second: u32,
 }
 
-/// Everything wanted on one node.
+/// Everything wanted on one node. Copies share what neither of them changes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Bundle {
     /// Numbers and addresses, to be kept for the next compilation.
-    pub allocations: Allocations,
+    pub allocations: CopyOnWrite<Allocations>,
     /// What the kernel judges by. Both halves of every two-version value are equal; the epoch is 0.
     pub tables: Tables,
     /// Rule ids in the tables to their places in the file. Expired rules are left out.
-    pub rules: BTreeMap<u32, RuleRef>,
+    pub rules: CopyOnWrite<BTreeMap<u32, RuleRef>>,
     /// One for each network of mode nat, bridge or routed, ordered by number.
-    pub routers: Vec<Router>,
+    pub routers: CopyOnWrite<Vec<Router>>,
     /// Every workload by its id `<tenant>.<workload>`.
-    pub workloads: BTreeMap<Arc<str>, Workload>,
+    pub workloads: CopyOnWrite<BTreeMap<Arc<str>, CopyOnWrite<Workload>>>,
     /// Identity numbers to what they stand for; the reserved ones are left out.
-    pub identities: BTreeMap<u64, Identity>,
+    pub identities: CopyOnWrite<BTreeMap<u64, CopyOnWrite<Identity>>>,
     /// The next moment at which a policy expires: compile again then.
     pub expires: Option<Timestamp>,
 }

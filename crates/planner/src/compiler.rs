@@ -40,6 +40,8 @@ pub struct Compiler {
     /// The compiled policies by their path.
     rules: FxHashMap<(Scope, Name), RuleId>,
     positions: FxHashMap<Arc<str>, usize>,
+    /// Positions in `bundle.routers` by the network's number.
+    by_number: FxHashMap<u16, usize>,
     identity_uses: FxHashMap<u64, u32>,
 }
 
@@ -96,6 +98,9 @@ impl Compiler {
         let routers = topology::routers(&document, &allocations);
         let around = topology::surroundings(&routers, facts);
         let pieces = vec![Vec::new(); routers.len()];
+        let by_number =
+            routers.iter().enumerate().map(|(at, router)| (router.number, at)).collect();
+        let (allocations, routers) = (allocations.into(), routers.into());
         let mut bundle = Bundle { allocations, routers, ..Bundle::default() };
         bundle.tables.config = config(facts);
         Self {
@@ -108,6 +113,7 @@ impl Compiler {
             seats: FxHashMap::default(),
             rules: FxHashMap::default(),
             positions: FxHashMap::default(),
+            by_number,
             identity_uses: FxHashMap::default(),
         }
     }
@@ -163,22 +169,17 @@ impl Compiler {
             })
             .collect();
         // Classes before slots: a class that arrives looks at every slot about it.
-        let routers = self.by_number();
         for (at, workload) in document.workloads.iter().enumerate() {
             let id: Arc<str> = workload.id().into();
             self.positions.insert(Arc::clone(&id), at);
             self.describe(&id, workload);
-            self.seat(&routers, &id, workload);
+            self.seat(&id, workload);
         }
         for (workload, grounds) in document.workloads.iter().zip(grounds) {
             self.arm(workload.id().as_str(), grounds);
         }
         self.document = document;
         self.refresh_expiry();
-    }
-
-    fn by_number(&self) -> FxHashMap<u16, usize> {
-        self.bundle.routers.iter().enumerate().map(|(at, router)| (router.number, at)).collect()
     }
 
     /// Enters a workload and its identity into the bundle.
@@ -193,9 +194,9 @@ impl Compiler {
         *self.identity_uses.entry(identity).or_default() += 1;
         match self.bundle.identities.entry(identity) {
             Entry::Vacant(place) => {
-                place.insert(what);
+                place.insert(what.into());
             }
-            Entry::Occupied(other) if *other.get() != what => {
+            Entry::Occupied(other) if **other.get() != what => {
                 let (one, other) = (id.to_string(), format!("{:?}", other.get().labels));
                 let error = PlanError::Collision { what: "identity", number: identity, one, other };
                 self.engine.errors.push(error);
@@ -212,13 +213,13 @@ impl Compiler {
             endpoint: lease.map(|lease| lease.number),
             start: workload.start.clone(),
         };
-        self.bundle.workloads.insert(Arc::clone(id), entry);
+        self.bundle.workloads.insert(Arc::clone(id), entry.into());
     }
 
     /// Gives an endpoint its classes, in its own network and in those that see it.
-    fn seat(&mut self, routers: &FxHashMap<u16, usize>, id: &Arc<str>, workload: &Source) {
+    fn seat(&mut self, id: &Arc<str>, workload: &Source) {
         let Some(lease) = self.bundle.allocations.endpoints.get(id) else { return };
-        let Some(plane) = routers.get(&lease.network).copied() else { return };
+        let Some(plane) = self.by_number.get(&lease.network).copied() else { return };
         let Some(home) = self.bundle.routers.get(plane) else { return };
         let Ok(at) = home.endpoints.binary_search_by_key(&lease.number, |each| each.number) else {
             return;

@@ -49,6 +49,8 @@ struct Slot {
     key: SlotKey,
     /// Positions in `key.rules` by the matcher on the peer's side.
     peers: FxHashMap<MatcherId, Vec<u32>>,
+    /// Subjects that are known to have it.
+    subjects: Vec<Subject>,
     uses: u32,
 }
 
@@ -62,6 +64,9 @@ struct SlotKey {
 
 /// Whose policy a slot holds: matchers, direction and posture.
 type Subject = (Box<[MatcherId]>, bool, Ground);
+
+/// Most subjects that are remembered for a slot.
+const SUBJECTS: usize = 64;
 
 /// Who meets whom: one network.
 #[derive(Debug, Default)]
@@ -199,8 +204,21 @@ impl Engine {
             }
             None => self.new_slot(key),
         };
-        self.slot_by_subject.insert(subject, id);
+        if let Some(Some(slot)) = self.slots.get_mut(id as usize)
+            && slot.subjects.len() < SUBJECTS
+        {
+            slot.subjects.push(subject.clone());
+            self.slot_by_subject.insert(subject, id);
+        }
         Some(id)
+    }
+
+    /// Forgets which slots subjects have: the rules are about to change.
+    pub(crate) fn forget_subjects(&mut self) {
+        for slot in self.slots.iter_mut().flatten() {
+            slot.subjects.clear();
+        }
+        self.slot_by_subject.clear();
     }
 
     fn count_slot(&mut self, id: SlotId) {
@@ -241,7 +259,7 @@ impl Engine {
             }
         }
         let number = number("slot", head.into_iter().chain(digests));
-        let slot = Slot { number, key: key.clone(), peers, uses: 1 };
+        let slot = Slot { number, key: key.clone(), peers, subjects: Vec::new(), uses: 1 };
         let id = put(&mut self.slots, &mut self.free_slots, slot);
         if self.slot_by_number.insert(number, id).is_some() {
             self.collision("slot", number);
@@ -255,17 +273,18 @@ impl Engine {
         slot.map_or(0, |slot| slot.number)
     }
 
-    /// Gives back the slot of a subject with these matchers. The subject may have other rules when it
-    /// comes again, so it is not remembered.
-    pub(crate) fn release_slot(&mut self, id: SlotId, matchers: &[MatcherId]) {
+    /// Gives back the slot of a subject.
+    pub(crate) fn release_slot(&mut self, id: SlotId) {
         let Some(place) = self.slots.get_mut(id as usize) else { return };
         let Some(slot) = place else { return };
-        self.slot_by_subject.remove(&(matchers.into(), slot.key.ingress, slot.key.ground));
         slot.uses -= 1;
         if slot.uses > 0 {
             return;
         }
         if let Some(slot) = place.take() {
+            for subject in &slot.subjects {
+                self.slot_by_subject.remove(subject);
+            }
             self.slot_by_key.remove(&slot.key);
             self.slot_by_number.remove(&slot.number);
             self.free_slots.push(id);

@@ -17,6 +17,7 @@ mod matchers;
 mod matrix;
 mod meet;
 mod nodes;
+mod objects;
 mod peers;
 mod ports;
 mod reach;
@@ -32,8 +33,9 @@ pub use error::{PlanError, PlanErrors};
 pub use flows::Flows;
 pub use matrix::{Cell, between, identity_at, matrix};
 pub use nodes::Party;
+pub use objects::{Fate, ObjectChange, Objects, objects};
 pub use reach::Span;
-pub use report::{Change, ChangeKind, Objects, PlanReport, diff};
+pub use report::{Change, ChangeKind, PlanReport, diff};
 
 use policy::Document;
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use model::Proto;
 use rustc_hash::FxHashMap;
 use verdict::abi::{Addr, Endpoint, Peer, PeerKey, PortEntry, PortKey, Ports, RowKey, Verdict};
-use verdict::native::{Simulation, Tables};
+use verdict::native::{Shards, Simulation, Tables};
 use verdict::{Judgement, Question, judge};
 
 /// Flows of one protocol that pass alike.
@@ -74,7 +74,7 @@ impl<'t> Atlas<'t> {
     }
 
     /// What slots say of classes.
-    pub(crate) const fn rows(&self) -> &'t std::collections::HashMap<RowKey, verdict::abi::Row> {
+    pub(crate) const fn rows(&self) -> &'t Shards<RowKey, verdict::abi::Row> {
         &self.tables.rows
     }
 

@@ -5,10 +5,11 @@
 //! policy that now lets them pass, or that did before.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-use model::RuleRef;
+use model::{Peer, RuleRef};
 use policy::Document;
-use policy::document::{Policy, Scope};
+use policy::document::Policy;
 use rustc_hash::FxHashMap;
 
 use crate::assertions::{self, Outcome};
@@ -17,6 +18,7 @@ use crate::flows::Flows;
 use crate::matrix::places;
 use crate::meet::{Meetings, is_same};
 use crate::nodes::{Node, Party, nodes};
+use crate::objects::{Objects, has_many_tenants, objects, tenant};
 use crate::reach::{Atlas, Span};
 
 /// What a plan says.
@@ -84,21 +86,6 @@ impl ChangeKind {
     }
 }
 
-/// How many objects of one kind change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Objects {
-    /// `tenant`, `network`, `segment`, `workload`, `publish` or `policy`.
-    pub kind: &'static str,
-    /// Only in the new document.
-    pub added: usize,
-    /// In both, and different.
-    pub changed: usize,
-    /// Only in the old document.
-    pub removed: usize,
-    /// In both, and equal.
-    pub unchanged: usize,
-}
-
 impl PlanReport {
     /// Whether nothing changes.
     #[must_use]
@@ -122,16 +109,16 @@ pub fn diff(old: Option<(&Document, &Bundle)>, new: (&Document, &Bundle)) -> Pla
     PlanReport {
         connections,
         omitted,
-        objects: objects(old.map(|(document, _)| document), document),
+        objects: objects(old.map(|(document, _)| document), document).0,
         assertions: assertions::check(document, bundle),
     }
 }
 
-/// Work that a comparison may take: about a second. A look at rows costs 1.
-const WORK: usize = 6_000_000;
-/// What it costs to find out exactly what passes between two groups, before and after.
-const EXACT: usize = 40;
-/// Most lines that are told of connections without a rule, whose parties are told one by one.
+/// Pairs of groups that are looked at: a tenth of a second each million.
+const LOOKS: usize = 6_000_000;
+/// Pairs that differ and of which it is found out exactly what passes: a tenth of a second each ten thousand.
+const EXACT: usize = 20_000;
+/// Most lines that are told. Nobody reads more, and a first plan has as many as there are rules.
 const LINES: usize = 2_000;
 
 /// What a change is told under; the parties only when no rule names them.
@@ -142,8 +129,8 @@ struct Comparison<'c, 't> {
     atlases: [Option<&'c Atlas<'t>>; 2],
     names: Names<'c>,
     found: BTreeMap<Reason, Change>,
-    work: usize,
-    lines: usize,
+    looks: usize,
+    exact: usize,
     omitted: usize,
 }
 
@@ -161,12 +148,12 @@ fn connections(
         atlases: [old_atlas.as_ref(), Some(&new_atlas)],
         names: Names::new(old.map(|(document, _)| document), new.0),
         found: BTreeMap::new(),
-        work: WORK,
-        lines: 0,
+        looks: LOOKS,
+        exact: EXACT,
         omitted: 0,
     };
     Meetings::new(&all, &this.atlases).visit(|one, others, count, opens| {
-        if this.work == 0 {
+        if this.looks == 0 || this.exact == 0 {
             this.omitted += count;
             return;
         }
@@ -192,15 +179,15 @@ impl Comparison<'_, '_> {
         if !(from.changed || to.changed) {
             return;
         }
-        if self.work == 0 {
+        if self.looks == 0 || self.exact == 0 {
             self.omitted += 1;
             return;
         }
-        self.work -= 1;
+        self.looks -= 1;
         if is_same(self.atlases, from, to) {
             return;
         }
-        self.work = self.work.saturating_sub(EXACT);
+        self.exact -= 1;
         let spans = |bundle: usize| {
             let atlas = self.atlases.get(bundle).copied().flatten();
             let pair = atlas.zip(places(from, to, bundle));
@@ -215,7 +202,12 @@ impl Comparison<'_, '_> {
             let rule = self.names.of(&part, kind).map_or(0, |(_, rule)| rule.id.0);
             told.entry((kind, rule, cause)).or_default().add(part.protocol, part.ports);
         }
-        for (reason, flows) in told {
+        let places = places(from, to, 1).or(places(from, to, 0));
+        let common = places.map_or((true, true), |(a, b)| {
+            (a.v4.is_some() && b.v4.is_some(), a.v6.is_some() && b.v6.is_some())
+        });
+        for (reason, mut flows) in told {
+            flows.between(common.0, common.1);
             self.tell((from, to), reason, &flows);
         }
     }
@@ -334,11 +326,11 @@ impl Comparison<'_, '_> {
             examples: Vec::new(),
         };
         if let Some((policy, _)) = policy {
-            let reason = (kind, id, cause, None);
-            let change = self
-                .found
-                .entry(reason)
-                .or_insert_with(|| empty(side(&policy.from), side(&policy.to)));
+            let Some(change) = self.line((kind, id, cause, None), |names| {
+                empty(names.side(policy, &policy.from), names.side(policy, &policy.to))
+            }) else {
+                return;
+            };
             let room = Change::EXAMPLES - change.examples.len().min(Change::EXAMPLES);
             change.examples.extend(pairs().take(room).map(|(a, b)| (a.clone(), b.clone())));
             change.flows.extend(flows);
@@ -348,15 +340,9 @@ impl Comparison<'_, '_> {
             return;
         }
         for (source, target) in pairs() {
-            if self.lines >= LINES {
-                self.omitted += 1;
-                continue;
-            }
             let reason = (kind, id, cause, Some((source.clone(), target.clone())));
-            let change = self.found.entry(reason).or_insert_with(|| {
-                self.lines += 1;
-                empty(source.to_string(), target.to_string())
-            });
+            let made = |_: &Names<'_>| empty(source.to_string(), target.to_string());
+            let Some(change) = self.line(reason, made) else { continue };
             if change.examples.is_empty() {
                 change.examples.push((source.clone(), target.clone()));
             }
@@ -364,17 +350,31 @@ impl Comparison<'_, '_> {
             change.pairs += 1;
         }
     }
-}
 
-fn side(peers: &[model::Peer]) -> String {
-    let texts: Vec<String> = peers.iter().map(ToString::to_string).collect();
-    if let [one] = texts.as_slice() { one.clone() } else { format!("[{}]", texts.join(", ")) }
+    /// The line of a reason; when there are too many already, a new one is only counted.
+    fn line(
+        &mut self,
+        reason: Reason,
+        make: impl FnOnce(&Names<'_>) -> Change,
+    ) -> Option<&mut Change> {
+        let is_full = self.found.len() >= LINES;
+        match self.found.entry(reason) {
+            Entry::Occupied(line) => Some(line.into_mut()),
+            Entry::Vacant(_) if is_full => {
+                self.omitted += 1;
+                None
+            }
+            Entry::Vacant(place) => Some(place.insert(make(&self.names))),
+        }
+    }
 }
 
 /// Rule numbers of both documents to what people wrote.
 struct Names<'d> {
     rules: FxHashMap<u32, (&'d Policy, &'d RuleRef)>,
     before: FxHashMap<u32, (&'d Policy, &'d RuleRef)>,
+    /// Whether peers say whose they are.
+    are_many: bool,
 }
 
 impl<'d> Names<'d> {
@@ -386,7 +386,19 @@ impl<'d> Names<'d> {
                 .flat_map(|policy| policy.rules().map(move |rule| (rule.id.0, (policy, rule))));
             rules.collect::<FxHashMap<_, _>>()
         };
-        Self { rules: table(new), before: old.map(table).unwrap_or_default() }
+        let are_many = has_many_tenants(new) || old.is_some_and(has_many_tenants);
+        Self { rules: table(new), before: old.map(table).unwrap_or_default(), are_many }
+    }
+
+    /// One side of a policy: `app=web`, or `shop/app=web` when there are other tenants.
+    fn side(&self, policy: &Policy, peers: &[Peer]) -> String {
+        let tenant = tenant(&policy.scope).filter(|_| self.are_many);
+        let text = |peer: &Peer| match (tenant, peer) {
+            (Some(tenant), Peer::Selector(_) | Peer::Any) => format!("{tenant}/{peer}"),
+            _ => peer.to_string(),
+        };
+        let texts: Vec<String> = peers.iter().map(text).collect();
+        if let [one] = texts.as_slice() { one.clone() } else { format!("[{}]", texts.join(", ")) }
     }
 
     /// The rule that lets a part pass, at the target or else at the source.
@@ -398,77 +410,4 @@ impl<'d> Names<'d> {
         let table = if kind == ChangeKind::Lost { &self.before } else { &self.rules };
         table.get(&id).copied()
     }
-}
-
-/// Compares objects by name.
-fn objects(old: Option<&Document>, new: &Document) -> Vec<Objects> {
-    let empty = Document::default();
-    let old = old.unwrap_or(&empty);
-    let scope = |scope: &Scope| match scope {
-        Scope::Host => String::new(),
-        Scope::Tenant(tenant) => tenant.to_string(),
-    };
-    let segments = |document: &Document| {
-        let all = document.networks.iter().flat_map(|network| {
-            network.segments.iter().map(move |each| {
-                let what = (each.subnets, each.postures, each.sealed);
-                (format!("{}.{}", network.id(), each.name), format!("{what:?}"))
-            })
-        });
-        all.collect::<BTreeMap<_, _>>()
-    };
-    let networks = |document: &Document| {
-        let all = document
-            .networks
-            .iter()
-            .map(|each| (each.id(), format!("{:?}", (each.mode, each.subnets, each.postures))));
-        all.collect::<BTreeMap<_, _>>()
-    };
-    let workloads = |document: &Document| {
-        let all = document.workloads.iter().map(|each| {
-            let place = (&each.network, &each.segment, each.v4, each.v6);
-            (each.id(), format!("{:?}", (place, &each.labels, &each.start)))
-        });
-        all.collect::<BTreeMap<_, _>>()
-    };
-    let publishes = |document: &Document| {
-        let all = document.publishes.iter().map(|each| {
-            let to = (&each.workload, each.workload_port, &each.from);
-            let what = (each.address, each.transport, each.port, to);
-            (format!("{}.{}", each.tenant, each.name), format!("{what:?}"))
-        });
-        all.collect::<BTreeMap<_, _>>()
-    };
-    let policies = |document: &Document| {
-        let all = document.policies.iter().map(|each| {
-            let sides = (&each.from, &each.to, &each.source_ports);
-            let what = (sides, &each.allow, &each.deny, each.audit, each.until);
-            (format!("{}.{}", scope(&each.scope), each.name), format!("{what:?}"))
-        });
-        all.collect::<BTreeMap<_, _>>()
-    };
-    let tenants = |document: &Document| {
-        let all = document.tenants.iter().map(|each| (each.name.to_string(), String::new()));
-        all.collect::<BTreeMap<_, _>>()
-    };
-    vec![
-        count("tenant", &tenants(old), &tenants(new)),
-        count("network", &networks(old), &networks(new)),
-        count("segment", &segments(old), &segments(new)),
-        count("workload", &workloads(old), &workloads(new)),
-        count("publish", &publishes(old), &publishes(new)),
-        count("policy", &policies(old), &policies(new)),
-    ]
-}
-
-fn count(
-    kind: &'static str,
-    old: &BTreeMap<String, String>,
-    new: &BTreeMap<String, String>,
-) -> Objects {
-    let added = new.keys().filter(|name| !old.contains_key(*name)).count();
-    let removed = old.keys().filter(|name| !new.contains_key(*name)).count();
-    let same = |(name, what): &(&String, &String)| old.get(*name) == Some(what);
-    let unchanged = new.iter().filter(same).count();
-    Objects { kind, added, changed: new.len() - added - unchanged, removed, unchanged }
 }

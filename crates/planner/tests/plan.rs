@@ -101,3 +101,34 @@ fn the_matrix_has_only_what_passes() {
     }
     insta::assert_snapshot!(out);
 }
+
+#[test]
+fn tenants_with_the_same_policies_are_told_apart() {
+    let tenant = |name: &str| {
+        format!(
+            "  {name}:
+    networks: {{ main: {{ mode: nat, subnets: [10.0.0.0/16] }} }}
+    workloads:
+      web: {{ labels: {{ app: web }}, netns: {name}-web }}
+      db: {{ labels: {{ app: db }}, netns: {name}-db }}
+    policies:
+      ping: {{ from: app=web, to: app=db, allow: [icmp/echo-request] }}
+      out: {{ from: app=web, to: world, allow: [443/tcp] }}
+"
+        )
+    };
+    let both = format!("bulkhead: 1\ntenants:\n{}{}", tenant("blue"), tenant("red"));
+    let document = load(&both);
+    let report = diff(None, (&document, &bundle(&document)));
+    let lines = show(&report);
+    let told: Vec<&str> = lines.lines().filter(|line| line.starts_with('+')).collect();
+    assert_eq!(
+        told,
+        [
+            "+ blue/app=web → blue/app=db  icmp/echo-request  ping shop.yaml:9  (1)",
+            "+ blue/app=web → world  443/tcp  out shop.yaml:10  (1)",
+            "+ red/app=web → red/app=db  icmp/echo-request  ping shop.yaml:17  (1)",
+            "+ red/app=web → world  443/tcp  out shop.yaml:18  (1)",
+        ]
+    );
+}

@@ -304,6 +304,11 @@ impl<'a> Problems<'a> {
         self.errors
     }
 
+    /// Whether further warnings are only counted.
+    pub(crate) fn is_full(&self) -> bool {
+        self.items.len() >= self.limit
+    }
+
     /// The part of `span` that holds `word`, or all of it.
     pub(crate) fn within(&self, span: Span, word: &str) -> Span {
         let text = self.text.get(range(span)).unwrap_or("");

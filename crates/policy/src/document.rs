@@ -13,11 +13,11 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 use model::{
-    Identity, Labels, Mode, Name, Peer, PortRange, PortSpec, Postures, RuleId, RuleKind, RuleRef,
-    Subject, Transport,
+    CopyOnWrite, Identity, Labels, Mode, Name, Peer, PortRange, PortSpec, Postures, RuleId,
+    RuleKind, RuleRef, Subject, Transport,
 };
 
-/// Everything that one file says.
+/// Everything that one file says. Copies share what neither of them changes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Document {
     /// The file's name as given, for messages.
@@ -27,12 +27,12 @@ pub struct Document {
     /// Networks of all tenants.
     pub networks: Vec<Network>,
     /// Workloads of all tenants.
-    pub workloads: Vec<Workload>,
+    pub workloads: CopyOnWrite<Vec<CopyOnWrite<Workload>>>,
     /// Published ports of all tenants. At most one per (host address, protocol, port); an entry without an address takes
     /// the port on every address.
     pub publishes: Vec<Publish>,
     /// Policies of tenants and host-wide ones, in file order.
-    pub policies: Vec<Policy>,
+    pub policies: CopyOnWrite<Vec<Policy>>,
     /// What must hold for every plan.
     pub assertions: Vec<Assertion>,
 }
@@ -284,7 +284,8 @@ impl Document {
     #[must_use]
     pub fn workload(&self, id: &str) -> Option<&Workload> {
         let (tenant, name) = id.split_once('.')?;
-        self.workloads.iter().find(|workload| workload.tenant == tenant && workload.name == name)
+        let mut workloads = self.workloads.iter().map(|workload| &**workload);
+        workloads.find(|workload| workload.tenant == tenant && workload.name == name)
     }
 
     /// Every rule of every policy, in file order: the table behind the rule ids in map entries and flow events.

@@ -99,7 +99,11 @@ fn managed_cidrs(document: &Document, problems: &mut Problems<'_>) {
             let Peer::Cidr(cidr) = peer else { continue };
             let found = known.entry(*cidr).or_insert_with(|| managed.overlapping(*cidr));
             if let Some((subnet, network)) = found {
-                let span = problems.within(policy_line(policy, problems), &peer.to_string());
+                let span = if problems.is_full() {
+                    policy.span
+                } else {
+                    problems.within(policy_line(policy, problems), &peer.to_string())
+                };
                 problems.push(
                     Diagnostic::warning(Code::CidrCoversManaged, span, format!("{cidr} matches no workload"))
                         .label(format!("it covers {subnet} of the network `{network}`"))

@@ -6,7 +6,7 @@ use redb::{ReadableDatabase, ReadableTable, WriteTransaction};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, META, Store, TEXTS};
+use crate::{Error, META, Store, TEXTS, changes};
 
 const DOCUMENT: &str = "document";
 const ALLOCATIONS: &str = "allocations";
@@ -46,6 +46,7 @@ impl Store {
         if document.generation <= last {
             return Err(Error::GenerationBackwards { offered: document.generation, last });
         }
+        changes::forget(&write)?;
         put(&write, DOCUMENT, what, document)?;
         put(&write, ALLOCATIONS, "the allocations", allocations)?;
         set_generation(&write, document.generation)?;
@@ -72,6 +73,7 @@ impl Store {
             .map_err(Error::writing(what))?
             .remove(DOCUMENT)
             .map_err(Error::writing(what))?;
+        changes::forget(&write)?;
         self.commit_durably(write, what)
     }
 
@@ -130,14 +132,14 @@ impl Store {
     }
 }
 
-fn last_generation(write: &WriteTransaction) -> Result<u64, Error> {
+pub(crate) fn last_generation(write: &WriteTransaction) -> Result<u64, Error> {
     let what = "the generation";
     let meta = write.open_table(META).map_err(Error::reading(what))?;
     let found = meta.get(GENERATION).map_err(Error::reading(what))?;
     Ok(found.map_or(0, |guard| guard.value()))
 }
 
-fn set_generation(write: &WriteTransaction, generation: u64) -> Result<(), Error> {
+pub(crate) fn set_generation(write: &WriteTransaction, generation: u64) -> Result<(), Error> {
     let what = "the generation";
     let mut meta = write.open_table(META).map_err(Error::writing(what))?;
     meta.insert(GENERATION, generation).map_err(Error::writing(what)).map(drop)

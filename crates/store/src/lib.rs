@@ -13,6 +13,7 @@
 //! **Limits.** The history is bounded by [`Bounds`], the oldest flows go first. Flows reach the disk within
 //! [`SYNC_BATCHES`] batches, or with the next document, or by [`Store::sync`]; a crash of the host may lose the newest.
 
+mod changes;
 mod counts;
 mod document;
 mod error;
@@ -24,6 +25,7 @@ mod tests;
 
 use redb::{Database, TableDefinition};
 
+pub use changes::Changes;
 pub use document::{Document, Source};
 pub use error::Error;
 pub use flows::Page;
@@ -37,6 +39,7 @@ pub const SYNC_BATCHES: u32 = 32;
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const TEXTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("texts");
+const CHANGES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("changes");
 const FLOWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("flows");
 
 /// Bounds of the flow history; whichever is reached first.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError};
 
-use crate::{Bounds, Error, FLOWS, META, SCHEMA, Store, TEXTS};
+use crate::{Bounds, CHANGES, Error, FLOWS, META, SCHEMA, Store, TEXTS};
 
 /// Memory for pages, in bytes: reads are rare and small.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
@@ -64,6 +64,7 @@ impl Store {
             meta.insert("schema", SCHEMA).map_err(Error::writing(what))?;
             write.open_table(TEXTS).map_err(Error::writing(what))?;
             write.open_table(FLOWS).map_err(Error::writing(what))?;
+            write.open_table(CHANGES).map_err(Error::writing(what))?;
         }
         write.commit().map_err(Error::writing(what))
     }
@@ -107,6 +108,7 @@ fn verified(path: &Path) -> Result<Database, DatabaseError> {
         read.open_table(META).map(drop),
         read.open_table(TEXTS).map(drop),
         read.open_table(FLOWS).map(drop),
+        read.open_table(CHANGES).map(drop),
     ];
     for table in tables {
         match table {

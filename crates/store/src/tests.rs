@@ -9,7 +9,7 @@ use redb::{Database, ReadableDatabase};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use crate::{Bounds, Document, Error, META, Opened, Page, Source, Store};
+use crate::{Bounds, Changes, Document, Error, META, Opened, Page, Source, Store};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Flow {
@@ -61,6 +61,36 @@ fn a_new_file_is_empty_and_private() {
     let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
     assert_eq!(mode(&path), 0o600);
     assert_eq!(mode(path.parent().expect("a folder")), 0o700);
+}
+
+#[test]
+fn changes_of_a_document_come_back_until_there_is_another_one() {
+    let (_folder, path) = place();
+    let store = open(&path);
+    store.keep(&document(1), &7_u64).expect("written");
+    let label = |store: &Store, generation, name: &str, label: &str| {
+        store.keep_change(generation, 10 * generation, name, &label.to_owned()).expect("written");
+    };
+    label(&store, 2, "shop.web", "blue");
+    label(&store, 3, "shop.db", "red");
+    label(&store, 4, "shop.web", "green");
+    let refused = store.keep_change(4, 50, "shop.web", &"late".to_owned());
+    assert!(matches!(refused, Err(Error::GenerationBackwards { offered: 4, last: 4 })));
+    drop(store);
+    let store = open(&path);
+    let changes = store.changes::<String>().expect("readable");
+    assert_eq!((changes.generation, changes.applied_at_ms), (Some(4), Some(40)));
+    let all = [("shop.db", "red"), ("shop.web", "green")];
+    assert_eq!(changes.all, all.map(|(name, label)| (name.to_owned(), label.to_owned())));
+    assert_eq!(store.document().expect("readable"), Some(document(1)));
+    assert_eq!(store.generation().expect("readable"), 4);
+    store.keep(&document(5), &7_u64).expect("written");
+    let nothing = Changes { generation: None, applied_at_ms: None, all: Vec::new() };
+    assert_eq!(store.changes::<String>().expect("readable"), nothing);
+    label(&store, 6, "shop.web", "blue");
+    store.forget_document().expect("forgotten");
+    assert_eq!(store.changes::<String>().expect("readable"), nothing);
+    assert_eq!(store.generation().expect("readable"), 6);
 }
 
 #[test]

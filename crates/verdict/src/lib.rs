@@ -27,6 +27,8 @@ pub mod packet;
 mod reason;
 mod report;
 mod sctp;
+#[cfg(feature = "native")]
+mod shards;
 mod step;
 mod tcp;
 #[cfg(all(test, feature = "native"))]

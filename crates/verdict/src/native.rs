@@ -11,29 +11,30 @@ use crate::abi::{
     Config, Endpoint, Event, FlowEntry, FlowKey, FragmentKey, Peer, PeerKey, PortEntry, PortKey,
     Ports, PrefixKey, Row, RowKey,
 };
+pub use crate::shards::Shards;
 use crate::{Env, Full};
 
-/// Every table that a policy question reads.
+/// Every table that a policy question reads. Copies share what neither of them changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
     /// Configuration; its epoch's parity selects the version that is judged.
     pub config: Config,
     /// Endpoints by number.
-    pub endpoints: BTreeMap<u32, Endpoint>,
+    pub endpoints: Shards<u32, Endpoint>,
     /// Peers by exact address.
-    pub exact: HashMap<PeerKey, Peer>,
+    pub exact: Shards<PeerKey, Peer>,
     /// Peers by prefix.
     pub prefixes: Prefixes,
     /// What slots say of classes.
-    pub rows: HashMap<RowKey, Row>,
+    pub rows: Shards<RowKey, Row>,
     /// What port sets say of blocks of ports.
-    pub ports: HashMap<PortKey, PortEntry>,
+    pub ports: Shards<PortKey, PortEntry>,
 }
 
 /// A longest-prefix table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prefixes {
-    entries: HashMap<PrefixKey, Peer>,
+    entries: Shards<PrefixKey, Peer>,
     /// How many entries have each length.
     lengths: BTreeMap<u32, usize>,
 }
@@ -85,7 +86,19 @@ impl Prefixes {
     /// The longest prefix that holds an address.
     #[must_use]
     pub fn longest(&self, key: &PeerKey) -> Option<&Peer> {
-        self.lengths.keys().rev().find_map(|len| self.entries.get(&masked(*key, *len)))
+        self.cover(key, u32::MAX)
+    }
+
+    /// The longest prefix of fewer than `below` bits that holds an address.
+    #[must_use]
+    pub fn cover(&self, key: &PeerKey, below: u32) -> Option<&Peer> {
+        let mut lengths = self.lengths.range(..below).rev();
+        lengths.find_map(|(len, _)| self.entries.get(&masked(*key, *len)))
+    }
+
+    /// Hands every prefix to `each` that one of the two lacks or has with another value.
+    pub fn differences<'s>(&'s self, other: &'s Self, each: impl FnMut(&'s PrefixKey)) {
+        self.entries.differences(&other.entries, each);
     }
 }
 

@@ -41,8 +41,8 @@ pub enum Body {
     Tcp(Tcp),
     /// Source and destination port.
     Udp(u16, u16),
-    /// Source and destination port, type of the first chunk.
-    Sctp(u16, u16, u8),
+    /// SCTP.
+    Sctp(Sctp),
     /// Type, code, identifier; of the packet's family.
     Icmp(u8, u8, u16),
     /// An ICMP error with the head of the packet that caused it.
@@ -70,6 +70,23 @@ pub struct Tcp {
     pub len: u16,
 }
 
+/// An SCTP packet with one chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sctp {
+    /// Source port.
+    pub source: u16,
+    /// Destination port.
+    pub target: u16,
+    /// Type of the chunk.
+    pub chunk: u8,
+    /// Verification tag.
+    pub tag: u32,
+    /// What an INIT or INIT ACK asks for as tag.
+    pub own: u32,
+    /// The T bit.
+    pub reflected: bool,
+}
+
 impl Body {
     /// The IP protocol number; ARP has none.
     #[must_use]
@@ -77,7 +94,7 @@ impl Body {
         match self {
             Self::Tcp(_) => 6,
             Self::Udp(..) => 17,
-            Self::Sctp(..) => 132,
+            Self::Sctp(_) => 132,
             Self::Icmp(..) | Self::Error(..) => {
                 if v4 {
                     1
@@ -174,9 +191,11 @@ impl Packet {
                 out.resize(40, 0x66);
                 out
             }
-            Body::Sctp(source, target, chunk) => {
-                let mut out = ports(*source, *target);
-                out.extend([0, 0, 0, 1, 0, 0, 0, 0, *chunk, 0, 0, 20]);
+            Body::Sctp(sctp) => {
+                let mut out = ports(sctp.source, sctp.target);
+                out.extend(sctp.tag.to_be_bytes());
+                out.extend([0, 0, 0, 0, sctp.chunk, u8::from(sctp.reflected), 0, 20]);
+                out.extend(sctp.own.to_be_bytes());
                 out.resize(12 + 20, 0);
                 out
             }

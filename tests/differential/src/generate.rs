@@ -51,7 +51,7 @@ pub fn document(rng: &mut Rng) -> Document {
         for at in 0..rng.between(2, 6) {
             let network = &doc.networks[first + rng.below(doc.networks.len() - first)];
             let workload = workload(rng, network, at);
-            doc.workloads.push(workload);
+            doc.workloads.push(workload.into());
         }
     }
     policies(rng, &mut doc);

@@ -52,7 +52,7 @@ pub fn document(workloads: usize, policies: usize) -> Document {
             span,
         });
         for at in 0..TENANT.min(workloads - tenant * TENANT) {
-            doc.workloads.push(Workload {
+            let workload = Workload {
                 tenant: tenant_name.clone(),
                 name: name(&format!("w{at}")),
                 network: name("main"),
@@ -62,7 +62,8 @@ pub fn document(workloads: usize, policies: usize) -> Document {
                 v6: None,
                 start: Start::Netns(Netns::Name(format!("w{at}"))),
                 span,
-            });
+            };
+            doc.workloads.push(workload.into());
         }
     }
     for order in 0..policies {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use verdict::abi::Mac;
 
-use crate::bytes::{Body, Packet, Part, Tcp};
+use crate::bytes::{Body, Packet, Part, Sctp, Tcp};
 use crate::generate::{HOST, PORTS};
 use crate::oracle::{Scene, Seat};
 use crate::rng::Rng;
@@ -20,7 +20,7 @@ pub struct Talk {
     ports: [u16; 2],
     /// How many packets belonged so far.
     step: usize,
-    /// TCP: next sequence numbers.
+    /// TCP: next sequence numbers; SCTP: the tags that packets to each side carry.
     next: [u32; 2],
     /// The last packet of the talk.
     last: Option<Packet>,
@@ -216,7 +216,20 @@ impl Talk {
     }
 
     fn sctp(&self, from: usize, chunk: u8) -> (usize, Body) {
-        (from, Body::Sctp(self.ports[from], self.ports[1 - from], chunk))
+        let tag = if chunk == 1 { 0 } else { self.next[1 - from] };
+        let (source, target) = (self.ports[from], self.ports[1 - from]);
+        let own = self.next[from];
+        (from, Body::Sctp(Sctp { source, target, chunk, tag, own, reflected: false }))
+    }
+
+    /// Any chunk, with the right tag, none, the sender's own or a guess; sometimes after a restart.
+    fn wrong_sctp(&self, rng: &mut Rng, from: usize) -> (usize, Body) {
+        let (source, target) = (self.ports[from], self.ports[1 - from]);
+        let chunk = *rng.pick(&[0, 1, 2, 3, 6, 7, 10, 11, 14]);
+        let right = if chunk == 1 { 0 } else { self.next[1 - from] };
+        let tag = *rng.pick(&[right, right, right, 0, self.next[from], right ^ FAR]);
+        let own = if rng.chance(50) { self.next[from] } else { self.next[from] ^ FAR };
+        (from, Body::Sctp(Sctp { source, target, chunk, tag, own, reflected: rng.chance(30) }))
     }
 
     /// A query or its reply. Some talks use another query, some a code that is not 0.
@@ -255,7 +268,7 @@ impl Talk {
                 (from, self.tcp(from, flags, 0, seq_off, ack_off))
             }
             Kind::Udp => self.udp(from),
-            Kind::Sctp => self.sctp(from, *rng.pick(&[0, 1, 2, 3, 6, 7, 10, 11, 14])),
+            Kind::Sctp => self.wrong_sctp(rng, from),
             Kind::Icmp => {
                 let kinds: &[u8] = if self.ends[0].is_ipv4() {
                     &[0, 8, 13, 14, 17, 5, 40]

@@ -47,7 +47,7 @@ fn following_changes_equals_compiling_anew() {
                 }
                 1 => {
                     let workload = rng.pick(&next.workloads).clone();
-                    compiler.relabel(&workload.id(), workload.labels).expect("relabels");
+                    compiler.relabel(&workload.id(), workload.labels.clone()).expect("relabels");
                     "relabel"
                 }
                 2 => match next.policies.first() {

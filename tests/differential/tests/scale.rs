@@ -73,6 +73,6 @@ fn plans_of_large_documents_are_quick() {
         plans("10,000 workloads, 100,000 policies", &large::document(10_000, 100_000));
     assert_eq!((change.connections.len(), change.omitted), (2, 0), "{:?}", change.connections);
     let [first, change] = plans("1 workload, 100,000 addresses", &large::addresses(100_000));
-    assert_eq!((first.connections.len(), first.omitted), (100_000, 0));
+    assert_eq!((first.connections.len(), first.omitted), (2_000, 98_000));
     assert_eq!((change.connections.len(), change.omitted), (2, 0), "{:?}", change.connections);
 }

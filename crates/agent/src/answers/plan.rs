@@ -7,7 +7,7 @@ use std::sync::Arc;
 use api::{AssertionResult, Change, ConnectionChange, LiveFlow, PlanReport, Recorded};
 use flow::{Kind, Protocol, Record, Resolver as _};
 use jiff::Timestamp;
-use planner::{Bundle, ChangeKind};
+use planner::{Bundle, ChangeKind, Party};
 use policy::document::Claim;
 use verdict::Question;
 use verdict::abi::{FlowEntry, FlowKey, Ports, Verdict};
@@ -21,10 +21,18 @@ use super::flows::moment;
 use super::judge::Judge;
 use super::{objects, person, rule_at};
 
+mod losses;
+
+use losses::{End, Ending, Losses};
+
 /// Live flows that are named for each change.
 const CUT: usize = 10;
 /// Workloads up to which unchanged connections are counted.
 const COUNTED: usize = 500;
+/// Rules up to which they are.
+const COUNTED_RULES: usize = 10_000;
+/// Lines of live flows that no other line tells.
+const ALONE: usize = 500;
 
 /// The difference between what is in force and `wanted`. `live` is the connection table.
 pub(crate) fn report(
@@ -36,18 +44,17 @@ pub(crate) fn report(
     let old = force.as_ref().map(|force| &force.wanted);
     let before = old.map(|old| (&old.document, &old.bundle));
     let found = planner::diff(before, (&wanted.document, &wanted.bundle));
-    let (objects, unchanged_objects) =
-        objects::compare(old.map(|old| &old.document), &wanted.document);
+    let objects = objects::compare(old.map(|old| &old.document), &wanted.document);
     let mut connections: Vec<ConnectionChange> = found.connections.iter().map(shown).collect();
-    let judge = Judge::new(&wanted.bundle.tables);
+    let losses = Losses::new(&found.connections);
     let names = Names::new(&wanted.bundle, force.as_ref().map(|force| &*force.names));
-    cut(&mut connections, &judge, &names, shared, live);
-    recorded(&mut connections, &judge, wanted, shared);
+    cut(&mut connections, &losses, wanted, &names, shared, live);
+    recorded(&mut connections, &losses, wanted, shared);
     let file = &wanted.document.file;
     PlanReport {
         schema: PlanReport::SCHEMA.to_owned(),
         generation: force.as_ref().map_or(0, |force| force.generation),
-        has_changes: !objects.is_empty()
+        has_changes: !objects.changes.is_empty()
             || !connections.is_empty()
             || found.omitted > 0
             || old.is_none(),
@@ -55,8 +62,9 @@ pub(crate) fn report(
         unchanged_connections: unchanged(old.map(|old| &old.bundle), &wanted.bundle),
         connections,
         assertions: found.assertions.iter().map(|outcome| assertion(outcome, file)).collect(),
-        objects,
-        unchanged_objects,
+        objects: objects.changes,
+        omitted_objects: objects.omitted,
+        unchanged_objects: objects.unchanged,
         warnings: fault::diagnostics(&wanted.warnings),
         actions: Vec::new(),
     }
@@ -70,12 +78,23 @@ fn shown(change: &planner::Change) -> ConnectionChange {
         (ChangeKind::Recorded, _) => (Change::Change, Some("not recorded")),
         (ChangeKind::Settled, _) => (Change::Change, Some("audited")),
     };
+    // Without a rule the line is about two parties.
+    let parties = change.examples.first().filter(|_| change.rule.is_none());
+    let name = |party: &Party| match party {
+        Party::Workload(id) => person(id),
+        other => other.to_string(),
+    };
+    let (from, to) = match parties {
+        Some((from, to)) => (name(from), name(to)),
+        None => (change.from.clone(), change.to.clone()),
+    };
     ConnectionChange {
         change: sign,
-        from: change.from.clone(),
-        to: change.to.clone(),
+        from,
+        to,
         service: change.flows.to_string(),
         rule: change.rule.as_ref().map(rule_at),
+        by: change.cause.as_ref().map(rule_at),
         was: was.map(str::to_owned),
         cut: Vec::new(),
         cut_total: 0,
@@ -117,45 +136,61 @@ fn service(protocol: Protocol, port: u16) -> String {
 /// What passes, by source and target.
 type Reached = BTreeMap<(planner::Party, planner::Party), planner::Flows>;
 
-/// Pairs with the same flows before and after; not counted for many workloads.
-fn unchanged(old: Option<&Bundle>, new: &Bundle) -> u64 {
-    let Some(old) = old.filter(|_| new.workloads.len() <= COUNTED) else { return 0 };
+/// Pairs with the same flows before and after; `None` for more workloads than are counted.
+fn unchanged(old: Option<&Bundle>, new: &Bundle) -> Option<u64> {
+    let Some(old) = old else { return Some(0) };
+    if new.workloads.len() > COUNTED || new.rules.len() > COUNTED_RULES {
+        return None;
+    }
     let all = |bundle: &Bundle| -> Reached {
         let cells = planner::matrix(bundle).into_iter();
         cells.map(|cell| ((cell.from, cell.to), planner::Flows::of(&cell.spans))).collect()
     };
     let before = all(old);
-    all(new).iter().filter(|(pair, flows)| before.get(*pair) == Some(*flows)).count() as u64
+    Some(all(new).iter().filter(|(pair, flows)| before.get(*pair) == Some(*flows)).count() as u64)
 }
 
-/// Adds the live flows that would end, to the loss of the rule that let them pass.
+/// Adds the live flows that would end, to the line that tells why.
 fn cut(
     connections: &mut Vec<ConnectionChange>,
-    judge: &Judge<'_>,
+    losses: &Losses,
+    wanted: &Wanted,
     names: &Names,
     shared: &Shared,
     live: &[(FlowKey, FlowEntry)],
 ) {
     let clock = shared.flow_clock();
+    let tables = &wanted.bundle.tables;
+    let judge = Judge::new(tables);
+    let told = connections.len();
+    let mut others: HashMap<(String, String, String), usize> = HashMap::new();
     for (key, entry) in live {
         let question = question(key, entry);
-        if judge.judge(&question).verdict != Verdict::Drop {
+        let judgement = judge.judge(&question);
+        if judgement.verdict != Verdict::Drop {
             continue;
         }
-        let end = |address: IpAddr| {
-            let owner = names.owner(question.network, address);
-            owner.map_or_else(|| address.to_string(), |id| person(&id))
-        };
+        let rules = [entry.ingress_rule, entry.egress_rule];
+        let owner = |address: IpAddr| names.owner(question.network, address);
+        let ending = ending(&question, owner, rules, &judgement);
+        let name =
+            |end: &End| end.owner.as_ref().map_or_else(|| end.address.to_string(), |id| person(id));
         let flow = LiveFlow {
-            from: end(question.source.into()),
-            to: end(question.target.into()),
+            from: name(&ending.source),
+            to: name(&ending.target),
             service: service(Protocol::Ip(key.protocol), question.ports.target),
             since: moment(clock.at(entry.created)),
         };
-        let told = loss(connections, [entry.ingress_rule, entry.egress_rule]);
-        let at = told.unwrap_or_else(|| {
-            connections.push(alone(&flow));
-            connections.len() - 1
+        let at = losses.find(&ending, tables).unwrap_or_else(|| {
+            let same = (flow.from.clone(), flow.to.clone(), flow.service.clone());
+            // The last one stands for all that come after it.
+            let full = connections.len() >= told + ALONE;
+            let known = others.get(&same).copied();
+            known.or_else(|| full.then(|| connections.len() - 1)).unwrap_or_else(|| {
+                connections.push(alone(&flow));
+                others.insert(same, connections.len() - 1);
+                connections.len() - 1
+            })
         });
         if let Some(change) = connections.get_mut(at) {
             change.cut_total += 1;
@@ -166,15 +201,22 @@ fn cut(
     }
 }
 
-/// The loss that is told under one of these rules; 0 is the posture.
-fn loss(connections: &[ConnectionChange], rules: [u32; 2]) -> Option<usize> {
-    let lost = |rule: u32| {
-        connections.iter().position(|change| {
-            change.change == Change::Remove
-                && change.rule.as_ref().map_or(0, |known| known.id) == rule
-        })
-    };
-    rules.into_iter().find_map(lost)
+/// A flow and what becomes of it.
+fn ending(
+    question: &Question,
+    owner: impl Fn(IpAddr) -> Option<Arc<str>>,
+    rules: [u32; 2],
+    judgement: &verdict::Judgement,
+) -> Ending {
+    let end = |address: IpAddr| End { owner: owner(address), address };
+    let (at_target, at_source) = (judgement.ingress_rule, judgement.egress_rule);
+    Ending {
+        network: question.network,
+        source: end(question.source.into()),
+        target: end(question.target.into()),
+        rules,
+        cause: if at_target == 0 { at_source } else { at_target },
+    }
 }
 
 /// A live flow that ends for a reason that no other change tells.
@@ -185,6 +227,7 @@ fn alone(flow: &LiveFlow) -> ConnectionChange {
         to: flow.to.clone(),
         service: flow.service.clone(),
         rule: None,
+        by: None,
         was: None,
         cut: Vec::new(),
         cut_total: 0,
@@ -209,10 +252,12 @@ fn question(key: &FlowKey, entry: &FlowEntry) -> Question {
 /// Adds how many recorded flows would be dropped from now on.
 fn recorded(
     connections: &mut [ConnectionChange],
-    judge: &Judge<'_>,
+    losses: &Losses,
     wanted: &Wanted,
     shared: &Shared,
 ) {
+    let tables = &wanted.bundle.tables;
+    let judge = Judge::new(tables);
     let routers = wanted.bundle.routers.iter();
     let numbers: HashMap<String, u32> = routers
         .map(|router| (format!("{}.{}", router.tenant, router.name), router.number.into()))
@@ -221,8 +266,16 @@ fn recorded(
     let mut counts: BTreeMap<usize, (u64, BTreeSet<Arc<str>>, Timestamp)> = BTreeMap::new();
     for record in records.iter().filter(|record| record.kind == Kind::Open) {
         let Some(question) = asked(record, &numbers) else { continue };
-        let Some(at) = loss(connections, [record.rule_id, record.rule_id]) else { continue };
-        if judge.judge(&question).verdict == Verdict::Drop {
+        let judgement = judge.judge(&question);
+        if judgement.verdict != Verdict::Drop {
+            continue;
+        }
+        let owner = |address: IpAddr| {
+            let ends = [&record.source, &record.target];
+            ends.into_iter().find(|end| end.address == address)?.workload.clone()
+        };
+        let ending = ending(&question, owner, [record.rule_id, 0], &judgement);
+        if let Some(at) = losses.find(&ending, tables) {
             let count = counts.entry(at).or_insert_with(|| (0, BTreeSet::new(), record.at));
             count.0 += record.repeats;
             count.1.extend(record.source.workload.clone());

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use api::{DocumentRequest, Error, Outcome, PlanReport, Step, StepState, UpResponse, codes};
 use jiff::Timestamp;
-use planner::{Allocations, Facts};
+use planner::{Allocations, Compiler, Facts};
 use verdict::native::Tables;
 
 use crate::answers::{plan, status};
@@ -30,7 +30,7 @@ impl Keeper {
     /// Brings a document up.
     pub(super) fn up(&mut self, request: &DocumentRequest) -> Result<UpResponse, Error> {
         let began = Instant::now();
-        let (wanted, mut plan) = self.proven(request)?;
+        let (wanted, compiler, mut plan) = self.proven(request)?;
         if request.dry_run {
             plan.actions = self.actions(&wanted);
             return Ok(UpResponse { plan, outcome: None });
@@ -44,7 +44,9 @@ impl Keeper {
             before => {
                 let look =
                     before.as_deref().map_or(Look::Everywhere, |it| Look::Since(&it.wanted.bundle));
-                self.switch(before.as_deref(), wanted, look, began)?
+                let outcome = self.switch(before.as_deref(), wanted, look, began)?;
+                self.compiler = Some((outcome.generation, compiler));
+                outcome
             }
         };
         Ok(UpResponse { plan, outcome: Some(outcome) })
@@ -52,19 +54,23 @@ impl Keeper {
 
     /// Tells what bringing a document up would mean.
     pub(super) fn plan(&mut self, request: &DocumentRequest) -> Result<PlanReport, Error> {
-        let (wanted, mut plan) = self.proven(request)?;
+        let (wanted, _, mut plan) = self.proven(request)?;
         plan.actions = self.actions(&wanted);
         Ok(plan)
     }
 
     /// Checks, compiles and compares a document with what is in force.
-    fn proven(&mut self, request: &DocumentRequest) -> Result<(Wanted, PlanReport), Error> {
+    fn proven(
+        &mut self,
+        request: &DocumentRequest,
+    ) -> Result<(Wanted, Compiler, PlanReport), Error> {
         let facts = self.facts()?;
         let previous = self.allocations()?;
-        let wanted = prepare(request, &BTreeMap::new(), &previous, &facts)?;
+        let request = Arc::new(request.clone());
+        let (wanted, compiler) = prepare(&request, &BTreeMap::new(), &previous, &facts)?;
         let live = self.datapath.flows().unwrap_or_default();
         let plan = plan::report(&self.shared, &wanted, &live);
-        Ok((wanted, plan))
+        Ok((wanted, compiler, plan))
     }
 
     fn actions(&mut self, wanted: &Wanted) -> Vec<String> {
@@ -93,7 +99,7 @@ impl Keeper {
         let mut steps = self.stages(&current, &wanted, look)?;
         let mut failure = None;
         if Self::is_enforced(&steps) {
-            let known = before.map(|force| force.enforced.clone()).unwrap_or_default();
+            let known = before.map(|force| Arc::clone(&force.enforced)).unwrap_or_default();
             let saved = Saved::new(generation, &wanted, self.enforced(&wanted, &known));
             match self.store.keep(&saved) {
                 Ok(()) => {
@@ -164,7 +170,7 @@ impl Keeper {
         &self,
         wanted: &Wanted,
         before: &BTreeMap<String, Enforced>,
-    ) -> BTreeMap<String, Enforced> {
+    ) -> Arc<BTreeMap<String, Enforced>> {
         let since = Timestamp::now();
         let drops = status::drops(&self.shared.meters);
         let endpoints = wanted.bundle.workloads.iter().filter_map(|(id, workload)| {
@@ -177,7 +183,7 @@ impl Keeper {
             });
             Some((id.to_string(), enforced))
         });
-        endpoints.collect()
+        Arc::new(endpoints.collect())
     }
 
     /// What the planner must know of this node.
@@ -196,7 +202,7 @@ impl Keeper {
     /// Numbers and addresses given so far.
     fn allocations(&self) -> Result<Allocations, Error> {
         match self.shared.force() {
-            Some(force) => Ok(force.wanted.bundle.allocations.clone()),
+            Some(force) => Ok((*force.wanted.bundle.allocations).clone()),
             None => self.store.allocations(),
         }
     }

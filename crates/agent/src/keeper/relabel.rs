@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use api::{Error, LabelChange, LabelChanged, codes};
+use host::linux::rcu::Expedited;
 use model::{LabelKey, LabelValue, Labels};
 use planner::{Compiler, PlanErrors};
 
@@ -24,6 +25,7 @@ impl Keeper {
         change: &LabelChange,
     ) -> Result<LabelChanged, Error> {
         let began = Instant::now();
+        let _quick = Expedited::begin();
         let force = self.shared.forced()?;
         let id = party::workload_id(&force.wanted.bundle, name)?;
         let labels = changed(current(&force.wanted.document, &id), change)?;
@@ -35,10 +37,10 @@ impl Keeper {
         let step = self.told("tables", tables::told(outcome));
         let took = compiled + effective;
         let generation = self.store.generation()? + 1;
-        let saved = Saved::new(generation, &wanted, force.enforced.clone());
+        let saved = Saved::new(generation, &wanted, Arc::clone(&force.enforced));
         let cause = match step.failures.into_iter().next() {
             Some(failure) => Some(failure),
-            None => self.store.keep(&saved).err().map(|error| error.to_string()),
+            None => self.store.keep_labels(&saved, &id).err().map(|error| error.to_string()),
         };
         if let Some(cause) = cause {
             let back = tables::pass(&mut self.datapath, &force.wanted.bundle.tables);
@@ -61,7 +63,7 @@ impl Keeper {
 }
 
 impl Keeper {
-    /// What is in force with other labels of one workload. Only what they touch is compiled, after the first time.
+    /// What is in force with other labels of one workload. Only what they touch is compiled.
     fn relabelled(&mut self, force: &Force, id: &str, labels: &Labels) -> Result<Wanted, Error> {
         let wanted = &force.wanted;
         let collided = |errors: PlanErrors| refused(codes::COMPILE, errors.to_string());
@@ -77,12 +79,13 @@ impl Keeper {
         let mut relabelled = wanted.relabelled.clone();
         relabelled.insert(id.to_owned(), labels.clone());
         let wanted = Wanted {
-            request: wanted.request.clone(),
+            request: Arc::clone(&wanted.request),
             relabelled,
             document: compiler.document().clone(),
             bundle: compiler.bundle().clone(),
-            warnings: wanted.warnings.clone(),
+            warnings: Arc::clone(&wanted.warnings),
         };
+        // Of no use when the change fails: then the generation is another one.
         self.compiler = Some((self.store.generation()? + 1, compiler));
         Ok(wanted)
     }

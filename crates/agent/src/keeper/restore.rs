@@ -16,7 +16,9 @@ impl Keeper {
     /// enforces goes on as it is.
     pub(crate) fn restore(&mut self) {
         match rcu::put_right() {
-            Ok(true) => tracing::warn!("an agent was killed in a change: put rcu_expedited back"),
+            Ok(true) => tracing::warn!(
+                "an agent was killed while it changed something: put rcu_expedited back"
+            ),
             Ok(false) => {}
             Err(error) => tracing::error!(%error, "rcu_expedited cannot be put back"),
         }
@@ -33,13 +35,15 @@ impl Keeper {
         let Some(mut saved) = self.store.document()? else { return Ok(()) };
         let facts = self.facts()?;
         let decided = &saved.decided;
-        let wanted = prepare(&saved.request, &decided.relabelled, &decided.allocations, &facts)?;
+        let (wanted, compiler) =
+            prepare(&saved.request, &decided.relabelled, &decided.allocations, &facts)?;
         // The tables come first and whole: what is enforced stays so, what is missing is judged from its first packet.
         let steps = self.stages(&wanted.bundle.tables, &wanted, Look::Everywhere)?;
         let changes: u64 = steps.iter().map(|step| step.changes).sum();
         let took_ms = began.elapsed().as_millis();
         tracing::info!(generation = saved.generation, changes, took_ms, "restored");
         saved.decided.enforced = self.enforced(&wanted, &saved.decided.enforced);
+        self.compiler = Some((saved.generation, compiler));
         self.put_in_force(saved, wanted);
         Ok(())
     }

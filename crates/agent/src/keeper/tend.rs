@@ -78,8 +78,8 @@ impl Keeper {
             prepare(&wanted.request, &wanted.relabelled, &wanted.bundle.allocations, &facts)
         });
         let problem = match wanted {
-            Ok(wanted) if wanted.bundle == force.wanted.bundle => None,
-            Ok(wanted) => self.readjust(&force, wanted).err().map(|error| error.to_string()),
+            Ok((wanted, _)) if wanted.bundle == force.wanted.bundle => None,
+            Ok((wanted, _)) => self.readjust(&force, wanted).err().map(|error| error.to_string()),
             Err(error) => Some(format!("the document cannot be compiled any more: {error}")),
         };
         // What failed is tried again.

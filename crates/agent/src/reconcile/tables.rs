@@ -45,8 +45,10 @@ pub(crate) fn with_closed(current: &Tables, wanted: &Tables) -> Tables {
         tables.config = wanted.config;
     }
     for (number, endpoint) in &wanted.endpoints {
-        let closed = Endpoint { slots: [[0; 2]; 2], posture: [[0; 2]; 2], ..*endpoint };
-        tables.endpoints.entry(*number).or_insert(closed);
+        if !tables.endpoints.contains_key(number) {
+            let closed = Endpoint { slots: [[0; 2]; 2], posture: [[0; 2]; 2], ..*endpoint };
+            tables.endpoints.insert(*number, closed);
+        }
     }
     tables
 }

@@ -47,16 +47,24 @@ pub(crate) fn render(report: &PlanReport, paint: Paint, verbose: bool) -> String
     }
     if report.omitted_connections > 0 {
         text += &format!(
-            "  {} not compared: the comparison is bounded; assertions are always checked in full\n",
+            "  {} not told: the comparison is bounded; assertions are always checked in full\n",
             count(report.omitted_connections, "more pair")
         );
     }
-    text += &format!("  {} unchanged\n", report.unchanged_connections);
+    text += &match report.unchanged_connections {
+        Some(unchanged) => format!("  {unchanged} unchanged\n"),
+        None => {
+            "  unchanged ones are not counted: there are too many workloads or rules\n".to_owned()
+        }
+    };
     text += &assertions(report, paint);
     text += &paint.strong("Objects");
     text += "\n";
     for object in &report.objects {
         text += &format!("  {} {} {}\n", object.change.sign(), object.kind, object.name);
+    }
+    if report.omitted_objects > 0 {
+        text += &format!("  and {}\n", count(report.omitted_objects, "more change"));
     }
     text += &format!("  {} unchanged\n", report.unchanged_objects);
     if verbose {
@@ -71,6 +79,8 @@ pub(crate) fn render(report: &PlanReport, paint: Paint, verbose: bool) -> String
 
 fn connection(change: &ConnectionChange, paint: Paint) -> String {
     let rule = change.rule.as_ref().map_or_else(String::new, place);
+    let by = change.by.as_ref().map(|by| format!("   (denied by {})", place(by)));
+    let by = by.unwrap_or_default();
     let was = change.was.as_ref().map_or_else(String::new, |was| format!("   (was: {was})"));
     let sign = match change.change.sign() {
         '+' => paint.good("+"),
@@ -78,7 +88,7 @@ fn connection(change: &ConnectionChange, paint: Paint) -> String {
         other => paint.warn(&other.to_string()),
     };
     let pair = format!("{} → {}", change.from, change.to);
-    let mut text = format!("  {sign} {pair:<28} {:<20} {rule}{was}", change.service);
+    let mut text = format!("  {sign} {pair:<28} {:<20} {rule}{was}{by}", change.service);
     text.truncate(text.trim_end().len());
     text += "\n";
     if change.cut_total > 0 {

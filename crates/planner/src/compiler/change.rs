@@ -11,7 +11,7 @@ use policy::Document;
 use policy::document::{Policy, Scope, Workload as Source};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{Compiler, grounds};
+use super::{Compiler, Seat, grounds};
 use crate::PlanErrors;
 use crate::bundle::Facts;
 use crate::engine::RuleId;
@@ -92,7 +92,9 @@ impl Compiler {
             if let Some(rule) = rule {
                 rule.order = policy.order;
                 for rule in policy.rules().filter(|_| !policy.is_expired(facts.now)) {
-                    self.bundle.rules.insert(rule.id.0, rule.clone());
+                    if self.bundle.rules.get(&rule.id.0) != Some(rule) {
+                        self.bundle.rules.insert(rule.id.0, rule.clone());
+                    }
                 }
             }
         }
@@ -106,12 +108,16 @@ impl Compiler {
         for at in &changes.relabeled {
             let old = before.workloads.get(*at).cloned();
             if let (Some(old), Some(place)) = (old, self.document.workloads.get_mut(*at)) {
-                place.labels = old.labels;
+                place.labels.clone_from(&old.labels);
             }
         }
         self.relabel_all(relabeled);
         for workload in &self.document.workloads {
-            if let Some(entry) = self.bundle.workloads.get_mut(workload.id().as_str()) {
+            let id = workload.id();
+            let known = self.bundle.workloads.get(id.as_str());
+            if known.is_some_and(|known| known.start != workload.start)
+                && let Some(entry) = self.bundle.workloads.get_mut(id.as_str())
+            {
                 entry.start = workload.start.clone();
             }
         }
@@ -126,19 +132,24 @@ impl Compiler {
 
     fn relabel_all(&mut self, changes: Vec<(usize, Labels)>) {
         let mut positions = Vec::with_capacity(changes.len());
+        let mut seats = Vec::with_capacity(changes.len());
         for (at, labels) in changes {
-            let Some(old) = self.document.workloads.get(at).cloned() else { continue };
-            let id: Arc<str> = old.id().into();
-            self.unseat(&id);
-            self.forget_identity(old.identity().0);
-            let new = Source { labels, ..old };
-            self.describe(&id, &new);
+            let Some(mut workload) = self.document.workloads.get(at).cloned() else { continue };
+            let id: Arc<str> = workload.id().into();
+            seats.extend(self.seats.remove(&id));
+            self.forget_identity(workload.identity().0);
+            workload.labels = labels;
+            self.describe(&id, &workload);
             if let Some(place) = self.document.workloads.get_mut(at) {
-                *place = new;
+                *place = workload;
             }
             positions.push(at);
         }
+        // The old seats go when the new ones are taken: what both have is never written.
         self.reseat(&positions);
+        for seat in seats {
+            self.give_back(seat);
+        }
     }
 
     fn forget_identity(&mut self, identity: u64) {
@@ -155,9 +166,10 @@ impl Compiler {
 
     /// Takes policies out and others in.
     fn exchange(&mut self, old: &[&Policy], new: &[&Policy]) {
+        self.engine.forget_subjects();
         let affected = self.affected(old, new);
         for at in &affected {
-            if let Some(id) = self.document.workloads.get(*at).map(Source::id) {
+            if let Some(id) = self.document.workloads.get(*at).map(|each| each.id()) {
                 self.unseat(&id);
             }
         }
@@ -226,10 +238,15 @@ impl Compiler {
 
     /// Takes classes and slots of an endpoint back. Its addresses stay until it is seated again.
     fn unseat(&mut self, id: &str) {
-        let Some(seat) = self.seats.remove(id) else { return };
+        if let Some(seat) = self.seats.remove(id) {
+            self.give_back(seat);
+        }
+    }
+
+    fn give_back(&mut self, seat: Seat) {
         for slot in seat.slots.into_iter().flatten() {
             self.engine.slot_down(&mut self.bundle.tables, seat.plane, slot);
-            self.engine.release_slot(slot, &seat.matchers);
+            self.engine.release_slot(slot);
         }
         for (at, class, _) in seat.seen {
             self.engine.class_down(&mut self.bundle.tables, at, class);
@@ -240,10 +257,9 @@ impl Compiler {
     /// Seats endpoints again after rules or labels about them have changed.
     fn reseat(&mut self, positions: &[usize]) {
         let document = std::mem::take(&mut self.document);
-        let routers = self.by_number();
         let workloads = || positions.iter().filter_map(|at| document.workloads.get(*at));
         for workload in workloads() {
-            self.seat(&routers, &workload.id().into(), workload);
+            self.seat(&workload.id().into(), workload);
         }
         for workload in workloads() {
             let network = document.network(&workload.tenant, &workload.network);

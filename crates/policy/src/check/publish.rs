@@ -22,7 +22,7 @@ pub(super) fn publishes(
 ) {
     let own = document.workloads.iter().rev().take_while(|workload| workload.tenant == *tenant);
     let made: HashMap<&str, &Workload> =
-        own.map(|workload| (workload.name.as_str(), workload)).collect();
+        own.map(|workload| (workload.name.as_str(), &**workload)).collect();
     let declared = raw.workloads.iter().flat_map(|table| &table.entries);
     let targets: Targets<'_> = declared
         .map(|(name, _)| name.value.as_str())

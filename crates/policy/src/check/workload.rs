@@ -51,7 +51,7 @@ pub(super) fn workloads(
             span: name.span,
         };
         addresses_of(&mut made, workload, document, problems);
-        document.workloads.push(made);
+        document.workloads.push(made.into());
     }
 }
 

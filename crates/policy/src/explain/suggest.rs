@@ -71,7 +71,7 @@ fn selector(document: &Document, subject: &Subject<'_>, scope: &Scope) -> String
         document
             .workloads
             .iter()
-            .map(crate::document::Workload::subject)
+            .map(|workload| workload.subject())
             .filter(|other| {
                 other.tenant == subject.tenant && terms.iter().all(|term| term.matches(other))
             })

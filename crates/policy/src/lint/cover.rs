@@ -67,7 +67,7 @@ impl Candidates {
             let Some(other) = resolved.get(candidate) else { continue };
             let quick = other.from.workloads.len() >= rule.from.workloads.len()
                 && other.to.workloads.len() >= rule.to.workloads.len();
-            let cost = if quick { rule.from.workloads.len() + rule.to.workloads.len() } else { 0 };
+            let cost = if quick { steps(rule) + cidrs(other) } else { 0 };
             if !budget.spend(cost) {
                 return None;
             }
@@ -77,6 +77,15 @@ impl Candidates {
         }
         Some(found.into_values().collect())
     }
+}
+
+/// What it takes to see whether the sides of another rule cover those of this one, but for the other's ranges.
+fn steps(rule: &Resolved<'_>) -> usize {
+    rule.from.workloads.len() + rule.to.workloads.len() + cidrs(rule)
+}
+
+fn cidrs(rule: &Resolved<'_>) -> usize {
+    rule.from.cidrs.len() + rule.to.cidrs.len()
 }
 
 /// Whether `other` lives at least as long and is not narrower by source ports.

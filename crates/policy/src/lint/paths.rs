@@ -157,7 +157,7 @@ pub(super) fn publishes(
         }
         let mut allowed = false;
         for rule in &inward {
-            if !budget.spend(4) {
+            if !budget.spend(4 + rule.from.cidrs.len() * publish.from.len().max(1)) {
                 return;
             }
             allowed |= lets_in(rule, publish, *at);

@@ -20,6 +20,7 @@ pub(crate) struct Side {
     pub(crate) unmanaged: bool,
     /// `any`: every address too.
     pub(crate) everywhere: bool,
+    /// Sorted and disjoint: ranges inside of others are left out.
     pub(crate) cidrs: Vec<IpNet>,
 }
 
@@ -41,10 +42,30 @@ impl Side {
             && (whole || self.world || !other.world)
             && (whole || self.unmanaged || !other.unmanaged)
             && (whole || !other.everywhere)
-            && (whole
-                || other.cidrs.iter().all(|net| self.cidrs.iter().any(|wide| wide.contains(net))))
+            && (whole || cover(&self.cidrs, &other.cidrs))
             && subset(&other.workloads, &self.workloads)
     }
+}
+
+/// Sorts ranges by their first address and leaves out those inside of others.
+fn disjoint(mut nets: Vec<IpNet>) -> Vec<IpNet> {
+    nets.sort_unstable_by_key(|net| (net.network(), net.prefix_len()));
+    let mut outer: Vec<IpNet> = Vec::with_capacity(nets.len());
+    for net in nets {
+        if !outer.last().is_some_and(|last| last.contains(&net)) {
+            outer.push(net);
+        }
+    }
+    outer
+}
+
+/// Whether every range of `narrow` is inside of one of `wide`; both sorted and disjoint. One walk over both.
+fn cover(wide: &[IpNet], narrow: &[IpNet]) -> bool {
+    let mut wide = wide.iter().peekable();
+    narrow.iter().all(|net| {
+        while wide.next_if(|wide| wide.broadcast() < net.network()).is_some() {}
+        wide.peek().is_some_and(|wide| wide.contains(net))
+    })
 }
 
 /// Whether every number of `small` is in `large`; both sorted.
@@ -99,7 +120,7 @@ impl<'d> Index<'d> {
 
     /// The number of workloads.
     pub(crate) fn workload(&self, at: u32) -> Option<&'d crate::document::Workload> {
-        self.document.workloads.get(at as usize)
+        self.document.workloads.get(at as usize).map(|workload| &**workload)
     }
 
     /// Resolves one side of a policy; `None` when the budget is used up.
@@ -124,6 +145,10 @@ impl<'d> Index<'d> {
                 }
             }
         }
+        if !budget.spend(side.cidrs.len()) {
+            return None;
+        }
+        side.cidrs = disjoint(side.cidrs);
         side.workloads = match sets.len() {
             0 => Arc::from([]),
             1 => sets.pop()?,

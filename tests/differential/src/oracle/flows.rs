@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::{Answer, Flow, Opinion, Scene};
-use crate::bytes::{Body, Packet, Part, Tcp};
+use super::{Answer, Flow, Opinion, Scene, Seat, Who};
+use crate::bytes::{Body, Packet, Part, Sctp, Tcp};
 use verdict::Reason;
 
 /// What must become of a packet at a hook.
@@ -57,6 +57,8 @@ struct State {
     answered: bool,
     /// TCP: where the responder must stay until the originator has offered it a window.
     fence: Option<u32>,
+    /// SCTP: the tags that packets to originator and responder carry, of before and after a restart.
+    tags: [Option<[u32; 2]>; 2],
 }
 
 /// Remembers flows and fragments over the scenes of a case.
@@ -92,7 +94,7 @@ impl Oracle {
     fn flow(&mut self, scene: &Scene, seat: usize, outgoing: bool, packet: &Packet) -> Expected {
         let network = scene.seats[seat].network;
         if let Body::Error(_, _, cause) = &packet.body {
-            return self.error(scene, network, packet, cause);
+            return self.error(scene, network, outgoing, packet, cause);
         }
         let fragment = |id| (network, packet.source, packet.target, id);
         let ports = match packet.part {
@@ -150,6 +152,11 @@ impl Oracle {
         if let Some(reason) = stray(&packet.body, packet.source.is_ipv4()) {
             return Expected::Drop(reason);
         }
+        let own = |seat: &Seat| seat.network == network && seat.has(packet.source);
+        if !outgoing && scene.seats.iter().any(own) {
+            // Its own hook would have entered the flow.
+            return Expected::Drop(Reason::SpoofedAddress);
+        }
         let Some(opinion) = scene.judge(&flow) else {
             return Expected::Drop(Reason::UnknownPeer);
         };
@@ -160,16 +167,35 @@ impl Oracle {
             Body::Tcp(tcp) => [tcp.seq.wrapping_add(u32::from(tcp.len)).wrapping_add(1), 0],
             _ => [0, 0],
         };
+        let tags = match packet.body {
+            Body::Sctp(sctp) => [Some([sctp.own; 2]), None],
+            _ => [None, None],
+        };
         let (epoch, phase, finished) = (self.epoch, Phase::Opening, [false, false]);
-        self.flows.insert(
-            key,
-            State { flow, epoch, phase, next, finished, answered: false, fence: None },
-        );
+        let state =
+            State { flow, epoch, phase, next, finished, answered: false, fence: None, tags };
+        self.flows.insert(key, state);
         Expected::Open(to, opinion)
     }
 
-    /// An ICMP error passes when it quotes a packet of a live, still allowed flow.
-    fn error(&self, scene: &Scene, network: usize, packet: &Packet, cause: &Packet) -> Expected {
+    /// An ICMP error passes when it quotes a packet of a live, still allowed flow, and its sender can know of it.
+    fn error(
+        &self,
+        scene: &Scene,
+        network: usize,
+        outgoing: bool,
+        packet: &Packet,
+        cause: &Packet,
+    ) -> Expected {
+        let local = |address| {
+            scene.seats.iter().any(|seat| seat.network == network && seat.has(address))
+        };
+        let by_target = packet.source == cause.target;
+        let inside = local(cause.source) && local(cause.target);
+        let by_gateway = !outgoing && scene.who(network, packet.source) == Who::Host;
+        if !by_target && (outgoing || inside && !by_gateway) {
+            return Expected::Drop(Reason::UnrelatedIcmp);
+        }
         let (source, target) = (cause.source, cause.target);
         let protocol = cause.body.protocol(source.is_ipv4());
         let ports = ports(&cause.body, source.is_ipv4());
@@ -236,7 +262,8 @@ fn key(flow: &Flow) -> Key {
 fn ports(body: &Body, v4: bool) -> (u16, u16) {
     match *body {
         Body::Tcp(tcp) => (tcp.source, tcp.target),
-        Body::Udp(source, target) | Body::Sctp(source, target, _) => (source, target),
+        Body::Udp(source, target) => (source, target),
+        Body::Sctp(sctp) => (sctp.source, sctp.target),
         Body::Icmp(kind, code, id) => {
             let query = u16::from(kind) << 8 | u16::from(code);
             match (v4, kind) {
@@ -254,7 +281,7 @@ fn ports(body: &Body, v4: bool) -> (u16, u16) {
 fn opens(body: &Body) -> bool {
     match body {
         Body::Tcp(tcp) => tcp.flags & (SYN | ACK | RST | FIN) == SYN,
-        Body::Sctp(_, _, chunk) => *chunk == 1,
+        Body::Sctp(sctp) => sctp.chunk == 1 && sctp.tag == 0,
         _ => false,
     }
 }
@@ -262,7 +289,7 @@ fn opens(body: &Body) -> bool {
 fn stray(body: &Body, v4: bool) -> Option<Reason> {
     match body {
         Body::Tcp(_) if !opens(body) => Some(Reason::StrayTcp),
-        Body::Sctp(..) if !opens(body) => Some(Reason::StraySctp),
+        Body::Sctp(_) if !opens(body) => Some(Reason::StraySctp),
         Body::Icmp(kind, _, _) => {
             let query = matches!((v4, kind), (true, 8 | 13) | (false, 128));
             (!query).then_some(Reason::StrayIcmp)
@@ -274,7 +301,7 @@ fn stray(body: &Body, v4: bool) -> Option<Reason> {
 fn advance(state: &mut State, packet: &Packet, forward: bool) -> Result<(), Reason> {
     match packet.body {
         Body::Tcp(tcp) => segment(state, tcp, forward),
-        Body::Sctp(_, _, chunk) => association(state, chunk, forward),
+        Body::Sctp(sctp) => association(state, sctp, forward),
         _ => Ok(()),
     }
 }
@@ -284,6 +311,9 @@ fn segment(state: &mut State, tcp: Tcp, forward: bool) -> Result<(), Reason> {
     let has = |flag: u8| tcp.flags & flag != 0;
     let (sender, receiver) = if forward { (0, 1) } else { (1, 0) };
     if has(SYN) && !has(RST) {
+        if has(FIN) || !has(ACK) && !forward {
+            return Err(Reason::StrayTcp);
+        }
         if state.phase != Phase::Opening {
             return Ok(());
         }
@@ -292,7 +322,6 @@ fn segment(state: &mut State, tcp: Tcp, forward: bool) -> Result<(), Reason> {
                 state.next[0] = tcp.seq.wrapping_add(u32::from(tcp.len)).wrapping_add(1);
                 Ok(())
             }
-            (false, false) => Err(Reason::StrayTcp),
             (true, false) if tcp.ack == state.next[0] => {
                 state.next[1] = tcp.seq.wrapping_add(u32::from(tcp.len)).wrapping_add(1);
                 state.phase = Phase::Answered;
@@ -300,7 +329,7 @@ fn segment(state: &mut State, tcp: Tcp, forward: bool) -> Result<(), Reason> {
                 state.fence = Some(state.next[1]);
                 Ok(())
             }
-            (true, _) => Err(Reason::OutOfWindow),
+            _ => Err(Reason::OutOfWindow),
         };
     }
     if !state.answered {
@@ -342,17 +371,39 @@ fn segment(state: &mut State, tcp: Tcp, forward: bool) -> Result<(), Reason> {
     Ok(())
 }
 
-/// RFC 9260 §4, seen from between the two.
-fn association(state: &mut State, chunk: u8, forward: bool) -> Result<(), Reason> {
+/// RFC 9260 §4 and §8.5, seen from between the two.
+fn association(state: &mut State, sctp: Sctp, forward: bool) -> Result<(), Reason> {
     const INIT: u8 = 1;
     const INIT_ACK: u8 = 2;
-    state.phase = match (state.phase, chunk) {
+    let (sender, receiver) = if forward { (0, 1) } else { (1, 0) };
+    let first = state.phase == Phase::Opening;
+    let names = |tags: Option<[u32; 2]>| match tags {
+        Some([old, _]) if !first => Some([old, sctp.own]),
+        _ => Some([sctp.own; 2]),
+    };
+    if sctp.chunk == INIT {
+        // The responder's would be a flow of its own.
+        if !forward || sctp.tag != 0 {
+            return Err(Reason::StraySctp);
+        }
+        state.tags[0] = names(state.tags[0]);
+        return Ok(());
+    }
+    let ends = matches!(sctp.chunk, 6 | 14);
+    let side = if ends && sctp.reflected { sender } else { receiver };
+    let fits = state.tags[side].map_or(!ends, |tags| tags.contains(&sctp.tag));
+    if !fits {
+        return Err(Reason::OutOfWindow);
+    }
+    if sctp.chunk == INIT_ACK && !forward {
+        state.tags[1] = names(state.tags[1]);
+    }
+    state.phase = match (state.phase, sctp.chunk) {
         (_, 6 | 14) => Phase::Closed,
-        (Phase::Opening, INIT) if forward => Phase::Opening,
         (Phase::Opening, INIT_ACK) if !forward => Phase::Answered,
         (Phase::Opening, _) => return Err(Reason::StraySctp),
         (Phase::Answered, 11) if !forward => Phase::Established,
-        (phase, INIT | INIT_ACK | 10) => phase,
+        (phase, INIT_ACK | 10) => phase,
         (Phase::Answered, _) => return Err(Reason::StraySctp),
         (Phase::Established, 7 | 8) => Phase::Closing,
         (phase, _) => phase,

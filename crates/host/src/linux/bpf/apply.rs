@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use verdict::abi::{Config, Endpoint, MAX_ENDPOINTS, MAX_TENANTS, Peer};
 use verdict::native::Tables;
 
-use super::change::{Change, plan};
+use super::change::{Change, Suspects, plan};
 use super::state::State;
 use super::{Datapath, Error, grace};
 
@@ -48,7 +48,8 @@ impl Datapath {
     /// Makes the kernel decide by `tables`. Their epoch tells which half of two-version values is
     /// meant; the kernel's own epoch goes on counting. Does nothing when nothing is different.
     ///
-    /// The first call compares with what the maps hold, later ones with what was written last.
+    /// The first call compares with what the maps hold. Later ones look only at what `tables` have
+    /// otherwise than those of the last call, which costs nothing for what the two share.
     ///
     /// # Errors
     ///
@@ -84,15 +85,16 @@ impl Datapath {
         mut state: State,
         began: Instant,
     ) -> Result<Outcome, Error> {
-        if let Err(refused) = self.check_room(tables, &state) {
+        let suspects = Suspects::new(&state, tables);
+        if let Err(refused) = self.check_room(tables, &state, &suspects) {
             self.state = Some(state);
             return Err(refused);
         }
         self.configure(&tables.config);
-        self.grant(tables);
+        self.grant(tables, &suspects);
         let epoch = self.epoch();
         let live = usize::from(epoch & 1 != 0);
-        let Some(change) = plan(&state, tables, live) else {
+        let Some(change) = plan(&state, tables, &suspects, live) else {
             self.state = Some(state);
             let capacity = self.peers.len();
             return Err(Error::Capacity {
@@ -103,6 +105,7 @@ impl Datapath {
             });
         };
         if change.is_empty() {
+            state.given = Some(tables.clone());
             self.state = Some(state);
             return Ok(Outcome { epoch, effective: began.elapsed(), ..Outcome::default() });
         }
@@ -115,7 +118,7 @@ impl Datapath {
         grace::wait()?;
         let grace = began.elapsed().saturating_sub(effective);
         self.finish(&change)?;
-        remember(&mut state, &change);
+        remember(&mut state, &change, tables);
         self.state = Some(state);
         Ok(Outcome {
             epoch: epoch.wrapping_add(1),
@@ -131,22 +134,21 @@ impl Datapath {
     }
 
     /// Refuses what does not fit, as long as nothing is written.
-    fn check_room(&self, tables: &Tables, state: &State) -> Result<(), Error> {
-        let exact = tables.exact.keys().filter(|key| !state.exact.contains_key(*key)).count();
-        let prefixes =
-            tables.prefixes.iter().filter(|(key, _)| !state.prefixes.contains_key(*key)).count();
-        let rows = tables.rows.keys().filter(|key| !state.rows.contains_key(*key)).count();
-        let ports = tables.ports.keys().filter(|key| !state.ports.contains_key(*key)).count();
-        let peers_old = state.exact.len() + state.prefixes.len();
+    fn check_room(&self, tables: &Tables, state: &State, suspects: &Suspects) -> Result<(), Error> {
+        let missing = suspects.missing(state, tables);
         let peers_new = tables.exact.len() + tables.prefixes.len();
-        let peers = peers_old + exact + prefixes;
-        fits("policy rows", tables.rows.len(), state.rows.len() + rows, self.rows.capacity())?;
-        fits("port entries", tables.ports.len(), state.ports.len() + ports, self.ports.capacity())?;
+        let peers = state.exact.len() + state.prefixes.len() + missing.peers;
+        let rows = state.rows.len() + missing.rows;
+        let ports = state.ports.len() + missing.ports;
+        fits("policy rows", tables.rows.len(), rows, self.rows.capacity())?;
+        fits("port entries", tables.ports.len(), ports, self.ports.capacity())?;
         fits("addresses and prefixes", peers_new, peers, self.peers.len())?;
-        let numbers = tables.endpoints.keys().max().map_or(0, |last| *last as usize);
+        // Endpoints that are as they were fitted before.
+        let numbers = suspects.endpoints(tables).map(|(number, _)| number as usize).max();
+        let numbers = numbers.unwrap_or(0);
         fits("endpoint numbers", numbers, numbers, MAX_ENDPOINTS as usize - 1)?;
-        let tenants = tables.endpoints.values().map(|endpoint| endpoint.tenant as usize).max();
-        let tenants = tenants.unwrap_or(0);
+        let tenants = suspects.endpoints(tables).map(|(_, endpoint)| endpoint.tenant as usize);
+        let tenants = tenants.max().unwrap_or(0);
         fits("tenant numbers", tenants, tenants, MAX_TENANTS as usize - 1)
     }
 
@@ -157,9 +159,9 @@ impl Datapath {
     }
 
     /// Gives tenants that have none a share of the connection table.
-    fn grant(&self, tables: &Tables) {
+    fn grant(&self, tables: &Tables, suspects: &Suspects) {
         let tenants: std::collections::BTreeSet<u32> =
-            tables.endpoints.values().map(|endpoint| endpoint.tenant).collect();
+            suspects.endpoints(tables).map(|(_, endpoint)| endpoint.tenant).collect();
         for tenant in tenants {
             if self.budgets.get(tenant).limit == 0 {
                 self.set_budget(tenant, self.tenant_flows);
@@ -222,7 +224,7 @@ impl Datapath {
 }
 
 /// Keeps what was written.
-fn remember(state: &mut State, change: &Change) {
+pub(super) fn remember(state: &mut State, change: &Change, tables: &Tables) {
     for (number, [_, last]) in &change.endpoints {
         if *last == Endpoint::default() {
             state.endpoints.remove(number);
@@ -234,29 +236,24 @@ fn remember(state: &mut State, change: &Change) {
         state.set_peer(*number, *last);
     }
     for (key, number) in &change.exact {
-        state.free.remove(number);
+        state.free.take(*number);
         state.exact.insert(*key, *number);
     }
     for (key, number) in &change.prefixes {
-        state.free.remove(number);
-        state.prefixes.insert(*key, *number);
+        state.free.take(*number);
+        state.set_prefix(*key, *number);
     }
     for (key, number) in &change.old_exact {
-        state.free.insert(*number);
+        state.free.give_back(*number);
         state.exact.remove(key);
     }
     for (key, number) in &change.old_prefixes {
-        state.free.insert(*number);
-        state.prefixes.remove(key);
+        state.free.give_back(*number);
+        state.drop_prefix(key);
     }
-    state.rows.extend(change.rows.iter().copied());
-    state.ports.extend(change.ports.iter().copied());
-    for key in &change.old_rows {
-        state.rows.remove(key);
-    }
-    for key in &change.old_ports {
-        state.ports.remove(key);
-    }
+    state.rows = tables.rows.clone();
+    state.ports = tables.ports.clone();
+    state.given = Some(tables.clone());
 }
 
 fn fits(what: &'static str, new: usize, both: usize, capacity: usize) -> Result<(), Error> {

@@ -6,10 +6,11 @@
 //! address or prefix has the class of the prefix that covered it. What goes is made so in the silent
 //! half before it is deleted.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::hash::Hash;
 
 use verdict::abi::{Endpoint, Peer, PeerKey, PortEntry, PortKey, PrefixKey, Row, RowKey};
-use verdict::native::{Tables, masked};
+use verdict::native::{Shards, Tables};
 
 use super::state::State;
 
@@ -51,24 +52,121 @@ impl Change {
     }
 }
 
+/// Elements that may have to be written; all others are known to be as wanted.
+#[derive(Debug, Default)]
+pub(super) struct Suspects {
+    endpoints: Vec<u32>,
+    exact: Vec<PeerKey>,
+    prefixes: Vec<PrefixKey>,
+    rows: Vec<RowKey>,
+    ports: Vec<PortKey>,
+}
+
+impl Suspects {
+    /// What `tables` have otherwise than the tables that `state` was brought to; everything that
+    /// either has when those are not known.
+    pub(super) fn new(state: &State, tables: &Tables) -> Self {
+        let mut this = match &state.given {
+            Some(given) if wanted(given) == wanted(tables) => Self::since(given, tables),
+            _ => Self::all(state, tables),
+        };
+        state.rows.differences(&tables.rows, |key| this.rows.push(*key));
+        state.ports.differences(&tables.ports, |key| this.ports.push(*key));
+        this
+    }
+
+    fn since(given: &Tables, tables: &Tables) -> Self {
+        let mut all = Self::default();
+        given.endpoints.differences(&tables.endpoints, |key| all.endpoints.push(*key));
+        given.exact.differences(&tables.exact, |key| all.exact.push(*key));
+        given.prefixes.differences(&tables.prefixes, |key| all.prefixes.push(*key));
+        all
+    }
+
+    fn all(state: &State, tables: &Tables) -> Self {
+        let gone = |key: &&PrefixKey| tables.prefixes.get(key).is_none();
+        let wanted = tables.prefixes.iter().map(|(key, _)| key);
+        Self {
+            endpoints: both(tables.endpoints.keys(), &state.endpoints, &tables.endpoints),
+            exact: both(tables.exact.keys(), &state.exact, &tables.exact),
+            prefixes: wanted.chain(state.prefixes.keys().filter(gone)).copied().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// How many elements of each kind are wanted and not there.
+    pub(super) fn missing(&self, state: &State, tables: &Tables) -> Missing {
+        let exact = self.exact.iter();
+        let exact =
+            exact.filter(|key| tables.exact.contains_key(key) && !state.exact.contains_key(*key));
+        let prefixes = self
+            .prefixes
+            .iter()
+            .filter(|key| tables.prefixes.get(key).is_some() && !state.prefixes.contains_key(*key));
+        let rows = self.rows.iter();
+        let rows =
+            rows.filter(|key| tables.rows.contains_key(key) && !state.rows.contains_key(*key));
+        let ports = self.ports.iter();
+        let ports =
+            ports.filter(|key| tables.ports.contains_key(key) && !state.ports.contains_key(*key));
+        Missing {
+            peers: exact.count() + prefixes.count(),
+            rows: rows.count(),
+            ports: ports.count(),
+        }
+    }
+
+    /// The wanted endpoints among them.
+    pub(super) fn endpoints<'s>(
+        &'s self,
+        tables: &'s Tables,
+    ) -> impl Iterator<Item = (u32, &'s Endpoint)> {
+        self.endpoints.iter().filter_map(|number| Some((*number, tables.endpoints.get(number)?)))
+    }
+}
+
+/// How many elements an update adds before it removes any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Missing {
+    pub(super) peers: usize,
+    pub(super) rows: usize,
+    pub(super) ports: usize,
+}
+
+/// The keys of both.
+fn both<'k, K: Copy + Eq + Hash + 'k, V, W: Clone + PartialEq>(
+    wanted: impl Iterator<Item = &'k K>,
+    present: &'k HashMap<K, V>,
+    tables: &Shards<K, W>,
+) -> Vec<K> {
+    wanted.chain(present.keys().filter(|key| !tables.contains_key(key))).copied().collect()
+}
+
 /// Compares; `live` is the parity of the epoch in force. `None` when there are no numbers left for
 /// new peers.
-pub(super) fn plan(state: &State, tables: &Tables, live: usize) -> Option<Change> {
+pub(super) fn plan(
+    state: &State,
+    tables: &Tables,
+    suspects: &Suspects,
+    live: usize,
+) -> Option<Change> {
     let mut change = Change::default();
-    plan_endpoints(state, tables, live, &mut change);
-    plan_peers(state, tables, live, &mut change)?;
-    for (key, row) in &tables.rows {
-        if state.rows.get(key) != Some(row) {
-            change.rows.push((*key, *row));
+    plan_endpoints(state, tables, suspects, live, &mut change);
+    plan_peers(state, tables, suspects, live, &mut change)?;
+    for key in &suspects.rows {
+        match (state.rows.get(key), tables.rows.get(key)) {
+            (Some(_), None) => change.old_rows.push(*key),
+            (present, Some(row)) if present != Some(row) => change.rows.push((*key, *row)),
+            _ => {}
         }
     }
-    for (key, entry) in &tables.ports {
-        if state.ports.get(key) != Some(entry) {
-            change.ports.push((*key, *entry));
+    for key in &suspects.ports {
+        match (state.ports.get(key), tables.ports.get(key)) {
+            (Some(_), None) => change.old_ports.push(*key),
+            (present, Some(entry)) if present != Some(entry) => change.ports.push((*key, *entry)),
+            _ => {}
         }
     }
-    change.old_rows.extend(state.rows.keys().filter(|key| !tables.rows.contains_key(*key)));
-    change.old_ports.extend(state.ports.keys().filter(|key| !tables.ports.contains_key(*key)));
     Some(change)
 }
 
@@ -77,13 +175,28 @@ fn wanted(tables: &Tables) -> usize {
     usize::from(tables.config.epoch & 1 != 0)
 }
 
-fn plan_endpoints(state: &State, tables: &Tables, live: usize, change: &mut Change) {
+fn plan_endpoints(
+    state: &State,
+    tables: &Tables,
+    suspects: &Suspects,
+    live: usize,
+    change: &mut Change,
+) {
     let half = wanted(tables);
-    for (number, endpoint) in &tables.endpoints {
+    for number in &suspects.endpoints {
+        let present = state.endpoints.get(number).copied();
+        let Some(endpoint) = tables.endpoints.get(number) else {
+            if let Some(before) = present {
+                let mut first = before;
+                first.slots[1 - live] = [0; 2];
+                first.posture[1 - live] = [0; 2];
+                change.endpoints.push((*number, [first, Endpoint::default()]));
+            }
+            continue;
+        };
         let mut last = *endpoint;
         last.slots = [endpoint.slots[half]; 2];
         last.posture = [endpoint.posture[half]; 2];
-        let present = state.endpoints.get(number).copied();
         if present == Some(last) {
             continue;
         }
@@ -93,62 +206,50 @@ fn plan_endpoints(state: &State, tables: &Tables, live: usize, change: &mut Chan
         first.posture[live] = before.posture[live];
         change.endpoints.push((*number, [first, last]));
     }
-    for (number, before) in &state.endpoints {
-        if !tables.endpoints.contains_key(number) {
-            let mut first = *before;
-            first.slots[1 - live] = [0; 2];
-            first.posture[1 - live] = [0; 2];
-            change.endpoints.push((*number, [first, Endpoint::default()]));
-        }
-    }
     change.endpoints.sort_unstable_by_key(|(number, _)| *number);
 }
 
-fn plan_peers(state: &State, tables: &Tables, live: usize, change: &mut Change) -> Option<()> {
+fn plan_peers(
+    state: &State,
+    tables: &Tables,
+    suspects: &Suspects,
+    live: usize,
+    change: &mut Change,
+) -> Option<()> {
     let half = wanted(tables);
-    let old = Covers::new(state.prefixes.iter().map(|(key, number)| (*key, state.peer(*number))));
-    let new = Covers::new(tables.prefixes.iter().map(|(key, peer)| (*key, *peer)));
-    let mut free = state.free.iter().copied();
-    for (key, peer) in &tables.exact {
+    let mut free = state.free.iter();
+    for key in &suspects.exact {
         let present = state.exact.get(key).copied();
-        let number = match present {
-            Some(number) => number,
-            None => free.next()?,
-        };
-        let cover = || old.find(*key, EXACT);
-        let written = peer_change(present.map(|n| state.peer(n)), cover, peer, half, live);
-        change.peers.extend(written.map(|both| (number, both)));
-        if present.is_none() {
-            change.exact.push((*key, number));
+        if let Some(peer) = tables.exact.get(key) {
+            let cover = || state.cover(*key, EXACT);
+            let written = peer_change(present.map(|n| state.peer(n)), cover, peer, half, live);
+            let number = present.or_else(|| free.next())?;
+            change.peers.extend(written.map(|both| (number, both)));
+            if present.is_none() {
+                change.exact.push((*key, number));
+            }
+        } else if let Some(number) = present {
+            let cover = tables.prefixes.cover(key, EXACT);
+            let gone = vanishing(state.peer(number), cover, half, live);
+            change.peers.push((number, [gone, Peer::default()]));
+            change.old_exact.push((*key, number));
         }
     }
-    for (key, peer) in tables.prefixes.iter() {
+    for key in &suspects.prefixes {
         let present = state.prefixes.get(key).copied();
-        let number = match present {
-            Some(number) => number,
-            None => free.next()?,
-        };
-        let cover = || old.find(key.key, key.len);
-        let written = peer_change(present.map(|n| state.peer(n)), cover, peer, half, live);
-        change.peers.extend(written.map(|both| (number, both)));
-        if present.is_none() {
-            change.prefixes.push((*key, number));
-        }
-    }
-    for (key, number) in &state.exact {
-        if !tables.exact.contains_key(key) {
-            let gone = vanishing(state.peer(*number), new.find(*key, EXACT), half, live);
-            change.peers.push((*number, [gone, Peer::default()]));
-            change.old_exact.push((*key, *number));
-        }
-    }
-    let kept: std::collections::HashSet<&PrefixKey> =
-        tables.prefixes.iter().map(|(key, _)| key).collect();
-    for (key, number) in &state.prefixes {
-        if !kept.contains(key) {
-            let gone = vanishing(state.peer(*number), new.find(key.key, key.len), half, live);
-            change.peers.push((*number, [gone, Peer::default()]));
-            change.old_prefixes.push((*key, *number));
+        if let Some(peer) = tables.prefixes.get(key) {
+            let cover = || state.cover(key.key, key.len);
+            let written = peer_change(present.map(|n| state.peer(n)), cover, peer, half, live);
+            let number = present.or_else(|| free.next())?;
+            change.peers.extend(written.map(|both| (number, both)));
+            if present.is_none() {
+                change.prefixes.push((*key, number));
+            }
+        } else if let Some(number) = present {
+            let cover = tables.prefixes.cover(&key.key, key.len);
+            let gone = vanishing(state.peer(number), cover, half, live);
+            change.peers.push((number, [gone, Peer::default()]));
+            change.old_prefixes.push((*key, number));
         }
     }
     Some(())
@@ -175,30 +276,13 @@ fn peer_change(
 }
 
 /// A peer that goes: in the silent half it is what will cover its address.
-fn vanishing(before: Peer, cover: Option<Peer>, half: usize, live: usize) -> Peer {
-    let cover = cover.unwrap_or_default();
+fn vanishing(before: Peer, cover: Option<&Peer>, half: usize, live: usize) -> Peer {
+    let cover = cover.copied().unwrap_or_default();
     let mut first = before;
     first.class[1 - live] = cover.class[half];
     first.identity[1 - live] = cover.identity[half];
     first
 }
 
-/// Prefixes with their peers, to find which one covers an address or a longer prefix.
-struct Covers {
-    peers: HashMap<PrefixKey, Peer>,
-    lengths: BTreeSet<u32>,
-}
-
-impl Covers {
-    fn new(peers: impl Iterator<Item = (PrefixKey, Peer)>) -> Self {
-        let peers: HashMap<PrefixKey, Peer> = peers.collect();
-        let lengths = peers.keys().map(|key| key.len).collect();
-        Self { peers, lengths }
-    }
-
-    /// The longest prefix shorter than `below` that holds the address.
-    fn find(&self, key: PeerKey, below: u32) -> Option<Peer> {
-        let mut lengths = self.lengths.range(..below).rev();
-        lengths.find_map(|len| self.peers.get(&masked(key, *len)).copied())
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -49,6 +49,7 @@ pub use limits::Limits;
 pub use meters::Meters;
 pub use object::{Origin, Program};
 pub use probe::{Capabilities, Feature, TCX_LINKS, probe};
+pub use table::batch_write;
 
 use object::Programs;
 use shared::Shared;
@@ -95,6 +96,7 @@ impl Datapath {
         let (programs, origin) = object::load(&root, limits)?;
         let programs = Arc::new(programs);
         let hooks = Hooks::new(Arc::clone(&programs), &root, probe::hook_kind());
+        hooks.sweep()?;
         if origin == Origin::Replaced {
             hooks.replace_all()?;
             if hooks.kind() == HookKind::Tcx {

@@ -1,9 +1,10 @@
 //! What the maps hold, as the agent remembers it and as the kernel tells it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use verdict::abi::{Endpoint, MAX_ENDPOINTS, Peer, PeerKey, PortEntry, PortKey, PrefixKey};
 use verdict::abi::{Row, RowKey};
+use verdict::native::{Shards, Tables, masked};
 
 use super::{Datapath, Error};
 
@@ -13,11 +14,52 @@ pub(super) struct State {
     pub(super) endpoints: HashMap<u32, Endpoint>,
     pub(super) exact: HashMap<PeerKey, u32>,
     pub(super) prefixes: HashMap<PrefixKey, u32>,
+    /// How many prefixes have each length.
+    pub(super) lengths: BTreeMap<u32, usize>,
     /// Peers by number; unused numbers hold the default.
     pub(super) peers: Vec<Peer>,
-    pub(super) free: BTreeSet<u32>,
-    pub(super) rows: HashMap<RowKey, Row>,
-    pub(super) ports: HashMap<PortKey, PortEntry>,
+    pub(super) free: Numbers,
+    /// After an update, the very memory of the tables it was given.
+    pub(super) rows: Shards<RowKey, Row>,
+    pub(super) ports: Shards<PortKey, PortEntry>,
+    /// What the maps were brought to by the last update, if that is known: only what another one has
+    /// otherwise can need a write.
+    pub(super) given: Option<Tables>,
+}
+
+/// Numbers of peers that nothing has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Numbers {
+    /// Below `from`.
+    released: BTreeSet<u32>,
+    /// From this one to `limit` all are free.
+    from: u32,
+    limit: u32,
+}
+
+impl Numbers {
+    fn new(used: &BTreeSet<u32>, limit: u32) -> Self {
+        let from = used.last().map_or(0, |last| last + 1);
+        Self { released: (0..from).filter(|number| !used.contains(number)).collect(), from, limit }
+    }
+
+    /// Every free number.
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.released.iter().copied().chain(self.from..self.limit)
+    }
+
+    pub(super) fn take(&mut self, number: u32) {
+        if number >= self.from {
+            self.released.extend(self.from..number);
+            self.from = number + 1;
+        } else {
+            self.released.remove(&number);
+        }
+    }
+
+    pub(super) fn give_back(&mut self, number: u32) {
+        self.released.insert(number);
+    }
 }
 
 impl State {
@@ -27,9 +69,44 @@ impl State {
     }
 
     pub(super) fn set_peer(&mut self, number: u32, peer: Peer) {
-        if let Some(slot) = self.peers.get_mut(number as usize) {
+        let at = number as usize;
+        if at >= self.peers.len() {
+            self.peers.resize(at + 1, Peer::default());
+        }
+        if let Some(slot) = self.peers.get_mut(at) {
             *slot = peer;
         }
+    }
+
+    /// Nothing, with room for as many peers.
+    #[cfg(test)]
+    pub(super) fn empty(peers: u32) -> Self {
+        Self { free: Numbers::new(&BTreeSet::new(), peers), ..Self::default() }
+    }
+
+    pub(super) fn set_prefix(&mut self, key: PrefixKey, number: u32) {
+        if self.prefixes.insert(key, number).is_none() {
+            *self.lengths.entry(key.len).or_default() += 1;
+        }
+    }
+
+    pub(super) fn drop_prefix(&mut self, key: &PrefixKey) {
+        if self.prefixes.remove(key).is_none() {
+            return;
+        }
+        if let Some(count) = self.lengths.get_mut(&key.len) {
+            *count -= 1;
+            if *count == 0 {
+                self.lengths.remove(&key.len);
+            }
+        }
+    }
+
+    /// The peer of the longest prefix of fewer than `below` bits that holds the address.
+    pub(super) fn cover(&self, key: PeerKey, below: u32) -> Option<Peer> {
+        let mut lengths = self.lengths.range(..below).rev();
+        let number = lengths.find_map(|(len, _)| self.prefixes.get(&masked(key, *len)))?;
+        Some(self.peer(*number))
     }
 
     /// How many elements differ between two states. Unused peers do not count.
@@ -42,10 +119,12 @@ impl State {
             let prefixes = state.prefixes.iter().map(|(key, n)| (*key, state.peer(*n)));
             exact.chain(prefixes).collect()
         };
+        let mut shared = 0;
+        self.rows.differences(&other.rows, |_| shared += 1);
+        self.ports.differences(&other.ports, |_| shared += 1);
         differences(&self.endpoints, &other.endpoints)
             + differences(&peers(self), &peers(other))
-            + differences(&self.rows, &other.rows)
-            + differences(&self.ports, &other.ports)
+            + shared
     }
 }
 
@@ -71,7 +150,7 @@ impl Datapath {
             state.exact.insert(key, number);
         })?;
         self.prefixes.each(|key, number| {
-            state.prefixes.insert(key, number);
+            state.set_prefix(key, number);
         })?;
         self.rows.each(|key, row| {
             state.rows.insert(key, row);
@@ -82,8 +161,10 @@ impl Datapath {
         let numbers = u32::try_from(self.peers.len()).unwrap_or(u32::MAX);
         let used: BTreeSet<u32> =
             state.exact.values().chain(state.prefixes.values()).copied().collect();
-        state.peers = (0..numbers).map(|number| self.peers.get(number)).collect();
-        state.free = (0..numbers).filter(|number| !used.contains(number)).collect();
+        for number in &used {
+            state.set_peer(*number, self.peers.get(*number));
+        }
+        state.free = Numbers::new(&used, numbers);
         Ok(state)
     }
 }

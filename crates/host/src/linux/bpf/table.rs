@@ -6,9 +6,12 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+use verdict::abi::{Row, RowKey};
 
 use super::Error;
-use super::sys::{self, Plain};
+use super::sys::{self, MapShape, Plain};
 
 /// Elements exchanged in one call.
 const BATCH: usize = 16_384;
@@ -237,4 +240,31 @@ impl<K, V> AsFd for Table<K, V> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// For measurements: how long the kernel takes to put as many rows into a new map in one go.
+///
+/// # Errors
+///
+/// What the kernel refuses.
+pub fn batch_write(entries: u32) -> Result<Duration, Error> {
+    /// `BPF_MAP_TYPE_HASH`.
+    const HASH: u32 = 1;
+    let name = "rows";
+    let unwritten = |source| Error::Write { name, source };
+    let fd = sys::create_map(&MapShape {
+        kind: HASH,
+        key_bytes: u32::try_from(size_of::<RowKey>()).unwrap_or(0),
+        value_bytes: u32::try_from(size_of::<Row>()).unwrap_or(0),
+        entries: entries.max(1),
+        ..MapShape::default()
+    })
+    .map_err(unwritten)?;
+    let table = Table::<RowKey, Row> { fd, name, capacity: entries as usize, types: PhantomData };
+    let keys: Vec<RowKey> =
+        (0..entries).map(|at| RowKey { slot: u64::from(at) + 1, class: 1 }).collect();
+    let values = vec![Row::default(); keys.len()];
+    let start = Instant::now();
+    table.insert_all(&keys, &values)?;
+    Ok(start.elapsed())
 }

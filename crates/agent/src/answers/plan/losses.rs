@@ -1,0 +1,145 @@
+//! Under which line of a plan a flow stands that would end.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use model::Identity;
+use planner::{ChangeKind, Party};
+use verdict::native::Tables;
+
+/// The lines that tell a loss: by the rule that let the flows pass, or by the parties where a posture did.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    /// By that rule and the deny rule that drops them now; 0 is the default.
+    by_rules: HashMap<(u32, u32), usize>,
+    by_rule: HashMap<u32, usize>,
+    /// Lines without a rule, under the workloads of their parties.
+    by_workload: HashMap<Arc<str>, Vec<(usize, Party, Party)>>,
+}
+
+/// One side of a flow.
+#[derive(Debug, Clone)]
+pub(super) struct End {
+    /// The workload that has the address.
+    pub(super) owner: Option<Arc<str>>,
+    pub(super) address: IpAddr,
+}
+
+/// A flow that would end.
+#[derive(Debug, Clone)]
+pub(super) struct Ending {
+    pub(super) network: u32,
+    pub(super) source: End,
+    pub(super) target: End,
+    /// The rules that let it pass, at the target and at the source; 0 is the posture.
+    pub(super) rules: [u32; 2],
+    /// The rule that drops it now, 0 for the default.
+    pub(super) cause: u32,
+}
+
+impl Losses {
+    pub(super) fn new(connections: &[planner::Change]) -> Self {
+        let mut this = Self::default();
+        let lost = connections.iter().enumerate().filter(|(_, it)| it.kind == ChangeKind::Lost);
+        for (at, change) in lost {
+            if let Some(rule) = &change.rule {
+                let cause = change.cause.as_ref().map_or(0, |cause| cause.id.0);
+                this.by_rules.entry((rule.id.0, cause)).or_insert(at);
+                this.by_rule.entry(rule.id.0).or_insert(at);
+            } else if let Some((from, to)) = change.examples.first() {
+                for party in [from, to] {
+                    if let Party::Workload(id) = party {
+                        let lines = this.by_workload.entry(Arc::clone(id)).or_default();
+                        lines.push((at, from.clone(), to.clone()));
+                    }
+                }
+            }
+        }
+        this
+    }
+
+    /// The line of a flow; `tables` say who stands behind an address.
+    pub(super) fn find(&self, flow: &Ending, tables: &Tables) -> Option<usize> {
+        let rules = || flow.rules.into_iter().filter(|rule| *rule != 0);
+        if rules().next().is_some() {
+            let exact = rules().find_map(|rule| self.by_rules.get(&(rule, flow.cause)));
+            return exact.or_else(|| rules().find_map(|rule| self.by_rule.get(&rule))).copied();
+        }
+        let owners = [&flow.source.owner, &flow.target.owner].into_iter().flatten();
+        let lines = owners.filter_map(|owner| self.by_workload.get(owner)).flatten();
+        let fitting = lines.filter_map(|(at, from, to)| {
+            let from = closeness(from, &flow.source, flow.network, tables)?;
+            let to = closeness(to, &flow.target, flow.network, tables)?;
+            Some((from + to, *at))
+        });
+        fitting.max().map(|(_, at)| at)
+    }
+}
+
+/// How closely a party names one side of a flow; `None` when it is somebody else.
+fn closeness(party: &Party, end: &End, network: u32, tables: &Tables) -> Option<u32> {
+    let zone = || {
+        let network = u16::try_from(network).ok()?;
+        planner::identity_at(tables, network, end.address).filter(|_| end.owner.is_none())
+    };
+    let (wanted, net) = match party {
+        Party::Workload(id) => return (end.owner.as_ref() == Some(id)).then_some(0),
+        Party::Host => (Identity::HOST, None),
+        Party::World(net) => (Identity::WORLD, *net),
+        Party::Unmanaged(net) => (Identity::UNMANAGED, *net),
+    };
+    if zone()? != wanted || net.is_some_and(|net| !net.contains(&end.address)) {
+        return None;
+    }
+    Some(net.map_or(0, |net| 1 + u32::from(net.prefix_len())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::wanted;
+
+    const OLD: &str = r"
+bulkhead: 1
+tenants:
+  shop:
+    networks:
+      main:
+        mode: nat
+        subnets: [10.0.0.0/16]
+        posture: { ingress: deny, egress: allow }
+    workloads:
+      web: { labels: { app: web }, netns: web, address: [10.0.0.5] }
+      job: { labels: { app: job }, netns: job, address: [10.0.0.6] }
+    policies:
+      mail: { from: app=web, to: 192.0.2.0/24, allow: [25/tcp] }
+";
+
+    #[test]
+    fn flows_of_a_posture_stand_under_the_line_of_their_parties() {
+        let old = wanted(OLD);
+        let closed = OLD.replace("egress: allow", "egress: deny").replace("[25/tcp]", "[26/tcp]");
+        let new = wanted(&closed);
+        let diff = planner::diff(Some((&old.document, &old.bundle)), (&new.document, &new.bundle));
+        let losses = Losses::new(&diff.connections);
+        let ending = |owner: &str, target: &str, rule: u32| Ending {
+            network: 1,
+            source: End { owner: Some(owner.into()), address: [10, 0, 0, 5].into() },
+            target: End { owner: None, address: target.parse().expect("an address") },
+            rules: [0, rule],
+            cause: 0,
+        };
+        let told = |flow: &Ending| {
+            let change = &diff.connections[losses.find(flow, &new.bundle.tables).expect("a line")];
+            let rule = change.rule.as_ref().map_or("posture", |rule| rule.name()).to_owned();
+            format!("{} → {} ({rule})", change.from, change.to)
+        };
+        assert_eq!(told(&ending("shop.job", "203.0.113.9", 0)), "shop.job → world (posture)");
+        assert_eq!(told(&ending("shop.web", "203.0.113.9", 0)), "shop.web → world (posture)");
+        assert_eq!(told(&ending("shop.web", "192.0.2.7", 0)), "shop.web → 192.0.2.0/24 (posture)");
+        let mail = old.document.policies[0].allow_rule.as_ref().expect("a rule").id.0;
+        assert_eq!(told(&ending("shop.web", "192.0.2.7", mail)), "app=web → 192.0.2.0/24 (mail)");
+        assert_eq!(losses.find(&ending("shop.gone", "192.0.2.7", 0), &new.bundle.tables), None);
+    }
+}

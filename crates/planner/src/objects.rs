@@ -1,0 +1,193 @@
+//! What appears, changes and goes between two documents. Where something stands in the file does not matter.
+
+use std::hash::Hash;
+
+use policy::Document;
+use policy::document::{Network, Policy, Publish, Scope, Segment, Span, Workload};
+use rustc_hash::FxHashMap;
+
+/// How many objects of one kind change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Objects {
+    /// `tenant`, `network`, `segment`, `workload`, `publish` or `policy`.
+    pub kind: &'static str,
+    /// Only in the new document.
+    pub added: usize,
+    /// In both, and different.
+    pub changed: usize,
+    /// Only in the old document.
+    pub removed: usize,
+    /// In both, and equal.
+    pub unchanged: usize,
+}
+
+/// An object that changes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectChange {
+    /// What happens to it.
+    pub fate: Fate,
+    /// As in [`Objects::kind`].
+    pub kind: &'static str,
+    /// `shop/web`; of a policy its path in the file.
+    pub name: String,
+}
+
+/// What happens to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// Only in the new document.
+    Added,
+    /// In both, and different.
+    Changed,
+    /// Only in the old document.
+    Removed,
+}
+
+/// Compares objects by name.
+///
+/// Returns the counts by kind, in the order tenant, network, segment, workload, publish, policy, and every object that
+/// changes: those of the new document by kind and name, then those that go.
+#[must_use]
+pub fn objects(old: Option<&Document>, new: &Document) -> (Vec<Objects>, Vec<ObjectChange>) {
+    let nothing = Document::default();
+    let old = old.unwrap_or(&nothing);
+    let mut changes = Vec::new();
+    let (old_segments, new_segments) = (segments(old), segments(new));
+    let counts = vec![
+        compare(
+            "tenant",
+            (old.tenants.iter(), new.tenants.iter()),
+            |tenant| &tenant.name,
+            |tenant| tenant.name.to_string(),
+            |_, _| true,
+            &mut changes,
+        ),
+        compare(
+            "network",
+            (old.networks.iter(), new.networks.iter()),
+            |network| (&network.tenant, &network.name),
+            |network| format!("{}/{}", network.tenant, network.name),
+            same_network,
+            &mut changes,
+        ),
+        compare(
+            "segment",
+            (old_segments.iter(), new_segments.iter()),
+            |(network, segment)| (&network.tenant, &network.name, &segment.name),
+            |(network, segment)| format!("{}/{}/{}", network.tenant, network.name, segment.name),
+            |(_, one), (_, other)| same_segment(one, other),
+            &mut changes,
+        ),
+        compare(
+            "workload",
+            (old.workloads.iter(), new.workloads.iter()),
+            |workload| (&workload.tenant, &workload.name),
+            |workload| format!("{}/{}", workload.tenant, workload.name),
+            |one, other| one.is_shared_with(other) || same_workload(one, other),
+            &mut changes,
+        ),
+        compare(
+            "publish",
+            (old.publishes.iter(), new.publishes.iter()),
+            |publish| (&publish.tenant, &publish.name),
+            |publish| format!("{}/{}", publish.tenant, publish.name),
+            same_publish,
+            &mut changes,
+        ),
+        compare(
+            "policy",
+            (old.policies.iter(), new.policies.iter()),
+            |policy| (&policy.scope, &policy.name),
+            |policy| policy.path().to_string(),
+            same_policy,
+            &mut changes,
+        ),
+    ];
+    changes.sort_unstable_by(|a, b| {
+        let place = |each: &ObjectChange| (each.fate == Fate::Removed, each.kind);
+        place(a).cmp(&place(b)).then_with(|| a.name.cmp(&b.name))
+    });
+    (counts, changes)
+}
+
+/// Compares the objects of one kind: `key` tells them apart, `name` is for people.
+fn compare<'d, T: 'd, K: Hash + Eq>(
+    kind: &'static str,
+    (old, new): (impl Iterator<Item = &'d T>, impl Iterator<Item = &'d T>),
+    key: impl Fn(&'d T) -> K,
+    name: impl Fn(&'d T) -> String,
+    is_same: impl Fn(&T, &T) -> bool,
+    changes: &mut Vec<ObjectChange>,
+) -> Objects {
+    let mut counts = Objects { kind, added: 0, changed: 0, removed: 0, unchanged: 0 };
+    let mut known: FxHashMap<K, &T> = old.map(|each| (key(each), each)).collect();
+    let mut tell = |fate: Fate, each: &'d T| {
+        changes.push(ObjectChange { fate, kind, name: name(each) });
+    };
+    for each in new {
+        match known.remove(&key(each)) {
+            None => {
+                counts.added += 1;
+                tell(Fate::Added, each);
+            }
+            Some(before) if is_same(before, each) => counts.unchanged += 1,
+            Some(_) => {
+                counts.changed += 1;
+                tell(Fate::Changed, each);
+            }
+        }
+    }
+    counts.removed = known.len();
+    known.into_values().for_each(|each| tell(Fate::Removed, each));
+    counts
+}
+
+fn segments(document: &Document) -> Vec<(&Network, &Segment)> {
+    let networks = document.networks.iter();
+    networks.flat_map(|network| network.segments.iter().map(move |each| (network, each))).collect()
+}
+
+fn same_network(one: &Network, other: &Network) -> bool {
+    (one.mode, one.subnets, one.postures) == (other.mode, other.subnets, other.postures)
+}
+
+fn same_segment(one: &Segment, other: &Segment) -> bool {
+    (one.subnets, one.postures, one.sealed) == (other.subnets, other.postures, other.sealed)
+}
+
+fn same_workload(one: &Workload, other: &Workload) -> bool {
+    let place = |each: &Workload| (each.v4, each.v6);
+    one.network == other.network
+        && one.segment == other.segment
+        && place(one) == place(other)
+        && one.labels == other.labels
+        && one.start == other.start
+}
+
+fn same_publish(one: &Publish, other: &Publish) -> bool {
+    Publish { span: Span::default(), ..one.clone() }
+        == Publish { span: Span::default(), ..other.clone() }
+}
+
+fn same_policy(one: &Policy, other: &Policy) -> bool {
+    one.from == other.from
+        && one.to == other.to
+        && one.allow == other.allow
+        && one.deny == other.deny
+        && one.source_ports == other.source_ports
+        && one.audit == other.audit
+        && one.until == other.until
+}
+
+/// Whether a document has policies of more than one tenant, so that a policy's peers say whose they are.
+pub(crate) fn has_many_tenants(document: &Document) -> bool {
+    document.tenants.len() > 1
+}
+
+/// The tenant of a policy's selectors.
+pub(crate) fn tenant(scope: &Scope) -> Option<&model::Name> {
+    match scope {
+        Scope::Host => None,
+        Scope::Tenant(tenant) => Some(tenant),
+    }
+}
