@@ -53,6 +53,63 @@ fn entries_and_links_outlive_the_loader_root() {
 }
 
 #[test]
+fn programs_end_with_their_interface_and_leftover_pins_are_swept_root() {
+    testkit::root_or_return!("programs_end_with_their_interface_and_leftover_pins_are_swept_root");
+    let bench = Bench::new();
+    let datapath = bench.open();
+    let hooks = datapath.hooks();
+    for number in [A, B] {
+        hooks.attach_here(number).expect("attached");
+    }
+    let here = host::linux::netns::NetNs::current().expect("this namespace");
+    let gone = std::process::Command::new("ip").args(["link", "delete", "bh1"]).status();
+    assert!(gone.expect("ip").success());
+    assert!(!hooks.is_attached(&here, A));
+    assert!(hooks.is_attached(&here, B), "another endpoint's programs");
+    // An agent that is killed here comes back and finds pins that lead nowhere.
+    drop((datapath, hooks));
+    let datapath = bench.open();
+    if datapath.hooks().kind() == HookKind::Tcx {
+        let pinned = datapath.hooks().pinned().expect("a list");
+        assert_eq!(pinned.into_iter().collect::<Vec<_>>(), [B]);
+    }
+    assert!(datapath.hooks().is_attached(&here, B));
+    datapath.hooks().detach(A).expect("nothing to forget is no error");
+}
+
+#[test]
+fn a_number_that_is_still_in_use_elsewhere_keeps_its_programs_there_root() {
+    testkit::root_or_return!(
+        "a_number_that_is_still_in_use_elsewhere_keeps_its_programs_there_root"
+    );
+    let bench = Bench::new();
+    let datapath = bench.open();
+    if datapath.hooks().kind() != HookKind::Tcx {
+        return;
+    }
+    datapath.hooks().attach_here(A).expect("attached");
+    let before = host::linux::netns::NetNs::current().expect("this namespace");
+    let pins = || {
+        let links = bench.folder.path().join("bpf/v1/links");
+        let names = std::fs::read_dir(links).expect("pins").map(|pin| pin.expect("a pin"));
+        names.filter(|pin| pin.file_name().to_string_lossy().starts_with("1-")).count()
+    };
+    // Another router with an endpoint of the same number, as after somebody unpinned the first.
+    let other = Bench::new();
+    datapath.hooks().attach_here(A).expect("attached");
+    let here = host::linux::netns::NetNs::current().expect("this namespace");
+    assert!(datapath.hooks().is_attached(&here, A));
+    assert_eq!(pins(), 4, "what judges in the first namespace stays");
+    let delete = || std::process::Command::new("ip").args(["link", "delete", "bh1"]).status();
+    assert!(before.run(delete).expect("the first namespace").expect("ip").success());
+    drop(datapath);
+    let datapath = bench.open();
+    assert_eq!(pins(), 2, "what lost its interface is swept");
+    assert!(datapath.hooks().is_attached(&here, A));
+    drop(other);
+}
+
+#[test]
 fn what_does_not_fit_is_refused_before_anything_is_written_root() {
     testkit::root_or_return!("what_does_not_fit_is_refused_before_anything_is_written_root");
     let bench = Bench::new();

@@ -56,7 +56,7 @@ pub enum StepError {
         #[source]
         source: AttachError,
     },
-    /// Packet programs could not be detached; the link was deleted all the same.
+    /// Packet programs could not be forgotten; their link was deleted before.
     #[error("packet programs of {subject} could not be detached")]
     Detach {
         /// The subject of the unit.

@@ -30,12 +30,12 @@ pub trait Attach {
         endpoint: &EndpointDesired,
     ) -> Result<(), AttachError>;
 
-    /// Forgets the endpoint: its link is about to be deleted, or is gone. Must succeed when nothing
-    /// is attached.
+    /// Forgets the endpoint, whose link is gone, and its programs with it. Never called while the link is
+    /// there: it would pass packets unjudged. Must succeed when nothing is attached.
     ///
     /// # Errors
     ///
-    /// Any; the link is deleted all the same.
+    /// Any; it is told.
     fn detach(&mut self, endpoint: EndpointNumber) -> Result<(), AttachError>;
 }
 

@@ -42,7 +42,7 @@ pub enum Step {
         /// The endpoint.
         endpoint: Box<EndpointDesired>,
     },
-    /// Forget an endpoint's packet programs.
+    /// Forget an endpoint's packet programs, after its link was deleted.
     Detach {
         /// The endpoint.
         endpoint: EndpointNumber,

@@ -1,4 +1,8 @@
 //! Finds what is ours, is there, and is not wanted any more. Pure.
+//!
+//! An endpoint's link is deleted before its packet programs are forgotten, so that there is no moment, nor a place to be
+//! killed at, in which it lets packets pass unjudged: the programs end with the link. When the link cannot be deleted,
+//! they stay.
 
 use super::plan::Wanted;
 use super::script::{BRIDGE, ETH0, UPLINK};
@@ -45,7 +49,7 @@ fn endpoint_units(ns: &Ns, state: &NsState, wanted: &Wanted<'_>) -> Option<Unit>
         [] => None,
         [endpoint] => {
             let delete = Op::LinkDelete { ns: ns.clone(), link: endpoint.link_name() };
-            let steps = vec![Step::Detach { endpoint: *endpoint }, Step::Kernel(delete)];
+            let steps = vec![Step::Kernel(delete), Step::Detach { endpoint: *endpoint }];
             Some(Unit { subject: format!("endpoint {endpoint}"), steps })
         }
         _ => Some(endpoints_unit(ns, gone)),
@@ -54,10 +58,11 @@ fn endpoint_units(ns: &Ns, state: &NsState, wanted: &Wanted<'_>) -> Option<Unit>
 
 fn endpoints_unit(ns: &Ns, gone: Vec<EndpointNumber>) -> Unit {
     let links: Vec<String> = gone.iter().map(|endpoint| endpoint.link_name()).collect();
-    let mut steps: Vec<Step> = gone.into_iter().map(|endpoint| Step::Detach { endpoint }).collect();
-    if !steps.is_empty() {
+    let mut steps = Vec::new();
+    if !links.is_empty() {
         steps.push(Step::Kernel(Op::LinksDelete { ns: ns.clone(), links }));
     }
+    steps.extend(gone.into_iter().map(|endpoint| Step::Detach { endpoint }));
     Unit { subject: format!("endpoints of {ns}"), steps }
 }
 

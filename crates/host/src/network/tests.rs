@@ -1,5 +1,6 @@
 //! The fake kernel prints itself in `ip`'s words, so a failing test reads like a terminal.
 
+mod order;
 mod parts;
 
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use crate::fake::FakeKernel;
 use crate::linux::netns::NetNs;
 
 /// Remembers what is attached, and in which order things happened.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Programs {
     attached: std::collections::BTreeSet<EndpointNumber>,
     refuse: Option<EndpointNumber>,
@@ -75,6 +76,7 @@ fn shop() -> Desired {
     Desired { routers: vec![router], isolated: Vec::new() }
 }
 
+#[derive(Clone)]
 struct Bench {
     kernel: FakeKernel,
     programs: Programs,

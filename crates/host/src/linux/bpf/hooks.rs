@@ -111,8 +111,8 @@ impl Hooks {
         attach().map_err(|source| Error::Attach { endpoint: number, source })
     }
 
-    /// Detaches the programs from an endpoint whose interface is about to go, or gone. Filters of
-    /// clsact go with their interface. No error when nothing is attached.
+    /// Removes the pins of an endpoint whose interface has gone: filters of clsact and links of TCX end
+    /// with their interface. While that is there, this would open it. No error when nothing is attached.
     ///
     /// # Errors
     ///
@@ -172,6 +172,17 @@ impl Hooks {
         Ok(())
     }
 
+    /// Unpins links whose interface has gone: an agent that was killed had no time to.
+    pub(super) fn sweep(&self) -> Result<(), Error> {
+        for name in object::list(&self.links)? {
+            let pin = self.links.join(name);
+            let dead = || Ok(sys::link_info(sys::open(&pin)?.as_fd())?.interface == 0);
+            let swept = dead().and_then(|dead| if dead { fs::remove_file(&pin) } else { Ok(()) });
+            swept.map_err(|source| Error::Folder { path: pin, source })?;
+        }
+        Ok(())
+    }
+
     fn replace(&self, hook: &Hook, number: u32) -> io::Result<()> {
         let pin = self.pin(hook, number);
         let link = match sys::open(&pin) {
@@ -195,7 +206,13 @@ impl Hooks {
             if is_here(&link, hook, number)? {
                 return sys::relink(link.as_fd(), program);
             }
-            fs::remove_file(&pin)?;
+            // While its own interface is there, in a namespace that somebody else unpinned, it stays.
+            let info = sys::link_info(link.as_fd())?;
+            if info.interface != 0 {
+                fs::rename(&pin, self.links.join(format!("{number}-{}-{}", hook.suffix, info.id)))?;
+            } else {
+                fs::remove_file(&pin)?;
+            }
         }
         let link = sys::link(program, IFINDEX_BASE + number, hook.tcx)?;
         sys::pin(link.as_fd(), &pin)

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Four workloads in two networks, one without any.
-fn town() -> Desired {
+pub(super) fn town() -> Desired {
     let mut desired = shop();
     desired.routers[0].endpoints.push(endpoint(3, "cache"));
     let mut bank = shop().routers.remove(0);
@@ -30,7 +30,7 @@ impl Bench {
 }
 
 /// Every kind of change that an `up` can make, as (what, edit).
-fn changes() -> Vec<(&'static str, fn(&mut Desired))> {
+pub(super) fn changes() -> Vec<(&'static str, fn(&mut Desired))> {
     vec![
         ("nothing", |_| {}),
         ("a workload comes", |town| town.routers[0].endpoints.push(endpoint(9, "new"))),
