@@ -7,6 +7,7 @@
 
 mod apply;
 mod down;
+mod order;
 mod relabel;
 mod restore;
 mod stages;

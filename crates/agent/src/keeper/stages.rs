@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::{Error, Step, StepState};
+use api::{Error, Step};
 use host::linux::rcu::Expedited;
 use host::network::Scope;
 use planner::Bundle;
@@ -10,17 +10,11 @@ use verdict::native::Tables;
 
 use crate::force::Wanted;
 use crate::names::Names;
-use crate::reconcile::{Pass, network, skipped, tables, workloads};
+use crate::reconcile::{Pass, network, tables, workloads};
 use crate::{desired, outside};
 
 use super::Keeper;
-
-/// Names of the stages, in their order.
-const STOP: &str = "stop";
-const CLOSE: &str = "close";
-const NETWORK: &str = "network";
-const TABLES: &str = "tables";
-const WORKLOADS: &str = "workloads";
+use super::order::{self, Stage};
 
 /// MTU of our links when the host has no default route, in bytes.
 const MTU: u32 = 1500;
@@ -53,35 +47,25 @@ impl Keeper {
         let specs = workloads::Wanted::of(&wanted.bundle, &options);
         let closed = tables::with_closed(current, &wanted.bundle.tables);
         self.shared.set_names(Arc::new(Names::new(&wanted.bundle, Some(&self.shared.names()))));
-        let mut steps = Vec::new();
-        let mut failed = false;
         let _quick = Expedited::begin();
-        for name in [STOP, CLOSE, NETWORK, TABLES, WORKLOADS] {
-            if failed {
-                steps.push(skipped(name));
-                continue;
-            }
-            let pass = match name {
-                STOP => workloads::stop_unwanted(&dirs, &specs),
-                CLOSE => tables::pass(&mut self.datapath, &closed),
-                NETWORK => {
+        Ok(order::in_order(|stage| {
+            let pass = match stage {
+                Stage::Stop => workloads::stop_unwanted(&dirs, &specs),
+                Stage::Close => tables::pass(&mut self.datapath, &closed),
+                Stage::Network => {
                     let hooks = self.datapath.hooks();
                     network::pass(&mut self.kernel, hooks, &options, &desired, &scope)
                 }
-                TABLES => tables::pass(&mut self.datapath, &wanted.bundle.tables),
-                _ => workloads::start_missing(&dirs, &specs, &exe),
+                Stage::Tables => tables::pass(&mut self.datapath, &wanted.bundle.tables),
+                Stage::Workloads => workloads::start_missing(&dirs, &specs, &exe),
             };
-            let step = self.told(name, pass);
-            failed = step.state == StepState::Failed;
-            steps.push(step);
-        }
-        Ok(steps)
+            self.told(stage.name(), pass)
+        }))
     }
 
     /// Whether everything up to the policy itself is in place.
     pub(super) fn is_enforced(steps: &[Step]) -> bool {
-        let before = steps.iter().filter(|step| step.name != WORKLOADS);
-        !before.into_iter().any(|step| matches!(step.state, StepState::Failed | StepState::Skipped))
+        order::is_enforced(steps)
     }
 
     /// Keeps how a reconciler did for the status, and makes a step of it.
