@@ -10,6 +10,7 @@ mod logs;
 mod probe;
 mod servers;
 mod view;
+mod walls;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -35,7 +36,8 @@ fn exit(code: i32) -> ExitCode {
 
 fn harness() -> ExitCode {
     let tests =
-        [view::TESTS, lifecycle::TESTS, limits::TESTS, logs::TESTS, servers::TESTS].concat();
+        [view::TESTS, walls::TESTS, lifecycle::TESTS, limits::TESTS, logs::TESTS, servers::TESTS]
+            .concat();
     let trials =
         tests.into_iter().map(|(name, test)| Trial::test(name, move || as_root(name, test)));
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()

@@ -14,6 +14,7 @@ pub(crate) fn main(what: &[&str]) -> ExitCode {
     match what {
         ["cell", abstract_name] => cell(abstract_name),
         ["http", address] => http(address),
+        ["reach", paths @ ..] => reach(paths),
         ["flood", bytes] => flood(bytes.parse().expect("a number")),
         _ => return ExitCode::from(2),
     }
@@ -118,6 +119,7 @@ fn kernel() {
         let made = socket(AddressFamily::from_raw(family), kind, None);
         answer(&format!("socket {name}"), made.map_err(io::Error::from));
     }
+    protocols();
     let icmp = Some(rustix::net::ipproto::ICMP);
     answer(
         "raw socket",
@@ -136,6 +138,45 @@ fn kernel() {
     answer("bind port 80", port);
     let thread = std::thread::spawn(|| {}).join();
     say("thread", if thread.is_ok() { "works" } else { "fails" });
+}
+
+/// Sockets by family, type and protocol; libc has the numbers.
+fn protocols() {
+    let (stream, datagram, packets) = (libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_SEQPACKET);
+    let wanted = [
+        ("tcp", libc::AF_INET, stream, libc::IPPROTO_TCP),
+        ("udp6", libc::AF_INET6, datagram, libc::IPPROTO_UDP),
+        ("ping", libc::AF_INET, datagram, libc::IPPROTO_ICMP),
+        ("ping6", libc::AF_INET6, datagram, libc::IPPROTO_ICMPV6),
+        ("mptcp", libc::AF_INET, stream, libc::IPPROTO_MPTCP),
+        ("dccp", libc::AF_INET6, stream, libc::IPPROTO_DCCP),
+        ("udplite", libc::AF_INET, datagram, libc::IPPROTO_UDPLITE),
+        ("l2tp", libc::AF_INET, datagram, 115),
+        ("sctp", libc::AF_INET, packets, libc::IPPROTO_SCTP),
+        ("routes", libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE),
+        ("diagnoses", libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_SOCK_DIAG),
+        ("netfilter", libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_NETFILTER),
+        ("generic", libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_GENERIC),
+        ("crypto", libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_CRYPTO),
+    ];
+    for (name, family, kind, protocol) in wanted {
+        let family = AddressFamily::from_raw(u16::try_from(family).expect("small"));
+        let kind = SocketType::from_raw(kind.unsigned_abs());
+        let protocol = rustix::net::RawProtocol::new(protocol.unsigned_abs());
+        let made = socket(family, kind, protocol.map(rustix::net::Protocol::from_raw));
+        answer(&format!("protocol {name}"), made.map_err(io::Error::from));
+    }
+}
+
+/// Connects to each path that ends in `.sock` and reads the others.
+fn reach(paths: &[&str]) {
+    for path in paths {
+        if std::path::Path::new(path).extension().is_some_and(|end| end == "sock") {
+            answer(path, UnixStream::connect(path));
+        } else {
+            answer(path, fs::read(path));
+        }
+    }
 }
 
 fn http(address: &str) {

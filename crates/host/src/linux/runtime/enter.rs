@@ -1,8 +1,8 @@
 //! `bulkhead enter <request>`: runs one command inside a workload, confined as the workload is.
 //!
 //! The command joins the workload's cgroup and all of its namespaces by the pidfd of its init, becomes its user, drops
-//! what the workload dropped and gets the same filters. It keeps the caller's standard streams and dies with this
-//! process. In the terminal's foreground group it gets Ctrl-C itself; SIGTERM and SIGHUP are passed on.
+//! what the workload dropped and gets the same filters. It keeps the caller's standard streams, none of the
+//! caller's other files, and dies with this process. In the terminal's foreground group it gets Ctrl-C itself; SIGTERM and SIGHUP are passed on.
 
 use std::fs::File;
 use std::io;
@@ -25,7 +25,7 @@ use super::program::Program;
 use super::seccomp::Filters;
 use super::spec::Record;
 use super::state::{State, read_json};
-use super::{User, cgroup, privileges};
+use super::{User, cgroup, descriptors, privileges};
 
 /// Exit code when the workload cannot be entered, as `docker exec` has it.
 const NOT_ENTERED: i32 = 125;
@@ -55,6 +55,8 @@ pub fn enter_main(request: &str) -> i32 {
 
 fn enter(request: &str) -> Result<i32, Fault> {
     let thread = OneThread::prove().doing(|| "looking at itself".to_owned())?;
+    // Before anything is opened: what the caller had open stays the caller's.
+    descriptors::close_others(&[]).doing(|| "closing the caller's files".to_owned())?;
     let request: Request =
         serde_json::from_str(request).doing(|| "reading the request".to_owned())?;
     match &request.place {
@@ -64,6 +66,7 @@ fn enter(request: &str) -> Result<i32, Fault> {
 }
 
 fn enter_workload(thread: OneThread, dir: &Path, exec: Exec) -> Result<i32, Fault> {
+    descriptors::check_streams()?;
     let unread = |error: super::Error| Fault::of(&error);
     let record: Record = read_json(&dir.join(SPEC_FILE)).map_err(unread)?;
     let state: State = read_json(&dir.join(STATE_FILE)).map_err(unread)?;

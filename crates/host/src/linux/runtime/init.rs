@@ -31,7 +31,7 @@ use super::process::{Fork, OneThread, end};
 use super::program::Program;
 use super::seccomp::Filters;
 use super::spec::Record;
-use super::{cgroup, privileges, view};
+use super::{cgroup, descriptors, privileges, view};
 
 /// What the init tells its supervisor, one JSON value a line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,17 +105,7 @@ fn keep_only(kept: &[RawFd]) -> Result<(), Fault> {
         .and_then(|()| dup2_stderr(&null))
         .doing(what)?;
     drop(null);
-    let mut open = Vec::new();
-    for entry in fs::read_dir("/proc/self/fd").doing(what)? {
-        open.extend(
-            entry.doing(what)?.file_name().to_str().and_then(|fd| fd.parse::<RawFd>().ok()),
-        );
-    }
-    for fd in open.into_iter().filter(|fd| *fd > 2 && !kept.contains(fd)) {
-        // The folder's own descriptor is in the list and closed already.
-        nix::unistd::close(fd).ok();
-    }
-    Ok(())
+    descriptors::close_others(kept).doing(what)
 }
 
 fn confine(

@@ -121,12 +121,20 @@ fn previous(log: &Log) -> PathBuf {
 /// Appends `text` with everything that could move a cursor written as an escape.
 fn push_plain(line: &mut String, text: &[u8]) {
     for c in String::from_utf8_lossy(text).chars() {
-        if c.is_control() && c != '\t' {
+        if (c.is_control() && c != '\t') || is_unseen(c) {
             line.extend(c.escape_unicode());
         } else {
             line.push(c);
         }
     }
+}
+
+/// What changes the order or the end of what is shown: controls of direction (UAX #9), line and paragraph separators.
+fn is_unseen(c: char) -> bool {
+    matches!(
+        c,
+        '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
 }
 
 /// Cuts the bytes of one stream into lines.
@@ -299,6 +307,18 @@ mod tests {
         let mut writer = LogWriter::open(&log);
         writer.line(Stream::Out, b"a\x1b[2Jb\xffc\td\x9b", false, NOW);
         assert_eq!(all(&log, None), [format!("{NOW} out a\\u{{1b}}[2Jb\u{fffd}c\td\u{fffd}")]);
+    }
+
+    #[test]
+    fn output_cannot_turn_itself_around_or_end_the_line() {
+        let (_dir, log) = log(1 << 20);
+        let mut writer = LogWriter::open(&log);
+        let unseen = "\u{61c}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}";
+        writer.line(Stream::Out, unseen.as_bytes(), false, NOW);
+        writer.line(Stream::Out, "שלום 你好 é".as_bytes(), false, NOW);
+        let escaped: String = unseen.chars().map(|c| c.escape_unicode().to_string()).collect();
+        let expected = [format!("{NOW} out {escaped}"), format!("{NOW} out שלום 你好 é")];
+        assert_eq!(all(&log, None), expected);
     }
 
     #[test]

@@ -26,6 +26,7 @@
 
 mod backoff;
 mod cgroup;
+mod descriptors;
 mod enter;
 mod error;
 mod exec;

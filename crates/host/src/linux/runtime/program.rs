@@ -10,8 +10,8 @@ use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{AccessFlags, eaccess, execve};
 
-use super::Spec;
 use super::fault::{Doing, Fault};
+use super::{Spec, descriptors};
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Where a workload keeps what it wants to find again.
@@ -68,6 +68,9 @@ impl Program {
         let name = self.argv.first().ok_or_else(|| Fault::new("there is no program to run"))?;
         std::env::set_current_dir(&self.workdir)
             .doing(|| format!("working directory {}", self.workdir.display()))?;
+        // The kernel names no path for a folder that cannot be reached from the root.
+        std::env::current_dir()
+            .doing(|| format!("{} is outside of the workload", self.workdir.display()))?;
         let path = self.find(name)?;
         let texts = |texts: Vec<String>| -> Result<Vec<CString>, Fault> {
             let texts: Result<_, _> = texts.into_iter().map(CString::new).collect();
@@ -77,6 +80,7 @@ impl Program {
             CString::new(path.as_os_str().as_encoded_bytes()).doing(|| format!("`{name}`"))?;
         let env = self.env.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let (argv, env) = (texts(self.argv.clone())?, texts(env)?);
+        descriptors::close_on_exec().doing(|| "closing files".to_owned())?;
         default_signals();
         let Err(errno) = execve(&program, &argv, &env);
         Err(refused(name, &path, errno))

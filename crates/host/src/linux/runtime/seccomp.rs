@@ -1,6 +1,6 @@
 //! Which system calls a workload may make.
 //!
-//! Three filters, of which the last word is said by the strictest, and among equals by the one installed last
+//! Four filters, of which the last word is said by the strictest, and among equals by the one installed last
 //! (Linux Documentation/userspace-api/seccomp_filter.rst):
 //!
 //! 1. An allow list of what servers use, close to Docker's default. Anything else, also calls that are newer than this
@@ -10,6 +10,9 @@
 //!    `keyctl`, `ptrace` and the memory of other processes, `io_uring` (which would get around this filter), clocks, ...
 //! 3. Sockets of other families than unix, inet, inet6 and netlink (so no `AF_PACKET`, no `AF_VSOCK`, no `AF_ALG`) answer
 //!    EAFNOSUPPORT.
+//! 4. Of these families, other protocols than TCP, UDP and ping, and other netlink than routes, answer EPROTONOSUPPORT:
+//!    making such a socket would have the kernel load a module (`net-pf-<family>-proto-<protocol>`, `net/ipv4/af_inet.c`,
+//!    `net/netlink/af_netlink.c`), which is code that the host's owner did not ask for. SCTP is allowed where it is loaded.
 //!
 //! 32-bit system calls kill the program: their numbers mean something else.
 
@@ -17,8 +20,9 @@ use std::collections::BTreeMap;
 
 use libc::{
     AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET,
-    CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS, EAFNOSUPPORT, ENOSYS, EPERM, SYS_clone,
-    SYS_ioctl, SYS_personality, SYS_socket, SYS_socketpair, c_long,
+    CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS, EAFNOSUPPORT, ENOSYS, EPERM,
+    EPROTONOSUPPORT, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP,
+    NETLINK_ROUTE, SYS_clone, SYS_ioctl, SYS_personality, SYS_socket, SYS_socketpair, c_long,
 };
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -32,6 +36,13 @@ const NAMESPACES: u64 = (CLONE_NEWNS
     | CLONE_NEWUSER
     | CLONE_NEWPID
     | CLONE_NEWNET) as u64;
+
+/// Protocols of inet sockets: the default of the type, ping, TCP, UDP.
+const INET: [i32; 4] = [0, IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP];
+/// The same of inet6.
+const INET6: [i32; 4] = [0, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP];
+/// Protocols of netlink sockets: addresses and routes, which `getifaddrs(3)` reads.
+const NETLINK: [i32; 1] = [NETLINK_ROUTE];
 
 /// Families a workload may make sockets of.
 const FAMILIES: [i32; 4] = [AF_UNIX, AF_INET, AF_INET6, AF_NETLINK];
@@ -54,7 +65,10 @@ impl Filters {
         let refused = SeccompFilter::new(refused(), SeccompAction::Allow, errno(EPERM), arch)?;
         let sockets =
             SeccompFilter::new(sockets()?, SeccompAction::Allow, errno(EAFNOSUPPORT), arch)?;
-        let programs = [allowed, refused, sockets].into_iter().map(BpfProgram::try_from);
+        let rules = protocols(has_sctp())?;
+        let protocols =
+            SeccompFilter::new(rules, SeccompAction::Allow, errno(EPROTONOSUPPORT), arch)?;
+        let programs = [allowed, refused, protocols, sockets].into_iter().map(BpfProgram::try_from);
         programs.collect::<Result<_, _>>().map(Self)
     }
 
@@ -99,6 +113,29 @@ fn sockets() -> Result<Rules, seccompiler::BackendError> {
     let other_family = SeccompRule::new(others.collect::<Result<_, _>>()?)?;
     let calls = [SYS_socket, SYS_socketpair];
     Ok(calls.into_iter().map(|nr| (nr, vec![other_family.clone()])).collect())
+}
+
+/// Whether SCTP is there without a workload's doing.
+fn has_sctp() -> bool {
+    let protocols = std::fs::read_to_string("/proc/net/protocols").unwrap_or_default();
+    protocols.lines().any(|line| line.split_ascii_whitespace().next() == Some("SCTP"))
+}
+
+fn protocols(sctp: bool) -> Result<Rules, seccompiler::BackendError> {
+    let mut rules = Vec::new();
+    let sctp = sctp.then_some(IPPROTO_SCTP);
+    for (family, known, more) in [
+        (AF_INET, INET.as_slice(), sctp),
+        (AF_INET6, INET6.as_slice(), sctp),
+        (AF_NETLINK, NETLINK.as_slice(), None),
+    ] {
+        let mut all = vec![condition(0, SeccompCmpOp::Eq, u64::from(family.unsigned_abs()))?];
+        for protocol in known.iter().copied().chain(more) {
+            all.push(condition(2, SeccompCmpOp::Ne, u64::from(protocol.unsigned_abs()))?);
+        }
+        rules.push(SeccompRule::new(all)?);
+    }
+    Ok(Rules::from([(SYS_socket, rules)]))
 }
 
 /// Numbers of system calls on this architecture.
@@ -204,7 +241,7 @@ mod tests {
     fn filters_compile_within_the_kernels_bound() {
         let filters = Filters::compile().expect("the lists are well formed");
         let lengths: Vec<usize> = filters.0.iter().map(Vec::len).collect();
-        assert_eq!(lengths.len(), 3);
+        assert_eq!(lengths.len(), 4);
         assert!(lengths.iter().all(|&length| length <= 4096), "{lengths:?}");
     }
 

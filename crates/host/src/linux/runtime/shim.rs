@@ -28,7 +28,7 @@ use super::run::Run;
 use super::seccomp::Filters;
 use super::spec::Record;
 use super::state::{State, read_json, write_json};
-use super::{Exit, Phase, Status, cgroup};
+use super::{Exit, Phase, Status, cgroup, descriptors};
 
 /// Runs the hidden subcommand `bulkhead shim --dir <dir>`: becomes the supervisor of the workload whose `spec.json` is in
 /// `dir`, and returns the exit code for `main`.
@@ -38,6 +38,11 @@ use super::{Exit, Phase, Status, cgroup};
 #[must_use]
 pub fn shim_main(dir: &Path) -> i32 {
     let thread = OneThread::prove();
+    // What the agent had open, or whoever started it, is nothing that a supervisor should keep open for years.
+    if let Err(error) = descriptors::close_others(&[]) {
+        print!("closing files: {error}");
+        return 1;
+    }
     match thread.and_then(OneThread::fork) {
         Err(error) => {
             print!("{error}");
