@@ -12,7 +12,8 @@ use std::io;
 use crate::linux::netns::NetNs;
 use crate::linux::nft::{Ruleset, TableState};
 use crate::network::{
-    Kernel, KernelError, LinkState, Mac, Ns, NsName, NsState, Op, PortFlags, Refusal, VethSpec,
+    Glance, Kernel, KernelError, LinkState, Mac, Ns, NsName, NsState, Op, PortFlags, Refusal,
+    VethSpec,
 };
 
 /// A kernel in memory. Fields are open so that a test can arrange and spoil things.
@@ -227,6 +228,10 @@ impl Kernel for FakeKernel {
     fn read(&mut self, ns: &Ns) -> Result<Option<NsState>, KernelError> {
         self.looks.push(ns.clone());
         Ok(self.namespaces.get(ns).cloned())
+    }
+
+    fn glance(&mut self, ns: &Ns, glance: &Glance) -> Result<Option<NsState>, KernelError> {
+        Ok(self.read(ns)?.map(|state| glance.of(state)))
     }
 
     fn table(&mut self, ns: &Ns) -> Result<Option<TableState>, KernelError> {

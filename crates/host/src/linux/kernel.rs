@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::network::{
-    Kernel, KernelError, LinkState, Ns, NsName, NsProfile, NsState, Op, PortFlags, Refusal,
+    Glance, Kernel, KernelError, LinkState, Ns, NsName, NsProfile, NsState, Op, PortFlags, Refusal,
     VethSpec,
 };
 
@@ -17,6 +17,9 @@ use super::netlink::Netlink;
 use super::netns::{NetNs, NetNsDir, NetNsError};
 use super::nft::{TableState, table};
 use super::{link, route, sysctl};
+
+/// With more endpoints to look at than this, all of a router is listed.
+const LISTED_ABOVE: usize = 32;
 
 /// The kernel of this machine, seen from the namespace of the thread that opened it.
 #[derive(Debug)]
@@ -254,6 +257,45 @@ impl Linux {
         })
     }
 
+    /// Reads what `glance` names one by one, unless that is so much that a listing costs less.
+    fn read_glance(&mut self, ns: &Ns, glance: &Glance) -> Result<NsState, Refusal> {
+        if glance.endpoints.len() > LISTED_ABOVE {
+            return Ok(glance.of(self.read_state(ns)?));
+        }
+        let site = self.site(ns)?;
+        let netlink = &mut site.netlink;
+        let mut links = BTreeMap::new();
+        for name in glance.links() {
+            links.extend(link::find(netlink, &name)?.map(|found| (name, found)));
+        }
+        for (name, found) in &links {
+            site.indices.insert(name.clone(), found.index);
+        }
+        let names = names(&links);
+        let index = |name: &str| links.get(name).map(|link| link.index);
+        let mut fdb = BTreeSet::new();
+        for endpoint in &glance.endpoints {
+            let (name, mac) = (endpoint.link_name(), endpoint.mac());
+            if let Some(port) = index(&name)
+                && route::has_fdb(netlink, port, mac)?
+            {
+                fdb.insert((name, mac));
+            }
+        }
+        let routes = route::routes(netlink, &names)?;
+        let wanted =
+            glance.neighbours().filter_map(|(link, address)| Some((link, index(link)?, address)));
+        let next_hops =
+            routes.iter().filter_map(|route| Some((&*route.dev, index(&route.dev)?, route.via)));
+        let mut neighbours = BTreeSet::new();
+        for (link, index, address) in wanted.chain(next_hops) {
+            let mac = route::neighbour(netlink, index, address)?;
+            neighbours.extend(mac.map(|mac| (link.to_owned(), address, mac)));
+        }
+        let addresses = route::addresses(netlink, &names)?;
+        Ok(NsState { links, addresses, routes, neighbours, fdb })
+    }
+
     /// Whether the namespace is there; a site of a namespace that was replaced is closed.
     fn refresh(&mut self, ns: &Ns) -> Result<bool, NetNsError> {
         let found = match ns {
@@ -287,6 +329,15 @@ impl Kernel for Linux {
         let failed = |cause: Refusal| KernelError::new(format!("ip -n {ns} address"), cause);
         match self.refresh(ns) {
             Ok(true) => self.read_state(ns).map(Some).map_err(failed),
+            Ok(false) => Ok(None),
+            Err(error) => Err(failed(error.into_io().into())),
+        }
+    }
+
+    fn glance(&mut self, ns: &Ns, glance: &Glance) -> Result<Option<NsState>, KernelError> {
+        let failed = |cause: Refusal| KernelError::new(format!("ip -n {ns} address"), cause);
+        match self.refresh(ns) {
+            Ok(true) => self.read_glance(ns, glance).map(Some).map_err(failed),
             Ok(false) => Ok(None),
             Err(error) => Err(failed(error.into_io().into())),
         }

@@ -34,6 +34,26 @@ pub fn dump(netlink: &mut Netlink) -> Result<BTreeMap<String, LinkState>, Refusa
     Ok(links.collect())
 }
 
+/// Reads one link; `None` when there is none of that name.
+///
+/// # Errors
+///
+/// The kernel's answer.
+pub fn find(netlink: &mut Netlink, name: &str) -> Result<Option<LinkState>, Refusal> {
+    let mut ask = named(name);
+    ask.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    let answers = match netlink.query(Message::GetLink(ask)) {
+        Err(Refusal::Errno { errno, .. }) if errno.raw_os_error() == Some(libc::ENODEV) => {
+            return Ok(None);
+        }
+        other => other?,
+    };
+    Ok(answers.into_iter().find_map(|answer| match answer {
+        Message::NewLink(message) => parse(&message).map(|(_, link)| link),
+        _ => None,
+    }))
+}
+
 /// The index of a link by name.
 ///
 /// # Errors

@@ -240,21 +240,55 @@ pub fn gateways(
     let mut found = BTreeSet::new();
     for route in routes {
         let Some(index) = indices.get(&route.dev) else { continue };
-        let ask = neighbour_message(*index, route.via);
-        let answers = match netlink.query(Message::GetNeighbour(ask)) {
-            Ok(answers) => answers,
-            Err(Refusal::Errno { errno, .. }) if errno.raw_os_error() == Some(libc::ENOENT) => {
-                continue;
-            }
-            Err(refusal) => return Err(refusal),
-        };
-        let permanent = answers.iter().filter_map(|answer| match answer {
-            Message::NewNeighbour(message) => permanent(message),
-            _ => None,
-        });
-        found.extend(permanent.map(|(address, mac)| (route.dev.clone(), address, mac)));
+        let mac = neighbour(netlink, *index, route.via)?;
+        found.extend(mac.map(|mac| (route.dev.clone(), route.via, mac)));
     }
     Ok(found)
+}
+
+/// The MAC of a permanent neighbour; `None` when there is none.
+///
+/// # Errors
+///
+/// The kernel's answer.
+pub fn neighbour(
+    netlink: &mut Netlink,
+    link: u32,
+    address: IpAddr,
+) -> Result<Option<Mac>, Refusal> {
+    let ask = Message::GetNeighbour(neighbour_message(link, address));
+    let answers = unless_absent(netlink.query(ask))?;
+    Ok(answers.iter().find_map(|answer| match answer {
+        Message::NewNeighbour(message) => permanent(message).map(|(_, mac)| mac),
+        _ => None,
+    }))
+}
+
+/// Whether a MAC is pinned to the bridge port with index `port`.
+///
+/// # Errors
+///
+/// The kernel's answer.
+pub fn has_fdb(netlink: &mut Netlink, port: u32, mac: Mac) -> Result<bool, Refusal> {
+    let mut ask = fdb_message(port, mac);
+    ask.header.state = NeighbourState::None;
+    let answers = unless_absent(netlink.query(Message::GetNeighbour(ask)))?;
+    Ok(answers.iter().any(|answer| match answer {
+        Message::NewNeighbour(found) => {
+            found.header.ifindex == port && found.header.state == NeighbourState::Noarp
+        }
+        _ => false,
+    }))
+}
+
+/// No answer where there is no such entry.
+fn unless_absent(answers: Result<Vec<Message>, Refusal>) -> Result<Vec<Message>, Refusal> {
+    match answers {
+        Err(Refusal::Errno { errno, .. }) if errno.raw_os_error() == Some(libc::ENOENT) => {
+            Ok(Vec::new())
+        }
+        other => other,
+    }
 }
 
 /// Reads all permanent neighbours.
@@ -363,13 +397,18 @@ fn neighbour_message(link: u32, address: IpAddr) -> NeighbourMessage {
 ///
 /// The kernel's answer.
 pub fn replace_fdb(netlink: &mut Netlink, link: u32, mac: Mac) -> Result<(), Refusal> {
+    let message = Message::NewNeighbour(fdb_message(link, mac));
+    netlink.request(message, NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+fn fdb_message(port: u32, mac: Mac) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header.family = AddressFamily::Bridge;
-    message.header.ifindex = link;
+    message.header.ifindex = port;
     message.header.state = NeighbourState::Noarp;
     message.header.flags = NeighbourFlags::Controller;
     message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
-    netlink.request(Message::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
+    message
 }
 
 const fn family(address: IpAddr) -> AddressFamily {

@@ -133,15 +133,19 @@ pub fn observe(
     observed.states.insert(Ns::Host, host);
     let places = places(desired, &observed, scope);
     for ns in &places {
-        match kernel.read(ns) {
+        let read = match scope.glance(ns) {
+            Some(glance) => kernel.glance(ns, glance),
+            None => kernel.read(ns),
+        };
+        match read {
             Ok(Some(state)) => drop(observed.states.insert(ns.clone(), state)),
             Ok(None) => {}
             Err(source) => unread.push(StepError::Read { subject: ns.to_string(), source }),
         }
     }
-    if matches!(scope, Scope::Only(_)) {
-        let host = std::iter::once(Ns::Host);
-        observed.looked_at = LookedAt::Only(places.into_iter().chain(host).collect());
+    if let Scope::Only(part) = scope {
+        let places = places.into_iter().chain([Ns::Host]).collect();
+        observed.looked_at = LookedAt::Only { places, endpoints: part.endpoints.clone() };
     }
     read_tables(kernel, &mut observed, &mut unread)?;
     let endpoints = desired.routers.iter().flat_map(|router| &router.endpoints);
@@ -162,12 +166,10 @@ fn places(desired: &Desired, observed: &Observed, scope: &Scope) -> Vec<Ns> {
         let adopted = endpoints().map(super::EndpointDesired::ns);
         return pinned.chain(adopted.filter(|ns| matches!(ns, Ns::At(_)))).collect();
     };
-    let mut wanted: BTreeSet<&NsName> = desired.routers.iter().map(|router| &router.name).collect();
-    wanted.extend(endpoints().map(|endpoint| &endpoint.workload));
-    wanted.extend(desired.isolated.iter().map(|isolated| &isolated.workload));
+    let wanted: BTreeSet<&NsName> = desired.pinned().collect();
     let unwanted = observed.namespaces.iter().filter(|name| !wanted.contains(name));
     let changed = endpoints().filter(|endpoint| part.endpoints.contains(&endpoint.number));
-    let ours = part.routers.iter().chain(unwanted).cloned().map(Ns::Ours);
+    let ours = part.routers.keys().chain(unwanted).cloned().map(Ns::Ours);
     ours.chain(changed.map(super::EndpointDesired::ns)).collect()
 }
 

@@ -18,6 +18,17 @@ pub struct Desired {
     pub isolated: Vec<IsolatedDesired>,
 }
 
+impl Desired {
+    /// Every namespace of ours that is wanted.
+    pub(super) fn pinned(&self) -> impl Iterator<Item = &NsName> {
+        let endpoints = self.routers.iter().flat_map(|router| &router.endpoints);
+        let ours = endpoints.filter(|endpoint| endpoint.place == Place::Ours);
+        let routers = self.routers.iter().map(|router| &router.name);
+        let isolated = self.isolated.iter().map(|isolated| &isolated.workload);
+        routers.chain(ours.map(|endpoint| &endpoint.workload)).chain(isolated)
+    }
+}
+
 /// How a network meets the world outside of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::linux::netns::NetNs;
 use crate::linux::nft::TableState;
 
-use super::{NsState, Op};
+use super::{Glance, NsState, Op};
 
 /// A Linux kernel as the reconciler sees it: the real one or the fake.
 pub trait Kernel {
@@ -25,6 +25,13 @@ pub trait Kernel {
     ///
     /// Fails when the namespace exists and cannot be entered or read.
     fn read(&mut self, ns: &Ns) -> Result<Option<NsState>, KernelError>;
+
+    /// As [`Kernel::read`], but of a router only what `glance` names ([`Glance::of`]).
+    ///
+    /// # Errors
+    ///
+    /// As [`Kernel::read`].
+    fn glance(&mut self, ns: &Ns, glance: &Glance) -> Result<Option<NsState>, KernelError>;
 
     /// Reads our nftables table of one namespace; `None` when there is none.
     ///

@@ -45,4 +45,4 @@ pub use kernel::{Kernel, KernelError, Ns, NsName, NsNameError, Refusal};
 pub use observed::{LinkState, NsState, Observed, PortFlags, Route};
 pub use op::{NsProfile, Op, VethSpec};
 pub use plan::{Plan, Step, Unit};
-pub use scope::{LookedAt, Part, Scope};
+pub use scope::{Glance, LookedAt, Part, Scope};

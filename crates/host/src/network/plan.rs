@@ -92,7 +92,7 @@ impl Plan {
     #[must_use]
     pub fn diff(desired: &Desired, observed: &Observed) -> Self {
         let script = script::units(desired, observed);
-        let mut units = removal::units(&script, observed);
+        let mut units = removal::units(desired, &script, observed);
         let known = script.into_iter().filter(|unit| observed.looked_at.covers(unit));
         units.extend(known.map(|unit| missing(unit, observed)));
         units.retain(|unit| !unit.steps.is_empty());
@@ -216,7 +216,7 @@ fn holds_veth(spec: &VethSpec, observed: &Observed) -> bool {
         && spec.index.is_none_or(|index| near.index == index)
 }
 
-/// Everything a script wants, for finding what it does not.
+/// Everything a script wants, and all pins that are wanted, for finding what it does not.
 #[derive(Debug, Default)]
 pub(super) struct Wanted<'a> {
     pub(super) namespaces: BTreeSet<&'a Ns>,
@@ -229,8 +229,8 @@ pub(super) struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    pub(super) fn of(script: &'a [Unit]) -> Self {
-        let mut wanted = Self::default();
+    pub(super) fn of(desired: &'a Desired, script: &'a [Unit]) -> Self {
+        let mut wanted = Self { pinned: desired.pinned().collect(), ..Self::default() };
         for step in script.iter().flat_map(|unit| &unit.steps) {
             let Step::Kernel(op) = step else { continue };
             wanted.add(op);
@@ -240,7 +240,6 @@ impl<'a> Wanted<'a> {
 
     fn add(&mut self, op: &'a Op) {
         match op {
-            Op::NetnsAdd { name, .. } => drop(self.pinned.insert(name)),
             Op::VethAdd(spec) => {
                 self.namespaces.extend([&spec.ns, &spec.peer_ns]);
                 self.links.insert((&spec.ns, &spec.link));

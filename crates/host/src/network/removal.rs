@@ -6,12 +6,12 @@
 
 use super::plan::Wanted;
 use super::script::{BRIDGE, ETH0, UPLINK};
-use super::{EndpointNumber, Mac, NetworkNumber, Ns, NsState, Observed, Op, Step, Unit};
+use super::{Desired, EndpointNumber, Mac, NetworkNumber, Ns, NsState, Observed, Op, Step, Unit};
 
 /// The removals, before anything is added: endpoints, stale entries of what stays, then routers,
 /// namespaces and the host's own part.
-pub(super) fn units(script: &[Unit], observed: &Observed) -> Vec<Unit> {
-    let wanted = Wanted::of(script);
+pub(super) fn units(desired: &Desired, script: &[Unit], observed: &Observed) -> Vec<Unit> {
+    let wanted = Wanted::of(desired, script);
     let mut units = Vec::new();
     for (ns, state) in &observed.states {
         let Ns::Ours(name) = ns else { continue };

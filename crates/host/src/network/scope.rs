@@ -5,8 +5,10 @@
 //! rest. Everything is looked at after a start, when the same is applied again, and by the timer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use super::{Desired, EndpointDesired, EndpointNumber, Ns, NsName, RouterDesired, Unit};
+use super::script::{BRIDGE, UPLINK};
+use super::{Desired, EndpointDesired, EndpointNumber, Ns, NsName, NsState, RouterDesired, Unit};
 
 /// Which part of the network a pass looks at. The host itself always belongs to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,10 +23,19 @@ pub enum Scope {
 /// Some routers and endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Part {
-    /// Routers, each without its endpoints.
-    pub routers: BTreeSet<NsName>,
-    /// Endpoints; their routers are in `routers`.
+    /// Routers, and what of each; all of it when there is nothing to look at alone.
+    pub routers: BTreeMap<NsName, Option<Glance>>,
+    /// Wanted endpoints; their routers are in `routers`.
     pub endpoints: BTreeSet<EndpointNumber>,
+}
+
+/// What of a router is looked at beside its own links, addresses and routes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Glance {
+    /// Endpoints that came, changed or went.
+    pub endpoints: BTreeSet<EndpointNumber>,
+    /// Addresses that they have or had.
+    pub addresses: BTreeSet<IpAddr>,
 }
 
 impl Scope {
@@ -37,7 +48,10 @@ impl Scope {
         for router in &wanted.routers {
             match known.get(&router.name) {
                 Some(old) if is_same_frame(old, router) => part.add_changed(old, router),
-                _ => part.add(router, router.endpoints.iter()),
+                _ => {
+                    part.routers.insert(router.name.clone(), None);
+                    part.endpoints.extend(router.endpoints.iter().map(|endpoint| endpoint.number));
+                }
             }
         }
         Self::Only(part)
@@ -57,32 +71,75 @@ impl Scope {
     pub fn has_router(&self, name: &NsName) -> bool {
         match self {
             Self::All => true,
-            Self::Only(part) => part.routers.contains(name),
+            Self::Only(part) => part.routers.contains_key(name),
+        }
+    }
+
+    /// What of a namespace is looked at; `None` for all of it.
+    #[must_use]
+    pub fn glance(&self, ns: &Ns) -> Option<&Glance> {
+        match (self, ns) {
+            (Self::Only(part), Ns::Ours(name)) => part.routers.get(name)?.as_ref(),
+            _ => None,
         }
     }
 }
 
 impl Part {
-    fn add<'a>(
-        &mut self,
-        router: &RouterDesired,
-        endpoints: impl Iterator<Item = &'a EndpointDesired>,
-    ) {
-        self.routers.insert(router.name.clone());
-        self.endpoints.extend(endpoints.map(|endpoint| endpoint.number));
-    }
-
     /// Endpoints that came, went or changed, and their router.
     fn add_changed(&mut self, old: &RouterDesired, new: &RouterDesired) {
-        let known: BTreeMap<EndpointNumber, &EndpointDesired> =
+        let mut known: BTreeMap<EndpointNumber, &EndpointDesired> =
             old.endpoints.iter().map(|endpoint| (endpoint.number, endpoint)).collect();
-        let is_other = |endpoint: &&EndpointDesired| known.get(&endpoint.number) != Some(endpoint);
-        let others: Vec<_> = new.endpoints.iter().filter(is_other).collect();
-        let stayed: BTreeSet<_> = new.endpoints.iter().map(|endpoint| endpoint.number).collect();
-        let has_gone = old.endpoints.iter().any(|endpoint| !stayed.contains(&endpoint.number));
-        if has_gone || !others.is_empty() || old.publishes != new.publishes {
-            self.add(new, others.into_iter());
+        let mut glance = Glance::default();
+        for endpoint in &new.endpoints {
+            let before = known.remove(&endpoint.number);
+            if before != Some(endpoint) {
+                glance.add(endpoint);
+                if let Some(before) = before {
+                    glance.add(before);
+                }
+                self.endpoints.insert(endpoint.number);
+            }
         }
+        // What is left has gone.
+        for endpoint in known.into_values() {
+            glance.add(endpoint);
+        }
+        if !glance.endpoints.is_empty() || old.publishes != new.publishes {
+            self.routers.insert(new.name.clone(), Some(glance));
+        }
+    }
+}
+
+impl Glance {
+    fn add(&mut self, endpoint: &EndpointDesired) {
+        self.endpoints.insert(endpoint.number);
+        self.addresses.extend(endpoint.addresses.iter().map(ipnet::IpNet::addr));
+    }
+
+    /// Names of the links to look at.
+    #[must_use]
+    pub fn links(&self) -> BTreeSet<String> {
+        let own = [BRIDGE, UPLINK].into_iter().map(str::to_owned);
+        own.chain(self.endpoints.iter().map(|endpoint| endpoint.link_name())).collect()
+    }
+
+    /// The neighbours to look at, beside those of the uplink: (link, address).
+    pub fn neighbours(&self) -> impl Iterator<Item = (&'static str, IpAddr)> {
+        self.addresses.iter().map(|address| (BRIDGE, *address))
+    }
+
+    /// What of `state` is looked at. The rest is as if it were not there: nothing is concluded from that.
+    #[must_use]
+    pub fn of(&self, mut state: NsState) -> NsState {
+        let links = self.links();
+        state.links.retain(|name, _| links.contains(name));
+        state.addresses.retain(|link, _| links.contains(link));
+        state.fdb.retain(|(link, _)| links.contains(link));
+        state
+            .neighbours
+            .retain(|(link, address, _)| link != BRIDGE || self.addresses.contains(address));
+        state
     }
 }
 
@@ -96,14 +153,19 @@ fn is_same_frame(one: &RouterDesired, other: &RouterDesired) -> bool {
         && one.mtu == other.mtu
 }
 
-/// The namespaces that a pass has looked at, whether they were there or not.
+/// What a pass has looked at, whether it was there or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum LookedAt {
-    /// All that matter.
+    /// All that matters.
     #[default]
     All,
-    /// These.
-    Only(BTreeSet<Ns>),
+    /// Some of it.
+    Only {
+        /// Namespaces.
+        places: BTreeSet<Ns>,
+        /// Wanted endpoints.
+        endpoints: BTreeSet<EndpointNumber>,
+    },
 }
 
 impl LookedAt {
@@ -111,10 +173,18 @@ impl LookedAt {
     pub(super) fn covers(&self, unit: &Unit) -> bool {
         match self {
             Self::All => true,
-            Self::Only(seen) => {
-                let mut places = unit.steps.iter().flat_map(super::Step::places);
-                places.all(|ns| seen.contains(ns))
+            Self::Only { places, .. } => {
+                let mut needed = unit.steps.iter().flat_map(super::Step::places);
+                needed.all(|ns| places.contains(ns))
             }
+        }
+    }
+
+    /// Whether an endpoint was looked at.
+    pub(super) fn has_endpoint(&self, endpoint: EndpointNumber) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only { endpoints, .. } => endpoints.contains(&endpoint),
         }
     }
 }

@@ -75,7 +75,7 @@ pub(super) fn sysctl_keys(desired: &Desired, host: &NsState, scope: &Scope) -> V
 }
 
 /// All subjects in order: the host, routers, endpoints, published ports, isolated workloads. Ports
-/// come after what they lead to.
+/// come after what they lead to. Endpoints that were not looked at are left out.
 pub(super) fn units(desired: &Desired, observed: &Observed) -> Vec<Unit> {
     let mut units = Vec::new();
     if !desired.routers.is_empty() {
@@ -87,7 +87,9 @@ pub(super) fn units(desired: &Desired, observed: &Observed) -> Vec<Unit> {
         units.push(router_unit(router, render::router(router, &own)));
     }
     for router in &desired.routers {
-        units.extend(router.endpoints.iter().map(|endpoint| endpoint_unit(router, endpoint)));
+        let known = |each: &&EndpointDesired| observed.looked_at.has_endpoint(each.number);
+        let endpoints = router.endpoints.iter().filter(known);
+        units.extend(endpoints.map(|endpoint| endpoint_unit(router, endpoint)));
     }
     if !desired.routers.is_empty() {
         units.push(published_unit(desired, observed));

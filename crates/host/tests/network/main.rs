@@ -2,5 +2,6 @@
 
 mod density;
 mod lab;
+mod part;
 mod pins;
 mod reach;
