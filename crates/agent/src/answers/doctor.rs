@@ -31,8 +31,8 @@ struct Facts {
     name: String,
     /// Its kernel's release.
     release: String,
-    /// What the kernel can do for the programs.
-    capabilities: Capabilities,
+    /// What the kernel can do for the programs; `None` when this process may not try it out.
+    capabilities: Option<Capabilities>,
     /// Everything else; an error in words when the network could not be read.
     report: Result<Report, String>,
 }
@@ -49,7 +49,7 @@ impl Facts {
         Self {
             name: system.nodename().to_string_lossy().into_owned(),
             release: system.release().to_string_lossy().into_owned(),
-            capabilities: bpf::probe(),
+            capabilities: bpf::may_probe().then(bpf::probe),
             report: report(run_dir),
         }
     }
@@ -72,7 +72,7 @@ fn report(run_dir: &Path) -> Result<Report, String> {
 
 /// Says what the facts mean.
 fn assess(facts: &Facts) -> Doctor {
-    let capabilities = &facts.capabilities;
+    let Some(capabilities) = &facts.capabilities else { return unprivileged(facts) };
     let mut findings = features(capabilities);
     let can_enforce = capabilities.missing().count() == 0;
     if can_enforce {
@@ -95,6 +95,20 @@ fn assess(facts: &Facts) -> Doctor {
         kernel_path: can_enforce.then(|| hook_name(capabilities.hooks).to_owned()),
         facts: facts.report.as_ref().ok().map(for_programs),
         findings,
+    }
+}
+
+/// The answer of a process that may not look: nothing is known, so nothing is promised.
+fn unprivileged(facts: &Facts) -> Doctor {
+    let text =
+        "this process may not load programs or see the host's network: nothing could be tried";
+    Doctor {
+        schema: Doctor::SCHEMA.to_owned(),
+        host: headline(facts),
+        enforcement: "none".to_owned(),
+        kernel_path: None,
+        facts: None,
+        findings: vec![finding("BH-H003", Level::Blocker, text)],
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn render(doctor: &Doctor, paint: Paint) -> String {
         other => paint.warn(other),
     };
     let mut text = format!("{}\nenforcement   {enforcement} ({path})\n", doctor.host);
-    for finding in &doctor.findings {
+    for (at, finding) in doctor.findings.iter().enumerate() {
         let level = match finding.level {
             Level::Good => paint.good("good    "),
             Level::Note => paint.dim("note    "),
@@ -45,7 +45,9 @@ pub(crate) fn render(doctor: &Doctor, paint: Paint) -> String {
             Level::Blocker => paint.bad("BLOCKER "),
         };
         text += &format!("{:<13} {level} {}   {}\n", finding.topic, finding.text, finding.code);
-        if let Some(hint) = &finding.hint {
+        // What helps against several in a row is said once.
+        let next = doctor.findings.get(at + 1).and_then(|next| next.hint.as_ref());
+        if let Some(hint) = finding.hint.as_ref().filter(|hint| next != Some(hint)) {
             text += &format!("{:<13}          {}: {hint}\n", "", paint.hint("hint"));
         }
     }

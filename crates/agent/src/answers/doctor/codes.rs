@@ -22,8 +22,8 @@ pub(super) const CODES: &[(&str, &str, &str, &str, &str)] = &[
         "BH-H003",
         "enforcement",
         "host network",
-        "The network of this host could not be read; the agent needs root and netlink.",
-        "run it as root",
+        "The host could not be looked at: that needs root, with what a container may take from it, and netlink.",
+        "run it as root; in a container, add CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN, and the host's network",
     ),
     (
         "BH-H004",

@@ -39,7 +39,7 @@ fn quiet() -> Report {
 
 fn facts(capabilities: Capabilities, report: Result<Report, String>) -> Facts {
     let (name, release) = ("fra-2".to_owned(), "6.12.1".to_owned());
-    Facts { name, release, capabilities, report }
+    Facts { name, release, capabilities: Some(capabilities), report }
 }
 
 /// As a person reads it.
@@ -182,4 +182,15 @@ fn a_host_that_cannot_be_read_is_refused_too() {
     let doctor = assess(&facts(able(), Err("open netlink: not permitted".to_owned())));
     assert_eq!((doctor.enforcement.as_str(), &doctor.facts), ("none", &None));
     assert_eq!(doctor.host, "host fra-2 · kernel 6.12.1");
+}
+
+#[test]
+fn who_may_not_look_is_told_so_and_not_that_everything_is_missing() {
+    let (name, release) = ("fra-2".to_owned(), "6.12.1".to_owned());
+    let report = Err("make a folder: not permitted".to_owned());
+    let doctor = assess(&Facts { name, release, capabilities: None, report });
+    assert_eq!((doctor.enforcement.as_str(), doctor.kernel_path.as_deref()), ("none", None));
+    let told: Vec<_> =
+        doctor.findings.iter().map(|each| (each.code.as_str(), each.level)).collect();
+    assert_eq!(told, [("BH-H003", Level::Blocker)]);
 }

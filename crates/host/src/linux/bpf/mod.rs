@@ -48,7 +48,7 @@ pub use judge::TestRun;
 pub use limits::Limits;
 pub use meters::Meters;
 pub use object::{Origin, Program};
-pub use probe::{Capabilities, Feature, TCX_LINKS, probe};
+pub use probe::{Capabilities, Feature, TCX_LINKS, may_probe, probe};
 pub use table::batch_write;
 
 use object::Programs;

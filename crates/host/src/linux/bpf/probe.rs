@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use aya::programs::ProgramType;
 use aya::sys::{BpfHelper, is_helper_supported, is_program_supported};
+use rustix::thread::CapabilitySet;
 
 use super::sys::{self, MapShape};
 use super::{HookKind, grace};
@@ -54,6 +55,16 @@ const RING_BUFFER: u32 = 27;
 /// `BPF_F_NO_PREALLOC`, `BPF_F_MMAPABLE`.
 const GROWING: u32 = 1;
 const SHARED: u32 = 1 << 10;
+
+/// Whether this process may try at all. One that may not would find every feature missing.
+#[must_use]
+pub fn may_probe() -> bool {
+    let may = rustix::thread::capabilities(None).map(|sets| sets.effective);
+    may.is_ok_and(|may| {
+        may.contains(CapabilitySet::SYS_ADMIN)
+            || may.contains(CapabilitySet::BPF | CapabilitySet::NET_ADMIN)
+    })
+}
 
 /// Tries everything. Takes a few milliseconds, and leaves nothing behind. Needs root.
 #[must_use]
