@@ -16,6 +16,8 @@ pub const IFINDEX_BASE: u32 = 0x0010_0000;
 pub const MAX_ENDPOINTS: u32 = 16_384;
 /// Tenant numbers are below this.
 pub const MAX_TENANTS: u32 = 4_096;
+/// The identity of the host: its addresses, gateways and transit addresses.
+pub const HOST_IDENTITY: u64 = 1;
 
 /// A MAC address.
 pub type Mac = [u8; 6];
@@ -339,9 +341,9 @@ pub struct Count {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Window {
-    /// Highest sequence number sent plus one.
+    /// Highest sequence number sent plus one; SCTP: the tag that what this side receives must carry.
     pub end: u32,
-    /// Highest sequence number the other side's window has permitted.
+    /// Highest sequence number the other side's window has permitted; SCTP: that tag after a restart, if there was one.
     pub max_end: u32,
     /// Largest window offered, in bytes.
     pub max_window: u32,

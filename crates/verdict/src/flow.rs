@@ -7,7 +7,7 @@
 use crate::abi::{
     Addr, Config, Endpoint, EventKind, FlowEntry, FlowKey, FlowState, FragmentKey, Ports,
 };
-use crate::judge::{Judgement, Question};
+use crate::judge::{Judgement, Question, is_host};
 use crate::packet::{ARP, Fragment, Header, IPV4, IcmpRole, Packet, ipv4, protocol, quoted, usual};
 use crate::report::{describe, refuse, reject, report_end};
 use crate::step::{self, STOP};
@@ -303,12 +303,18 @@ pub(crate) const fn low(epoch: u64) -> u32 {
 /// Whether an entry has timed out, or a new SYN replaces a flow that was closed.
 #[inline(always)]
 fn is_over(config: &Config, now: u32, header: &Header, entry: &FlowEntry) -> bool {
-    let state = usize::from(entry.state) & (FlowState::COUNT - 1);
-    now.wrapping_sub(entry.seen) > config.timeouts[state]
-        && now.wrapping_sub(entry.seen) < u32::MAX / 2
+    is_expired(config, now, entry)
         || entry.state == FlowState::Closed as u8
             && (header.protocol == protocol::TCP && tcp::opens(header)
                 || header.protocol == protocol::SCTP && sctp::opens(header))
+}
+
+/// Whether an entry has been silent for longer than its state allows.
+#[inline(always)]
+fn is_expired(config: &Config, now: u32, entry: &FlowEntry) -> bool {
+    let state = usize::from(entry.state) & (FlowState::COUNT - 1);
+    let silent = now.wrapping_sub(entry.seen);
+    silent > config.timeouts[state] && silent < u32::MAX / 2
 }
 
 /// Moves the state of a known flow on.
@@ -383,6 +389,9 @@ pub(crate) fn revoke<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut
 }
 
 /// Judges the first packet of a flow and enters it into the connection table.
+///
+/// What an endpoint of this network sends was judged at its own hook: a packet that opens a flow at the receiver's
+/// and claims such a source came another way.
 #[inline(always)]
 pub(crate) fn open<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) -> Action {
     if let Some(reason) = stray(&work.header) {
@@ -396,7 +405,12 @@ pub(crate) fn open<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut W
         ports: header.ports,
         protocol: header.protocol,
     };
-    if env.step(Step::Judge, packet, work) == STOP {
+    let judged = env.step(Step::Judge, packet, work);
+    if !work.hook.sent && work.judgement.source != 0 {
+        work.judgement.ingress = true;
+        return refuse(env, packet, work, Reason::SpoofedAddress);
+    }
+    if judged == STOP {
         let reason = work.judgement.reason;
         return refuse(env, packet, work, reason);
     }
@@ -441,7 +455,7 @@ fn enter<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) {
     remember(entry, &work.judgement, work.hook.epoch);
     match header.protocol {
         protocol::TCP => tcp::begin(env, packet, work),
-        protocol::SCTP => entry.state = FlowState::Opening as u8,
+        protocol::SCTP => sctp::begin(header, entry),
         protocol::ICMP | protocol::ICMPV6 => entry.state = FlowState::Echo as u8,
         _ => entry.state = FlowState::OneWay as u8,
     }
@@ -473,23 +487,39 @@ fn pass<E: Env>(env: &E, work: &Work, target: u32) -> Action {
 /// Passes an ICMP error that quotes a packet of a live, still allowed flow (RFC 5508 §4).
 #[inline(always)]
 pub(crate) fn related<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) -> Action {
-    let belongs = quoted(packet, &work.header, &mut work.question).is_some()
-        && work.question.source == work.header.target;
-    if !belongs {
-        return reject(env, packet, work, Reason::UnrelatedIcmp);
-    }
-    let inner = &work.question;
-    let asked = Asked { source: &inner.source, target: &inner.target, ports: inner.ports };
-    key(work.hook.network, inner.protocol, &asked, &mut work.key);
-    let Some(entry) = env.flow(&work.key) else {
-        return reject(env, packet, work, Reason::UnrelatedIcmp);
-    };
-    let current = entry.epoch == low(work.hook.epoch);
-    work.question = question(&work.key, &entry);
-    drop(entry);
-    if !current && env.step(Step::Judge, packet, work) == STOP {
+    if !is_related(env, packet, work) {
         return reject(env, packet, work, Reason::UnrelatedIcmp);
     }
     env.count(work.hook.endpoint, work.hook.sent, work.header.bytes);
     Action::Pass
+}
+
+/// Whether an error belongs to a flow and comes from where such an error can come from: an endpoint speaks of what was
+/// sent to itself; of a flow between two endpoints speak these and the gateways; of others any router outside.
+#[inline(always)]
+fn is_related<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) -> bool {
+    if quoted(packet, &work.header, &mut work.question).is_none()
+        || work.question.source != work.header.target
+    {
+        return false;
+    }
+    let inner = &work.question;
+    let by_target = inner.target == work.header.source;
+    if work.hook.sent && !by_target {
+        return false;
+    }
+    let asked = Asked { source: &inner.source, target: &inner.target, ports: inner.ports };
+    key(work.hook.network, inner.protocol, &asked, &mut work.key);
+    let Some(entry) = env.flow(&work.key) else { return false };
+    let live = !is_expired(env.config(), work.hook.now, &entry);
+    let inside = entry.source != 0 && entry.target != 0;
+    let current = entry.epoch == low(work.hook.epoch);
+    work.question = question(&work.key, &entry);
+    drop(entry);
+    let hook = &work.hook;
+    if !live || inside && !by_target && !is_host(env, hook.network, work.header.source, hook.epoch)
+    {
+        return false;
+    }
+    current || env.step(Step::Judge, packet, work) != STOP
 }

@@ -18,6 +18,14 @@ const DHCP6_SERVER: u16 = 547;
 
 /// An ND packet holds at most this many options before it is refused.
 const MAX_OPTIONS: u32 = 6;
+/// The options that solicitations and advertisements have use for: link-layer addresses and a nonce (RFC 4861 §4.6.1,
+/// RFC 3971 §5.3.2), each of eight bytes on Ethernet. Others would carry what policy never sees.
+const LINK_ADDRESS: [u8; 2] = [1, 2];
+const NONCE: u8 = 14;
+
+/// An ARP packet and the padding of the smallest Ethernet frame, without its checksum; bytes. More would carry what
+/// policy never sees.
+const MAX_ARP: u32 = 60;
 
 /// What the guard says of an IP packet that it lets through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +72,11 @@ pub(crate) fn arp<P: Packet + ?Sized>(
     if !ethernet_and_ip || !matches!(b[7], 1 | 2) {
         return Err(Reason::Malformed);
     }
-    let probe = b[7] == 1 && sender.words()[3] == 0;
+    if packet.len() > MAX_ARP {
+        return Err(Reason::Malformed);
+    }
+    // A probe (RFC 5227 §2.1.1) asks for an address that is to be its sender's.
+    let probe = b[7] == 1 && sender.words()[3] == 0 && header.target == endpoint.v4;
     let own = same([b[8], b[9], b[10], b[11], b[12], b[13]], endpoint.mac)
         && (probe || sender == endpoint.v4);
     if own { Ok(Kind::Neighbour) } else { Err(Reason::SpoofedArp) }
@@ -73,13 +85,11 @@ pub(crate) fn arp<P: Packet + ?Sized>(
 /// Checks an IP packet that an endpoint sends and that is not neighbour discovery.
 #[inline(always)]
 pub(crate) fn sent(endpoint: &Endpoint, header: &Header) -> Result<Kind, Reason> {
-    if header.source != endpoint.v4 && header.source != endpoint.v6 {
-        let own_local = header.source == endpoint.link_local || header.source == Addr::UNSPECIFIED;
+    let nobody = header.source == Addr::UNSPECIFIED || header.source == Addr::v4([0; 4]);
+    if nobody || header.source != endpoint.v4 && header.source != endpoint.v6 {
+        let own_local = nobody || header.source == endpoint.link_local;
         let local = own_local && (header.target.is_group() || header.target.is_link_local());
         return Err(if local { Reason::LocalScope } else { Reason::SpoofedAddress });
-    }
-    if header.source == Addr::UNSPECIFIED {
-        return Err(Reason::SpoofedAddress);
     }
     if header.protocol == protocol::UDP && matches!(header.ports.source, DHCP_SERVER | DHCP6_SERVER)
     {
@@ -142,13 +152,18 @@ pub(crate) fn discovery<P: Packet + ?Sized>(
     if header.hops != 255 || header.fragment != Fragment::Whole || target == Addr::UNSPECIFIED {
         return Err(Reason::Malformed);
     }
-    if !probe && !own(header.source) || advertises && !own(target) {
+    if !probe && !own(header.source) || (probe || advertises) && !own(target) {
         return Err(Reason::SpoofedNd);
+    }
+    // A question goes to a group or to whom it is about (RFC 4861 §4.3); a router would carry any other away.
+    let near = header.target.is_group() || header.target.is_link_local();
+    if !advertises && !near && header.target != target {
+        return Err(Reason::Malformed);
     }
     options(packet, endpoint, header)
 }
 
-/// Holds every link-layer address option (RFC 4861 §4.6.1) to the endpoint's MAC.
+/// Holds every link-layer address option to the endpoint's MAC, and refuses options of other kinds.
 fn options<P: Packet + ?Sized>(
     packet: &P,
     endpoint: &Endpoint,
@@ -161,13 +176,14 @@ fn options<P: Packet + ?Sized>(
             return Ok(Kind::Neighbour);
         }
         let b = packet.load::<8>(at).ok_or(Reason::Malformed)?;
-        if b[1] == 0 {
+        let addresses = b[0] == LINK_ADDRESS[0] || b[0] == LINK_ADDRESS[1];
+        if b[1] != 1 || !addresses && b[0] != NONCE {
             return Err(Reason::Malformed);
         }
-        if matches!(b[0], 1 | 2) && !same([b[2], b[3], b[4], b[5], b[6], b[7]], endpoint.mac) {
+        if addresses && !same([b[2], b[3], b[4], b[5], b[6], b[7]], endpoint.mac) {
             return Err(Reason::SpoofedNd);
         }
-        at = (at + u32::from(b[1]) * 8) & OFFSET_MASK;
+        at = (at + 8) & OFFSET_MASK;
     }
     if at >= end { Ok(Kind::Neighbour) } else { Err(Reason::Malformed) }
 }

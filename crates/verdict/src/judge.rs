@@ -5,7 +5,8 @@
 //! there are; the peers cost an exact or a longest-prefix lookup each.
 
 use crate::abi::{
-    Addr, Decision, Endpoint, Peer, PeerKey, PortEntry, PortKey, PortSet, Ports, RowKey, Verdict,
+    Addr, Decision, Endpoint, HOST_IDENTITY, Peer, PeerKey, PortEntry, PortKey, PortSet, Ports,
+    RowKey, Verdict,
 };
 use crate::{Env, Reason};
 
@@ -111,6 +112,13 @@ pub fn judge<E: Env>(env: &E, question: &Question, epoch: u64, out: &mut Judgeme
         out.ingress_rule = decision.rule;
         merge(out, decision, INGRESS);
     }
+}
+
+/// Whether an address is the host's or a gateway's, seen from a network.
+#[inline(never)]
+pub(crate) fn is_host<E: Env>(env: &E, network: u32, addr: Addr, epoch: u64) -> bool {
+    peer(env, PeerKey { network, addr })
+        .is_some_and(|peer| pick(&peer.identity, epoch & 1 != 0) == HOST_IDENTITY)
 }
 
 fn peer<E: Env>(env: &E, key: PeerKey) -> Option<&Peer> {

@@ -126,9 +126,9 @@ pub struct Header {
     pub transport: u32,
     /// Identification of a fragmented datagram.
     pub fragment_id: u32,
-    /// TCP: sequence number.
+    /// TCP: sequence number; SCTP: verification tag.
     pub seq: u32,
-    /// TCP: acknowledgement number.
+    /// TCP: acknowledgement number; SCTP: the initiate tag of INIT and INIT ACK.
     pub ack: u32,
     /// TCP: bytes after the TCP header.
     pub payload: u32,
@@ -144,7 +144,7 @@ pub struct Header {
     pub hops: u8,
     /// TCP: flags; SCTP: type of the first chunk.
     pub flags: u8,
-    /// TCP: header length in bytes.
+    /// TCP: header length in bytes; SCTP: flags of the first chunk.
     pub header_len: u8,
     /// Which part of the datagram this is.
     pub fragment: Fragment,
@@ -253,16 +253,19 @@ fn extensions(packet: &(impl Packet + ?Sized), header: &mut Header) -> Result<()
             header.transport = (header.transport + (u32::from(b[1]) + 1) * 8) & OFFSET_MASK;
             continue;
         }
-        if header.fragment != Fragment::Whole {
-            return Err(Reason::ExtensionHeader);
-        }
         header.transport = (header.transport + 8) & OFFSET_MASK;
         header.fragment_id = u32::from_be_bytes([b[4], b[5], b[6], b[7]]);
         let part = u16::from_be_bytes([b[2], b[3]]);
         fragment(header, part >> 3, part & 1 != 0)?;
-        if header.fragment == Fragment::Later {
+        // Options behind it would put the transport where a later fragment could overlap it.
+        let plain = !matches!(
+            header.protocol,
+            HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | NO_NEXT | DESTINATION
+        );
+        if plain || header.fragment == Fragment::Later {
             return Ok(());
         }
+        return Err(Reason::ExtensionHeader);
     }
     Err(Reason::ExtensionHeader)
 }
@@ -350,7 +353,12 @@ fn sctp(packet: &(impl Packet + ?Sized), header: &mut Header) -> Option<()> {
     let b = packet.load::<16>(header.transport)?;
     header.ports.source = u16::from_be_bytes([b[0], b[1]]);
     header.ports.target = u16::from_be_bytes([b[2], b[3]]);
+    header.seq = u32::from_be_bytes([b[4], b[5], b[6], b[7]]);
     header.flags = b[12];
+    header.header_len = b[13];
+    if matches!(header.flags, 1 | 2) {
+        header.ack = u32::from_be_bytes(packet.load::<4>(header.transport + 16)?);
+    }
     Some(())
 }
 

@@ -36,9 +36,9 @@ impl Default for Options {
     }
 }
 
-/// Whether a segment may open a flow: a SYN and nothing that contradicts it.
-pub(crate) const fn opens(header: &Header) -> bool {
-    header.flags & (SYN | ACK | RST | FIN) == SYN
+/// Whether a segment may open a flow: a whole one with SYN and nothing that contradicts it.
+pub(crate) fn opens(header: &Header) -> bool {
+    header.flags & (SYN | ACK | RST | FIN) == SYN && header.fragment == Fragment::Whole
 }
 
 /// Takes the first SYN of a flow.
@@ -63,6 +63,10 @@ pub(crate) fn advance<E: Env, P: Packet + ?Sized>(
 ) -> Result<(), Reason> {
     let header = &work.header;
     if header.fragment != Fragment::Whole {
+        // What changes a connection is never so long that it must be cut, and would not be followed here.
+        if header.flags & (SYN | RST | FIN) != 0 {
+            return Err(Reason::StrayTcp);
+        }
         entry.windows[0].flags |= Window::LIBERAL;
         entry.windows[1].flags |= Window::LIBERAL;
         return Ok(());
@@ -111,8 +115,8 @@ fn turn<E: Env, P: Packet + ?Sized>(
     Ok(())
 }
 
-/// Handles SYN and SYN-ACK. One inside an established flow passes and changes nothing: the
-/// receiver answers with a challenge (RFC 5961 §4).
+/// Handles SYN and SYN-ACK. The originator's inside an established flow passes and changes nothing: the
+/// receiver answers with a challenge (RFC 5961 §4). The responder may open nothing: that would be another flow.
 #[inline(always)]
 fn synchronize<E: Env, P: Packet + ?Sized>(
     env: &E,
@@ -122,11 +126,11 @@ fn synchronize<E: Env, P: Packet + ?Sized>(
     forward: bool,
 ) -> Result<(), Reason> {
     let acknowledges = work.header.flags & ACK != 0;
+    if work.header.flags & FIN != 0 || !acknowledges && !forward {
+        return Err(Reason::StrayTcp);
+    }
     if entry.state != FlowState::Opening as u8 {
         return Ok(());
-    }
-    if !acknowledges && !forward {
-        return Err(Reason::StrayTcp);
     }
     if acknowledges && (forward || work.header.ack != entry.windows[0].end) {
         return Err(Reason::OutOfWindow);

@@ -98,6 +98,72 @@ fn discovery_from_afar_or_in_fragments_is_stopped() {
 }
 
 #[test]
+fn address_resolution_carries_nothing_else() {
+    let own = arp::Party { mac: A_MAC, ip: v4(A_V4) };
+    let mut long = arp::request(own, v4(B_V4));
+    long.resize(60, 0);
+    assert_eq!(verdict_on(&long), Action::Pass);
+    long.push(0);
+    assert_eq!(verdict_on(&long), dropped(Reason::Malformed));
+    let ask = |target: &str, option: &[u8]| {
+        let body = [&v6(B_V6).octets()[..], option].concat();
+        let frame = Frame::new(A_MAC, GATEWAY_MAC).ip(ip(A_V6), ip(target));
+        verdict_on(&frame.icmp(135, 0, [0; 4]).ttl(255).payload(&body).bytes())
+    };
+    let link = [&[1, 1][..], &A_MAC].concat();
+    let nonce = [14, 1, 1, 2, 3, 4, 5, 6];
+    for target in [B_V6, "ff02::1:ff00:3", "fe80::2"] {
+        assert_eq!(ask(target, &[&link[..], &nonce].concat()), Action::Pass, "{target}");
+    }
+    assert_eq!(ask("2001:db8::1", &link), dropped(Reason::Malformed));
+    assert_eq!(ask(B_V6, &[99, 1, 0, 0, 0, 0, 0, 0]), dropped(Reason::Malformed));
+    assert_eq!(ask(B_V6, &[[1, 2].to_vec(), vec![0; 14]].concat()), dropped(Reason::Malformed));
+}
+
+#[test]
+fn nobody_probes_for_the_addresses_of_others() {
+    let nobody = arp::Party { mac: A_MAC, ip: v4("0.0.0.0") };
+    assert_eq!(verdict_on(&arp::request(nobody, v4(A_V4))), Action::Pass);
+    assert_eq!(verdict_on(&arp::request(nobody, v4(B_V4))), dropped(Reason::SpoofedArp));
+    let ask = |target| verdict_on(&neighbour::solicitation(A_MAC, v6("::"), v6(target)));
+    for (target, expected) in [
+        (A_V6, Action::Pass),
+        ("fe80::1", Action::Pass),
+        (B_V6, dropped(Reason::SpoofedNd)),
+        ("fe80::2", dropped(Reason::SpoofedNd)),
+    ] {
+        // The address option does not go with an unspecified source, and is not needed here.
+        assert_eq!(ask(target), expected, "{target}");
+    }
+}
+
+#[test]
+fn group_reports_before_there_is_an_address_are_no_attack() {
+    let mut tables = tables();
+    tables.endpoints.get_mut(&A).expect("A").v6 = Addr::UNSPECIFIED;
+    let report = Frame::new(A_MAC, [0x33, 0x33, 0, 0, 0, 0x16])
+        .ip(ip("::"), ip("ff02::16"))
+        .icmp(143, 0, [0; 4])
+        .bytes();
+    let simulation = Simulation::new(&tables);
+    assert_eq!(sent(&simulation, A, &report), dropped(Reason::LocalScope));
+    let discover =
+        Frame::new(A_MAC, [0xff; 6]).ip(ip("0.0.0.0"), ip("255.255.255.255")).udp(68, 67).bytes();
+    assert_eq!(sent(&simulation, A, &discover), dropped(Reason::LocalScope));
+    let global = Frame::new(A_MAC, B_MAC).ip(ip("::"), ip(B_V6)).udp(1, 53).bytes();
+    assert_eq!(sent(&simulation, A, &global), dropped(Reason::SpoofedAddress));
+}
+
+#[test]
+fn the_address_of_an_endpoint_does_not_come_from_elsewhere() {
+    let tables = tables();
+    let simulation = Simulation::new(&tables);
+    let forged = Frame::new(GATEWAY_MAC, B_MAC).ip(ip(A_V4), ip(B_V4)).udp(4000, 53).bytes();
+    assert_eq!(received(&simulation, B, &forged), dropped(Reason::SpoofedAddress));
+    assert!(last_event(&simulation).ingress != 0);
+}
+
+#[test]
 fn no_workload_is_a_router_or_a_dhcp_server() {
     let ra = neighbour::router_advertisement(A_MAC, v6("fe80::1"), v6("2001:db8::"));
     assert_eq!(verdict_on(&ra), dropped(Reason::RogueRouter));

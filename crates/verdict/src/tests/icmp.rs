@@ -1,9 +1,13 @@
 //! ICMP: queries are flows, errors belong to flows. And fragments.
 
 use testkit::packet::icmp::IcmpError;
-use testkit::packet::{SYN, ip};
+use testkit::packet::{SYN, extension, ip};
 
 use super::*;
+use crate::abi::HOST_IDENTITY;
+
+const GATEWAY: &str = "10.0.1.1";
+const HOST_CLASS: u64 = 104;
 
 #[test]
 fn a_ping_opens_a_flow_that_only_its_reply_fits() {
@@ -63,6 +67,47 @@ fn path_mtu_discovery_works_from_a_router_outside() {
 }
 
 #[test]
+fn an_error_comes_from_where_the_flow_goes() {
+    let mut tables = tables();
+    tables.prefixes.insert(
+        PrefixKey { len: 32 + 96 + 32, key: key(GATEWAY) },
+        Peer { class: [HOST_CLASS; 2], identity: [HOST_IDENTITY; 2], endpoint: 0, pad: 0 },
+    );
+    let simulation = Simulation::new(&tables);
+    let packet = a_to_b().udp(4000, 53);
+    sent(&simulation, A, &packet.clone().bytes());
+    let error = |source: &str| {
+        Frame::new(GATEWAY_MAC, A_MAC)
+            .ip(ip(source), ip(A_V4))
+            .icmp_error(IcmpError::PortUnreachable, &packet.clone().ip_bytes())
+            .bytes()
+    };
+    // The flow stays on this node: nobody outside can know of it, but a gateway can.
+    assert_eq!(received(&simulation, A, &error(OUTSIDE)), dropped(Reason::UnrelatedIcmp));
+    assert_eq!(received(&simulation, A, &error(GATEWAY)), Action::Pass);
+    // A third endpoint speaks of what was sent to itself and of nothing else.
+    let other = Frame::new(B_MAC, GATEWAY_MAC)
+        .ip(ip(B_V4), ip(OUTSIDE))
+        .icmp_error(
+            IcmpError::PortUnreachable,
+            &Frame::new(GATEWAY_MAC, A_MAC).ip(ip(OUTSIDE), ip(A_V4)).udp(1, 2).ip_bytes(),
+        )
+        .bytes();
+    assert_eq!(sent(&simulation, B, &other), dropped(Reason::UnrelatedIcmp));
+}
+
+#[test]
+fn an_error_about_a_flow_that_has_timed_out_is_stopped() {
+    let tables = tables();
+    let simulation = Simulation::new(&tables);
+    let packet = a_to_b().udp(4000, 53);
+    sent(&simulation, A, &packet.clone().bytes());
+    let error = b_to_a().icmp_error(IcmpError::PortUnreachable, &packet.ip_bytes()).bytes();
+    simulation.now.set(simulation.now.get() + TIMEOUT + 1);
+    assert_eq!(sent(&simulation, B, &error), dropped(Reason::UnrelatedIcmp));
+}
+
+#[test]
 fn an_error_about_a_revoked_flow_is_stopped() {
     let before = tables();
     let simulation = Simulation::new(&before);
@@ -111,6 +156,19 @@ fn ipv6_fragments_follow_their_first_one() {
     for part in &parts {
         assert_eq!(sent(&simulation, A, part), Action::Deliver(B));
     }
+}
+
+#[test]
+fn options_behind_a_fragment_header_are_refused() {
+    let tables = tables();
+    let simulation = Simulation::new(&tables);
+    let frame = Frame::new(A_MAC, B_MAC)
+        .ip(ip(A_V6), ip(B_V6))
+        .udp(4000, 53)
+        .extension(extension::FRAGMENT, &[0, 0, 1, 0, 0, 0, 9])
+        .extension(extension::DESTINATION, &[0; 7])
+        .bytes();
+    assert_eq!(sent(&simulation, A, &frame), dropped(Reason::ExtensionHeader));
 }
 
 #[test]

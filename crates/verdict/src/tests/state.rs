@@ -149,26 +149,110 @@ fn the_clock_may_wrap() {
     assert_eq!(sent(&simulation, B, &b_to_a().udp(53, 4000).bytes()), Action::Deliver(A));
 }
 
+/// Tags that A and B ask for.
+const A_TAG: u32 = 0xa1;
+const B_TAG: u32 = 0xb1;
+
+/// A chunk; INIT and INIT ACK name a tag.
+fn chunk(kind: u8, flags: u8, tag: u32) -> Vec<u8> {
+    [&[kind, flags, 0, 8][..], &tag.to_be_bytes()].concat()
+}
+
+fn sctp_from_a(kind: u8, tag: u32) -> Vec<u8> {
+    a_to_b().sctp(4000, 36412, tag, &chunk(kind, 0, A_TAG)).bytes()
+}
+
+fn sctp_from_b(kind: u8, tag: u32) -> Vec<u8> {
+    b_to_a().sctp(36412, 4000, tag, &chunk(kind, 0, B_TAG)).bytes()
+}
+
+/// INIT, INIT ACK, COOKIE ECHO, COOKIE ACK.
+fn associate(simulation: &Simulation<'_>) {
+    let steps = [
+        (A, sctp_from_a(1, 0), FlowState::Opening),
+        (B, sctp_from_b(2, A_TAG), FlowState::Answered),
+        (A, sctp_from_a(10, B_TAG), FlowState::Answered),
+        (B, sctp_from_b(11, A_TAG), FlowState::Established),
+    ];
+    for (endpoint, frame, expected) in steps {
+        assert!(matches!(sent(simulation, endpoint, &frame), Action::Deliver(_)));
+        assert_eq!(state(simulation), expected);
+    }
+}
+
 #[test]
 fn sctp_opens_with_init_and_follows_its_chunks() {
     let tables = tables();
     let simulation = Simulation::new(&tables);
-    let chunk = |kind: u8| [kind, 0, 0, 4];
-    let data = a_to_b().sctp(4000, 36412, 1, &chunk(0)).bytes();
-    assert_eq!(sent(&simulation, A, &data), dropped(Reason::StraySctp));
+    assert_eq!(sent(&simulation, A, &sctp_from_a(0, B_TAG)), dropped(Reason::StraySctp));
+    associate(&simulation);
     let steps = [
-        (A, a_to_b().sctp(4000, 36412, 0, &chunk(1)), FlowState::Opening),
-        (B, b_to_a().sctp(36412, 4000, 1, &chunk(2)), FlowState::Answered),
-        (A, a_to_b().sctp(4000, 36412, 1, &chunk(10)), FlowState::Answered),
-        (B, b_to_a().sctp(36412, 4000, 1, &chunk(11)), FlowState::Established),
-        (A, a_to_b().sctp(4000, 36412, 1, &chunk(0)), FlowState::Established),
-        (A, a_to_b().sctp(4000, 36412, 1, &chunk(7)), FlowState::Closing),
-        (A, a_to_b().sctp(4000, 36412, 1, &chunk(14)), FlowState::Closed),
+        (sctp_from_a(0, B_TAG), FlowState::Established),
+        (sctp_from_a(7, B_TAG), FlowState::Closing),
+        (sctp_from_a(14, B_TAG), FlowState::Closed),
     ];
-    for (endpoint, frame, expected) in steps {
-        assert!(matches!(sent(&simulation, endpoint, &frame.bytes()), Action::Deliver(_)));
+    for (frame, expected) in steps {
+        assert!(matches!(sent(&simulation, A, &frame), Action::Deliver(_)));
         assert_eq!(state(&simulation), expected);
     }
+}
+
+#[test]
+fn an_association_is_ended_by_those_who_know_its_tags() {
+    let tables = tables();
+    let simulation = Simulation::new(&tables);
+    associate(&simulation);
+    for (kind, tag) in [(6, 0), (6, A_TAG), (14, 77), (0, 0)] {
+        let frame = sctp_from_a(kind, tag);
+        assert_eq!(sent(&simulation, A, &frame), dropped(Reason::OutOfWindow), "{kind} {tag}");
+    }
+    assert_eq!(state(&simulation), FlowState::Established);
+    // With the T bit the tag is the sender's own (RFC 9260 §8.5.1).
+    let reflected = a_to_b().sctp(4000, 36412, A_TAG, &chunk(6, 1, 0)).bytes();
+    assert_eq!(sent(&simulation, A, &reflected), Action::Deliver(B));
+    assert_eq!(state(&simulation), FlowState::Closed);
+}
+
+#[test]
+fn a_restart_keeps_the_association_and_brings_a_tag() {
+    let tables = tables();
+    let simulation = Simulation::new(&tables);
+    associate(&simulation);
+    let again = a_to_b().sctp(4000, 36412, 0, &chunk(1, 0, 0xa2)).bytes();
+    assert_eq!(sent(&simulation, A, &again), Action::Deliver(B));
+    assert_eq!(state(&simulation), FlowState::Established);
+    for tag in [A_TAG, 0xa2] {
+        assert_eq!(sent(&simulation, B, &sctp_from_b(0, tag)), Action::Deliver(A));
+    }
+}
+
+#[test]
+fn a_responder_opens_nothing_on_a_flow_that_was_opened_to_it() {
+    let tables = tables();
+    let simulation = Simulation::new(&tables);
+    associate(&simulation);
+    assert_eq!(sent(&simulation, B, &sctp_from_b(1, 0)), dropped(Reason::StraySctp));
+    let simulation = Simulation::new(&tables);
+    handshake(&simulation);
+    let syn = b_to_a().tcp_segment(80, 4000, SYN, 9_000_000, 0).bytes();
+    assert_eq!(sent(&simulation, B, &syn), dropped(Reason::StrayTcp));
+    // A reset in fragments would close the socket and leave the table behind.
+    let reset = b_to_a().tcp_segment(80, 4000, RST | ACK, 501, 101).payload(&[7; 36]);
+    let first = reset.fragment(0, true, 5, &reset.transport_bytes()[..24]);
+    assert_eq!(sent(&simulation, B, &first), dropped(Reason::StrayTcp));
+    assert_eq!(state(&simulation), FlowState::Established);
+    let data = b_to_a().tcp_segment(80, 4000, ACK, 501, 101).payload(&[7; 36]);
+    let first = data.fragment(0, true, 6, &data.transport_bytes()[..24]);
+    assert_eq!(sent(&simulation, B, &first), Action::Deliver(A));
+}
+
+#[test]
+fn a_syn_in_fragments_opens_nothing() {
+    let tables = tables();
+    let simulation = Simulation::new(&tables);
+    let syn = a_to_b().tcp_segment(4000, 80, SYN, 100, 0).payload(&[7; 36]);
+    let first = syn.fragment(0, true, 5, &syn.transport_bytes()[..24]);
+    assert_eq!(sent(&simulation, A, &first), dropped(Reason::StrayTcp));
 }
 
 #[test]
