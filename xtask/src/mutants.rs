@@ -72,7 +72,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         what: "an endpoint may use any source address",
         file: "guard.rs",
-        text: "if header.source != endpoint.v4 && header.source != endpoint.v6 {",
+        text: "if nobody || header.source != endpoint.v4 && header.source != endpoint.v6 {",
         wrong: "if false {",
     },
     Mutant {
@@ -80,6 +80,30 @@ const MUTANTS: &[Mutant] = &[
         file: "packet.rs",
         text: "(protocol::ICMP, 0) => Ports { source: 8 << 8, target: id },",
         wrong: "(protocol::ICMP, 0) => Ports { source: 0, target: id },",
+    },
+    Mutant {
+        what: "an endpoint sends errors about the flows of others",
+        file: "flow.rs",
+        text: "if work.hook.sent && !by_target {",
+        wrong: "if false {",
+    },
+    Mutant {
+        what: "the address of an endpoint may come from elsewhere",
+        file: "flow.rs",
+        text: "if !work.hook.sent && work.judgement.source != 0 {",
+        wrong: "if false {",
+    },
+    Mutant {
+        what: "the responder opens a connection of its own",
+        file: "tcp.rs",
+        text: "return if forward { Ok(()) } else { Err(Reason::StrayTcp) };",
+        wrong: "return Ok(());",
+    },
+    Mutant {
+        what: "anybody may abort an association",
+        file: "sctp.rs",
+        text: "if !is_tagged(header, entry, forward) {",
+        wrong: "if false {",
     },
     Mutant {
         what: "SCTP data passes before the association is answered",

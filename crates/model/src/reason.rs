@@ -85,8 +85,9 @@ SpoofedAddress
     "the source address is not the endpoint's own"
     "look for forwarding or extra addresses inside of the workload; otherwise it poses as \
      somebody else"
-    "The source address of the packet does not belong to the endpoint that sent it. This is an \
-     attempt to pose as somebody else, or a workload that routes for others or configured an \
+    "The source address of the packet does not belong to the endpoint that sent it, or a packet \
+     with an endpoint's address came to another one without passing the port of its owner. This is \
+     an attempt to pose as somebody else, or a workload that routes for others or configured an \
      address itself."
 
 SpoofedArp
@@ -174,13 +175,14 @@ StrayTcp
     "normal once after a restart; otherwise a scan or a late packet"
     "A TCP segment that belongs to no known flow and does not open one (it is no SYN). A lone \
      ACK, RST or FIN opens nothing. After a restart of the host, old connections end this way \
-     once."
+     once. Also a SYN of the side that was connected to (it may not connect back on the same \
+     connection), and SYN, FIN or RST in fragments."
 
 OutOfWindow
-    "a TCP packet outside of the window"
-    "a forged or much delayed segment"
-    "A TCP segment of a known flow whose sequence number lies outside of the window: forged, or \
-     much too late."
+    "a TCP packet outside of the window, or SCTP with a wrong tag"
+    "a forged or much delayed packet"
+    "A TCP segment of a known flow whose sequence number lies outside of the window, or an SCTP \
+     packet that does not carry the verification tag of its receiver: forged, or much too late."
 
 StrayIcmp
     "an icmp message that answers nothing"
@@ -191,13 +193,15 @@ StrayIcmp
 UnrelatedIcmp
     "an icmp error that belongs to no flow"
     "a forged or late error; nothing to do"
-    "An icmp error quotes a packet of no known flow. Errors pass only when they belong to an \
-     allowed flow, so path MTU discovery works and forged errors do not."
+    "An icmp error quotes a packet of no known flow, or comes from somebody who cannot know of it: \
+     a workload speaks of what was sent to itself, and of a flow between two workloads speak only \
+     these and the gateways. So path MTU discovery works and forged errors do not."
 
 StraySctp
     "an SCTP packet that belongs to no association"
     "normal once after a restart"
-    "An SCTP packet that belongs to no known association and does not open one (it is no INIT)."
+    "An SCTP packet that belongs to no known association and does not open one (it is no INIT), or \
+     an INIT of the side that was connected to."
 
 TableFull
     "the connection table is full"

@@ -187,9 +187,8 @@ impl Oracle {
         packet: &Packet,
         cause: &Packet,
     ) -> Expected {
-        let local = |address| {
-            scene.seats.iter().any(|seat| seat.network == network && seat.has(address))
-        };
+        let local =
+            |address| scene.seats.iter().any(|seat| seat.network == network && seat.has(address));
         let by_target = packet.source == cause.target;
         let inside = local(cause.source) && local(cause.target);
         let by_gateway = !outgoing && scene.who(network, packet.source) == Who::Host;
