@@ -75,11 +75,11 @@ pub(super) fn sysctl_keys(desired: &Desired, host: &NsState, scope: &Scope) -> V
 }
 
 /// All subjects in order: the host, routers, endpoints, published ports, isolated workloads. Ports
-/// come after what they lead to. Endpoints that were not looked at are left out.
+/// come after what they lead to. Endpoints whose links were not looked at are left out.
 pub(super) fn units(desired: &Desired, observed: &Observed) -> Vec<Unit> {
     let mut units = Vec::new();
     if !desired.routers.is_empty() {
-        units.push(host_unit(observed));
+        units.push(host_unit(desired, observed));
     }
     let no_host = NsState::default();
     let own = observed.states.get(&Ns::Host).unwrap_or(&no_host).own_addresses();
@@ -87,7 +87,8 @@ pub(super) fn units(desired: &Desired, observed: &Observed) -> Vec<Unit> {
         units.push(router_unit(router, render::router(router, &own)));
     }
     for router in &desired.routers {
-        let known = |each: &&EndpointDesired| observed.looked_at.has_endpoint(each.number);
+        let looked_at = &observed.looked_at;
+        let known = |each: &&EndpointDesired| looked_at.has_endpoint(&router.name, each.number);
         let endpoints = router.endpoints.iter().filter(known);
         units.extend(endpoints.map(|endpoint| endpoint_unit(router, endpoint)));
     }
@@ -111,11 +112,13 @@ pub(super) fn units(desired: &Desired, observed: &Observed) -> Vec<Unit> {
     units
 }
 
-fn host_unit(observed: &Observed) -> Unit {
+fn host_unit(desired: &Desired, observed: &Observed) -> Unit {
     let mut ops = Vec::new();
     // The guards must be there before forwarding is; the published ports follow at the end.
     if !observed.tables.contains_key(&Ns::Host) {
-        ops.push(table(Ns::Host, render::host(&[], guard(observed))));
+        let mut guarded = desired.routers.clone();
+        guarded.iter_mut().for_each(|router| router.publishes.clear());
+        ops.push(table(Ns::Host, render::host(&guarded, guard(observed))));
     }
     // A host that forwards ignores router advertisements unless told otherwise, and would lose its
     // own address with the next one.

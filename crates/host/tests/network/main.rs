@@ -5,3 +5,4 @@ mod lab;
 mod part;
 mod pins;
 mod reach;
+mod sources;

@@ -145,7 +145,7 @@ pub struct Rule {
 impl Rule {
     fn json(&self, chain: &str) -> Value {
         let mut expr: Vec<Value> = self.matches.iter().map(Match::json).collect();
-        expr.push(self.action.json());
+        expr.extend(self.action.json());
         let mut rule = json!({
             "family": FAMILY, "table": TABLE, "chain": chain, "expr": expr,
         });
@@ -188,6 +188,8 @@ impl Family {
 pub enum Match {
     /// The link it came in by; a trailing `*` matches any ending.
     Iif(&'static str),
+    /// Any other link than this to come in by.
+    IifNot(&'static str),
     /// The link it goes out by.
     Oif(&'static str),
     /// Any other link than this to go out by.
@@ -202,6 +204,12 @@ pub enum Match {
     DestinationNot(IpAddr),
     /// The destination is an address of this namespace.
     DestinationLocal,
+    /// The source is an address of this namespace.
+    SourceLocal,
+    /// The way back to the source does not lead over the link it came in by.
+    SourceAstray,
+    /// Neighbour discovery: ICMPv6 types 133 to 137 (RFC 4861, section 4), which never leave their link.
+    NeighbourDiscovery,
     /// Transport protocol and destination ports, first and last.
     Port(Transport, u16, u16),
     /// The connection's destination was translated.
@@ -214,6 +222,7 @@ impl Match {
     fn json(&self) -> Value {
         let (op, left, right) = match self {
             Self::Iif(name) => ("==", json!({ "meta": { "key": "iifname" } }), json!(name)),
+            Self::IifNot(name) => ("!=", json!({ "meta": { "key": "iifname" } }), json!(name)),
             Self::Oif(name) => ("==", json!({ "meta": { "key": "oifname" } }), json!(name)),
             Self::OifNot(name) => ("!=", json!({ "meta": { "key": "oifname" } }), json!(name)),
             Self::Family(family) => {
@@ -226,8 +235,12 @@ impl Match {
                 let nets = [IpNet::from(*address)];
                 ("!=", address_json(&nets, "daddr"), nets_json(&nets))
             }
-            Self::DestinationLocal => {
-                ("==", json!({ "fib": { "result": "type", "flags": ["daddr"] } }), json!("local"))
+            Self::DestinationLocal => ("==", fib_json("type", &["daddr"]), json!("local")),
+            Self::SourceLocal => ("==", fib_json("type", &["saddr"]), json!("local")),
+            Self::SourceAstray => ("==", fib_json("oif", &["saddr", "iif"]), json!(0)),
+            Self::NeighbourDiscovery => {
+                let left = json!({ "payload": { "protocol": "icmpv6", "field": "type" } });
+                ("==", left, json!({ "range": [133, 137] }))
             }
             Self::Port(transport, first, last) => {
                 let left = json!({ "payload": { "protocol": transport.name(), "field": "dport" } });
@@ -241,6 +254,10 @@ impl Match {
         };
         json!({ "match": { "op": op, "left": left, "right": right } })
     }
+}
+
+fn fib_json(result: &str, flags: &[&str]) -> Value {
+    json!({ "fib": { "result": result, "flags": flags } })
 }
 
 fn address_json(nets: &[IpNet], field: &str) -> Value {
@@ -268,6 +285,8 @@ pub enum Action {
     Accept,
     /// Drop it.
     Drop,
+    /// Drop it, and count it: it should not be there.
+    Refuse,
     /// Translate the source to the address of the outgoing link.
     Masquerade,
     /// Translate the source.
@@ -277,10 +296,16 @@ pub enum Action {
 }
 
 impl Action {
-    fn json(&self) -> Value {
+    /// The statements of it, in order.
+    fn json(&self) -> Vec<Value> {
+        let counted = (*self == Self::Refuse).then(|| json!({ "counter": null }));
+        counted.into_iter().chain([self.verdict_json()]).collect()
+    }
+
+    fn verdict_json(&self) -> Value {
         match self {
             Self::Accept => json!({ "accept": null }),
-            Self::Drop => json!({ "drop": null }),
+            Self::Drop | Self::Refuse => json!({ "drop": null }),
             Self::Masquerade => json!({ "masquerade": null }),
             Self::Snat(to) => {
                 json!({ "snat": { "family": Family::of(*to).name(), "addr": to.to_string() } })

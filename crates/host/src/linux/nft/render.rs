@@ -9,11 +9,20 @@
 //! the router and then seen with the router's transit address, which is `unmanaged` to policy: it
 //! passes only where a policy says so. A client on the host that connects to `127.0.0.1` is seen
 //! with the host's transit address. `::1` cannot be translated and is left alone.
+//!
+//! **Who speaks.** Policy knows endpoints, the host and routers by their addresses, so nobody else may use them
+//! (RFC 2827). What comes to a router from the host never has a source of that network: the chain `raw`. The host refuses
+//! what a router could not have sent, also in `raw`, and in `forward` what enters from elsewhere with an address of the
+//! host, of a transit link or of a routed network. On the host only packets from or to our own links are looked at, so
+//! nothing else is touched, however its routes are.
+//!
+//! Transit addresses are reached through a translation, or by answers: never by themselves. Neighbour discovery does not
+//! leave its link; the entries between the host and its routers are permanent.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::network::{Mode, PublishDesired, RouterDesired, TRANSIT_V4, TRANSIT_V6};
 
@@ -42,21 +51,15 @@ pub struct Guard {
 }
 
 /// The table of a network's router. `host_addresses` are the addresses under which workloads may
-/// find the host's published ports. Empty, that is without chains, for mode `routed` without
-/// publishes.
+/// find the host's published ports.
 #[must_use]
 pub fn router(router: &RouterDesired, host_addresses: &BTreeSet<IpAddr>) -> Ruleset {
     Ruleset {
         chains: vec![
+            filter("raw", "prerouting", RAW, router_sources(router)),
             nat("prerouting", "prerouting", DSTNAT, router_prerouting(router, host_addresses)),
             nat("postrouting", "postrouting", SRCNAT, router_postrouting(router)),
-            Chain {
-                name: "forward",
-                kind: "filter",
-                hook: "forward",
-                priority: FILTER,
-                rules: router_forward(router.mode),
-            },
+            filter("forward", "forward", FILTER, router_forward(router.mode)),
         ],
     }
 }
@@ -68,21 +71,60 @@ pub fn host(routers: &[RouterDesired], guard: Guard) -> Ruleset {
         let all = routers.iter().flat_map(|r| r.publishes.iter().map(move |p| (r, p)));
         all.flat_map(|(r, p)| host_publish(r, p, local)).collect()
     };
-    let filter =
-        |name, hook, priority, rules| Chain { name, kind: "filter", hook, priority, rules };
+    let mut forward = host_sources(routers);
+    forward.extend(transit_guard(routers));
+    forward.extend(forward_guard(guard));
     Ruleset {
         chains: vec![
-            filter("raw", "prerouting", RAW, vec![loopback_guard()]),
+            filter("raw", "prerouting", RAW, host_raw(routers)),
             nat("prerouting", "prerouting", DSTNAT, publishes(false)),
             nat("output", "output", DSTNAT, publishes(true)),
             nat("postrouting", "postrouting", SRCNAT, host_postrouting()),
-            filter("forward", "forward", FILTER, forward_guard(guard)),
+            filter("forward", "forward", FILTER, forward),
         ],
     }
 }
 
 fn nat(name: &'static str, hook: &'static str, priority: i32, rules: Vec<Rule>) -> Chain {
     Chain { name, kind: "nat", hook, priority, rules }
+}
+
+fn filter(name: &'static str, hook: &'static str, priority: i32, rules: Vec<Rule>) -> Chain {
+    Chain { name, kind: "filter", hook, priority, rules }
+}
+
+fn refuse(matches: Vec<Match>, comment: &str) -> Rule {
+    Rule { matches, action: Action::Refuse, comment: comment.to_owned() }
+}
+
+/// Networks of each family in their shortest form; families without any are left out.
+fn families(nets: &[IpNet]) -> Vec<Vec<IpNet>> {
+    let of = |family| {
+        let same = nets.iter().filter(|net| Family::of(net.addr()) == family);
+        IpNet::aggregate(&same.map(IpNet::trunc).collect())
+    };
+    [of(Family::V4), of(Family::V6)].into_iter().filter(|nets| !nets.is_empty()).collect()
+}
+
+/// The transit networks of these routers.
+fn transits(routers: &[RouterDesired]) -> Vec<IpNet> {
+    let both = |router: &RouterDesired| {
+        let transit = router.number.transit();
+        let v4 = IpNet::V4(Ipv4Net::new_assert(transit.host_v4, 31));
+        [v4, IpNet::V6(Ipv6Net::new_assert(transit.host_v6, 127))]
+    };
+    routers.iter().flat_map(both).collect()
+}
+
+/// Nobody behind the host has an address of this network, nor the router's own.
+fn router_sources(router: &RouterDesired) -> Vec<Rule> {
+    let transit = router.number.transit();
+    let mut own: Vec<IpNet> =
+        vec![IpAddr::V4(transit.router_v4).into(), IpAddr::V6(transit.router_v6).into()];
+    own.extend(&router.subnets);
+    own.extend(&router.gateways);
+    let own = families(&own).into_iter();
+    own.map(|nets| refuse(vec![Match::Iif(UPLINK), Match::Source(nets)], "forged source")).collect()
 }
 
 fn rule(matches: Vec<Match>, action: Action) -> Rule {
@@ -110,6 +152,20 @@ fn clients(publish: &PublishDesired, family: Family) -> Option<Vec<Match>> {
     (!nets.is_empty()).then(|| vec![Match::Source(nets)])
 }
 
+/// As [`clients`], seen from the router: those on the host's loopback come with the host's transit address.
+fn clients_behind_host(
+    router: &RouterDesired,
+    publish: &PublishDesired,
+    family: Family,
+) -> Option<Vec<Match>> {
+    let mut seen = publish.clone();
+    let overlaps = |net: &IpNet| net.contains(&loopback()) || loopback().contains(net);
+    if publish.from.iter().any(overlaps) {
+        seen.from.push(IpAddr::V4(router.number.transit().host_v4).into());
+    }
+    clients(&seen, family)
+}
+
 fn router_prerouting(router: &RouterDesired, host_addresses: &BTreeSet<IpAddr>) -> Vec<Rule> {
     let mut rules = Vec::new();
     for publish in &router.publishes {
@@ -125,7 +181,9 @@ fn router_prerouting(router: &RouterDesired, host_addresses: &BTreeSet<IpAddr>) 
                 let comment = format!("publish {}", publish.name);
                 rules.push(Rule { matches, action: action.clone(), comment });
             };
-            add(UPLINK, vec![transit.into()], Vec::new());
+            if let Some(from) = clients_behind_host(router, publish, family) {
+                add(UPLINK, vec![transit.into()], from);
+            }
             let own = || host_addresses.iter().copied().filter(|a| Family::of(*a) == family);
             let host: Vec<IpNet> = match publish.address {
                 Some(address) => vec![address.into()],
@@ -165,7 +223,9 @@ fn router_postrouting(router: &RouterDesired) -> Vec<Rule> {
 
 /// Into a translated network leads only `publish`; out of mode `bridge` lead only answers.
 fn router_forward(mode: Mode) -> Vec<Rule> {
-    let mut rules = Vec::new();
+    let mut rules = vec![neighbour_guard(None)];
+    // What no segment holds would travel between the host and the router until its end.
+    rules.push(rule(vec![Match::Iif(UPLINK), Match::Oif(UPLINK)], Action::Drop));
     if mode == Mode::Routed {
         return rules;
     }
@@ -222,6 +282,55 @@ fn host_postrouting() -> Vec<Rule> {
             comment: "published port through loopback".to_owned(),
         },
     ]
+}
+
+/// Neighbour discovery from `link`, or from anywhere.
+fn neighbour_guard(link: Option<&'static str>) -> Rule {
+    let mut matches: Vec<Match> = link.map(Match::Iif).into_iter().collect();
+    matches.push(Match::NeighbourDiscovery);
+    refuse(matches, "neighbour discovery stays on its link")
+}
+
+/// Before connections are known and destinations translated.
+fn host_raw(routers: &[RouterDesired]) -> Vec<Rule> {
+    let mut rules = vec![loopback_guard(), neighbour_guard(Some(TRANSIT_LINKS))];
+    let astray = vec![Match::Iif(TRANSIT_LINKS), Match::SourceAstray];
+    rules.push(refuse(astray, "forged source"));
+    rules.extend(families(&transits(routers)).into_iter().map(|nets| {
+        let links = [Match::IifNot(TRANSIT_LINKS), Match::IifNot("lo")];
+        let matches = links.into_iter().chain([Match::Destination(nets)]).collect();
+        refuse(matches, "transit links are the host's")
+    }));
+    rules
+}
+
+/// Nobody who is not on this host speaks as the host, a router or an endpoint of a routed network.
+fn host_sources(routers: &[RouterDesired]) -> Vec<Rule> {
+    let routed = routers.iter().filter(|router| router.mode == Mode::Routed);
+    let mut ours: Vec<IpNet> = routed.flat_map(|router| router.subnets.clone()).collect();
+    ours.extend(transits(routers));
+    if ours.is_empty() {
+        return Vec::new();
+    }
+    let sources = families(&ours).into_iter().map(Match::Source);
+    let entering = |source| {
+        let matches = vec![Match::IifNot(TRANSIT_LINKS), Match::Oif(TRANSIT_LINKS), source];
+        refuse(matches, "forged source")
+    };
+    [Match::SourceLocal].into_iter().chain(sources).map(entering).collect()
+}
+
+/// A router is reached through a published port, or by an answer.
+fn transit_guard(routers: &[RouterDesired]) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for nets in families(&transits(routers)) {
+        let to = || vec![Match::Oif(TRANSIT_LINKS), Match::Destination(nets.clone())];
+        let with = |matching| to().into_iter().chain([matching]).collect();
+        rules.push(rule(with(Match::Established), Action::Accept));
+        rules.push(rule(with(Match::Translated), Action::Accept));
+        rules.push(refuse(to(), "not a published port"));
+    }
+    rules
 }
 
 /// `route_localnet` on transit links must not let a workload reach the host's loopback.

@@ -45,6 +45,7 @@ impl fmt::Display for Match {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Iif(name) => write!(f, "iifname \"{name}\""),
+            Self::IifNot(name) => write!(f, "iifname != \"{name}\""),
             Self::Oif(name) => write!(f, "oifname \"{name}\""),
             Self::OifNot(name) => write!(f, "oifname != \"{name}\""),
             Self::Family(Family::V4) => f.write_str("meta nfproto ipv4"),
@@ -55,6 +56,9 @@ impl fmt::Display for Match {
                 write!(f, "{} daddr != {address}", Family::of(*address).name())
             }
             Self::DestinationLocal => f.write_str("fib daddr type local"),
+            Self::SourceLocal => f.write_str("fib saddr type local"),
+            Self::SourceAstray => f.write_str("fib saddr . iif oif 0"),
+            Self::NeighbourDiscovery => f.write_str("icmpv6 type 133-137"),
             Self::Port(transport, first, last) if first == last => {
                 write!(f, "{} dport {first}", transport.name())
             }
@@ -84,6 +88,7 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Accept => f.write_str("accept"),
+            Self::Refuse => f.write_str("counter drop"),
             Self::Drop => f.write_str("drop"),
             Self::Masquerade => f.write_str("masquerade"),
             Self::Snat(to) => write!(f, "snat {} to {to}", Family::of(*to).name()),
