@@ -39,5 +39,6 @@ mod watch;
 pub use answers::doctor::examine;
 pub use clean::clean;
 pub use explain::{Explanation, explanations};
+pub use metrics::reference as metrics_reference;
 pub use options::Options;
 pub use run::run;

@@ -1,11 +1,14 @@
 //! Counters in the `OpenMetrics` text format, read from the kernel at every scrape.
 //!
-//! **Limits.** Series of single workloads are given for the first 1,000 workloads by id; sums always cover all.
+//! **Limits.** Series of single workloads are given for the first 1,000 workloads by id, those of rules for the first 1,000
+//! rules of the file; sums always cover all.
+
+mod reference;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use api::{Error, Status, WorkloadState, codes};
+use api::{Error, RuleCount, Status, WorkloadState, codes};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, text::encode};
 use prometheus_client::metrics::MetricType;
@@ -13,15 +16,19 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::answers::{health, status};
+use crate::answers::{health, rules, status};
 use crate::fault::failed;
 use crate::shared::Shared;
+
+pub use reference::reference;
 
 /// Of the answer.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Workloads with series of their own.
 const WORKLOADS: usize = 1_000;
+/// Rules with series of their own.
+const RULES: usize = 1_000;
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -30,20 +37,24 @@ type Labels = Vec<(&'static str, String)>;
 /// # Errors
 /// `BH0200` when the text cannot be made.
 pub(crate) fn text(shared: &Shared) -> Result<String, Error> {
-    let mut registry = Registry::with_prefix("bulkhead");
     let mut snapshot = Snapshot::take(shared);
     snapshot.status.workloads.truncate(WORKLOADS);
+    encoded(snapshot).map_err(|error| failed(codes::INTERNAL, "write the metrics", &error))
+}
+
+fn encoded(snapshot: Snapshot) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("bulkhead");
     registry.register_collector(Box::new(snapshot));
     let mut text = String::new();
-    encode(&mut text, &registry)
-        .map_err(|error| failed(codes::INTERNAL, "write the metrics", &error))?;
+    encode(&mut text, &registry)?;
     Ok(text)
 }
 
 /// What a scrape shows.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Snapshot {
     status: Status,
+    rules: Vec<RuleCount>,
     healthy: bool,
     records: u64,
     forgotten: u64,
@@ -59,8 +70,11 @@ impl Snapshot {
         for workload in &status.workloads {
             *by_state.entry(state(workload.state)).or_default() += 1;
         }
+        // Without a document, or without an answer of the kernel, there is nothing to count.
+        let rules = rules::counted(shared, RULES).map_or_else(|_| Vec::new(), |found| found.rules);
         let flows = shared.flows();
         Self {
+            rules,
             healthy: health::health(shared).ok,
             records: flows.ring.last_number(),
             forgotten: flows.ring.forgotten(),
@@ -117,6 +131,7 @@ impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.node(&mut encoder)?;
         self.reconcilers(&mut encoder)?;
+        self.rules(&mut encoder)?;
         self.workloads(&mut encoder)
     }
 }
@@ -182,6 +197,30 @@ impl Snapshot {
             all.iter().map(|each| (label(&each.name), each.failures.len() as u64)).collect();
         let help = "Things that the last pass could not do";
         gauge(encoder, &Family { name: "reconcile_failures", help, series: failing })
+    }
+
+    fn rules(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let series = |value: fn(&RuleCount) -> u64| -> Vec<(Labels, u64)> {
+            let one = |count: &RuleCount| {
+                let rule = [("rule", count.rule.path.clone()), ("kind", count.rule.kind.clone())];
+                (rule.to_vec(), value(count))
+            };
+            self.rules.iter().map(one).collect()
+        };
+        for (name, help, value) in [
+            (
+                "rule_flows",
+                "Flows that a rule opened",
+                (|count| count.flows) as fn(&RuleCount) -> u64,
+            ),
+            ("rule_drops", "Packets that a rule dropped", |count| count.drops),
+            ("rule_audits", "Flows that passed and were recorded under a rule", |count| {
+                count.audits
+            }),
+        ] {
+            counter(encoder, &Family { name, help, series: series(value) })?;
+        }
+        Ok(())
     }
 
     fn workloads(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -16,6 +16,14 @@ use super::rule_at;
 /// # Errors
 /// `BH0216` without a document, `BH0215` when the kernel does not tell.
 pub(crate) fn rules(shared: &Shared) -> Result<Rules, Error> {
+    counted(shared, usize::MAX)
+}
+
+/// As [`rules`], of the first rules only, `most` of them.
+///
+/// # Errors
+/// As [`rules`].
+pub(crate) fn counted(shared: &Shared, most: usize) -> Result<Rules, Error> {
     let force = shared.forced()?;
     let counts = shared.meters.rules();
     let counts =
@@ -27,7 +35,7 @@ pub(crate) fn rules(shared: &Shared) -> Result<Rules, Error> {
     let rules = policies.iter().flat_map(|policy| {
         policy.rules().map(|rule| (policy.is_expired(now), rule)).collect::<Vec<_>>()
     });
-    let rules = rules.map(|(expired, rule)| {
+    let rules = rules.take(most).map(|(expired, rule)| {
         let seen = flows.tally.of(rule.id.0);
         let count = counts.get(&rule.id.0).copied().unwrap_or_default();
         RuleCount {

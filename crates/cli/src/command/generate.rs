@@ -37,12 +37,39 @@ pub(crate) fn run(context: &Context, folder: &Path) -> Result<Exit, Failure> {
         ("openapi.json", api::openapi::document()),
         ("why.schema.json", api::openapi::why_schema()),
         ("codes.md", code_reference()),
+        ("cli.md", command_reference()),
+        ("metrics.md", agent::metrics_reference()),
     ];
     for (name, text) in files {
         fs::write(folder.join(name), text).map_err(failed)?;
     }
     context.screen.tell(&format!("written to {}", folder.display()));
     Ok(Exit::Done)
+}
+
+/// All commands as a page of the reference: what `--help` prints of each.
+fn command_reference() -> String {
+    let mut text = "# Commands\n\nGenerated from the program by `./dev doc`; `bulkhead COMMAND --help` prints one of them, \
+                    and so do the man pages.\n\nExit codes: 0 done, 1 refused or failed, 2 usage, 3 a check or plan found a \
+                    difference, 70 internal. Only data goes to standard output; `--json` has the same as data.\n"
+        .to_owned();
+    let mut root = Cli::command();
+    root.build();
+    describe(&root, "bulkhead", &mut text);
+    text
+}
+
+fn describe(command: &clap::Command, name: &str, text: &mut String) {
+    // What all commands take is told once, at the top.
+    let is_top = !name.contains(' ');
+    let own = |arg: clap::Arg| if arg.is_global_set() && !is_top { arg.hide(true) } else { arg };
+    let help = command.clone().mut_args(own).render_long_help().to_string();
+    let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+    *text += &format!("\n## {name}\n\n```\n{}\n```\n", lines.join("\n").trim_end());
+    let shown = |each: &&clap::Command| !each.is_hide_set() && each.get_name() != "help";
+    for sub in command.get_subcommands().filter(shown) {
+        describe(sub, &format!("{name} {}", sub.get_name()), text);
+    }
 }
 
 /// All codes as a page of the reference.
