@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Instant;
 
-use api::{DownResponse, Error, Outcome, StepState, codes};
+use api::{DownResponse, Error, Outcome, Step, StepState, codes};
 use host::linux::bpf::Datapath;
 use host::linux::kernel::Linux;
 use host::linux::rcu::Expedited;
@@ -16,6 +16,9 @@ use crate::lock;
 use crate::options::Options;
 use crate::reconcile::{self, Pass, workloads};
 use crate::saved;
+
+/// The name of the last step.
+const FOLDERS: &str = "folders";
 
 /// Takes down whatever an agent on these folders has left, when none runs.
 ///
@@ -29,7 +32,7 @@ pub fn clean(run_dir: &Path, state_dir: &Path, bpffs: &Path) -> Result<DownRespo
         bpffs: bpffs.to_owned(),
         group: None,
     };
-    let mut steps = Vec::new();
+    let mut steps: Vec<Step> = Vec::new();
     // Also ends the haste of an agent that was killed in the middle.
     let _quick = Expedited::begin();
     if run_dir.exists() {
@@ -41,7 +44,7 @@ pub fn clean(run_dir: &Path, state_dir: &Path, bpffs: &Path) -> Result<DownRespo
         let removed = reconcile::network::removal(&mut kernel, &mut NoPrograms);
         steps.push(removed.step("network"));
     }
-    steps.push(folders(&options).step("folders"));
+    steps.push(last(&steps, &options));
     let changed = steps.iter().any(|step| step.state != StepState::Unchanged);
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(DownResponse {
@@ -50,8 +53,17 @@ pub fn clean(run_dir: &Path, state_dir: &Path, bpffs: &Path) -> Result<DownRespo
     })
 }
 
+/// The last step of a removal, after `steps`. While a link of an endpoint may be left, its pinned programs stay: without
+/// them it would be open.
+pub(crate) fn last(steps: &[Step], options: &Options) -> Step {
+    if steps.iter().any(|step| step.state == StepState::Failed) {
+        return reconcile::skipped(FOLDERS);
+    }
+    folders(options).step(FOLDERS)
+}
+
 /// Removes pinned programs, state and run folder. A folder that holds something else, or is a mount point, stays.
-pub(crate) fn folders(options: &Options) -> Pass {
+fn folders(options: &Options) -> Pass {
     let mut pass = Pass::default();
     let bpffs = options.bpffs.display();
     match Datapath::remove_all(&options.bpffs) {
@@ -88,5 +100,27 @@ fn remove(pass: &mut Pass, path: &Path, how: impl Fn(&Path) -> io::Result<()>) {
         Ok(()) => pass.did(format!("rm {}", path.display())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => pass.failed.push(format!("remove {}: {error}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_stay_while_a_link_may_be_left() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        let (run_dir, state_dir, bpffs) = (at("run"), at("state"), at("bpf"));
+        for folder in [&run_dir, &state_dir, &bpffs] {
+            fs::create_dir(folder).expect("made");
+        }
+        let options = Options { run_dir, state_dir, bpffs, group: None };
+        let failed = Pass { failed: vec!["a link stays".to_owned()], ..Pass::default() };
+        let steps = [Pass::default().step("stop"), failed.step("network")];
+        assert_eq!(last(&steps, &options).state, StepState::Skipped);
+        assert!(options.bpffs.exists() && options.run_dir.exists());
+        assert_eq!(last(&steps[..1], &options).state, StepState::Done);
+        assert!(!options.bpffs.exists() && !options.run_dir.exists());
     }
 }

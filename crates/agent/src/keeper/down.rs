@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use api::{DownResponse, Error, Step};
+use api::{DownResponse, Error, Step, StepState};
 use host::linux::rcu::Expedited;
 use host::network::Desired;
 use verdict::native::Tables;
@@ -15,7 +15,8 @@ use super::Keeper;
 use super::apply::outcome;
 
 impl Keeper {
-    /// Takes everything down. With `clean` the agent ends, and nothing of it stays.
+    /// Takes everything down. With `clean` the agent ends, and nothing of it stays, unless something could not
+    /// be removed.
     pub(super) fn down(&mut self, clean: bool) -> Result<DownResponse, Error> {
         let began = Instant::now();
         let current = self.shared.force();
@@ -24,10 +25,11 @@ impl Keeper {
         let mut steps = self.remove(&tables);
         self.shared.set_force(None);
         if clean {
-            steps.push(clean::folders(&self.shared.options).step("folders"));
+            steps.push(clean::last(&steps, &self.shared.options));
         }
+        let agent_ends = clean && steps.iter().all(|step| step.state != StepState::Failed);
         let generation = 0;
-        Ok(DownResponse { outcome: outcome(generation, steps, began), agent_ends: clean })
+        Ok(DownResponse { outcome: outcome(generation, steps, began), agent_ends })
     }
 
     /// Stops workloads, removes links and namespaces, empties the tables.

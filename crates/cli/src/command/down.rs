@@ -25,15 +25,16 @@ pub(crate) fn run(context: &Context, clean: bool) -> Result<Exit, Failure> {
     if let Some(pid) = agent_pid.filter(|_| answer.agent_ends) {
         wait_for_end(pid)?;
     }
+    let failed = answer.outcome.steps.iter().any(|step| step.state == StepState::Failed);
     context.screen.show(&answer, |answer, paint| {
         let end = match (clean, answer.agent_ends) {
+            _ if failed => "something is left, and what is left stays guarded: try again",
             (true, _) => "the host is as it was before",
             (false, true) => "everything is down, and the agent ends",
             (false, false) => "everything is down; the agent goes on",
         };
         up::steps(&answer.outcome, paint, false) + end + "\n"
     })?;
-    let failed = answer.outcome.steps.iter().any(|step| step.state == StepState::Failed);
     Ok(if failed { Exit::Failed } else { Exit::Done })
 }
 
