@@ -69,7 +69,8 @@ reasons! {
     SpoofedMac "spoofed MAC address" "the workload sent a frame with a MAC address that is not its own"
         "Every endpoint has one MAC address. A frame with another source address is forged.";
     SpoofedAddress "spoofed address" "the workload sent a packet with a source address that is not its own"
-        "An endpoint may send from its own addresses only. Forwarding workloads (routers, VPN gateways) are not supported yet.";
+        "An endpoint may send from its own addresses only, and no packet with an endpoint's address comes to another one without \
+         having passed the port of its owner. Forwarding workloads (routers, VPN gateways) are not supported yet.";
     SpoofedArp "spoofed ARP" "the workload claimed an address that is not its own"
         "An ARP packet whose sender is not the endpoint's own MAC and IPv4 address would redirect the traffic of others.";
     SpoofedNd "spoofed neighbour discovery" "the workload claimed an address that is not its own"
@@ -98,15 +99,18 @@ reasons! {
         "Multicast, broadcast and link-local traffic other than ARP and neighbour discovery does not pass. \
          What every IPv6 stack says unasked (router solicitations, multicast reports) is counted, but not shown as flows.";
     StrayTcp "no such TCP flow" "a flow begins with SYN; the endpoint may have restarted or the flow timed out"
-        "The segment belongs to no known flow and does not open one. A stray ACK opens nothing.";
-    OutOfWindow "outside of the TCP window" "forged, very late, or a middlebox rewrote sequence numbers"
-        "The sequence or acknowledgement number lies outside of what both sides have offered.";
+        "The segment belongs to no known flow and does not open one. A stray ACK opens nothing. Also a SYN of the side that was \
+         connected to, which may not connect back on the same flow, and SYN, FIN or RST in fragments.";
+    OutOfWindow "outside of the window" "forged, very late, or a middlebox rewrote sequence numbers"
+        "The sequence or acknowledgement number of a TCP segment lies outside of what both sides have offered, or an SCTP packet \
+         does not carry the verification tag of its receiver (RFC 9260, section 8.5).";
     StrayIcmp "no such ICMP query" "a reply nobody asked for"
         "The ICMP message belongs to no known flow and does not open one.";
     UnrelatedIcmp "ICMP error of no flow" "an error message that quotes a packet nobody sent"
-        "An ICMP error passes only when the packet that it quotes belongs to a live, still allowed flow.";
+        "An ICMP error passes only when the packet that it quotes belongs to a live, still allowed flow, and comes from where that \
+         flow goes: an endpoint speaks of what was sent to itself, of a flow between two endpoints only these and the gateways.";
     StraySctp "no such SCTP association" "an association begins with INIT"
-        "The packet belongs to no known association and does not open one.";
+        "The packet belongs to no known association and does not open one, or is an INIT of the side that was connected to.";
     TableFull "connection table full" "bulkhead status shows the table's use; a tenant may be scanning or flooding"
         "The connection table, or the tenant's share of it, is used up. New flows are dropped; established ones go on.";
     UnknownPeer "unknown peer" "the address belongs to no workload, network or the world of this network"

@@ -1,4 +1,4 @@
-//! The nouns of the product: names, labels, selectors, identities, ports, rules, drop reasons.
+//! The nouns of the product: names, labels, selectors, identities, ports, rules.
 //!
 //! Everything here is a value: parsed once at the edge, compared, printed, hashed. The policy loader makes them from
 //! people's files, the planner compiles them, the agent and the API carry them. Whatever parses from text prints back to
@@ -12,7 +12,6 @@ mod name;
 mod network;
 mod peer;
 mod port;
-pub mod reason;
 mod rule;
 mod selector;
 
@@ -23,6 +22,5 @@ pub use name::{Name, NameError};
 pub use network::{Direction, Generation, Mode, Posture, Postures};
 pub use peer::{Peer, PeerError};
 pub use port::{IcmpCover, IcmpMatch, IcmpName, PortError, PortRange, PortSpec, Proto, Transport};
-pub use reason::Reason;
 pub use rule::{RuleId, RuleKind, RuleRef};
 pub use selector::{Field, Op, ParseError, Selector, Subject, Term};
