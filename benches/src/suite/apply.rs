@@ -116,10 +116,10 @@ impl Bench {
             let _quick = Expedited::begin();
             let start = Instant::now();
             compiler.relabel(&id, labels).context("relabel")?;
-            let compiled = ms(start);
+            let decided = ms(start);
             let done = datapath.apply(&compiler.bundle().tables).context("write the change")?;
             over.push(ms(start));
-            effective.push(compiled + done.effective.as_secs_f64() * 1e3);
+            effective.push(decided + done.effective.as_secs_f64() * 1e3);
             anyhow::ensure!(!done.is_unchanged(), "the labels of {id} changed nothing");
         }
         Ok([effective, over])

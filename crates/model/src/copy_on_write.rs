@@ -74,6 +74,7 @@ impl<A, T: FromIterator<A>> FromIterator<A> for CopyOnWrite<T> {
     }
 }
 
+#[expect(clippy::into_iter_without_iter, reason = "the value's own is reached through `Deref`")]
 impl<'v, T> IntoIterator for &'v CopyOnWrite<T>
 where
     &'v T: IntoIterator,
@@ -86,6 +87,7 @@ where
     }
 }
 
+#[expect(clippy::into_iter_without_iter, reason = "the value's own is reached through `DerefMut`")]
 impl<'v, T: Clone> IntoIterator for &'v mut CopyOnWrite<T>
 where
     &'v mut T: IntoIterator,

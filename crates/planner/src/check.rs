@@ -1,8 +1,9 @@
 //! An independent look at a finished bundle, before it is applied: nothing of the compiler is used.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use rustc_hash::{FxHashMap, FxHashSet};
 use thiserror::Error;
 use verdict::abi::{IFINDEX_BASE, MAX_ENDPOINTS, MAX_TENANTS, PortSet, RowKey};
 
@@ -204,13 +205,14 @@ fn peers(bundle: &Bundle, faults: &mut Vec<Fault>) {
 }
 
 /// Checks that blocks are aligned and disjoint; returns the lengths that each set uses.
-fn blocks(bundle: &Bundle, faults: &mut Vec<Fault>) -> BTreeMap<u64, u32> {
-    let mut sorted: BTreeSet<(u64, u8, u16, u8)> = BTreeSet::new();
-    let mut lengths: BTreeMap<u64, u32> = BTreeMap::new();
+fn blocks(bundle: &Bundle, faults: &mut Vec<Fault>) -> FxHashMap<u64, u32> {
+    let mut sorted: Vec<(u64, u8, u16, u8)> = Vec::with_capacity(bundle.tables.ports.len());
+    let mut lengths: FxHashMap<u64, u32> = FxHashMap::default();
     for key in bundle.tables.ports.keys() {
-        sorted.insert((key.set, key.protocol, key.port, key.len));
+        sorted.push((key.set, key.protocol, key.port, key.len));
         *lengths.entry(key.set).or_default() |= 1 << key.len.min(31);
     }
+    sorted.sort_unstable();
     let mut before: Option<(u64, u8, u32)> = None;
     for (set, protocol, port, len) in sorted {
         let size = 1_u32 << (16 - u32::from(len.min(16)));
@@ -225,10 +227,10 @@ fn blocks(bundle: &Bundle, faults: &mut Vec<Fault>) -> BTreeMap<u64, u32> {
     lengths
 }
 
-fn rows(bundle: &Bundle, lengths: &BTreeMap<u64, u32>, faults: &mut Vec<Fault>) {
+fn rows(bundle: &Bundle, lengths: &FxHashMap<u64, u32>, faults: &mut Vec<Fault>) {
     let tables = &bundle.tables;
     let known = |rule: u32| rule == 0 || bundle.rules.contains_key(&rule);
-    let mut used = BTreeSet::new();
+    let mut used = FxHashSet::default();
     let mut set = |from: String, set: &PortSet, faults: &mut Vec<Fault>| {
         if set.id != 0 {
             used.insert(set.id);
@@ -237,9 +239,9 @@ fn rows(bundle: &Bundle, lengths: &BTreeMap<u64, u32>, faults: &mut Vec<Fault>) 
             }
         }
     };
-    let slots: BTreeSet<u64> =
+    let slots: FxHashSet<u64> =
         tables.endpoints.values().flat_map(|endpoint| endpoint.slots[0]).collect();
-    let classes: BTreeSet<u64> = tables
+    let classes: FxHashSet<u64> = tables
         .exact
         .values()
         .chain(tables.prefixes.iter().map(|(_, peer)| peer))
@@ -263,7 +265,8 @@ fn rows(bundle: &Bundle, lengths: &BTreeMap<u64, u32>, faults: &mut Vec<Fault>) 
             faults.push(Fault::Dangling { from: from(), to });
         }
     }
-    for unused in lengths.keys().filter(|id| !used.contains(id)) {
+    let unused: BTreeSet<u64> = lengths.keys().copied().filter(|id| !used.contains(id)).collect();
+    for unused in unused {
         let (from, to) = (format!("port set {unused:016x}"), "any row".to_owned());
         faults.push(Fault::Dangling { from, to });
     }

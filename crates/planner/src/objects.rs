@@ -138,7 +138,9 @@ fn compare<'d, T: 'd, K: Hash + Eq>(
         }
     }
     counts.removed = known.len();
-    known.into_values().for_each(|each| tell(Fate::Removed, each));
+    for each in known.into_values() {
+        tell(Fate::Removed, each);
+    }
     counts
 }
 

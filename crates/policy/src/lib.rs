@@ -111,6 +111,32 @@ pub fn load(
     limits: &Limits,
     now: Timestamp,
 ) -> Result<Checked, Box<Diagnostics>> {
+    let mut problems = Problems::new(source.text, limits.findings);
+    let document = checked(source, variable, limits, &mut problems)?;
+    lint::lint(&document, now, &mut problems);
+    let warnings = problems.finish(Arc::clone(&document.file));
+    Ok(Checked { document, warnings })
+}
+
+/// As [`load`], without looking for what is probably not meant: for whoever hands the file on to somebody who does.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(
+    source: &Source<'_>,
+    variable: &dyn Fn(&str) -> Option<String>,
+    limits: &Limits,
+) -> Result<Document, Box<Diagnostics>> {
+    checked(source, variable, limits, &mut Problems::new(source.text, limits.findings))
+}
+
+/// A document without mistakes; warnings are left among the problems.
+fn checked(
+    source: &Source<'_>,
+    variable: &dyn Fn(&str) -> Option<String>,
+    limits: &Limits,
+    problems: &mut Problems<'_>,
+) -> Result<Document, Box<Diagnostics>> {
     let file: Arc<str> = Arc::from(source.name);
     if source.text.len() > limits.bytes {
         let message =
@@ -121,15 +147,12 @@ pub fn load(
         ));
         return Err(Box::new(problems.finish(file)));
     }
-    let mut problems = Problems::new(source.text, limits.findings);
-    let document = read(source, &file, variable, limits, &mut problems);
-    match document {
-        Some(document) if problems.errors() == 0 => {
-            lint::lint(&document, now, &mut problems);
-            Ok(Checked { document, warnings: problems.finish(file) })
-        }
-        _ => Err(Box::new(problems.finish(file))),
+    let document = read(source, &file, variable, limits, problems);
+    if let Some(document) = document.filter(|_| problems.errors() == 0) {
+        return Ok(document);
     }
+    let found = std::mem::replace(problems, Problems::new("", limits.findings));
+    Err(Box::new(found.finish(file)))
 }
 
 fn read(

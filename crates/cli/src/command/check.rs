@@ -17,7 +17,8 @@ use crate::failure::{Exit, Failure};
 /// Reads, checks and reports; refuses a file with errors.
 pub(crate) fn run(context: &Context, file: &Path, strict: bool) -> Result<Exit, Failure> {
     let source = read(file)?;
-    let (result, _) = load(&source);
+    let now = jiff::Timestamp::now();
+    let (result, _) = asked(|variable| policy::load(&text(&source), variable, &limits(), now));
     let (diagnostics, document) = match result {
         Ok(Checked { document, warnings }) => (Box::new(warnings), Some(document)),
         Err(diagnostics) => (diagnostics, None),
@@ -62,7 +63,8 @@ pub(crate) fn request(
     dry_run: bool,
 ) -> Result<DocumentRequest, Failure> {
     let source = read(file)?;
-    let (result, vars) = load(&source);
+    // The agent looks for what is probably not meant, and says it with the plan.
+    let (result, vars) = asked(|variable| policy::parse(&text(&source), variable, &limits()));
     if let Err(diagnostics) = result {
         if context.screen.json {
             let answer = serde_json::json!({
@@ -98,18 +100,24 @@ fn read(file: &Path) -> Result<Source, Failure> {
     Ok(Source { name: file.display().to_string(), text })
 }
 
-type Loaded = (Result<Checked, Box<Diagnostics>>, BTreeMap<String, String>);
+fn text(source: &Source) -> policy::Source<'_> {
+    policy::Source { name: &source.name, text: &source.text }
+}
 
-/// Checks a file; also returns the variables that it lists and the environment has.
-fn load(source: &Source) -> Loaded {
+fn limits() -> Limits {
+    Limits::for_bytes(Limits::MAX_BYTES)
+}
+
+/// Reads a file; also returns the variables that it lists and the environment has.
+fn asked<T>(
+    read: impl FnOnce(&dyn Fn(&str) -> Option<String>) -> Result<T, Box<Diagnostics>>,
+) -> (Result<T, Box<Diagnostics>>, BTreeMap<String, String>) {
     let asked = RefCell::new(BTreeMap::new());
     let from_environment = |name: &str| {
         let value = std::env::var(name).ok()?;
         asked.borrow_mut().insert(name.to_owned(), value.clone());
         Some(value)
     };
-    let text = policy::Source { name: &source.name, text: &source.text };
-    let limits = Limits::for_bytes(Limits::MAX_BYTES);
-    let result = policy::load(&text, &from_environment, &limits, jiff::Timestamp::now());
+    let result = read(&from_environment);
     (result, asked.into_inner())
 }

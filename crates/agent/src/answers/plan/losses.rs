@@ -11,11 +11,12 @@ use verdict::native::Tables;
 /// The lines that tell a loss: by the rule that let the flows pass, or by the parties where a posture did.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
-    /// By that rule and the deny rule that drops them now; 0 is the default.
-    by_rules: HashMap<(u32, u32), usize>,
-    by_rule: HashMap<u32, usize>,
+    /// By the rule that let them pass and the deny rule that drops them now; 0 is the default.
+    exact: HashMap<(u32, u32), usize>,
+    /// By the rule that let them pass.
+    rules: HashMap<u32, usize>,
     /// Lines without a rule, under the workloads of their parties.
-    by_workload: HashMap<Arc<str>, Vec<(usize, Party, Party)>>,
+    postures: HashMap<Arc<str>, Vec<(usize, Party, Party)>>,
 }
 
 /// One side of a flow.
@@ -45,12 +46,12 @@ impl Losses {
         for (at, change) in lost {
             if let Some(rule) = &change.rule {
                 let cause = change.cause.as_ref().map_or(0, |cause| cause.id.0);
-                this.by_rules.entry((rule.id.0, cause)).or_insert(at);
-                this.by_rule.entry(rule.id.0).or_insert(at);
+                this.exact.entry((rule.id.0, cause)).or_insert(at);
+                this.rules.entry(rule.id.0).or_insert(at);
             } else if let Some((from, to)) = change.examples.first() {
                 for party in [from, to] {
                     if let Party::Workload(id) = party {
-                        let lines = this.by_workload.entry(Arc::clone(id)).or_default();
+                        let lines = this.postures.entry(Arc::clone(id)).or_default();
                         lines.push((at, from.clone(), to.clone()));
                     }
                 }
@@ -63,11 +64,11 @@ impl Losses {
     pub(super) fn find(&self, flow: &Ending, tables: &Tables) -> Option<usize> {
         let rules = || flow.rules.into_iter().filter(|rule| *rule != 0);
         if rules().next().is_some() {
-            let exact = rules().find_map(|rule| self.by_rules.get(&(rule, flow.cause)));
-            return exact.or_else(|| rules().find_map(|rule| self.by_rule.get(&rule))).copied();
+            let exact = rules().find_map(|rule| self.exact.get(&(rule, flow.cause)));
+            return exact.or_else(|| rules().find_map(|rule| self.rules.get(&rule))).copied();
         }
         let owners = [&flow.source.owner, &flow.target.owner].into_iter().flatten();
-        let lines = owners.filter_map(|owner| self.by_workload.get(owner)).flatten();
+        let lines = owners.filter_map(|owner| self.postures.get(owner)).flatten();
         let fitting = lines.filter_map(|(at, from, to)| {
             let from = closeness(from, &flow.source, flow.network, tables)?;
             let to = closeness(to, &flow.target, flow.network, tables)?;
