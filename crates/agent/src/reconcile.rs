@@ -29,6 +29,13 @@ impl Pass {
         Self { failed: vec![crate::fault::sentence(error)], ..Self::default() }
     }
 
+    /// Takes in what another pass of the same reconciler did.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.changes += other.changes;
+        self.done.extend(other.done);
+        self.failed.extend(other.failed);
+    }
+
     /// Notes something that was done.
     pub(crate) fn did(&mut self, what: impl Into<String>) {
         self.done.push(what.into());

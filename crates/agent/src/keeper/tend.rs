@@ -18,30 +18,53 @@ const DRIFT: Duration = Duration::from_secs(10);
 /// How often the host's addresses are looked at.
 const FACTS: Duration = Duration::from_secs(5);
 
+/// How many endpoints are compared at a time: a change that somebody asks for waits for no more.
+const ENDPOINTS_AT_ONCE: usize = 64;
+
 /// When the keeper wakes by itself.
 #[derive(Debug)]
 pub(super) struct Timers {
     drift: Instant,
     facts: Instant,
+    round: Round,
+    /// The end of a policy that was acted upon; should that have failed, it is tried again with the facts.
+    ended: Option<Timestamp>,
+}
+
+/// A comparison of the network that is under way.
+#[derive(Debug, Default)]
+struct Round {
+    /// What is still to be looked at, the last first.
+    rest: Vec<Scope>,
+    /// What was found so far.
+    found: Pass,
 }
 
 impl Timers {
     pub(super) fn new(now: Instant) -> Self {
-        Self { drift: now + DRIFT, facts: now + FACTS }
+        Self { drift: now + DRIFT, facts: now + FACTS, round: Round::default(), ended: None }
     }
 
     /// The next moment at which there is something to do.
     pub(super) fn next(&self, expiry: Option<Instant>) -> Instant {
+        if !self.round.rest.is_empty() {
+            return Instant::now();
+        }
         let timers = self.drift.min(self.facts);
         expiry.map_or(timers, |expiry| expiry.min(timers))
     }
 }
 
 impl Keeper {
+    /// When the next policy ends, unless that was acted upon already.
+    fn expires(&self) -> Option<Timestamp> {
+        let expires = self.shared.force()?.wanted.bundle.expires?;
+        (self.timers.ended != Some(expires)).then_some(expires)
+    }
+
     /// The moment at which the next policy ends.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
-        let expires = self.shared.force()?.wanted.bundle.expires?;
-        let left = Timestamp::now().duration_until(expires);
+        let left = Timestamp::now().duration_until(self.expires()?);
         // A moment later, so that the comparison with the clock cannot miss it.
         let left = Duration::try_from(left).unwrap_or_default() + Duration::from_millis(1);
         Instant::now().checked_add(left)
@@ -50,10 +73,11 @@ impl Keeper {
     /// Does what is due.
     pub(super) fn tend(&mut self) {
         let now = Instant::now();
-        let ended = self.next_expiry().is_some_and(|expiry| expiry <= now);
-        if self.timers.facts <= now || ended {
+        let ended = self.expires().filter(|expires| *expires <= Timestamp::now());
+        if self.timers.facts <= now || ended.is_some() {
             self.timers.facts = now + FACTS;
-            self.recompile(ended);
+            self.timers.ended = ended.or(self.timers.ended);
+            self.recompile(ended.is_some());
         }
         if self.timers.drift <= now {
             if let Ok(clock) = self.datapath.set_clock() {
@@ -62,6 +86,7 @@ impl Keeper {
             self.repair();
             self.timers.drift = Instant::now() + DRIFT;
         }
+        self.go_round();
     }
 
     /// Compiles the document in force again when a policy has ended or the host has other addresses than when that was
@@ -100,7 +125,8 @@ impl Keeper {
         self.switch(Some(force), wanted, Look::Everywhere, Instant::now()).map(drop)
     }
 
-    /// Compares everything with what is wanted and repairs it; what had to be repaired is counted as drift.
+    /// Compares everything with what is wanted and repairs it; what had to be repaired is counted as drift. A large network
+    /// is gone round bit by bit.
     fn repair(&mut self) {
         let Some(force) = self.shared.force() else { return };
         let options = self.shared.options.clone();
@@ -111,10 +137,14 @@ impl Keeper {
         self.repaired("tables", pass, drift as u64);
         match desired::network(bundle, mtu) {
             Ok(desired) => {
-                let hooks = self.datapath.hooks();
-                let pass = network::pass(&mut self.kernel, hooks, &options, &desired, &Scope::All);
-                let repairs = pass.changes;
-                self.repaired("network", pass, repairs);
+                let endpoints = desired.routers.iter().map(|router| router.endpoints.len());
+                let mut rest = if endpoints.sum::<usize>() > ENDPOINTS_AT_ONCE {
+                    Scope::parts(&desired, ENDPOINTS_AT_ONCE)
+                } else {
+                    vec![Scope::All]
+                };
+                rest.reverse();
+                self.timers.round = Round { rest, found: Pass::default() };
             }
             Err(error) => self.repaired("network", Pass::failed(&error), 0),
         }
@@ -122,6 +152,25 @@ impl Keeper {
             let pass = workloads::start_missing(&options.dirs(), &specs, &exe);
             let repairs = pass.changes;
             self.repaired("workloads", pass, repairs);
+        }
+    }
+
+    /// The next bit of the network, by what is in force now.
+    fn go_round(&mut self) {
+        let Some(scope) = self.timers.round.rest.pop() else { return };
+        let mtu = self.mtu();
+        let desired = self.shared.force().map(|force| desired::network(&force.wanted.bundle, mtu));
+        let Some(Ok(desired)) = desired else {
+            self.timers.round = Round::default();
+            return;
+        };
+        let (hooks, options) = (self.datapath.hooks(), self.shared.options.clone());
+        let pass = network::pass(&mut self.kernel, hooks, &options, &desired, &scope);
+        self.timers.round.found.add(pass);
+        if self.timers.round.rest.is_empty() {
+            let found = std::mem::take(&mut self.timers.round.found);
+            let repairs = found.changes;
+            self.repaired("network", found, repairs);
         }
     }
 

@@ -23,10 +23,13 @@ const ASK: Duration = Duration::from_millis(20);
 pub(crate) fn run(context: &Context, file: &Path, verbose: bool) -> Result<Exit, Failure> {
     let request = check::request(context, file, false)?;
     let client = context.client()?;
-    if client.health().is_err_and(|error| error.is_no_agent()) {
-        start_agent(context, &client)?;
-    }
-    let response = client.up(&request)?;
+    let response = match client.up(&request) {
+        Err(error) if error.is_no_agent() => {
+            start_agent(context, &client)?;
+            client.up(&request)?
+        }
+        answer => answer?,
+    };
     context.screen.show(&response, |response, paint| render(response, paint, verbose))?;
     let failed = response.outcome.iter().flat_map(|outcome| &outcome.steps);
     let failed = failed.filter(|step| step.state == StepState::Failed).count();

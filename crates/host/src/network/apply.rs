@@ -145,7 +145,7 @@ pub fn observe(
     }
     if let Scope::Only(part) = scope {
         let places = places.into_iter().chain([Ns::Host]).collect();
-        observed.looked_at = LookedAt::Only { places, endpoints: part.endpoints.clone() };
+        observed.looked_at = LookedAt::Only { places, part: part.clone() };
     }
     read_tables(kernel, &mut observed, &mut unread)?;
     let endpoints = desired.routers.iter().flat_map(|router| &router.endpoints);

@@ -57,6 +57,26 @@ impl Scope {
         Self::Only(part)
     }
 
+    /// All of it in parts of at most `size` endpoints, for looking at it bit by bit. The first has what does not belong to
+    /// an endpoint; looking at each after the other is looking at everything.
+    #[must_use]
+    pub fn parts(desired: &Desired, size: usize) -> Vec<Self> {
+        let frames = desired.routers.iter().map(|router| (router.name.clone(), None));
+        let first = Part { routers: frames.collect(), endpoints: BTreeSet::new() };
+        let some = |(router, chunk): (&RouterDesired, &[EndpointDesired])| {
+            let mut glance = Glance::default();
+            for endpoint in chunk {
+                glance.add(endpoint);
+            }
+            let endpoints = glance.endpoints.clone();
+            Part { routers: [(router.name.clone(), Some(glance))].into(), endpoints }
+        };
+        let chunks = desired.routers.iter().flat_map(|router| {
+            router.endpoints.chunks(size.max(1)).map(move |chunk| (router, chunk))
+        });
+        std::iter::once(first).chain(chunks.map(some)).map(Self::Only).collect()
+    }
+
     /// Whether an endpoint belongs to it.
     #[must_use]
     pub fn has_endpoint(&self, endpoint: EndpointNumber) -> bool {
@@ -163,8 +183,8 @@ pub enum LookedAt {
     Only {
         /// Namespaces.
         places: BTreeSet<Ns>,
-        /// Wanted endpoints.
-        endpoints: BTreeSet<EndpointNumber>,
+        /// What of them.
+        part: Part,
     },
 }
 
@@ -180,11 +200,13 @@ impl LookedAt {
         }
     }
 
-    /// Whether an endpoint was looked at.
-    pub(super) fn has_endpoint(&self, endpoint: EndpointNumber) -> bool {
+    /// Whether an endpoint's link was looked at in its router, so that its steps say what is wanted there.
+    pub(super) fn has_endpoint(&self, router: &NsName, endpoint: EndpointNumber) -> bool {
         match self {
             Self::All => true,
-            Self::Only { endpoints, .. } => endpoints.contains(&endpoint),
+            Self::Only { part, .. } => {
+                part.endpoints.contains(&endpoint) || matches!(part.routers.get(router), Some(None))
+            }
         }
     }
 }

@@ -126,6 +126,29 @@ fn what_others_spoil_elsewhere_is_left_to_a_whole_pass() {
 }
 
 #[test]
+fn bit_by_bit_is_as_good_as_at_once() {
+    let mut bench = Bench::new();
+    bench.pass(&town());
+    let picture = bench.kernel.to_string();
+    // Something foreign in a router, something lost in a workload, something that nobody wants any more.
+    let parts = Scope::parts(&town(), 2);
+    assert_eq!(parts.len(), 4, "frames, two and one of a network, one of the other");
+    let mut more = town();
+    more.routers[0].endpoints.push(endpoint(9, "stray"));
+    bench.pass(&more);
+    let web = bench.kernel.namespaces.get_mut(&workload("web")).expect("a workload");
+    web.routes.clear();
+    bench.kernel.tables.get_mut(&router()).expect("a table").1 = false;
+    for scope in &parts {
+        let outcome =
+            reconcile_in(&mut bench.kernel, &mut bench.programs, &town(), scope).expect("readable");
+        assert!(outcome.failed.is_empty(), "{:#?}", outcome.failed);
+    }
+    assert_eq!(bench.kernel.to_string(), picture);
+    bench.quiet(&town());
+}
+
+#[test]
 fn many_that_go_are_deleted_in_one_request() {
     let mut bench = Bench::new();
     let (before, mut after) = (town(), town());
