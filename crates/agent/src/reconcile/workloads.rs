@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use host::linux::runtime::{self, Dirs, Handle, HostEntry, Log, Phase, Restart, Spec, User};
+use host::linux::runtime::{self, Dirs, Handle, HostEntry, Ids, Log, Phase, Restart, Spec, User};
 use planner::Bundle;
 use policy::document::{self, Run, Start};
 
@@ -115,6 +115,7 @@ fn spec(
         (None, Some(number)) => User::of_endpoint(number),
         (None, None) => isolated_user(id),
     };
+    let ids = Ids::numbered(endpoint.map_or_else(|| 16_384 + offset(id), u32::from));
     let log = Log::at(options.log(id));
     let spec = Spec::new(id, run.argv.clone(), user, &options.pin(id), log);
     Ok(Spec {
@@ -127,6 +128,7 @@ fn spec(
         },
         cgroup: options.cgroup().join(&**id),
         data: Some(options.data(id)),
+        ids: Some(ids),
         hosts: neighbours(bundle, id),
         ..spec
     })
@@ -134,10 +136,15 @@ fn spec(
 
 /// A user of its own for a workload without an endpoint number, from its id.
 fn isolated_user(id: &str) -> User {
+    let id = ISOLATED_UID + offset(id);
+    User { uid: id, gid: id }
+}
+
+/// A number below 16,384 from a workload's id.
+fn offset(id: &str) -> u32 {
     let mut digest = model::digest::Digest64::new("isolated user");
     digest.text(id);
-    let offset = u32::try_from(digest.finish() % 16_384).unwrap_or_default();
-    User { uid: ISOLATED_UID + offset, gid: ISOLATED_UID + offset }
+    u32::try_from(digest.finish() % 16_384).unwrap_or_default()
 }
 
 /// Names of the workloads in the same network.

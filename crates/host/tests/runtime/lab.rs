@@ -5,7 +5,9 @@ use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use host::linux::runtime::{self, Dirs, Exec, Handle, Log, Phase, Restart, Spec, Status, User};
+use host::linux::runtime::{
+    self, Dirs, Exec, Handle, Ids, Log, Phase, Restart, Spec, Status, UID_BASE, User,
+};
 
 /// Longest wait for anything.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -50,7 +52,8 @@ impl Lab {
         let argv = argv.iter().map(|&arg| arg.to_owned()).collect();
         let log = Log::at(self.dirs.state.join("logs").join(format!("{id}.log")));
         let spec = Spec::new(&id, argv, self.user, &self.netns(), log);
-        Spec { cgroup: self.cgroup.join(&id), restart: Restart::No, ..spec }
+        let ids = Some(Ids::numbered(self.user.uid - UID_BASE));
+        Spec { cgroup: self.cgroup.join(&id), restart: Restart::No, ids, ..spec }
     }
 
     /// A workload that runs `probe` of this binary.

@@ -8,6 +8,7 @@ mod lifecycle;
 mod limits;
 mod logs;
 mod probe;
+mod reach;
 mod servers;
 mod view;
 mod walls;
@@ -35,9 +36,16 @@ fn exit(code: i32) -> ExitCode {
 }
 
 fn harness() -> ExitCode {
-    let tests =
-        [view::TESTS, walls::TESTS, lifecycle::TESTS, limits::TESTS, logs::TESTS, servers::TESTS]
-            .concat();
+    let tests = [
+        view::TESTS,
+        reach::TESTS,
+        walls::TESTS,
+        lifecycle::TESTS,
+        limits::TESTS,
+        logs::TESTS,
+        servers::TESTS,
+    ]
+    .concat();
     let trials =
         tests.into_iter().map(|(name, test)| Trial::test(name, move || as_root(name, test)));
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::sched::{CloneFlags, setns};
@@ -25,7 +26,7 @@ use super::program::Program;
 use super::seccomp::Filters;
 use super::spec::Record;
 use super::state::{State, read_json};
-use super::{User, cgroup, descriptors, privileges};
+use super::{Spec, User, cgroup, descriptors, ids, privileges};
 
 /// Exit code when the workload cannot be entered, as `docker exec` has it.
 const NOT_ENTERED: i32 = 125;
@@ -77,6 +78,7 @@ fn enter_workload(thread: OneThread, dir: &Path, exec: Exec) -> Result<i32, Faul
     let filters = Filters::compile().map_err(|error| Fault::of(&error))?;
     let program = Program::of(spec).with(exec.argv, exec.env, exec.workdir);
     let user = exec.user.unwrap_or(spec.user);
+    let ids = UserIds::of(thread, spec, user)?;
     let what = || format!("entering {}", spec.id);
     // From here on this process can be seen from inside, but not read.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).doing(what)?;
@@ -91,9 +93,42 @@ fn enter_workload(thread: OneThread, dir: &Path, exec: Exec) -> Result<i32, Faul
     run(thread, || {
         // Only the command is of the workload; this process must not keep its cgroup busy.
         door.pass().doing(what)?;
+        match &ids {
+            UserIds::OfHost => Ok(()),
+            UserIds::OfWorkload => setns(&init, CloneFlags::CLONE_NEWUSER),
+            UserIds::Own(ids) => setns(ids, CloneFlags::CLONE_NEWUSER),
+        }
+        .doing(what)?;
         confine(user, &filters)?;
         Err(program.exec())
     })
+}
+
+/// Whose ids a command has.
+enum UserIds {
+    /// Those of the host: no root.
+    OfHost,
+    /// Those of a workload that runs as root.
+    OfWorkload,
+    /// Root over what belongs to the workload, in a namespace of the command's own.
+    Own(OwnedFd),
+}
+
+impl UserIds {
+    fn of(thread: OneThread, spec: &Spec, user: User) -> Result<Self, Fault> {
+        if !spec.user.is_root() && !user.is_root() {
+            return Ok(Self::OfHost);
+        }
+        let old = || Fault::new(format!("{} has no ids for root; restart it", spec.id));
+        let ids = spec.ids.ok_or_else(old)?;
+        if spec.user.is_root() {
+            return Ok(Self::OfWorkload);
+        }
+        let users = ids::of_root(ids, Some(spec.user.uid));
+        let groups = ids::of_root(ids, Some(spec.user.gid));
+        let made = ids::namespace(thread, &users, &groups);
+        made.map(Self::Own).doing(|| "making a user namespace for root".to_owned())
+    }
 }
 
 fn confine(user: User, filters: &Filters) -> Result<(), Fault> {

@@ -60,6 +60,10 @@ pub(super) struct Birth<'a> {
     pub(super) thread: OneThread,
     /// An existing folder that the new root is mounted on, in the workload's mount namespace only.
     pub(super) stage: &'a Path,
+    /// The user namespace of a workload that runs as root.
+    pub(super) root: Option<OwnedFd>,
+    /// The ids that what is shown has, where the host can have that.
+    pub(super) shown: Option<OwnedFd>,
     /// Where [`Message`]s go.
     pub(super) report: OwnedFd,
     /// The program's standard output.
@@ -70,10 +74,13 @@ pub(super) struct Birth<'a> {
 
 /// The life of the init, in the child of the supervisor's fork. Never returns.
 pub(super) fn main(birth: Birth<'_>) -> ! {
-    let Birth { record, filters, thread, stage, report, out, err } = birth;
+    let Birth { record, filters, thread, stage, root, shown, report, out, err } = birth;
+    let places = Places { stage, root: root.as_ref(), shown: shown.as_ref() };
     let program = Program::of(&record.spec);
-    let begun = keep_only(&[report.as_raw_fd(), out.as_raw_fd(), err.as_raw_fd()])
-        .and_then(|()| confine(record, filters, stage, &report))
+    let kept = [&report, &out, &err].into_iter().chain(&root).chain(&shown);
+    let kept: Vec<RawFd> = kept.map(AsRawFd::as_raw_fd).collect();
+    let begun = keep_only(&kept)
+        .and_then(|()| confine(record, filters, &places, &report))
         .and_then(|()| start(thread, &program, out, err));
     let mut report = File::from(report);
     let child = match begun {
@@ -108,10 +115,17 @@ fn keep_only(kept: &[RawFd]) -> Result<(), Fault> {
     descriptors::close_others(kept).doing(what)
 }
 
+/// Where a workload lives.
+struct Places<'a> {
+    stage: &'a Path,
+    root: Option<&'a OwnedFd>,
+    shown: Option<&'a OwnedFd>,
+}
+
 fn confine(
     record: &Record,
     filters: &Filters,
-    stage: &Path,
+    places: &Places<'_>,
     report: &OwnedFd,
 ) -> Result<(), Fault> {
     let spec = &record.spec;
@@ -127,10 +141,14 @@ fn confine(
     unshare(rest).doing(named("making namespaces"))?;
     sethostname(&spec.hostname).doing(named("setting the host name"))?;
     umask(Mode::from_bits_truncate(0o022));
-    view::enter(record, stage)?;
+    view::enter(record, places.stage, places.shown)?;
     // One byte, not none: with none the kernel still runs a core_pattern program (fs/coredump.c).
     let one = Rlimit { current: Some(1), maximum: Some(1) };
     setrlimit(Resource::Core, one).doing(named("refusing core dumps"))?;
+    // Everything above needed the host's root.
+    if let Some(root) = places.root {
+        setns(root, CloneFlags::CLONE_NEWUSER).doing(named("becoming root of its own"))?;
+    }
     privileges::drop_to(spec.user).doing(|| format!("becoming user {}", spec.user.uid))?;
     // Becoming another user resets both.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).doing(named("hiding from traces"))?;

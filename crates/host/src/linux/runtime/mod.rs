@@ -32,6 +32,7 @@ mod error;
 mod exec;
 mod fault;
 mod handle;
+mod ids;
 mod init;
 mod logs;
 mod mounts;
@@ -51,5 +52,7 @@ pub use exec::{Exec, command_in, command_in_netns, exec_in};
 pub use handle::{Handle, Listing, discard, list, start, status, stop};
 pub use logs::{LogReader, logs};
 pub use shim::shim_main;
-pub use spec::{DEFAULT_PIDS, Dirs, HostEntry, Limits, Log, Restart, Spec, Tmpfs, UID_BASE, User};
+pub use spec::{
+    DEFAULT_PIDS, Dirs, HostEntry, Ids, Limits, Log, Restart, Spec, Tmpfs, UID_BASE, User,
+};
 pub use state::{Exit, Phase, Status};

@@ -2,11 +2,14 @@
 
 use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
 use nix::sys::statvfs::{FsFlags, statvfs};
+use rustix::fs::CWD;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
 use super::User;
 use super::fault::{Doing, Fault};
@@ -27,10 +30,45 @@ pub(super) fn bind(source: &Path, target: &Path, flags: MsFlags) -> Result<(), F
     mount(NONE, target, NONE, flags, NONE).doing(what)
 }
 
-/// Shows a file or a folder read-only, making an empty file or folder to show it at.
-pub(super) fn show(source: &Path, target: &Path) -> Result<(), Fault> {
+/// Shows a file or a folder read-only, making an empty file or folder to show it at; whether with `ids`, as
+/// [`super::ids`] says. Not every file system, and no kernel before 5.12, can do that.
+pub(super) fn show(source: &Path, target: &Path, ids: Option<&OwnedFd>) -> Result<bool, Fault> {
     make_place(source, target).doing(|| format!("making a place for {}", target.display()))?;
-    bind(source, target, PLAIN | MsFlags::MS_RDONLY)
+    if let Some(ids) = ids
+        && let Ok(tree) = mapped(source, ids)
+    {
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
+        move_mount(&tree, "", CWD, target, flags)
+            .doing(|| format!("showing {}", target.display()))?;
+        return Ok(true);
+    }
+    bind(source, target, PLAIN | MsFlags::MS_RDONLY).map(|()| false)
+}
+
+/// A copy of the mount that `source` is on, seen through the maps of a user namespace; not mounted yet.
+#[expect(unsafe_code, reason = "mount_setattr has no safe form")]
+fn mapped(source: &Path, ids: &OwnedFd) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = open_tree(CWD, source, flags)?;
+    let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    let attributes = libc::mount_attr {
+        attr_set: set | libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: u64::try_from(ids.as_raw_fd()).map_err(io::Error::other)?,
+    };
+    // SAFETY: the path ends with NUL, and the kernel reads as many bytes of `attributes` as are named, which lives on.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if done == 0 { Ok(tree) } else { Err(io::Error::last_os_error()) }
 }
 
 fn make_place(source: &Path, target: &Path) -> io::Result<()> {

@@ -1,7 +1,8 @@
 //! Giving up privileges for good: user, groups, capabilities, new privileges by `execve`.
 //!
 //! An unprivileged workload ends with no capability in any set, the bounding set included. It still binds low ports: its
-//! network namespace is told that no port is privileged. The host's root, when asked for by `user:`, keeps [`ROOT_SET`].
+//! network namespace is told that no port is privileged. Root, when asked for by `user:`, keeps [`ROOT_SET`] in a user
+//! namespace of its own, where they count for files and processes of the workload alone.
 
 use std::io;
 
@@ -14,7 +15,7 @@ use rustix::thread::{
 
 use super::User;
 
-/// What a workload of the host's root may do: own files, become other users, bind ports. Close to Docker's default, without
+/// What a workload of root may do: own files, become other users, bind ports. Close to Docker's default, without
 /// device nodes, raw sockets, file capabilities, `chroot` and the audit log.
 const ROOT_SET: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)

@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -28,7 +29,7 @@ use super::run::Run;
 use super::seccomp::Filters;
 use super::spec::Record;
 use super::state::{State, read_json, write_json};
-use super::{Exit, Phase, Status, cgroup, descriptors};
+use super::{Exit, Ids, Phase, Status, cgroup, descriptors, ids};
 
 /// Runs the hidden subcommand `bulkhead shim --dir <dir>`: becomes the supervisor of the workload whose `spec.json` is in
 /// `dir`, and returns the exit code for `main`.
@@ -163,25 +164,48 @@ impl Supervisor {
         let stage = self.dir.join("root");
         fs::create_dir_all(&stage).doing(|| format!("making {}", stage.display()))?;
         if let Some(data) = &spec.data {
-            make_data(data, spec.user).doing(|| format!("making {}", data.display()))?;
+            make_data(data, spec.host_user()).doing(|| format!("making {}", data.display()))?;
         }
+        let root = self.ids_of_root()?;
+        let shown = self.ids_of_shown();
         let pipe = || pipe2(OFlag::O_CLOEXEC).doing(|| "making pipes".to_owned());
         let (reports, report) = pipe()?;
         let (outs, out) = pipe()?;
         let (errs, err) = pipe()?;
+        let owner = spec.host_user();
         for end in [&out, &err] {
             // `/dev/stdout` opens the pipe anew, which only its owner may.
-            fchown(end, Some(spec.user.uid.into()), Some(spec.user.gid.into()))
+            fchown(end, Some(owner.uid.into()), Some(owner.gid.into()))
                 .doing(|| "giving away the output".to_owned())?;
         }
         let child = self.fork_into_pid_namespace()?;
         let Fork::Parent(pid) = child else {
             let (record, filters) = (&self.record, &self.filters);
             let thread = self.thread;
-            init::main(Birth { record, filters, thread, stage: &stage, report, out, err })
+            let stage = &stage;
+            init::main(Birth { record, filters, thread, stage, root, shown, report, out, err })
         };
         drop((report, out, err));
         Run::new(pid, reports, outs, errs).doing(|| "watching the workload".to_owned())
+    }
+
+    /// What root is inside, when the workload runs as root.
+    fn ids_of_root(&self) -> Result<Option<OwnedFd>, Fault> {
+        let spec = &self.record.spec;
+        let Some(ids) = spec.ids.filter(|_| spec.user.is_root()) else { return Ok(None) };
+        let lines = ids::of_root(ids, None);
+        let made = ids::namespace(self.thread, &lines, &lines);
+        made.map(Some).doing(|| {
+            "making a user namespace for root (sysctl user.max_user_namespaces bounds them)"
+                .to_owned()
+        })
+    }
+
+    /// How folders of the host are shown. Without it sockets in them are hidden one by one, so it may be missing.
+    fn ids_of_shown(&self) -> Option<OwnedFd> {
+        let spec = &self.record.spec;
+        let groups = ids::own_group(spec.user.gid, spec.ids.unwrap_or(Ids::numbered(0)));
+        ids::namespace(self.thread, &ids::everybody(), &groups).ok()
     }
 
     /// The next child is pid 1 of a new namespace; children after it are not.

@@ -48,9 +48,9 @@ impl Dirs {
 /// User and group a workload runs as. Supplementary groups are always empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
-    /// User id on the host: there is no user namespace.
+    /// User id, the host's unless it is 0: the workload's root is one of its [`Ids`].
     pub uid: u32,
-    /// Group id on the host.
+    /// Group id, likewise.
     pub gid: u32,
 }
 
@@ -77,10 +77,34 @@ impl User {
         Ok(Self { uid: known.uid.as_raw(), gid: known.gid.as_raw() })
     }
 
-    /// Whether this is the host's root, which keeps a small set of capabilities.
+    /// Whether this is root, which keeps a small set of capabilities over what belongs to the workload.
     #[must_use]
     pub fn is_root(self) -> bool {
         self.uid == 0
+    }
+}
+
+/// Ids of the host that belong to one workload and stand for its root and the users of its services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ids {
+    first: u32,
+}
+
+impl Ids {
+    /// Ids for workload number `number`, at most [`Ids::LAST`]: 2,048 in a range that systemd names unused
+    /// (`UIDS-GIDS.md`: `0x7000_0000` and up) and `useradd` does not hand out.
+    #[must_use]
+    pub fn numbered(number: u32) -> Self {
+        Self { first: 0x7000_0000 + number.min(Self::LAST) * 2048 }
+    }
+
+    /// The highest number.
+    pub const LAST: u32 = 0xFFFF;
+
+    /// The one that stands for root.
+    #[must_use]
+    pub fn first(self) -> u32 {
+        self.first
     }
 }
 
@@ -178,6 +202,9 @@ pub struct Spec {
     pub workdir: Option<PathBuf>,
     /// Who it runs as.
     pub user: User,
+    /// What root stands for inside; without them nothing runs as root.
+    #[serde(default)]
+    pub ids: Option<Ids>,
     /// Host name inside.
     pub hostname: String,
     /// When it is started again.
@@ -217,6 +244,7 @@ impl Spec {
             env: BTreeMap::new(),
             workdir: None,
             user,
+            ids: None,
             hostname: id.rsplit('.').next().unwrap_or(id).to_owned(),
             restart: Restart::default(),
             netns: netns.to_owned(),
@@ -253,6 +281,9 @@ impl Spec {
         if self.env.keys().any(|key| key.is_empty() || key.contains(['=', '\0'])) {
             return wrong("env", "has a variable without a usable name");
         }
+        if self.user.is_root() && self.ids.is_none() {
+            return wrong("ids", "are needed for root");
+        }
         if !is_hostname(&self.hostname) {
             return wrong("hostname", "is not a host name of at most 63 characters");
         }
@@ -264,6 +295,14 @@ impl Spec {
             return wrong("netns, log, data, read_only", "must be absolute paths without `..`");
         }
         Ok(())
+    }
+
+    /// Who it runs as, in the numbers of the host.
+    pub(super) fn host_user(&self) -> User {
+        match self.ids {
+            Some(ids) if self.user.is_root() => User { uid: ids.first(), gid: ids.first() },
+            _ => self.user,
+        }
     }
 
     fn text_bytes(&self) -> usize {
@@ -337,6 +376,16 @@ mod tests {
         let env = BTreeMap::from([("A=B".to_owned(), String::new())]);
         assert!(Spec { env, ..spec("a.b") }.check().is_err());
         assert!(Spec { data: Some("data/x".into()), ..spec("a.b") }.check().is_err());
+    }
+
+    #[test]
+    fn root_is_nobody_on_the_host() {
+        let root = Spec { user: User { uid: 0, gid: 0 }, ..spec("a.b") };
+        assert!(root.check().is_err());
+        let root = Spec { ids: Some(Ids::numbered(7)), ..root };
+        root.check().expect("it has ids");
+        assert_eq!(root.host_user().uid, 0x7000_0000 + 7 * 2048);
+        assert_eq!(spec("a.b").host_user(), User::of_endpoint(1));
     }
 
     #[test]

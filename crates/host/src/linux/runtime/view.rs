@@ -11,6 +11,8 @@
 //!
 //! Not a recursive read-only bind of the host's root: that would show every mount of the host (other containers' root file
 //! systems, network shares) and every world-connectable unix socket below `/var`. A list of what is shown fails closed.
+//! Sockets below that list are seen and not reached: it is mounted with the ids of [`super::ids`], or where the file
+//! system cannot have that, those that exist at the start are hidden.
 //!
 //! **Limits.** Without `pivot_root` (a host that runs from its initramfs) the root is moved and entered by `chroot`
 //! instead; leaving that needs `CAP_SYS_CHROOT`, which no workload has, and a system call that the filter refuses.
@@ -19,6 +21,8 @@ mod etc;
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -38,7 +42,13 @@ pub(super) const SHOWN: [&str; 12] =
 /// Shown as well, in the private `/var`.
 const SHOWN_VAR: &str = "/var/www";
 
-/// Secrets in what is shown. A user without privileges could not read them; root could.
+/// Of these, programs and what they load, where no daemon has its socket: not searched for any.
+const PROGRAMS: [&str; 9] =
+    ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/gnu"];
+/// Most files that are searched for sockets.
+const SEARCHED: u32 = 200_000;
+
+/// Secrets in what is shown. Nobody inside could read them anyway; this way their names lead nowhere.
 const MASKED: [&str; 19] = [
     "/etc/shadow",
     "/etc/shadow-",
@@ -110,22 +120,66 @@ struct Plan {
 }
 
 /// Replaces the calling process's root by the view. It is in a mount namespace of its own, and root.
-pub(super) fn enter(record: &Record, stage: &Path) -> Result<(), Fault> {
+///
+/// `ids` is how what is shown is seen; see [`super::ids`].
+pub(super) fn enter(record: &Record, stage: &Path, ids: Option<&OwnedFd>) -> Result<(), Fault> {
     let spec = &record.spec;
     let plan = look(spec)?;
+    let mut shown = Shown { ids, plain: Vec::new() };
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
         .doing(|| "making mounts private".to_owned())?;
     change_root(stage)?;
-    show_host(&plan)?;
-    make_writable(spec, &plan)?;
+    show_host(&plan, &mut shown)?;
+    make_writable(spec, &plan, &mut shown)?;
     make_proc()?;
     make_sys()?;
     make_dev(spec)?;
     plan.etc.place()?;
     hide(&record.hidden)?;
-    show_named(&plan)?;
+    show_named(&plan, &mut shown)?;
+    shown.hide_sockets()?;
     leave_host()
+}
+
+/// What is shown of the host, and how.
+struct Shown<'a> {
+    ids: Option<&'a OwnedFd>,
+    /// Shown as it is, because its file system can do no better.
+    plain: Vec<PathBuf>,
+}
+
+impl Shown<'_> {
+    fn show(&mut self, source: &Path, target: &Path) -> Result<(), Fault> {
+        if !show(source, target, self.ids)? {
+            self.plain.push(target.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Hides the sockets in what is shown as it is: reading only does not keep anybody from connecting.
+    fn hide_sockets(&self) -> Result<(), Fault> {
+        let null = old(Path::new("/dev/null"));
+        let places =
+            self.plain.iter().filter(|path| !PROGRAMS.iter().any(|top| path.starts_with(top)));
+        let mut folders: Vec<PathBuf> = places.cloned().collect();
+        let mut left = SEARCHED;
+        while let Some(folder) = folders.pop() {
+            // A single file, or a folder that cannot be read.
+            let Ok(entries) = fs::read_dir(&folder) else { continue };
+            for entry in entries.flatten() {
+                left = left.checked_sub(1).ok_or_else(|| {
+                    Fault::new(format!("more than {SEARCHED} files to search for sockets"))
+                })?;
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                    Ok(kind) if kind.is_socket() => mask(&entry.path(), &null)?,
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 fn look(spec: &Spec) -> Result<Plan, Fault> {
@@ -193,7 +247,7 @@ fn leave_host() -> Result<(), Fault> {
     mount(None::<&str>, "/", None::<&str>, frozen, None::<&str>).doing(what)
 }
 
-fn show_host(plan: &Plan) -> Result<(), Fault> {
+fn show_host(plan: &Plan, shown: &mut Shown<'_>) -> Result<(), Fault> {
     for name in SHOWN {
         let (source, target) = (Path::new(OLD).join(name), Path::new("/").join(name));
         let Ok(metadata) = fs::symlink_metadata(&source) else { continue };
@@ -202,29 +256,28 @@ fn show_host(plan: &Plan) -> Result<(), Fault> {
                 .and_then(|link| std::os::unix::fs::symlink(link, &target))
                 .doing(|| format!("copying the link /{name}"))?;
         } else {
-            show(&source, &target)?;
+            shown.show(&source, &target)?;
         }
     }
     // Parents come before what is mounted below them, as in the host's own list.
-    plan.shown.iter().filter(|(_, target)| is_below_shown(target)).try_for_each(show_one)
+    let mut below = plan.shown.iter().filter(|(_, target)| is_below_shown(target));
+    below.try_for_each(|(source, target)| shown.show(&old(source), target))
 }
 
 fn is_below_shown(target: &Path) -> bool {
     SHOWN.iter().any(|name| target.starts_with(Path::new("/").join(name)))
 }
 
-fn show_one((source, target): &(PathBuf, PathBuf)) -> Result<(), Fault> {
-    show(&old(source), target)
-}
-
 /// What lies outside of the shown folders comes last, because its place may be on a private file system.
-fn show_named(plan: &Plan) -> Result<(), Fault> {
-    plan.shown.iter().filter(|(_, target)| !is_below_shown(target)).try_for_each(show_one)?;
-    plan.program.iter().filter(|(_, target)| !target.exists()).try_for_each(show_one)
+fn show_named(plan: &Plan, shown: &mut Shown<'_>) -> Result<(), Fault> {
+    let mut beside = plan.shown.iter().filter(|(_, target)| !is_below_shown(target));
+    beside.try_for_each(|(source, target)| shown.show(&old(source), target))?;
+    let mut program = plan.program.iter().filter(|(_, target)| !target.exists());
+    program.try_for_each(|(source, target)| shown.show(&old(source), target))
 }
 
-fn make_writable(spec: &Spec, plan: &Plan) -> Result<(), Fault> {
-    let (sizes, owner) = (spec.tmpfs, Some(spec.user));
+fn make_writable(spec: &Spec, plan: &Plan, shown: &mut Shown<'_>) -> Result<(), Fault> {
+    let (sizes, owner) = (spec.tmpfs, Some(spec.host_user()));
     let memory = |mode, bytes, owner| Memory { mode, bytes, owner, flags: MsFlags::MS_NODEV };
     memory(0o1777, sizes.tmp_bytes, None).mount(Path::new("/tmp"))?;
     memory(0o755, sizes.run_bytes, owner).mount(Path::new("/run"))?;
@@ -236,9 +289,9 @@ fn make_writable(spec: &Spec, plan: &Plan) -> Result<(), Fault> {
     std::os::unix::fs::symlink("/run", "/var/run").doing(|| "making /var/run".to_owned())?;
     let www = old(Path::new(SHOWN_VAR));
     if fs::symlink_metadata(&www).is_ok_and(|metadata| metadata.is_dir()) {
-        show(&www, Path::new(SHOWN_VAR))?;
+        shown.show(&www, Path::new(SHOWN_VAR))?;
     }
-    folder(Path::new("/root"), 0o700, None)?;
+    folder(Path::new("/root"), 0o700, owner.filter(|_| spec.user.is_root()))?;
     folder(Path::new("/home"), 0o755, None)?;
     match &plan.data {
         None => memory(0o700, sizes.data_bytes, owner).mount(Path::new(DATA)),
