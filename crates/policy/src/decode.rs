@@ -297,6 +297,11 @@ pub(crate) fn unknown_key(
     known: &[&'static str],
     problems: &mut Problems<'_>,
 ) {
+    let found = |text| Diagnostic::error(Code::UnknownKey, key.span, text);
+    if problems.is_full() && problems.errors() > 0 {
+        // Only counted, so nobody reads what it would say.
+        return problems.push(found(String::new()));
+    }
     let hint = known_elsewhere(kind, &key.text)
         .map(str::to_owned)
         .or_else(|| did_you_mean(&key.text, known.iter().copied()))
@@ -305,8 +310,7 @@ pub(crate) fn unknown_key(
                 known.iter().filter(|word| !word.starts_with('$')).copied().collect();
             format!("known here: {}", words.join(", "))
         });
-    let message = format!("a {kind} has no key `{}`", key.text);
-    problems.push(Diagnostic::error(Code::UnknownKey, key.span, message).hint(hint));
+    problems.push(found(format!("a {kind} has no key `{}`", key.text)).hint(hint));
 }
 
 pub(crate) fn missing_key(kind: &str, key: &str, span: Span, problems: &mut Problems<'_>) {

@@ -304,7 +304,7 @@ impl<'a> Problems<'a> {
         self.errors
     }
 
-    /// Whether further warnings are only counted.
+    /// Whether further warnings, and errors but the first, are only counted.
     pub(crate) fn is_full(&self) -> bool {
         self.items.len() >= self.limit
     }
