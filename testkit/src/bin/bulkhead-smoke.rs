@@ -4,7 +4,7 @@
 //! binary beside it and prints a line per check, then `N passed, N failed`.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
@@ -12,29 +12,33 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use testkit::packet::arp;
-use testkit::{Namespace, Wire, run_with_deadline, wait_until};
+use testkit::{Lab, Namespace, Wire, run_with_deadline, wait_until};
 
 const BULKHEAD: &str = "/bin/bulkhead";
 const FILE: &str = "/tmp/smoke.yaml";
 const DEADLINE: Duration = Duration::from_mins(1);
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// Two workloads of busybox; `a` may fetch from `b` and nothing else.
+/// The guest's address towards the outside, and that of a client there.
+const OUTSIDE: [&str; 2] = ["192.0.2.1/24", "192.0.2.2/24"];
+
+/// Two workloads of busybox; `a` and the world may fetch from `b` and nothing else.
 const DOCUMENT: &str = r#"bulkhead: 1
 tenants:
   t:
     networks:
       main: { mode: nat, subnets: [10.0.1.0/24, "fd00:1::/64"] }
     workloads:
-      a: { address: [10.0.1.10], labels: { app: a }, run: [sleep, "3600"] }
+      a: { address: [10.0.1.10, "fd00:1::10"], labels: { app: a }, run: [sleep, "3600"] }
       b:
-        address: [10.0.1.20]
+        address: [10.0.1.20, "fd00:1::20"]
         labels: { app: b }
         run: [sh, -c, "mkdir -p /tmp/www; echo hello > /tmp/www/index.html; busybox httpd -p 81 -h /tmp/www; exec busybox httpd -f -p 80 -h /tmp/www"]
     publish:
       b: { port: 8080/tcp, to: "b:80" }
     policies:
       fetch: { from: app=a, to: app=b, allow: [80/tcp, icmp/echo-request] }
+      visit: { from: world, to: app=b, allow: [80/tcp] }
 "#;
 
 /// The checks so far.
@@ -62,11 +66,20 @@ impl Tally {
 
 fn main() -> ExitCode {
     let mut tally = Tally::default();
+    let mut visitor = None;
+    tally.check("an outside is made", || {
+        visitor = Some(Visitor::new()?);
+        Ok(())
+    });
     tally.check("doctor promises enforcement", doctor);
     tally.check("up applies the file", up);
     tally.check("an allowed connection connects", || probe("tcp/80", "connected"));
     tally.check("an allowed ping is answered", || probe("icmp", "answered"));
     tally.check("a closed port is silent", || probe("tcp/81", "no-answer"));
+    tally.check("IPv6: the allowed port answers, the closed one is silent", || reach("fd00:1::20"));
+    tally.check("a published port answers the outside", || {
+        visitor.as_ref().context("no outside")?.visit()
+    });
     tally.check("ARP spoofing is stopped and named", arp_spoofing);
     tally.check("enforcement outlives the agent", outlives);
     tally.check("down --clean", || cli(&["down", "--clean"]).map(drop));
@@ -132,19 +145,49 @@ fn outlives() -> Result<()> {
     let pid = status["agent"]["pid"].as_i64().context("the agent's pid")?;
     let pid = nix::unistd::Pid::from_raw(i32::try_from(pid)?);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).context("kill -9")?;
-    let a = workload("t.a")?;
-    let page = fetch(&a, 80, DEADLINE).context("the allowed port")?;
-    ensure!(page.contains("hello"), "the allowed port answers {page}");
-    match fetch(&a, 81, SILENCE) {
-        Err(error) if error.kind() == ErrorKind::TimedOut => {}
-        other => bail!("the closed port is not silent: {other:?}"),
-    }
+    reach("10.0.1.20")?;
     cli(&["up", FILE]).map(drop)
 }
 
-/// Fetches the page of `b` from `space`. `deadline` is for the connection and for each read.
-fn fetch(space: &Namespace, port: u16, deadline: Duration) -> std::io::Result<String> {
-    let to = SocketAddr::from(([10, 0, 1, 20], port));
+/// `a` fetches the page of `b` at this address; the other port stays silent.
+fn reach(address: &str) -> Result<()> {
+    let (a, b) = (workload("t.a")?, address.parse::<IpAddr>()?);
+    let page = fetch(&a, (b, 80).into(), DEADLINE).context("the allowed port")?;
+    ensure!(page.contains("hello"), "the allowed port answers {page}");
+    match fetch(&a, (b, 81).into(), SILENCE) {
+        Err(error) if error.kind() == ErrorKind::TimedOut => Ok(()),
+        other => bail!("the closed port is not silent: {other:?}"),
+    }
+}
+
+/// A machine outside of the guest.
+struct Visitor {
+    space: Namespace,
+    _lab: Lab,
+}
+
+impl Visitor {
+    fn new() -> Result<Self> {
+        let guest = Namespace::open("guest", Path::new("/proc/self/ns/net"))?;
+        let mut lab = Lab::new()?;
+        let space = lab.namespace("outside")?;
+        lab.veth((&guest, "wan0"), (&space, "eth0"))?;
+        guest.address("wan0", OUTSIDE[0])?;
+        space.address("eth0", OUTSIDE[1])?;
+        Ok(Self { space, _lab: lab })
+    }
+
+    fn visit(&self) -> Result<()> {
+        let (published, _) = OUTSIDE[0].split_once('/').context("an address")?;
+        let to = SocketAddr::new(published.parse()?, 8080);
+        let page = fetch(&self.space, to, DEADLINE)?;
+        ensure!(page.contains("hello"), "the published port answers {page}");
+        Ok(())
+    }
+}
+
+/// Fetches a page from `space`. `deadline` is for the connection and for each read.
+fn fetch(space: &Namespace, to: SocketAddr, deadline: Duration) -> std::io::Result<String> {
     let connect = || TcpStream::connect_timeout(&to, deadline);
     let mut stream = space.run(connect).map_err(std::io::Error::other)??;
     stream.set_read_timeout(Some(deadline))?;
