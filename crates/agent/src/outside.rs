@@ -1,11 +1,13 @@
 //! What a document needs of the host, checked before anything is changed.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use api::{Error, codes};
+use host::linux::adopted::{AdoptError, Adoptions};
 use host::linux::bpf::{self, Capabilities, Feature};
-use host::linux::netns::NetNs;
 use host::network::Place;
 use planner::Bundle;
 
@@ -13,27 +15,66 @@ use crate::desired;
 use crate::fault::{failed, refused};
 
 /// Refuses what this host cannot do: kernel features that are missing, `nft` where it is needed, adopted namespaces that
-/// are not there.
+/// are not there or belong to somebody else.
 ///
 /// # Errors
 /// `BH0209` with the first thing that is missing.
-pub(crate) fn check(bundle: &Bundle) -> Result<(), Error> {
+pub(crate) fn check(bundle: &Bundle, run_dir: &Path) -> Result<(), Error> {
     features()?;
-    for (id, workload) in &bundle.workloads {
-        let Place::At(path) = desired::place(&workload.start) else { continue };
-        if let Err(error) = NetNs::open(&path) {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let message =
-                format!("workload {id} is to adopt a network namespace that is not there");
-            let hint = if path.starts_with("/run/netns") {
-                format!("ip netns add {name}")
-            } else {
-                format!("whoever owns {} has to make it first", path.display())
-            };
-            return Err(Error::new(codes::CAPABILITY, message).with_cause(&error).with_hint(hint));
-        }
+    let adopted = bundle.workloads.iter().filter_map(|(id, workload)| {
+        let Place::At(path) = desired::place(&workload.start) else { return None };
+        Some((id.to_string(), path))
+    });
+    let adopted: Vec<(String, PathBuf)> = adopted.collect();
+    if adopted.is_empty() {
+        return Ok(());
+    }
+    let listed = Adoptions::new(run_dir);
+    let mut adoptions = listed.map_err(|error| {
+        failed(codes::SETUP, "look at the network namespaces of this host", &error)
+    })?;
+    let gateways = gateways(bundle);
+    for (id, path) in &adopted {
+        let gateways = gateways.get(id.as_str()).map_or(&[][..], Vec::as_slice);
+        adoptions.check(id, path, gateways).map_err(|error| cannot_adopt(id, path, &error))?;
     }
     Ok(())
+}
+
+/// The next hops of every workload's default routes.
+fn gateways(bundle: &Bundle) -> BTreeMap<&str, Vec<IpAddr>> {
+    let endpoints = bundle.routers.iter().flat_map(|router| &router.endpoints);
+    let of = |at: &planner::Attachment| -> Vec<IpAddr> {
+        let v4 = at.gateway_v4.map(IpAddr::V4);
+        v4.into_iter().chain(at.gateway_v6.map(IpAddr::V6)).collect()
+    };
+    endpoints.map(|at| (&*at.workload, of(at))).collect()
+}
+
+fn cannot_adopt(id: &str, path: &Path, error: &AdoptError) -> Error {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let shown = path.display();
+    let is_absent = matches!(error, AdoptError::Open(error) if error.is_absent());
+    let message = if is_absent {
+        format!("workload {id} is to adopt a network namespace that is not there")
+    } else {
+        format!("workload {id} cannot adopt {shown}")
+    };
+    let hint = match error {
+        _ if is_absent && path.starts_with("/run/netns") => format!("ip netns add {name}"),
+        AdoptError::Open(_) if is_absent => format!("whoever owns {shown} has to make it first"),
+        AdoptError::Open(_) | AdoptError::Routes(_) => {
+            format!("netns: names a network namespace: see that {shown} is one")
+        }
+        AdoptError::DefaultRoute(_) => {
+            format!("if nobody needs it: nsenter --net={shown} ip route delete default")
+        }
+        AdoptError::Host | AdoptError::Ours(_) | AdoptError::Taken(_) => {
+            "give the workload a namespace of its own: ip netns add NAME, and netns: NAME"
+                .to_owned()
+        }
+    };
+    Error::new(codes::CAPABILITY, message).with_cause(error).with_hint(hint)
 }
 
 /// Tries the features of the kernel that enforcement needs. What a kernel can do it goes on to do, so a good answer is kept:

@@ -38,7 +38,7 @@ impl Keeper {
         if let Some(broken) = plan.assertions.iter().find(|assertion| !assertion.holds) {
             return Err(assertion(broken));
         }
-        outside::check(&wanted.bundle)?;
+        outside::check(&wanted.bundle, &self.shared.options.run_dir)?;
         let outcome = match self.shared.force() {
             Some(force) if is_same(&force.wanted, &wanted) => self.confirm(&force, began)?,
             before => {

@@ -5,6 +5,7 @@
 
 #![expect(clippy::format_push_string, reason = "files of tests are put together part by part")]
 
+mod adopted;
 mod article;
 mod clean;
 mod explained;

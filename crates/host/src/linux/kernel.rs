@@ -13,6 +13,7 @@ use crate::network::{
     VethSpec,
 };
 
+use super::adopted::{self, AdoptError};
 use super::netlink::Netlink;
 use super::netns::{NetNs, NetNsDir, NetNsError};
 use super::nft::{TableState, table};
@@ -28,6 +29,8 @@ pub struct Linux {
     run_dir: PathBuf,
     ledger: sysctl::Ledger,
     sites: BTreeMap<Ns, Site>,
+    /// What is pinned, as it was listed or made last; no workload adopts one of these.
+    pinned: BTreeMap<NsName, adopted::Id>,
 }
 
 /// An open namespace with its socket.
@@ -74,7 +77,8 @@ impl Linux {
         let ledger = sysctl::Ledger::open(run_dir)
             .map_err(|error| KernelError::new(about("read sysctl.json in"), error))?;
         let run_dir = run_dir.to_owned();
-        let mut linux = Self { pins, run_dir, ledger, sites: BTreeMap::new() };
+        let mut linux =
+            Self { pins, run_dir, ledger, sites: BTreeMap::new(), pinned: BTreeMap::new() };
         linux.site(&Ns::Host).map_err(|cause| KernelError::new("open netlink", cause))?;
         Ok(linux)
     }
@@ -118,10 +122,27 @@ impl Linux {
                 Ns::Ours(name) => self.pins.find(name),
                 Ns::At(path) => NetNs::open(path),
             };
-            let site = opened.map_err(NetNsError::into_io).and_then(Site::open)?;
-            self.keep(ns, site);
+            let opened = opened.map_err(NetNsError::into_io)?;
+            self.check(ns, &opened)?;
+            self.keep(ns, Site::open(opened)?);
         }
         self.sites.get_mut(ns).ok_or(Refusal::Absent("namespace"))
+    }
+
+    /// Refuses to adopt the host's own namespace, or one of ours, whatever its path is by now.
+    fn check(&self, ns: &Ns, opened: &NetNs) -> Result<(), Refusal> {
+        if !matches!(ns, Ns::At(_)) {
+            return Ok(());
+        }
+        let id = opened.id().map_err(NetNsError::into_io)?;
+        let host = self.sites.get(&Ns::Host).map(|host| host.ns.id()).transpose();
+        if host.map_err(NetNsError::into_io)? == Some(id) {
+            return Err(io::Error::other(AdoptError::Host).into());
+        }
+        match self.pinned.iter().find(|(_, pinned)| **pinned == id) {
+            Some((name, _)) => Err(io::Error::other(AdoptError::Ours(name.clone())).into()),
+            None => Ok(()),
+        }
     }
 
     /// Keeps a site, and of all workloads only this one.
@@ -138,6 +159,7 @@ impl Linux {
             Netlink::open()
         };
         let (ns, netlink) = self.pins.create(name, init).map_err(NetNsError::into_io)?;
+        self.pinned.insert(name.clone(), ns.id().map_err(NetNsError::into_io)?);
         let mut netlink = netlink?;
         link::set_up(&mut netlink, "lo", true)?;
         self.keep(&Ns::Ours(name.clone()), Site::new(ns, netlink));
@@ -220,6 +242,12 @@ impl Linux {
             Op::AddressDelete { address, .. } => {
                 let deleted = route::delete_address(netlink, index, address);
                 ignore(deleted, &[libc::EADDRNOTAVAIL])
+            }
+            Op::RouteReplace { ns: Ns::At(_), route } if route.to.prefix_len() == 0 => {
+                if let Some(foreign) = adopted::foreign_default(netlink, route.via)? {
+                    return Err(io::Error::other(AdoptError::DefaultRoute(foreign)).into());
+                }
+                route::replace_route(netlink, index, route)
             }
             Op::RouteReplace { route, .. } => route::replace_route(netlink, index, route),
             Op::RouteDelete { route, .. } => {
@@ -322,7 +350,9 @@ impl Linux {
 
 impl Kernel for Linux {
     fn namespaces(&mut self) -> Result<BTreeSet<NsName>, KernelError> {
-        self.pins.list().map_err(|error| KernelError::new("ip netns list", error.into_io()))
+        let pinned = self.pins.ids();
+        self.pinned = pinned.map_err(|error| KernelError::new("ip netns list", error.into_io()))?;
+        Ok(self.pinned.keys().cloned().collect())
     }
 
     fn read(&mut self, ns: &Ns) -> Result<Option<NsState>, KernelError> {

@@ -1,5 +1,6 @@
 //! The real kernel: namespaces, netlink, nftables, sysctls, and what can be probed.
 
+pub mod adopted;
 pub mod bpf;
 pub mod kernel;
 pub mod link;

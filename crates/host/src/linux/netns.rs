@@ -12,7 +12,7 @@
 //!
 //! **Cost.** A namespace costs about 0.3 ms, nearly all of it in the kernel.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -26,6 +26,9 @@ use crate::network::NsName;
 
 /// `f_type` of the file system that holds namespaces, linux/magic.h `NSFS_MAGIC`.
 const NSFS_MAGIC: u64 = 0x6e73_6673;
+
+/// Asks for the kind of a namespace, linux/nsfs.h `NS_GET_NSTYPE`: the flag of `clone`.
+const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
 
 /// Where a thread finds its own network namespace.
 const THREAD_NETNS: &str = "/proc/thread-self/ns/net";
@@ -107,9 +110,10 @@ impl NetNsError {
             | Self::Spawn { source, .. }
             | Self::List(source)
             | Self::Enter(source) => source,
-            Self::Foreign(name) => {
-                io::Error::new(io::ErrorKind::InvalidInput, format!("{name} is no namespace"))
-            }
+            Self::Foreign(name) => io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{name} is no network namespace"),
+            ),
         }
     }
 }
@@ -147,10 +151,10 @@ impl NetNs {
     fn checked(fd: OwnedFd, name: impl Fn() -> String) -> Result<Self, NetNsError> {
         let stat = rustix::fs::fstatfs(&fd)
             .map_err(|errno| NetNsError::Open { name: name(), source: errno.into() })?;
-        if u64::try_from(stat.f_type) == Ok(NSFS_MAGIC) {
-            return Ok(Self { fd });
+        if u64::try_from(stat.f_type) != Ok(NSFS_MAGIC) {
+            return Err(NetNsError::Foreign(name()));
         }
-        Err(NetNsError::Foreign(name()))
+        if is_of_networks(&fd) { Ok(Self { fd }) } else { Err(NetNsError::Foreign(name())) }
     }
 
     /// Runs `work` on a thread inside of the namespace and returns its value.
@@ -342,6 +346,15 @@ impl NetNsDir {
     ///
     /// [`NetNsError::List`] when the folder cannot be read.
     pub fn list(&self) -> Result<BTreeSet<NsName>, NetNsError> {
+        Ok(self.ids()?.into_keys().collect())
+    }
+
+    /// As [`NetNsDir::list`], each with its [`NetNs::id`].
+    ///
+    /// # Errors
+    ///
+    /// [`NetNsError::List`] when the folder cannot be read.
+    pub fn ids(&self) -> Result<BTreeMap<NsName, (u64, u64)>, NetNsError> {
         let read = || -> io::Result<BTreeSet<NsName>> {
             let mut names = BTreeSet::new();
             for entry in rustix::fs::Dir::read_from(&self.dir)? {
@@ -351,10 +364,18 @@ impl NetNsDir {
             }
             Ok(names)
         };
-        let mut names = read().map_err(NetNsError::List)?;
-        names.retain(|name| self.find(name).is_ok());
-        Ok(names)
+        let names = read().map_err(NetNsError::List)?.into_iter();
+        let id = |name: NsName| self.find(&name).and_then(|ns| ns.id()).ok().map(|id| (name, id));
+        Ok(names.filter_map(id).collect())
     }
+}
+
+/// Whether a namespace is one of networks: mount, user and other namespaces are files of the same kind.
+#[expect(unsafe_code, reason = "this ioctl has no safe form")]
+fn is_of_networks(fd: &OwnedFd) -> bool {
+    // SAFETY: the request takes no argument, and the descriptor is open.
+    let kind = unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) };
+    kind == libc::CLONE_NEWNET
 }
 
 /// The namespace of the calling thread, to which it returns when this is dropped.

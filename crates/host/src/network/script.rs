@@ -117,7 +117,9 @@ fn host_unit(desired: &Desired, observed: &Observed) -> Unit {
     // The guards must be there before forwarding is; the published ports follow at the end.
     if !observed.tables.contains_key(&Ns::Host) {
         let mut guarded = desired.routers.clone();
-        guarded.iter_mut().for_each(|router| router.publishes.clear());
+        for router in &mut guarded {
+            router.publishes.clear();
+        }
         ops.push(table(Ns::Host, render::host(&guarded, guard(observed))));
     }
     // A host that forwards ignores router advertisements unless told otherwise, and would lose its

@@ -1,5 +1,6 @@
 //! Labs of the host's network in a real kernel, in namespaces of their own. They need root.
 
+mod adopt;
 mod density;
 mod lab;
 mod part;

@@ -100,7 +100,9 @@ fn the_outside_cannot_speak_as_an_endpoint_or_reach_a_router_root() {
         send(&lab.client, forged, &v4, "forged");
     }
     let v6 = format!("[{HOST_V6}]:5354");
-    for forged in [HOST_V6, "fd00:5:0:1::a", "fd00:5:0:1::1", "fd62:756c:6b68::", "fd62:756c:6b68::1"] {
+    for forged in
+        [HOST_V6, "fd00:5:0:1::a", "fd00:5:0:1::1", "fd62:756c:6b68::", "fd62:756c:6b68::1"]
+    {
         pretend(&lab.client, &format!("{forged}/128"));
         send(&lab.client, forged, &v6, "forged");
     }
@@ -139,7 +141,8 @@ fn routed_and_nat() -> Desired {
 
 #[test]
 fn a_routed_network_hears_nobody_with_its_own_or_the_hosts_address_root() {
-    if !crate::lab::is_root("a_routed_network_hears_nobody_with_its_own_or_the_hosts_address_root") {
+    if !crate::lab::is_root("a_routed_network_hears_nobody_with_its_own_or_the_hosts_address_root")
+    {
         return;
     }
     let lab = Lab::new();
@@ -233,11 +236,13 @@ fn neighbour_discovery_does_not_leave_its_link_root() {
         }
     }
     let mut kinds = Vec::new();
-    while kinds.iter().filter(|kind| **kind == 128).count() < places.len() {
+    let mut honest = 0;
+    while honest < places.len() {
         let mut bytes = [MaybeUninit::uninit(); 200];
         let ((message, _), _) = recv(&world, &mut bytes, RecvFlags::empty()).expect("in time");
         if message.get(8..14) == Some(b"tunnel".as_slice()) && message[0] != 129 {
             kinds.push(message[0]);
+            honest += usize::from(message[0] == 128);
         }
     }
     assert_eq!(kinds, [128; 4]);

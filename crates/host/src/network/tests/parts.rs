@@ -29,8 +29,11 @@ impl Bench {
     }
 }
 
+/// A change: what it is, and how it is made.
+type Edit = (&'static str, fn(&mut Desired));
+
 /// Every kind of change that an `up` can make, as (what, edit).
-pub(super) fn changes() -> Vec<(&'static str, fn(&mut Desired))> {
+pub(super) fn changes() -> Vec<Edit> {
     vec![
         ("nothing", |_| {}),
         ("a workload comes", |town| town.routers[0].endpoints.push(endpoint(9, "new"))),
