@@ -172,6 +172,7 @@ fn slow_and_silent_clients_are_bounded_and_the_others_are_served_root() {
     let stage = Stage::new();
     let socket = stage.bulkhead.socket();
     let pid = stage.bulkhead.pid().expect("an agent");
+    // May be one too many: a conversation that is just ending.
     let before = sockets(pid);
     // One sends its head without an end, one promises a body that does not come.
     let mut headless = open(&socket);
@@ -182,7 +183,7 @@ fn slow_and_silent_clients_are_bounded_and_the_others_are_served_root() {
     let began = Instant::now();
     // Far more than are served at once say nothing at all.
     let silent: Vec<UnixStream> = (0..CONNECTIONS + 40).map(|_| open(&socket)).collect();
-    let full = wait_until("a full house", HEAD, || sockets(pid) >= before + CONNECTIONS);
+    let full = wait_until("a full house", HEAD, || sockets(pid) + 1 >= before + CONNECTIONS);
     full.expect("as many as are allowed are served");
     let most = sockets(pid);
     assert!(most <= before + CONNECTIONS + 1, "{most} sockets, {before} before");
