@@ -19,6 +19,7 @@
 
 mod etc;
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -45,7 +46,7 @@ const SHOWN_VAR: &str = "/var/www";
 /// Of these, programs and what they load, where no daemon has its socket: not searched for any.
 const PROGRAMS: [&str; 9] =
     ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/gnu"];
-/// Most files that are searched for sockets.
+/// Most files that are searched for sockets; a start must not take longer for all of somebody's data.
 const SEARCHED: u32 = 200_000;
 
 /// Secrets in what is shown. Nobody inside could read them anyway; this way their names lead nowhere.
@@ -160,21 +161,22 @@ impl Shown<'_> {
     /// Hides the sockets in what is shown as it is: reading only does not keep anybody from connecting.
     fn hide_sockets(&self) -> Result<(), Fault> {
         let null = old(Path::new("/dev/null"));
-        let places =
-            self.plain.iter().filter(|path| !PROGRAMS.iter().any(|top| path.starts_with(top)));
-        let mut folders: Vec<PathBuf> = places.cloned().collect();
+        let searched = |path: &&PathBuf| !PROGRAMS.iter().any(|top| path.starts_with(top));
+        // Level by level: daemons have their sockets near the top, the deep trees are data.
+        let mut folders: VecDeque<PathBuf> = self.plain.iter().filter(searched).cloned().collect();
         let mut left = SEARCHED;
-        while let Some(folder) = folders.pop() {
+        while let Some(folder) = folders.pop_front() {
             // A single file, or a folder that cannot be read.
             let Ok(entries) = fs::read_dir(&folder) else { continue };
             for entry in entries.flatten() {
-                left = left.checked_sub(1).ok_or_else(|| {
-                    Fault::new(format!("more than {SEARCHED} files to search for sockets"))
-                })?;
                 match entry.file_type() {
-                    Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                    Ok(kind) if kind.is_dir() => folders.push_back(entry.path()),
                     Ok(kind) if kind.is_socket() => mask(&entry.path(), &null)?,
                     _ => {}
+                }
+                left -= 1;
+                if left == 0 {
+                    return Ok(());
                 }
             }
         }
