@@ -27,9 +27,9 @@ fn what_may_not_be_adopted_is_refused_before_anything_changes_root() {
     let host = stage.host.path().display().to_string();
     let before = settled(&Scope::of(&stage.host));
     let refused = |stage: &Stage, text: &str| {
-        let name = stage.bulkhead.up(text).expect_err("refused").to_string();
-        assert!(name.contains("BH0209"), "{name}");
-        name
+        let said = format!("{:#}", stage.bulkhead.up(text).expect_err("refused"));
+        assert!(said.contains("BH0209"), "{said}");
+        said
     };
     let said = refused(&stage, &file(&host, &b_path));
     assert!(said.contains("workload t.a cannot adopt"), "{said}");
