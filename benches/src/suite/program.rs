@@ -49,7 +49,7 @@ pub fn run(run: &mut Run) -> Result<()> {
         run.report.gap(ID, "run time of our programs", "their pins were not found");
         return Ok(());
     };
-    if let Err(cause) = test_run(run, &ours, &from) {
+    if let Err(cause) = test_run(run, &ours, [&from, &to]) {
         run.report.gap(ID, "established, by test run", format!("{cause:#}"));
     }
     let arm: AnyArm = Box::new(ours);
@@ -96,55 +96,64 @@ fn one(
     Ok(())
 }
 
-/// The established path alone, by `BPF_PROG_TEST_RUN`: one datagram of a flow that was allowed.
-fn test_run(run: &mut Run, ours: &Ours, from: &Path) -> Result<()> {
+/// The established path alone, by `BPF_PROG_TEST_RUN`: one datagram of a flow that was allowed, as its sender's hook
+/// and as its receiver's sees it.
+fn test_run(run: &mut Run, ours: &Ours, [from, to]: [&Path; 2]) -> Result<()> {
     let route = ours.route();
     let mut load = Datagrams::open(route)?;
     load.batch()?;
-    let router = ours.router()?;
-    let folder = ours.bulkhead().folders().state.clone();
-    let (packet, context) = (folder.join("packet.bin"), folder.join("context.bin"));
     let datagram = Frame::new(route.client.mac("eth0")?, route.server.mac("eth0")?)
         .ip(route.client_address, route.address)
         .udp(*ALLOWED_PORTS.start() + 1, *ALLOWED_PORTS.start())
         .payload(&[0; 22]);
+    let packet = ours.bulkhead().folders().state.join("packet.bin");
     std::fs::write(&packet, datagram.bytes()).context("write the packet")?;
-    std::fs::write(&context, context_of(host_side(&route.client)?)).context("write the context")?;
-    let [packet, context] = [&packet, &context].map(|path| path.display().to_string());
     let empty = ours.pinned_program("empty")?;
-    for (name, pin, goal) in [
-        ("an empty program, by test run", empty.as_path(), Goal::None),
-        ("from_endpoint: established, by test run", from, Goal::AtMost(150.0)),
+    let goal = Goal::AtMost(150.0);
+    for (name, pin, space, goal) in [
+        ("an empty program, by test run", empty.as_path(), &route.client, Goal::None),
+        ("from_endpoint: established, by test run", from, &route.client, goal),
+        ("to_endpoint: established, by test run", to, &route.server, goal),
     ] {
-        let pin = pin.display().to_string();
-        let argv = [
-            "bpftool",
-            "-j",
-            "prog",
-            "run",
-            "pinned",
-            &pin,
-            "data_in",
-            &packet,
-            "data_out",
-            "/dev/null",
-            "ctx_in",
-            &context,
-            "ctx_out",
-            "/dev/null",
-            "repeat",
-            TEST_RUNS,
-        ];
-        let mut samples = Vec::new();
-        let mut returned = 0;
-        for _ in 0..if run.quick { 9 } else { 31 } {
-            let shown: Value = serde_json::from_str(&router.check(&argv)?.stdout)?;
-            samples.push(shown["duration"].as_f64().context("no duration")?);
-            returned = shown["retval"].as_i64().unwrap_or_default();
-        }
+        let context = ours.bulkhead().folders().state.join("context.bin");
+        std::fs::write(&context, context_of(host_side(space)?)).context("write the context")?;
+        let rounds = if run.quick { 9 } else { 31 };
+        let (samples, returned) = repeated(ours, [pin, &packet, &context], rounds)?;
         run.report.measured(ID, name, &samples, goal, &format!("ns a run, returned {returned}"));
     }
     Ok(())
+}
+
+/// Nanoseconds a run of a program on a packet, one sample a round, and what it returned.
+fn repeated(ours: &Ours, files: [&Path; 3], rounds: u32) -> Result<(Vec<f64>, i64)> {
+    let router = ours.router()?;
+    let [pin, packet, context] = files.map(|path| path.display().to_string());
+    let argv = [
+        "bpftool",
+        "-j",
+        "prog",
+        "run",
+        "pinned",
+        &pin,
+        "data_in",
+        &packet,
+        "data_out",
+        "/dev/null",
+        "ctx_in",
+        &context,
+        "ctx_out",
+        "/dev/null",
+        "repeat",
+        TEST_RUNS,
+    ];
+    let mut samples = Vec::new();
+    let mut returned = 0;
+    for _ in 0..rounds {
+        let shown: Value = serde_json::from_str(&router.check(&argv)?.stdout)?;
+        samples.push(shown["duration"].as_f64().context("no duration")?);
+        returned = shown["retval"].as_i64().unwrap_or_default();
+    }
+    Ok((samples, returned))
 }
 
 /// Index of the host side of a workload's `eth0`.
