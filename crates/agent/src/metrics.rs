@@ -60,6 +60,7 @@ struct Snapshot {
     forgotten: u64,
     unmerged: u64,
     chatter: u64,
+    refused: u64,
     states: BTreeMap<&'static str, u64>,
 }
 
@@ -80,6 +81,7 @@ impl Snapshot {
             forgotten: flows.ring.forgotten(),
             unmerged: flows.merger.unmerged(),
             chatter: flows.merger.chatter(),
+            refused: shared.seats.refused(),
             states: by_state,
             status,
         }
@@ -165,6 +167,11 @@ impl Snapshot {
                 "flow_records_unmerged",
                 "Repeated drops that were not merged for want of room",
                 self.unmerged,
+            ),
+            (
+                "api_refused",
+                "Connections and followers of the socket that found no seat",
+                self.refused,
             ),
             (
                 "flow_records_left_out",

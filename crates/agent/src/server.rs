@@ -5,6 +5,7 @@
 
 mod body;
 mod routes;
+mod seats;
 mod stream;
 
 use std::fs;
@@ -19,6 +20,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
@@ -27,9 +29,13 @@ use tokio::task::JoinSet;
 use crate::fault::{failed, refused};
 use crate::notify::Notify;
 use crate::shared::Shared;
+use seats::CONNECTIONS;
+pub(crate) use seats::Seats;
 
-/// Connections at one time; more wait in the kernel's queue.
-const CONNECTIONS: usize = 128;
+/// Clients that are heard at one time before they are told that there is no seat; more are told unheard.
+const TOLD: usize = 64;
+/// How long such a client may take to send anything.
+const TELLING: Duration = Duration::from_secs(1);
 /// How long a client may take to send its request's head.
 const HEAD: Duration = Duration::from_secs(5);
 /// How long answers may take to finish when the agent ends.
@@ -111,12 +117,16 @@ fn listen(path: &Path, group: Option<&str>) -> Result<UnixListener, Error> {
 struct Connections {
     router: axum::Router,
     free: Arc<Semaphore>,
+    told: Arc<Semaphore>,
+    seats: Arc<Seats>,
 }
 
 impl Connections {
     fn new(shared: &Arc<Shared>) -> Self {
         let free = Arc::new(Semaphore::new(CONNECTIONS));
-        Self { router: routes::router(Arc::clone(shared)), free }
+        let told = Arc::new(Semaphore::new(TOLD));
+        let seats = Arc::clone(&shared.seats);
+        Self { router: routes::router(Arc::clone(shared)), free, told, seats }
     }
 
     /// Waits for room and for a connection; the future serves it.
@@ -128,12 +138,41 @@ impl Connections {
         let (stream, _) = listener.accept().await?;
         let credentials = stream.peer_cred()?;
         let peer = Peer { uid: credentials.uid(), pid: credentials.pid() };
-        let router = self.router.clone();
+        let (router, told) = (self.router.clone(), Arc::clone(&self.told));
+        let seat = self.seats.ask(peer.uid);
+        // Who finds no seat must not take one from others meanwhile.
+        let permit = seat.is_ok().then_some(permit);
         Ok(async move {
-            converse(stream, peer, router).await;
-            drop(permit);
+            match seat {
+                Ok(seat) => {
+                    converse(stream, peer, router).await;
+                    drop((seat, permit));
+                }
+                Err(error) => {
+                    let heard = told.try_acquire();
+                    let telling = turn_away(stream, &error, heard.is_ok());
+                    // A client that does not listen is not told.
+                    let _late = tokio::time::timeout(TELLING, telling).await;
+                }
+            }
         })
     }
+}
+
+/// Answers whatever is asked with `error`: once something is, if it is to be heard.
+async fn turn_away(mut stream: UnixStream, error: &Error, hear: bool) -> std::io::Result<()> {
+    if hear {
+        // Some clients take an answer before their question for none.
+        let _asked = stream.read(&mut [0; 4096]).await?;
+    }
+    let body = serde_json::to_string(error)?;
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\nretry-after: 1\r\nconnection: close\r\n\r\n{body}"
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await
 }
 
 /// One request and its answer.

@@ -15,6 +15,7 @@ use crate::foreign::Foreign;
 use crate::keeper::Commands;
 use crate::names::Names;
 use crate::options::Options;
+use crate::server::Seats;
 
 /// Flow records that are kept in memory; about 500 bytes each.
 const RECORDS: usize = 65_536;
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) newest: watch::Sender<u64>,
     /// Set when the agent is to end.
     pub(crate) stopping: watch::Sender<bool>,
+    /// Who talks to the agent.
+    pub(crate) seats: Arc<Seats>,
     force: RwLock<Option<Arc<Force>>>,
     names: RwLock<Arc<Names>>,
     flows: Mutex<Flows>,
@@ -89,6 +92,7 @@ impl Shared {
             commands,
             newest: watch::Sender::new(0),
             stopping: watch::Sender::new(false),
+            seats: Arc::default(),
             force: RwLock::default(),
             names: RwLock::default(),
             flows: Mutex::new(Flows {

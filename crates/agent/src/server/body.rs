@@ -12,8 +12,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::fault::{failed, refused};
+use crate::shared::Shared;
 
 use super::Peer;
+use super::seats::Seat;
 
 /// How long a client may take to send its body.
 const BODY: Duration = Duration::from_secs(10);
@@ -104,8 +106,28 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
     }
 }
 
+/// A seat for who follows something, when the query says so; see [`Seats`](super::seats::Seats).
+pub(super) struct Follower(Peer);
+
+impl<S: Send + Sync> FromRequestParts<S> for Follower {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refusal> {
+        let peer = parts.extensions.get::<Peer>().copied();
+        let unknown = || refused(codes::FORBIDDEN, "the kernel does not tell who asks").into();
+        peer.map(Self).ok_or_else(unknown)
+    }
+}
+
+impl Follower {
+    /// Takes the seat.
+    pub(super) fn sit(self, shared: &Shared, follow: bool) -> Result<Option<Seat>, Error> {
+        follow.then(|| shared.seats.follow(self.0.uid)).transpose()
+    }
+}
+
 /// Root, and the user that the agent runs as.
-fn may_change(uid: u32) -> bool {
+pub(super) fn may_change(uid: u32) -> bool {
     uid == 0 || uid == rustix::process::geteuid().as_raw()
 }
 

@@ -20,7 +20,7 @@ use crate::keeper::Command;
 use crate::metrics;
 use crate::shared::Shared;
 
-use super::body::{Answer, Asked, Body, Changer, Document, Refusal, answer};
+use super::body::{Answer, Asked, Body, Changer, Document, Follower, Refusal, answer};
 use super::stream;
 
 type Node = State<Arc<Shared>>;
@@ -106,9 +106,14 @@ async fn show_workload(State(shared): Node, Path(id): Path<String>) -> Answer<Wo
     answer(apart(move || status::workload(&shared, &id)).await)
 }
 
-async fn show_flows(State(shared): Node, Asked(query): Asked<FlowQuery>) -> Response {
+async fn show_flows(
+    State(shared): Node,
+    follower: Follower,
+    Asked(query): Asked<FlowQuery>,
+) -> Result<Response, Refusal> {
     let (filter, limit) = flows::filter(&query);
-    stream::flows(shared, filter, limit, query.follow.unwrap_or(false))
+    let seat = follower.sit(&shared, query.follow.unwrap_or(false))?;
+    Ok(stream::flows(shared, filter, limit, seat))
 }
 
 async fn explain(State(shared): Node, Body(request): Body<WhyRequest>) -> Answer<Why> {
@@ -153,9 +158,11 @@ async fn show_health(State(shared): Node) -> Result<Response, Refusal> {
 async fn show_logs(
     State(shared): Node,
     Path(id): Path<String>,
+    follower: Follower,
     Asked(query): Asked<LogQuery>,
 ) -> Result<Response, Refusal> {
+    let seat = follower.sit(&shared, query.follow.unwrap_or(false))?;
     let (node, lines) = (Arc::clone(&shared), query.lines);
     let reader = apart(move || logs::open(&node, &id, lines)).await?;
-    Ok(stream::logs(shared, reader, query.follow.unwrap_or(false)))
+    Ok(stream::logs(shared, reader, seat))
 }

@@ -14,6 +14,7 @@ use hyper::header::CONTENT_TYPE;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use super::seats::Seat;
 use crate::answers::flows;
 use crate::shared::Shared;
 
@@ -56,15 +57,22 @@ fn lines<T: Serialize>(items: impl IntoIterator<Item = T>) -> Bytes {
     text.into()
 }
 
-/// The newest records, and with `follow` every new one.
-pub(super) fn flows(shared: Arc<Shared>, filter: Filter, limit: usize, follow: bool) -> Response {
+/// The newest records, and with a follower's seat every new one.
+pub(super) fn flows(
+    shared: Arc<Shared>,
+    filter: Filter,
+    limit: usize,
+    seat: Option<Seat>,
+) -> Response {
     let (sender, receiver) = mpsc::channel(CHUNKS);
     let (found, mut last) = {
         let flows = shared.flows();
         (flows.ring.newest(&filter, limit), flows.ring.last_number())
     };
     tokio::spawn(async move {
-        if sender.send(shown(&found)).await.is_err() || !follow {
+        // Kept as long as anything is sent.
+        let seat = seat;
+        if sender.send(shown(&found)).await.is_err() || seat.is_none() {
             return;
         }
         let (mut newest, mut stopping) = (shared.newest.subscribe(), shared.stopping.subscribe());
@@ -102,10 +110,11 @@ fn shown(records: &[Arc<Record>]) -> Bytes {
     lines(records.iter().map(|record| flows::shown(record)))
 }
 
-/// The lines of a log, and with `follow` every new one.
-pub(super) fn logs(shared: Arc<Shared>, mut reader: LogReader, follow: bool) -> Response {
+/// The lines of a log, and with a follower's seat every new one.
+pub(super) fn logs(shared: Arc<Shared>, mut reader: LogReader, seat: Option<Seat>) -> Response {
     let (sender, receiver) = mpsc::channel(CHUNKS);
     tokio::task::spawn_blocking(move || {
+        let follow = seat.is_some();
         let wait = if follow { LOG_WAIT } else { Duration::ZERO };
         loop {
             let text = match reader.next_line(wait) {

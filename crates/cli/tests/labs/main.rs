@@ -8,6 +8,7 @@
 mod adopted;
 mod article;
 mod clean;
+mod crowd;
 mod explained;
 mod first_packet;
 mod foreign;
