@@ -9,6 +9,7 @@ mod adopted;
 mod article;
 mod clean;
 mod crowd;
+mod enter;
 mod explained;
 mod first_packet;
 mod foreign;
