@@ -77,6 +77,12 @@ fn heard(socket: &UdpSocket, last: &str) -> Vec<String> {
     }
 }
 
+/// Lets the client learn its neighbour, which it cannot while it pretends to be that.
+fn acquainted(lab: &Lab, to: &str, socket: &UdpSocket) {
+    send(&lab.client, CLIENT_V6, to, "hello");
+    assert_eq!(heard(socket, "hello"), NOTHING);
+}
+
 const NOTHING: [&str; 0] = [];
 
 #[test]
@@ -100,6 +106,7 @@ fn the_outside_cannot_speak_as_an_endpoint_or_reach_a_router_root() {
         send(&lab.client, forged, &v4, "forged");
     }
     let v6 = format!("[{HOST_V6}]:5354");
+    acquainted(&lab, &v6, &db);
     for forged in
         [HOST_V6, "fd00:5:0:1::a", "fd00:5:0:1::1", "fd62:756c:6b68::", "fd62:756c:6b68::1"]
     {
@@ -151,6 +158,7 @@ fn a_routed_network_hears_nobody_with_its_own_or_the_hosts_address_root() {
     lab.route_client("10.0.0.0/16", HOST_V4);
     lab.route_client("fd00:5::/48", HOST_V6);
     let (v4, v6) = ("10.0.1.11:53", "[fd00:5:0:1::b]:53");
+    acquainted(&lab, v6, &db);
     for forged in ["10.0.1.10", "10.0.1.1", "169.254.64.0", "169.254.64.3", "169.254.64.1"] {
         pretend(&lab.client, &format!("{forged}/32"));
         send(&lab.client, forged, v4, "forged");
