@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 
 use crate::bundle::Bundle;
 use crate::nodes::{self, Party};
+use crate::published;
 use crate::reach::{Atlas, Place, Span};
 
 /// What became of an assertion.
@@ -57,6 +58,16 @@ struct Spot {
     routed: bool,
 }
 
+/// All that assertions are checked against.
+struct Ground<'a> {
+    document: &'a Document,
+    bundle: &'a Bundle,
+    spots: Vec<Spot>,
+    /// The pieces of each network's address space.
+    nets: FxHashMap<u32, BTreeSet<IpNet>>,
+    atlas: Atlas<'a>,
+}
+
 /// Checks every assertion of a document against its bundle.
 pub(crate) fn check(document: &Document, bundle: &Bundle) -> Vec<Outcome> {
     if document.assertions.is_empty() {
@@ -68,11 +79,12 @@ pub(crate) fn check(document: &Document, bundle: &Bundle) -> Vec<Outcome> {
     for (network, net) in nodes::pieces(bundle) {
         nets.entry(network).or_default().insert(net);
     }
+    let ground = Ground { document, bundle, spots, nets, atlas };
     let outcome = |assertion: &Assertion| Outcome {
         text: assertion.text.clone(),
         claim: assertion.claim,
         line: assertion.span.line,
-        broken: counterexample(assertion, document, &spots, &nets, &atlas),
+        broken: counterexample(assertion, &ground),
     };
     document.assertions.iter().map(outcome).collect()
 }
@@ -114,7 +126,7 @@ fn spots(document: &Document, bundle: &Bundle, atlas: &Atlas<'_>) -> Vec<Spot> {
             model::Identity::UNMANAGED => Party::Unmanaged(named),
             _ => Party::World(named),
         };
-        let place = place_of(network, net.network());
+        let place = Place::of(network, net.network());
         out.push(Spot { network, party, place, workload: None, net: Some(net), routed: false });
     }
     out
@@ -129,22 +141,8 @@ fn own_identity(bundle: &Bundle, network: u32, net: &IpNet) -> Option<u64> {
     bundle.tables.prefixes.get(&verdict::abi::PrefixKey { len, key }).map(|peer| peer.identity[0])
 }
 
-fn place_of(network: u32, address: IpAddr) -> Place {
-    let addr = Some(address.into());
-    if address.is_ipv4() {
-        Place { network, v4: addr, v6: None }
-    } else {
-        Place { network, v4: None, v6: addr }
-    }
-}
-
-fn counterexample(
-    assertion: &Assertion,
-    document: &Document,
-    spots: &[Spot],
-    nets: &FxHashMap<u32, BTreeSet<IpNet>>,
-    atlas: &Atlas<'_>,
-) -> Option<Counterexample> {
+fn counterexample(assertion: &Assertion, ground: &Ground<'_>) -> Option<Counterexample> {
+    let Ground { document, spots, nets, .. } = ground;
     let scope = &assertion.scope;
     let find = |spot: &Spot, peers: &[Peer]| inside(spot, peers, scope, document, nets);
     let sources: Vec<(&Spot, Place)> = spots
@@ -161,19 +159,32 @@ fn counterexample(
         spots.iter().filter_map(|spot| Some((spot, find(spot, &assertion.to)?))).collect();
     for (to, target) in &targets {
         for (from, source) in &sources {
-            let same = from.network == to.network;
-            let local = from.workload.is_some() || to.workload.is_some();
-            let meet = same && local || !same && from.routed && to.routed;
-            if !meet || from.party == to.party {
-                continue;
-            }
-            let spans = atlas.spans(source, target);
+            let spans = passing((from, source), (to, target), ground);
             if let Some((span, port)) = spans.iter().find_map(|span| hit(assertion, span)) {
                 return example((from, source), (to, target), span, port);
             }
         }
     }
     None
+}
+
+/// What passes between two spots, directly or through published ports.
+fn passing(
+    (from, source): (&Spot, &Place),
+    (to, target): (&Spot, &Place),
+    ground: &Ground<'_>,
+) -> Vec<Span> {
+    if from.party == to.party {
+        return Vec::new();
+    }
+    let same = from.network == to.network;
+    let local = from.workload.is_some() || to.workload.is_some();
+    let meet = same && local || !same && from.routed && to.routed;
+    let mut spans = if meet { ground.atlas.spans(source, target) } else { Vec::new() };
+    if let (Party::Workload(_), Party::Workload(workload)) = (&from.party, &to.party) {
+        spans.extend(published::spans(&ground.atlas, ground.bundle, source, (workload, target)));
+    }
+    spans
 }
 
 fn example(
@@ -235,7 +246,7 @@ fn inside(
             _ => return None,
         };
         // Addresses of the part that longer pieces do not hold.
-        nodes::witness(&part, all, &[]).map(|address| place_of(spot.network, address))
+        nodes::witness(&part, all, &[]).map(|address| Place::of(spot.network, address))
     })
 }
 
@@ -264,7 +275,7 @@ fn outside(
         })
         .collect();
     let all = nets.get(&spot.network)?;
-    nodes::witness(&net, all, &ranges).map(|address| place_of(spot.network, address))
+    nodes::witness(&net, all, &ranges).map(|address| Place::of(spot.network, address))
 }
 
 fn meets(a: &IpNet, b: &IpNet) -> bool {

@@ -20,6 +20,7 @@ mod nodes;
 mod objects;
 mod peers;
 mod ports;
+mod published;
 mod reach;
 mod report;
 pub mod topology;

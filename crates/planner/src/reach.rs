@@ -36,6 +36,18 @@ pub(crate) struct Place {
     pub v6: Option<Addr>,
 }
 
+impl Place {
+    /// One address in a network.
+    pub(crate) fn of(network: u32, address: std::net::IpAddr) -> Self {
+        let addr = Some(address.into());
+        if address.is_ipv4() {
+            Self { network, v4: addr, v6: None }
+        } else {
+            Self { network, v4: None, v6: addr }
+        }
+    }
+}
+
 /// Why a flow does not pass, or by which rules it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Answer {

@@ -132,3 +132,44 @@ fn tenants_with_the_same_policies_are_told_apart() {
         ]
     );
 }
+
+/// Two networks, a published port and what policies say of both ways to it.
+fn meeting(mode: &str, egress: &str, policy: &str) -> String {
+    format!(
+        r#"
+bulkhead: 1
+tenants:
+  u:
+    networks:
+      n: {{ mode: {mode}, subnets: [10.60.0.0/24], posture: {{ egress: {egress}, ingress: deny }} }}
+    workloads:
+      a: {{ labels: {{ app: a }}, netns: a }}
+  t:
+    networks:
+      m: {{ mode: nat, subnets: [10.61.0.0/24] }}
+    workloads:
+      x: {{ labels: {{ app: x }}, netns: x }}
+    publish:
+      site: {{ port: 8080/tcp, to: "x:80" }}
+    policies:
+      in: {{ {policy}, to: app=x, allow: [80/tcp] }}
+assert:
+  - never: tenant=u -> tenant=t
+"#
+    )
+}
+
+#[test]
+fn assertions_know_the_way_through_a_published_port() {
+    let holds = |text: &str| {
+        let document = load(text);
+        let report = diff(None, (&document, &bundle(&document)));
+        report.assertions.iter().all(|outcome| outcome.broken.is_none())
+    };
+    assert!(!holds(&meeting("nat", "allow", "from: unmanaged")), "seen as nobody's");
+    assert!(!holds(&meeting("nat", "allow", "from: any")));
+    assert!(holds(&meeting("nat", "deny", "from: any")), "it cannot go to the host");
+    assert!(holds(&meeting("bridge", "allow", "from: any")), "nothing leaves");
+    assert!(holds(&meeting("nat", "allow", "from: world")), "it is not the world");
+    assert!(holds(&meeting("routed", "allow", "from: unmanaged")), "it is itself");
+}

@@ -139,7 +139,7 @@ fn peers_and_networks() {
     15 |       a: { from: app=web, to: app=far, allow: [80/tcp] }
        |       ^ no route leads from `shop.main` to `shop.side`
        |
-       = hint: put both into one network, use mode `nat` or `routed`, or publish the port
+       = hint: put both into one network, use mode `routed` for both, or publish the port
 
     warning[BH0157]: no packet can take the way of the policy `b`
       --> f.yaml:16:7
@@ -147,7 +147,7 @@ fn peers_and_networks() {
     16 |       b: { from: app=far, to: world, allow: [80/tcp] }
        |       ^ nothing leaves `shop.side` (mode bridge)
        |
-       = hint: put both into one network, use mode `nat` or `routed`, or publish the port
+       = hint: put both into one network, use mode `routed` for both, or publish the port
     "#);
     insta::assert_snapshot!(with_policies("      a: { from: app=web, to: app=db, allow: [80/tcp], mode: audit }
       b: { from: any, to: app=web, deny: [icmp] }"), @r#"

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use testkit::{Namespace, root_or_return};
+use testkit::{Namespace, root_or_return, wait_until};
 
 use crate::stage::{Stage, at, reaches, serve};
 
@@ -81,4 +81,29 @@ fn a_label_change_takes_effect_at_once_root() {
     assert!(!reaches(&a, "10.0.1.20:80"));
     stage.bulkhead.cli_json(&["workload", "label", "t/a", "app=a"]).expect("relabelled");
     assert!(reaches(&a, "10.0.1.20:80"));
+}
+
+#[test]
+fn a_policy_ends_by_itself_root() {
+    root_or_return!("a_policy_ends_by_itself_root");
+    let mut stage = Stage::new();
+    let (a, a_path) = stage.adopted("a");
+    let (c, c_path) = stage.adopted("c");
+    let (b, b_path) = stage.adopted("b");
+    let until = jiff::Timestamp::now() + Duration::from_secs(6);
+    let document = file(&a_path, &c_path, &b_path, "app=a")
+        + &format!("      visit: {{ from: app=c, to: app=b, allow: [80/tcp], until: {until} }}\n");
+    stage.bulkhead.up(&document).expect("applied");
+    let _server = serve(&b, "10.0.1.20", &[80]);
+    let (mut from_a, mut from_c) = (connect(&a, "10.0.1.20:80"), connect(&c, "10.0.1.20:80"));
+    assert!(echoes(&mut from_a) && echoes(&mut from_c));
+    let cut = || !echoes(&mut from_c);
+    wait_until("the end of the policy", Duration::from_secs(15), cut).expect("it ends by itself");
+    let late = jiff::Timestamp::now().duration_since(until);
+    assert!(late >= jiff::SignedDuration::ZERO, "not before its time: {late}");
+    assert!(late < jiff::SignedDuration::from_secs(4), "soon after it: {late}");
+    assert!(!reaches(&c, "10.0.1.20:80"), "nothing new either");
+    assert!(echoes(&mut from_a), "the other policy goes on");
+    let status = stage.bulkhead.cli_json(&["status"]).expect("a status");
+    assert_eq!(status["generation"], 2, "one change, not one after another: {status}");
 }

@@ -121,3 +121,47 @@ tenants:
     let abstract_sockets = inside(&["cat", "/proc/net/unix"]).stdout;
     assert!(!abstract_sockets.contains('@'), "abstract sockets of the host: {abstract_sockets}");
 }
+
+/// Tenant `u` behind NAT, tenant `t` with a routed network and a published port.
+fn meeting(a: &str, x: &str, y: &str, assertion: &str) -> String {
+    format!(
+        "bulkhead: 1
+tenants:
+  u:
+    networks:
+      n: {{ mode: nat, subnets: [10.60.0.0/24], posture: {{ egress: allow }} }}
+    workloads:
+      a: {{ address: [10.60.0.2], labels: {{ app: a }}, netns: {a} }}
+  t:
+    networks:
+      r: {{ mode: routed, subnets: [10.61.0.0/24] }}
+      m: {{ mode: nat, subnets: [10.62.0.0/24] }}
+    workloads:
+      x: {{ network: r, address: [10.61.0.2], labels: {{ app: x }}, netns: {x} }}
+      y: {{ network: m, address: [10.62.0.2], labels: {{ app: y }}, netns: {y} }}
+    publish:
+      site: {{ port: 8080/tcp, to: \"y:80\" }}
+    policies:
+      open: {{ from: any, to: any, allow: [80/tcp] }}
+{assertion}"
+    )
+}
+
+#[test]
+fn networks_meet_where_assertions_say_they_can_root() {
+    root_or_return!("networks_meet_where_assertions_say_they_can_root");
+    let mut stage = Stage::new();
+    let (a, a_path) = stage.adopted("a");
+    let (x, x_path) = stage.adopted("x");
+    let (y, y_path) = stage.adopted("y");
+    let file = |assertion: &str| meeting(&a_path, &x_path, &y_path, assertion);
+    let refused = stage.bulkhead.up(&file("assert: [{ never: \"tenant=u -> app=y:80/tcp\" }]\n"));
+    let error = refused.expect_err("the published port leads there").to_string();
+    assert!(error.contains("BH0208") || error.contains("does not hold"), "{error}");
+    stage.bulkhead.up(&file("assert: [{ never: \"tenant=u -> app=x\" }]\n")).expect("applied");
+    let _servers = (serve(&x, "10.61.0.2", &[80]), serve(&y, "10.62.0.2", &[80]));
+    assert!(!reaches(&a, "10.61.0.2:80"), "no way into a routed network from behind NAT");
+    assert_eq!(stage.why("u/a", "t/x", "tcp/80")["verdict"], "drop");
+    assert!(reaches(&a, "198.51.100.2:8080"), "the published port is for everybody");
+    assert!(reaches(&stage.outside, "10.61.0.2:80"), "the routed network is reached from outside");
+}

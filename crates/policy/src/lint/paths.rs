@@ -60,7 +60,7 @@ pub(super) fn unreachable(
                 format!("no packet can take the way of the policy `{}`", rule.policy.name);
             problems.push(
                 Diagnostic::warning(Code::Unreachable, rule.policy.span, message).label(why).hint(
-                    "put both into one network, use mode `nat` or `routed`, or publish the port",
+                    "put both into one network, use mode `routed` for both, or publish the port",
                 ),
             );
         }
@@ -90,8 +90,7 @@ fn only_outside(side: &Side) -> bool {
 /// Whether packets can get from one network to the other without a published port.
 fn connected(from: &Network, to: &Network) -> bool {
     let same = from.tenant == to.tenant && from.name == to.name;
-    (same && from.mode != Mode::None)
-        || (matches!(from.mode, Mode::Nat | Mode::Routed) && to.mode == Mode::Routed)
+    (same && from.mode != Mode::None) || (from.mode == Mode::Routed && to.mode == Mode::Routed)
 }
 
 /// Audit policies that select workloads of sealed segments.

@@ -73,6 +73,7 @@ pub fn host(routers: &[RouterDesired], guard: Guard) -> Ruleset {
     };
     let mut forward = host_sources(routers);
     forward.extend(transit_guard(routers));
+    forward.extend(network_guard(routers));
     forward.extend(forward_guard(guard));
     Ruleset {
         chains: vec![
@@ -331,6 +332,20 @@ fn transit_guard(routers: &[RouterDesired]) -> Vec<Rule> {
         rules.push(refuse(to(), "not a published port"));
     }
     rules
+}
+
+/// A translated network reaches another one through its published ports only: by any other way it would come with its
+/// router's address, and no policy that names both ends would be asked.
+fn network_guard(routers: &[RouterDesired]) -> Vec<Rule> {
+    let between = |nets: &Vec<IpNet>| {
+        vec![Match::Iif(TRANSIT_LINKS), Match::Oif(TRANSIT_LINKS), Match::Source(nets.clone())]
+    };
+    let rules = families(&transits(routers)).into_iter().flat_map(|nets| {
+        let published = between(&nets).into_iter().chain([Match::Translated]).collect();
+        let refused = refuse(between(&nets), "networks meet at published ports");
+        [rule(published, Action::Accept), refused]
+    });
+    rules.collect()
 }
 
 /// `route_localnet` on transit links must not let a workload reach the host's loopback.
