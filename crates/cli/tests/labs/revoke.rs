@@ -105,5 +105,5 @@ fn a_policy_ends_by_itself_root() {
     assert!(!reaches(&c, "10.0.1.20:80"), "nothing new either");
     assert!(echoes(&mut from_a), "the other policy goes on");
     let status = stage.bulkhead.cli_json(&["status"]).expect("a status");
-    assert_eq!(status["generation"], 2, "one change, not one after another: {status}");
+    assert_eq!(status["agent"]["generation"], 2, "one change, not one after another: {status}");
 }
