@@ -13,6 +13,7 @@ mod enter;
 mod explained;
 mod first_packet;
 mod foreign;
+mod moved;
 mod outlive;
 mod places;
 mod processes;

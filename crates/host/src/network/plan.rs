@@ -146,11 +146,12 @@ fn holds_step(step: &Step, observed: &Observed) -> bool {
     matches!(step, Step::Kernel(op) if holds(op, observed))
 }
 
-/// What stands in the way of an object that is to be made.
+/// What stands in the way of an object that is to be made. Links of endpoints have gone before.
 fn stale(op: &Op, observed: &Observed) -> Option<Op> {
     let Op::VethAdd(VethSpec { ns, link, .. }) = op else { return None };
     let is_there = observed.states.get(ns)?.links.contains_key(link);
-    is_there.then(|| Op::LinkDelete { ns: ns.clone(), link: link.clone() })
+    let is_endpoint = EndpointNumber::from_link_name(link).is_some();
+    (is_there && !is_endpoint).then(|| Op::LinkDelete { ns: ns.clone(), link: link.clone() })
 }
 
 /// Whether the result of a step is already there.
@@ -198,7 +199,7 @@ fn is_value(observed: &Observed, key: &str, value: &str) -> bool {
     observed.sysctls.get(key).is_none_or(|present| present == value)
 }
 
-fn holds_veth(spec: &VethSpec, observed: &Observed) -> bool {
+pub(super) fn holds_veth(spec: &VethSpec, observed: &Observed) -> bool {
     let find =
         |ns: &Ns, link: &str| observed.states.get(ns).and_then(|state| state.links.get(link));
     let (Some(near), Some(far)) =

@@ -4,7 +4,9 @@
 //! killed at, in which it lets packets pass unjudged: the programs end with the link. When the link cannot be deleted,
 //! they stay.
 
-use super::plan::Wanted;
+use std::collections::BTreeSet;
+
+use super::plan::{Wanted, holds_veth};
 use super::script::{BRIDGE, ETH0, UPLINK};
 use super::{Desired, EndpointNumber, Mac, NetworkNumber, Ns, NsState, Observed, Op, Step, Unit};
 
@@ -12,18 +14,26 @@ use super::{Desired, EndpointNumber, Mac, NetworkNumber, Ns, NsState, Observed, 
 /// namespaces and the host's own part.
 pub(super) fn units(desired: &Desired, script: &[Unit], observed: &Observed) -> Vec<Unit> {
     let wanted = Wanted::of(desired, script);
+    let remade = remade(script, observed);
     let mut units = Vec::new();
+    // Workloads' sides of links that go, by their index: what is on them goes with them.
+    let mut sides = BTreeSet::new();
     for (ns, state) in &observed.states {
         let Ns::Ours(name) = ns else { continue };
-        if name.is_router() && !wanted.pinned.contains(name) {
-            units.push(router_unit(ns, state));
-        } else if name.is_router() {
-            units.extend(endpoint_units(ns, state, &wanted));
+        if !name.is_router() {
+            continue;
         }
+        let stays = |endpoint: &EndpointNumber| {
+            wanted.links.contains(&(ns, endpoint.link_name().as_str()))
+                && !remade.contains(&(ns, *endpoint))
+        };
+        let gone: Vec<_> = endpoints(state).filter(|endpoint| !stays(endpoint)).collect();
+        sides.extend(gone.iter().map(|endpoint| endpoint.peer_ifindex()));
+        units.extend(endpoints_unit(ns, gone));
     }
     for (ns, state) in &observed.states {
         if *ns == Ns::Host || wanted.namespaces.contains(ns) {
-            units.push(stale_unit(ns, state, &wanted));
+            units.push(stale_unit(ns, state, &wanted, &sides));
         }
     }
     units.extend(transit_units(observed, &wanted));
@@ -35,35 +45,34 @@ pub(super) fn units(desired: &Desired, script: &[Unit], observed: &Observed) -> 
     units
 }
 
-/// All endpoints of a router that goes: their veths in one request.
-fn router_unit(ns: &Ns, state: &NsState) -> Unit {
-    endpoints_unit(ns, endpoints(state).collect())
+/// Endpoint links that are there and not as they should be. They go before anything is added: two that change places would
+/// be in each other's way.
+fn remade<'a>(script: &'a [Unit], observed: &Observed) -> BTreeSet<(&'a Ns, EndpointNumber)> {
+    let steps = script.iter().flat_map(|unit| &unit.steps);
+    let other = steps.filter_map(|step| {
+        let Step::Kernel(Op::VethAdd(spec)) = step else { return None };
+        let there = observed.states.get(&spec.ns)?.links.contains_key(&spec.link);
+        let endpoint = EndpointNumber::from_link_name(&spec.link)?;
+        (there && !holds_veth(spec, observed)).then_some((&spec.ns, endpoint))
+    });
+    other.collect()
 }
 
 /// Endpoints that go. One by itself, and many in one request: the kernel waits once for each request
 /// (net/core/dev.c, `netdev_run_todo`), not once for each link.
-fn endpoint_units(ns: &Ns, state: &NsState, wanted: &Wanted<'_>) -> Option<Unit> {
-    let gone = endpoints(state).filter(|n| !wanted.links.contains(&(ns, n.link_name().as_str())));
-    let gone: Vec<EndpointNumber> = gone.collect();
-    match gone.as_slice() {
-        [] => None,
-        [endpoint] => {
-            let delete = Op::LinkDelete { ns: ns.clone(), link: endpoint.link_name() };
-            let steps = vec![Step::Kernel(delete), Step::Detach { endpoint: *endpoint }];
-            Some(Unit { subject: format!("endpoint {endpoint}"), steps })
+fn endpoints_unit(ns: &Ns, gone: Vec<EndpointNumber>) -> Option<Unit> {
+    let ns = ns.clone();
+    let (subject, delete) = match gone.as_slice() {
+        [] => return None,
+        [one] => (format!("endpoint {one}"), Op::LinkDelete { ns, link: one.link_name() }),
+        all => {
+            let links = all.iter().map(|endpoint| endpoint.link_name()).collect();
+            (format!("endpoints of {ns}"), Op::LinksDelete { ns, links })
         }
-        _ => Some(endpoints_unit(ns, gone)),
-    }
-}
-
-fn endpoints_unit(ns: &Ns, gone: Vec<EndpointNumber>) -> Unit {
-    let links: Vec<String> = gone.iter().map(|endpoint| endpoint.link_name()).collect();
-    let mut steps = Vec::new();
-    if !links.is_empty() {
-        steps.push(Step::Kernel(Op::LinksDelete { ns: ns.clone(), links }));
-    }
+    };
+    let mut steps = vec![Step::Kernel(delete)];
     steps.extend(gone.into_iter().map(|endpoint| Step::Detach { endpoint }));
-    Unit { subject: format!("endpoints of {ns}"), steps }
+    Some(Unit { subject, steps })
 }
 
 fn endpoints(state: &NsState) -> impl Iterator<Item = EndpointNumber> {
@@ -71,10 +80,11 @@ fn endpoints(state: &NsState) -> impl Iterator<Item = EndpointNumber> {
 }
 
 /// Addresses, routes and neighbours that do not belong on a link that stays.
-fn stale_unit(ns: &Ns, state: &NsState, wanted: &Wanted<'_>) -> Unit {
-    let ours = |link: &str| is_ours(ns, link, state);
+fn stale_unit(ns: &Ns, state: &NsState, wanted: &Wanted<'_>, sides: &BTreeSet<u32>) -> Unit {
+    let goes = |link: &str| state.links.get(link).is_some_and(|found| sides.contains(&found.index));
+    let ours = |link: &str| is_ours(ns, link, state) && !goes(link);
     let mut ops = Vec::new();
-    for route in &state.routes {
+    for route in state.routes.iter().filter(|route| !goes(&route.dev)) {
         if !wanted.routes.contains(&(ns, &route.to, route.dev.as_str())) {
             ops.push(Op::RouteDelete { ns: ns.clone(), route: route.clone() });
         }
