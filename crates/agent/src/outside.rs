@@ -15,17 +15,21 @@ use crate::desired;
 use crate::fault::{failed, refused};
 
 /// Refuses what this host cannot do: kernel features that are missing, `nft` where it is needed, adopted namespaces that
-/// are not there or belong to somebody else.
+/// are not there or belong to somebody else. What hangs on a workload as it did in `before` is not looked at again.
 ///
 /// # Errors
 /// `BH0209` with the first thing that is missing.
-pub(crate) fn check(bundle: &Bundle, run_dir: &Path) -> Result<(), Error> {
+pub(crate) fn check(bundle: &Bundle, before: Option<&Bundle>, run_dir: &Path) -> Result<(), Error> {
     features()?;
     let adopted = bundle.workloads.iter().filter_map(|(id, workload)| {
         let Place::At(path) = desired::place(&workload.start) else { return None };
-        Some((id.to_string(), path))
+        let known = before.and_then(|before| before.workloads.get(id));
+        let is_attached = known.is_some_and(|known| {
+            known.start == workload.start && known.endpoint == workload.endpoint
+        });
+        Some((id.to_string(), path, is_attached))
     });
-    let adopted: Vec<(String, PathBuf)> = adopted.collect();
+    let adopted: Vec<(String, PathBuf, bool)> = adopted.collect();
     if adopted.is_empty() {
         return Ok(());
     }
@@ -34,8 +38,8 @@ pub(crate) fn check(bundle: &Bundle, run_dir: &Path) -> Result<(), Error> {
         failed(codes::SETUP, "look at the network namespaces of this host", &error)
     })?;
     let gateways = gateways(bundle);
-    for (id, path) in &adopted {
-        let gateways = gateways.get(id.as_str()).map_or(&[][..], Vec::as_slice);
+    for (id, path, is_attached) in &adopted {
+        let gateways = gateways.get(id.as_str()).map(Vec::as_slice).filter(|_| !is_attached);
         adoptions.check(id, path, gateways).map_err(|error| cannot_adopt(id, path, &error))?;
     }
     Ok(())
@@ -63,7 +67,10 @@ fn cannot_adopt(id: &str, path: &Path, error: &AdoptError) -> Error {
     let hint = match error {
         _ if is_absent && path.starts_with("/run/netns") => format!("ip netns add {name}"),
         AdoptError::Open(_) if is_absent => format!("whoever owns {shown} has to make it first"),
-        AdoptError::Open(_) | AdoptError::Routes(_) => {
+        AdoptError::Link(_) => {
+            "a container with a network of its own: start it with --network none".to_owned()
+        }
+        AdoptError::Open(_) | AdoptError::Links(_) | AdoptError::Routes(_) => {
             format!("netns: names a network namespace: see that {shown} is one")
         }
         AdoptError::DefaultRoute(_) => {

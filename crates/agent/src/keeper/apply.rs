@@ -38,8 +38,10 @@ impl Keeper {
         if let Some(broken) = plan.assertions.iter().find(|assertion| !assertion.holds) {
             return Err(assertion(broken));
         }
-        outside::check(&wanted.bundle, &self.shared.options.run_dir)?;
-        let outcome = match self.shared.force() {
+        let before = self.shared.force();
+        let known = before.as_deref().map(|force| &force.wanted.bundle);
+        outside::check(&wanted.bundle, known, &self.shared.options.run_dir)?;
+        let outcome = match before {
             Some(force) if is_same(&force.wanted, &wanted) => self.confirm(&force, began)?,
             before => {
                 let look =

@@ -13,8 +13,9 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 
-use crate::network::{NsName, RTPROT, Refusal};
+use crate::network::{ETH0, Mac, NsName, RTPROT, Refusal};
 
+use super::link;
 use super::netlink::Netlink;
 use super::netns::{NetNs, NetNsDir, NetNsError};
 
@@ -39,6 +40,12 @@ pub enum AdoptError {
     /// Under another path.
     #[error("it is the namespace that workload {0} adopts")]
     Taken(String),
+    /// Its first link is somebody else's.
+    #[error("it has an `{ETH0}` already, with the address {0}, which is not Bulkhead's")]
+    Link(Mac),
+    /// Its links are not known.
+    #[error("its links could not be read")]
+    Links(#[source] Refusal),
     /// Somebody else's way out would be replaced.
     #[error("it has a default route of its own, {0}, which would be replaced")]
     DefaultRoute(String),
@@ -67,7 +74,8 @@ impl Adoptions {
         Ok(Self { host: NetNs::current()?.id()?, pins, taken: BTreeMap::new() })
     }
 
-    /// Whether `workload` may adopt the namespace at `path` and get a default route over each of `gateways`.
+    /// Whether `workload` may adopt the namespace at `path` and get a link and a default route over each of `gateways`;
+    /// `None` when it has them already.
     ///
     /// # Errors
     ///
@@ -76,7 +84,7 @@ impl Adoptions {
         &mut self,
         workload: &str,
         path: &Path,
-        gateways: &[IpAddr],
+        gateways: Option<&[IpAddr]>,
     ) -> Result<(), AdoptError> {
         let ns = NetNs::open(path)?;
         let id = ns.id()?;
@@ -89,8 +97,15 @@ impl Adoptions {
         if let Some(other) = self.taken.insert(id, workload.to_owned()) {
             return Err(AdoptError::Taken(other));
         }
-        let failed = |error: std::io::Error| AdoptError::Routes(error.into());
+        let Some(gateways) = gateways.filter(|gateways| !gateways.is_empty()) else {
+            return Ok(());
+        };
+        let failed = |error: std::io::Error| AdoptError::Links(error.into());
         let mut netlink = Netlink::open_in(&ns).map_err(failed)?;
+        let first = link::find(&mut netlink, ETH0).map_err(AdoptError::Links)?;
+        if let Some(first) = first.filter(|first| !first.mac.is_ours()) {
+            return Err(AdoptError::Link(first.mac));
+        }
         for gateway in gateways {
             let found = foreign_default(&mut netlink, *gateway).map_err(AdoptError::Routes)?;
             if let Some(route) = found {

@@ -46,3 +46,4 @@ pub use observed::{LinkState, NsState, Observed, PortFlags, Route};
 pub use op::{NsProfile, Op, VethSpec};
 pub use plan::{Plan, Step, Unit};
 pub use scope::{Glance, LookedAt, Part, Scope};
+pub(crate) use script::ETH0;

@@ -20,7 +20,7 @@ pub(super) const BRIDGE: &str = "br0";
 /// The router's link to the host.
 pub(super) const UPLINK: &str = "up0";
 /// The workload's link.
-pub(super) const ETH0: &str = "eth0";
+pub(crate) const ETH0: &str = "eth0";
 
 /// Whether the host forwards IPv4.
 pub(super) const FORWARD_V4: &str = "net/ipv4/ip_forward";
