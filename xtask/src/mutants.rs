@@ -96,8 +96,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         what: "the responder opens a connection of its own",
         file: "tcp.rs",
-        text: "return if forward { Ok(()) } else { Err(Reason::StrayTcp) };",
-        wrong: "return Ok(());",
+        text: "if work.header.flags & FIN != 0 || !acknowledges && !forward {",
+        wrong: "if work.header.flags & FIN != 0 {",
     },
     Mutant {
         what: "anybody may abort an association",
