@@ -2,6 +2,7 @@
 
 pub(crate) mod doctor;
 pub(crate) mod flows;
+pub(crate) mod frame;
 pub(crate) mod health;
 pub(crate) mod judge;
 pub(crate) mod logs;

@@ -3,6 +3,8 @@
 //!
 //! Flows between two routed networks are judged twice, as their packets are: where they leave, and where they arrive.
 
+mod itself;
+mod separate;
 mod words;
 
 use std::net::IpAddr;
@@ -13,8 +15,8 @@ use jiff::Timestamp;
 use model::{Mode, Proto, RuleId};
 use planner::{Bundle, Router};
 use policy::explain;
-use verdict::abi::{Addr, Ports, Verdict};
-use verdict::{Judgement, Question, Reason};
+use verdict::abi::Verdict;
+use verdict::{Judgement, Reason};
 
 use crate::fault::refused;
 use crate::force::{Force, Wanted};
@@ -23,6 +25,7 @@ use crate::shared::Shared;
 
 use super::doctor::firewalls;
 use super::flows::moment;
+use super::frame::First;
 use super::judge::Judge;
 use super::party::{self, Who};
 use super::service::Asked;
@@ -62,6 +65,9 @@ pub(crate) fn why(shared: &Shared, request: &WhyRequest) -> Result<Why, Error> {
     let to = party::who(bundle, &request.to)?;
     let service = Asked::parse(&request.service)?;
     let source_port = request.source_port.unwrap_or(SOURCE_PORT);
+    if let Some(why) = itself::why(&force.wanted, [&from, &to], service, source_port) {
+        return Ok(Why { generation: force.generation, ..why });
+    }
     match case(bundle, &from, &to, service, source_port)? {
         Some(case) => {
             let mut why = told(shared, &force, &case);
@@ -75,7 +81,7 @@ pub(crate) fn why(shared: &Shared, request: &WhyRequest) -> Result<Why, Error> {
             }
             Ok(why)
         }
-        None => separate(&force, &from, &to, service, source_port),
+        None => separate::why(&force, &from, &to, service, source_port),
     }
 }
 
@@ -216,21 +222,17 @@ fn isolated(id: &str) -> Error {
 /// Judges a case as the kernel does: where it leaves, and where it arrives if that is another network.
 pub(crate) fn judged(bundle: &Bundle, case: &Case) -> Judgement {
     let tables = Judge::new(&bundle.tables);
-    let ports = match case.proto {
-        Proto::Icmp | Proto::Icmp6 => Ports { source: 0, target: case.port },
-        _ => Ports { source: case.source_port, target: case.port },
+    let packet = First {
+        source: case.source,
+        target: case.target,
+        proto: case.proto,
+        source_port: case.source_port,
+        port: case.port,
     };
-    let question = Question {
-        source: Addr::from(case.source),
-        target: Addr::from(case.target),
-        network: case.network,
-        ports,
-        protocol: case.proto.number(),
-    };
-    let leaving = tables.judge(&question);
+    let leaving = tables.first(case.network, &packet);
     match case.arrives {
         Some(network) if leaving.verdict != Verdict::Drop => {
-            let arriving = tables.judge(&Question { network, ..question });
+            let arriving = tables.first(network, &packet);
             let audited = leaving.verdict == Verdict::Audit && arriving.verdict != Verdict::Drop;
             let decisive = if audited { leaving } else { arriving };
             Judgement { egress_rule: leaving.egress_rule, source: leaving.source, ..decisive }
@@ -267,9 +269,10 @@ fn explained(wanted: &Wanted, names: &Names, case: &Case) -> Why {
         source_port: Some(case.source_port),
     };
     let now = Timestamp::now();
-    let passes = judgement.verdict == Verdict::Allow;
+    // Of what is dropped before policy is asked, no rule speaks.
+    let is_policy = matches!(judgement.reason, Reason::PolicyDeny | Reason::DefaultDeny);
     let misses =
-        if passes { Vec::new() } else { explain::near_misses(document, &asked, now, NEAREST) };
+        if is_policy { explain::near_misses(document, &asked, now, NEAREST) } else { Vec::new() };
     let text = words::sentence(&judgement, deciding.as_ref(), &from, &to);
     Why {
         schema: WHY_SCHEMA.to_owned(),
@@ -285,10 +288,10 @@ fn explained(wanted: &Wanted, names: &Names, case: &Case) -> Why {
         ingress_rule: ingress.as_ref().map(rule_at),
         text,
         near_misses: misses.iter().map(|miss| words::near_miss(miss, judgement.ingress)).collect(),
-        would_allow: if passes {
-            None
-        } else {
+        would_allow: if is_policy {
             words::would_allow(document, &asked, &judgement, deciding.as_ref())
+        } else {
+            None
         },
         seen: Seen::default(),
         warnings: Vec::new(),
@@ -340,63 +343,6 @@ fn seen(shared: &Shared, case: &Case) -> Seen {
         is_same(record) && network.as_ref().is_none_or(|network| *network == record.network)
     });
     Seen { count: found.count, since: found.since.map(moment), last: found.last.map(moment) }
-}
-
-/// The answer for a pair whose packets never meet: networks are kept apart before any rule is asked.
-fn separate(
-    force: &Force,
-    from: &Who,
-    to: &Who,
-    asked: Asked,
-    source_port: u16,
-) -> Result<Why, Error> {
-    let bundle = &force.wanted.bundle;
-    let shown = |who: &Who| -> Result<(api::Party, String), Error> {
-        let Some((router, at)) = attachment(bundle, who)? else { return Err(nobody()) };
-        let address = at.addresses.first().map(ipnet::IpNet::addr).ok_or_else(nobody)?;
-        let network = u32::from(router.number);
-        let end = party::end(&force.wanted.document, bundle, network, address);
-        Ok((
-            party::shown(&end, bundle, network, address),
-            format!("{}/{}", router.tenant, router.name),
-        ))
-    };
-    let ((from, here), (to, there)) = (shown(from)?, shown(to)?);
-    let (proto, port) =
-        asked.numbers(false).or(asked.numbers(true)).unwrap_or((Proto::Other(0), 0));
-    let text = if here == there {
-        format!("{} and {} have no version of IP in common", from.name, to.name)
-    } else {
-        format!(
-            "the networks {here} and {there} are separate: no packet of the one comes to the other"
-        )
-    };
-    let is_routed = bundle.routers.iter().any(|router| router.mode == Mode::Routed);
-    let mut why = reason(Reason::UnknownPeer).unwrap_or_default();
-    "separate networks".clone_into(&mut why.text);
-    why.hint = Some(if is_routed {
-        "publish a port, or give both networks the mode `routed`".to_owned()
-    } else {
-        "publish a port of the target".to_owned()
-    });
-    Ok(Why {
-        schema: WHY_SCHEMA.to_owned(),
-        generation: force.generation,
-        from,
-        to,
-        service: Service { protocol: proto.to_string(), port, source_port, text: asked.text() },
-        verdict: api::Verdict::Drop,
-        reason: Some(why),
-        decided: None,
-        rule: None,
-        egress_rule: None,
-        ingress_rule: None,
-        text,
-        near_misses: Vec::new(),
-        would_allow: None,
-        seen: Seen::default(),
-        warnings: Vec::new(),
-    })
 }
 
 #[cfg(test)]

@@ -53,6 +53,7 @@ fn headline(why: &Why, paint: Paint) -> String {
     let what = match (&why.reason, &why.rule) {
         (Some(reason), _) => reason.text.clone(),
         (None, Some(rule)) => place(rule),
+        (None, None) if why.decided.is_none() => "not judged".to_owned(),
         (None, None) => "open posture".to_owned(),
     };
     let at = why

@@ -46,6 +46,65 @@ fn the_shop_answers_as_its_file_says() {
 }
 
 #[test]
+fn what_the_guard_drops_no_policy_allows() {
+    let open = SHOP.replace(
+        "front: { subnet:",
+        "front: { posture: { ingress: allow, egress: allow }, subnet:",
+    );
+    let shop = wanted(&open);
+    let names = Names::new(&shop.bundle, None);
+    for (to, service, reason) in [
+        ("scanner", "icmp/8", Reason::None),
+        ("scanner", "icmp/13", Reason::None),
+        ("scanner", "icmp6/128", Reason::None),
+        ("scanner", "sctp/3868", Reason::None),
+        ("scanner", "udp/53", Reason::None),
+        ("scanner", "icmp/0", Reason::StrayIcmp),
+        ("scanner", "icmp/14", Reason::StrayIcmp),
+        ("scanner", "icmp/5", Reason::StrayIcmp),
+        ("scanner", "icmp/3/4", Reason::UnrelatedIcmp),
+        ("scanner", "icmp6/1/4", Reason::UnrelatedIcmp),
+        ("scanner", "icmp6/129", Reason::StrayIcmp),
+        ("scanner", "icmp6/130", Reason::StrayIcmp),
+        ("scanner", "icmp6/134", Reason::RogueRouter),
+        ("scanner", "icmp6/135", Reason::Malformed),
+        ("scanner", "icmp6/137", Reason::RogueRouter),
+        ("239.1.1.1", "udp/5353", Reason::LocalScope),
+        ("255.255.255.255", "udp/9", Reason::LocalScope),
+        ("ff02::fb", "udp/5353", Reason::LocalScope),
+        ("fe80::1234", "tcp/22", Reason::LocalScope),
+        ("203.0.113.9", "tcp/443", Reason::None),
+    ] {
+        let (case, judgement) = asked(&shop, "shop/web", to, service).expect("they meet");
+        let drops = reason != Reason::None;
+        let verdict = if drops { Verdict::Drop } else { Verdict::Allow };
+        assert_eq!((judgement.verdict, judgement.reason), (verdict, reason), "{to} {service}");
+        let why = explained(&shop, &names, &case);
+        assert!(why.would_allow.is_none() && why.near_misses.is_empty(), "{to} {service}");
+        if drops {
+            let at = why.decided.expect("a place");
+            assert_eq!((&*at.workload, &*at.direction), ("shop.web", "egress"), "{to} {service}");
+            assert!(why.text.starts_with("no policy can let"), "{}", why.text);
+        }
+    }
+}
+
+#[test]
+fn a_workload_and_itself_are_not_judged() {
+    let shop = wanted(SHOP);
+    let tcp = Asked::parse("tcp/80").expect("a service");
+    let who = |text| party::who(&shop.bundle, text).expect("somebody");
+    for (from, to) in [("shop/web", "shop/web"), ("shop/web", "10.0.1.10"), ("shop/web", "::1")] {
+        let why = itself::why(&shop, [&who(from), &who(to)], tcp, 1).expect("itself");
+        assert_eq!((why.verdict, why.decided), (api::Verdict::Allow, None), "{from} → {to}");
+        assert!(why.text.contains("own loopback"), "{}", why.text);
+    }
+    for (from, to) in [("shop/web", "db"), ("far", "shop/web"), ("10.0.1.10", "10.0.1.10")] {
+        assert!(itself::why(&shop, [&who(from), &who(to)], tcp, 1).is_none(), "{from} → {to}");
+    }
+}
+
+#[test]
 fn networks_that_are_apart_are_never_joined_by_equal_addresses() {
     let shop = wanted(SHOP);
     assert!(asked(&shop, "far", "db", "tcp/6379").is_none());

@@ -32,7 +32,20 @@ pub(super) fn sentence(
         (_, Reason::UnknownPeer, _) => {
             format!("no network of this host carries packets by which {pair}")
         }
-        (_, reason, _) => format!("{}: not let {pair}", flow::reason::text(reason)),
+        (_, reason, _) => format!("no policy can let {pair} with this: {}", hopeless(reason)),
+    }
+}
+
+/// Why a packet is dropped before any policy is asked.
+fn hopeless(reason: Reason) -> &'static str {
+    match reason {
+        Reason::LocalScope => "multicast, broadcast and link-local packets are never carried",
+        Reason::StrayIcmp => {
+            "only echo and timestamp requests open a flow; a reply passes with the flow of its request"
+        }
+        Reason::UnrelatedIcmp => "an ICMP error passes only with the flow that it is about",
+        Reason::RogueRouter => "no workload is a router",
+        other => flow::reason::text(other),
     }
 }
 

@@ -1,0 +1,57 @@
+//! The answer for a workload that talks to itself: its own loopback carries that, and no hook is there.
+
+use std::net::IpAddr;
+
+use api::{Seen, Service, WHY_SCHEMA, Why};
+use ipnet::IpNet;
+use model::Proto;
+
+use crate::answers::party::{self, Who};
+use crate::answers::service::Asked;
+use crate::force::Wanted;
+
+/// Whether both ends are one workload, or one is an address that another of its addresses reaches without leaving it.
+fn is_one(wanted: &Wanted, ends: [&Who; 2]) -> Option<(u32, IpAddr)> {
+    let workload = |who: &&Who| matches!(who, Who::Workload(_));
+    let Who::Workload(id) = ends.into_iter().find(workload)? else { return None };
+    let (router, at) = wanted.bundle.attachment(id)?;
+    let own: Vec<IpAddr> = at.addresses.iter().map(IpNet::addr).collect();
+    let is_own = |who: &Who| match who {
+        Who::Workload(other) => other == id,
+        Who::Address(address) => own.contains(address) || address.is_loopback(),
+        Who::Host | Who::World => false,
+    };
+    let first = *own.first()?;
+    ends.into_iter().all(is_own).then_some((router.number.into(), first))
+}
+
+/// The answer, when both ends are one workload; without a generation.
+pub(super) fn why(wanted: &Wanted, ends: [&Who; 2], asked: Asked, source_port: u16) -> Option<Why> {
+    let (network, address) = is_one(wanted, ends)?;
+    let end = party::end(&wanted.document, &wanted.bundle, network, address);
+    let party = party::shown(&end, &wanted.bundle, network, address);
+    let (proto, port) =
+        asked.numbers(address.is_ipv6()).or(asked.numbers(true)).unwrap_or((Proto::Other(0), 0));
+    let text = format!(
+        "{} talks to itself over its own loopback: that never comes to a hook, and no policy judges it",
+        party.name
+    );
+    Some(Why {
+        schema: WHY_SCHEMA.to_owned(),
+        generation: 0,
+        from: party.clone(),
+        to: party,
+        service: Service { protocol: proto.to_string(), port, source_port, text: asked.text() },
+        verdict: api::Verdict::Allow,
+        reason: None,
+        decided: None,
+        rule: None,
+        egress_rule: None,
+        ingress_rule: None,
+        text,
+        near_misses: Vec::new(),
+        would_allow: None,
+        seen: Seen::default(),
+        warnings: Vec::new(),
+    })
+}
