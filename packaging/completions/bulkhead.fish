@@ -93,7 +93,7 @@ never\t'Never'"
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand status" -l json -d 'Print data as JSON'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand status" -s V -l version -d 'Print version'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -l from -d 'Only from this workload, address, prefix or identity' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -l from -d 'Only from this workload, address or prefix, or from these labels: web, 10.0.0.0/8, world, app=web' -r
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -l to -d 'Only to this one' -r
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -l verdict -d 'Only allow, drop or audit' -r -f -a "allow\t'What passed'
 drop\t'What was dropped'

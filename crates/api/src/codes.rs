@@ -81,7 +81,8 @@ codes! {
         "A workload with `netns:` is adopted: it has neither logs nor processes of ours.",
         "ask the runtime that started it";
     PROBE = "BH0218", 409, "the probe could not be sent",
-        "The probe needs a workload with a network on this host as its source.",
+        "The probe needs a workload with a network on this host, or the host itself, as its source. \
+         It is TCP, UDP, SCTP or an ICMP echo request: other ICMP messages are not sent.",
         "bulkhead status lists them";
     STOPPING = "BH0219", 503, "the agent is stopping",
         "It takes no more changes. What is enforced stays enforced.",

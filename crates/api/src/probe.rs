@@ -15,9 +15,12 @@ pub struct ProbeRequest {
     pub to: String,
     /// `tcp/5432`, `udp/53`, `sctp/3868`, `icmp`.
     pub service: String,
-    /// How long to wait for an answer, in milliseconds (default 1,000, at most 10,000).
+    /// How long to wait for an answer, in milliseconds (default 1,000; 1 to 10,000).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u32>,
+    /// The port to send from (default: one that is free). ICMP has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_port: Option<u16>,
 }
 
 /// What came back.

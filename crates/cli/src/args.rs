@@ -86,7 +86,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         pair: Pair,
         /// How long to wait for an answer, in milliseconds
-        #[arg(long, value_name = "MS", default_value_t = 1000)]
+        #[arg(long, value_name = "MS", default_value_t = 1000,
+            value_parser = clap::value_parser!(u32).range(1..=10_000))]
         timeout: u32,
     },
     /// Show who may reach whom
@@ -170,7 +171,7 @@ pub(crate) struct Observe {
     /// Go on with new flows
     #[arg(long, short)]
     pub(crate) follow: bool,
-    /// Only from this workload, address, prefix or identity
+    /// Only from this workload, address or prefix, or from these labels: web, 10.0.0.0/8, world, app=web
     #[arg(long, value_name = "PARTY")]
     pub(crate) from: Option<String>,
     /// Only to this one

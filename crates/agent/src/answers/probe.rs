@@ -52,6 +52,8 @@ pub(crate) fn probe(shared: &Shared, request: &ProbeRequest) -> Result<ProbeResp
     let from = party::who(bundle, &request.from)?;
     let to = party::who(bundle, &request.to)?;
     let asked = Asked::parse(&request.service)?;
+    let asked = sendable(asked, request)?;
+    let wait = wait(request)?;
     let place = source(shared, bundle, &from)?;
     let question = |source_port: Option<u16>| WhyRequest {
         from: request.from.clone(),
@@ -60,21 +62,22 @@ pub(crate) fn probe(shared: &Shared, request: &ProbeRequest) -> Result<ProbeResp
         source_port,
     };
     let Some(case) = case(bundle, &from, &to, asked, 0)? else {
-        let why = why(shared, &question(None))?;
+        let why = why(shared, &question(request.source_port))?;
         return Ok(unaddressable(why));
     };
     if let Some(text) = no_way_in(bundle, &from, &to) {
-        let why = why(shared, &question(None))?;
+        let why = why(shared, &question(request.source_port))?;
         return Ok(ProbeResponse { agrees: None, text, ..unaddressable(why) });
     }
-    let wait = request.timeout_ms.unwrap_or(WAIT_MS).clamp(1, MAX_WAIT_MS);
-    let wait = Duration::from_millis(wait.into());
+    let from_port = request.source_port;
     let before = shared.flows().ring.last_number();
     let target = case.target;
     let sent = place.run(|| match asked {
-        Asked::Port(Transport::Tcp, port) => tcp(SocketAddr::new(target, port), wait),
-        Asked::Port(Transport::Udp, port) => udp(SocketAddr::new(target, port), wait),
-        Asked::Port(Transport::Sctp, port) => sctp::init(SocketAddr::new(target, port), wait),
+        Asked::Port(Transport::Tcp, port) => tcp(SocketAddr::new(target, port), from_port, wait),
+        Asked::Port(Transport::Udp, port) => udp(SocketAddr::new(target, port), from_port, wait),
+        Asked::Port(Transport::Sctp, port) => {
+            sctp::init(SocketAddr::new(target, port), from_port, wait)
+        }
         Asked::Icmp(_) => echo::echo(target, wait),
     });
     let unsent = |error: &dyn std::error::Error| {
@@ -84,6 +87,36 @@ pub(crate) fn probe(shared: &Shared, request: &ProbeRequest) -> Result<ProbeResp
     let record = own_record(shared, before, target, case.port, seen.source_port);
     let why = why(shared, &question(seen.source_port))?;
     Ok(told(asked, seen, record.as_deref(), why))
+}
+
+/// What is asked about, when a probe can send it: it knows no ICMP but an echo request.
+fn sendable(asked: Asked, request: &ProbeRequest) -> Result<Asked, Error> {
+    let Asked::Icmp(_) = asked else { return Ok(asked) };
+    let echo = [(false, 8), (true, 128)];
+    let is_echo = |(v6, kind)| {
+        asked.numbers(v6).is_none_or(|(_, port)| port == u16::from_be_bytes([kind, 0]))
+    };
+    if !echo.into_iter().all(is_echo) {
+        let message =
+            format!("a probe cannot send {}: of ICMP it sends echo requests only", asked.text());
+        return Err(refused(codes::PROBE, message)
+            .with_hint("ask `bulkhead why` about it, or probe `icmp`"));
+    }
+    if request.source_port.is_some() {
+        let message = "an echo request has no source port";
+        return Err(refused(codes::PROBE, message).with_hint("leave --source-port out"));
+    }
+    Ok(asked)
+}
+
+/// How long an answer is waited for.
+fn wait(request: &ProbeRequest) -> Result<Duration, Error> {
+    let wait = request.timeout_ms.unwrap_or(WAIT_MS);
+    if (1..=MAX_WAIT_MS).contains(&wait) {
+        return Ok(Duration::from_millis(wait.into()));
+    }
+    let message = format!("a probe waits 1 to {MAX_WAIT_MS} milliseconds, not {wait}");
+    Err(refused(codes::BAD_REQUEST, message).with_hint("give another --timeout"))
 }
 
 /// Why the host cannot send to a workload at all: without a route, its packets would leave by the default route.
@@ -118,17 +151,20 @@ fn source(shared: &Shared, bundle: &Bundle, from: &Who) -> Result<NetNs, Error> 
     opened.map_err(|error| failed(codes::PROBE, "enter the source's network", &error))
 }
 
-fn any(target: SocketAddr) -> SocketAddr {
+/// Where to send from: any address, and the port that was asked for or one that is free.
+fn any(target: SocketAddr, port: Option<u16>) -> SocketAddr {
     let address: IpAddr = match target {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    SocketAddr::new(address, 0)
+    SocketAddr::new(address, port.unwrap_or(0))
 }
 
-fn tcp(target: SocketAddr, wait: Duration) -> io::Result<Seen> {
+fn tcp(target: SocketAddr, port: Option<u16>, wait: Duration) -> io::Result<Seen> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
-    socket.bind(&any(target).into())?;
+    // A probe that was just sent from this port leaves it waiting for its peer's last word.
+    socket.set_reuse_address(port.is_some())?;
+    socket.bind(&any(target, port).into())?;
     let source_port = socket.local_addr()?.as_socket().map(|local| local.port());
     let began = Instant::now();
     let observed = match socket.connect_timeout(&target.into(), wait) {
@@ -139,8 +175,8 @@ fn tcp(target: SocketAddr, wait: Duration) -> io::Result<Seen> {
     Ok(Seen { observed, took, source_port })
 }
 
-fn udp(target: SocketAddr, wait: Duration) -> io::Result<Seen> {
-    let socket = UdpSocket::bind(any(target))?;
+fn udp(target: SocketAddr, port: Option<u16>, wait: Duration) -> io::Result<Seen> {
+    let socket = UdpSocket::bind(any(target, port))?;
     let source_port = Some(socket.local_addr()?.port());
     socket.set_read_timeout(Some(wait))?;
     let began = Instant::now();
@@ -271,5 +307,55 @@ fn unaddressable(why: Why) -> ProbeResponse {
         flow: None,
         agrees: Some(true),
         why,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_probe_cannot_send_is_refused() {
+        let request = |service: &str, source_port, timeout_ms| ProbeRequest {
+            service: service.to_owned(),
+            source_port,
+            timeout_ms,
+            ..ProbeRequest::default()
+        };
+        let told = |service, port| {
+            let request = request(service, port, None);
+            let asked = Asked::parse(service).expect(service);
+            sendable(asked, &request).map_err(|error| error.code)
+        };
+        for service in ["icmp", "icmp/8", "icmp/8/0", "icmp/echo-request", "icmp6/128", "tcp/80"] {
+            assert!(told(service, None).is_ok(), "{service}");
+        }
+        for service in ["icmp/3/4", "icmp/0", "icmp/13", "icmp/8/1", "icmp6/135"] {
+            assert_eq!(told(service, None), Err(codes::PROBE.to_owned()), "{service}");
+        }
+        assert!(told("tcp/80", Some(9)).is_ok());
+        assert_eq!(told("icmp", Some(9)), Err(codes::PROBE.to_owned()));
+        for (timeout, good) in
+            [(None, true), (Some(0), false), (Some(10_000), true), (Some(10_001), false)]
+        {
+            assert_eq!(wait(&request("tcp/80", None, timeout)).is_ok(), good, "{timeout:?}");
+        }
+    }
+
+    #[test]
+    fn probes_come_from_the_port_that_was_asked_for() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let target = listener.local_addr().expect("its address");
+        let free = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        let port = free.expect("a free port").port();
+        let wait = Duration::from_secs(5);
+        let seen = tcp(target, Some(port), wait).expect("a probe");
+        assert_eq!((seen.observed, seen.source_port), (Observed::Connected, Some(port)));
+        assert_eq!(listener.accept().expect("the probe").1.port(), port);
+        let server = UdpSocket::bind("127.0.0.1:0").expect("a server");
+        let target = server.local_addr().expect("its address");
+        let seen = udp(target, Some(port), Duration::from_millis(1)).expect("a probe");
+        assert_eq!(seen.source_port, Some(port));
+        assert_eq!(server.recv_from(&mut [0; 9]).expect("the probe").1.port(), port);
     }
 }

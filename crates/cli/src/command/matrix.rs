@@ -74,6 +74,7 @@ pub(crate) fn questions(matrix: &Matrix, workloads: &[Workload]) -> Vec<ProbeReq
                     to: target.id.clone(),
                     service,
                     timeout_ms: Some(WAIT_MS),
+                    source_port: None,
                 });
             }
         }

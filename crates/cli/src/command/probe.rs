@@ -13,6 +13,7 @@ pub(crate) fn run(context: &Context, pair: &Pair, timeout_ms: u32) -> Result<Exi
         to: pair.to.clone(),
         service: pair.service.clone(),
         timeout_ms: Some(timeout_ms),
+        source_port: pair.source_port,
     };
     let answer = context.client()?.probe(&request)?;
     context.screen.show(&answer, render)?;

@@ -43,10 +43,10 @@ enum Answer {
 }
 
 /// Sends an INIT and waits for what comes of it.
-pub(super) fn init(target: SocketAddr, wait: Duration) -> io::Result<Seen> {
+pub(super) fn init(target: SocketAddr, port: Option<u16>, wait: Duration) -> io::Result<Seen> {
     let domain = Domain::for_address(target);
     let mut socket = Socket::new(domain, Type::RAW, Some(Protocol::from(SCTP)))?;
-    let offer = Offer { from: source_port(), to: target.port(), tag: tag() };
+    let offer = Offer { from: port.unwrap_or_else(source_port), to: target.port(), tag: tag() };
     let began = Instant::now();
     let peer = SocketAddr::new(target.ip(), 0);
     let sent = socket.connect(&peer.into()).and_then(|()| socket.send(&offer.init()));
