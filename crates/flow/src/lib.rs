@@ -22,7 +22,7 @@ mod tests;
 pub use aggregate::Aggregator;
 pub use clock::Clock;
 pub use decode::{Decoder, Resolver};
-pub use filter::{Filter, Party};
+pub use filter::{Filter, Labelled, Party};
 pub use line::Line;
 pub use record::{Decision, End, Kind, Protocol, Record};
 pub use ring::{Ring, Seen};

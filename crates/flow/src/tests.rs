@@ -235,7 +235,7 @@ fn seen_counts_repeats_and_leaves_ends_of_flows_out() {
 #[test]
 fn filters_speak_the_words_of_people() {
     let allowed = record(&allowed());
-    let matching = ["shop/web", "shop.web", "web", "app=web", "10.0.1.0/24", "10.0.1.7"];
+    let matching = ["shop/web", "shop.web", "web", "10.0.1.0/24", "10.0.1.7"];
     for text in matching {
         let filter = Filter { from: Some(Party::parse(text)), ..Filter::default() };
         assert!(filter.matches(&allowed), "{text}");
@@ -246,6 +246,30 @@ fn filters_speak_the_words_of_people() {
     }
     let drops = Filter { decision: Some(Decision::Drop), ..Filter::default() };
     assert!(!drops.matches(&allowed));
+}
+
+#[test]
+fn selectors_ask_the_labels_of_the_moment_and_today_s_members_for_the_rest() {
+    let mut two = record(&allowed());
+    two.source.identity_text = Some("app=web, tier=front".into());
+    let mut forged = record(&allowed());
+    (forged.source.identity, forged.source.identity_text) = (0, None);
+    let mut bare = record(&allowed());
+    bare.source.identity_text = Some("segment=front".into());
+    let matches = |selector: &str, members: &[&str], record: &Record| {
+        let selector = selector.parse().expect("a selector");
+        let members = members.iter().map(|id| Arc::from(*id)).collect();
+        Party::Labelled(crate::Labelled { selector, members }).matches(&record.source)
+    };
+    for selector in ["app=web", "tier=front", "tier=front, app=web", "app in (web, db)", "!env"] {
+        assert!(matches(selector, &[], &two), "{selector}");
+    }
+    assert!(!matches("app=db", &["shop.web"], &two), "it had other labels then");
+    assert!(!matches("app=web, tier=back", &[], &two));
+    for (selector, record) in [("segment=front", &two), ("app=web", &forged), ("!app", &bare)] {
+        assert!(matches(selector, &["shop.web"], record), "{selector}");
+        assert!(!matches(selector, &["shop.db"], record), "{selector}");
+    }
 }
 
 proptest! {

@@ -111,7 +111,7 @@ async fn show_flows(
     follower: Follower,
     Asked(query): Asked<FlowQuery>,
 ) -> Result<Response, Refusal> {
-    let (filter, limit) = flows::filter(&query);
+    let (filter, limit) = flows::filter(&shared, &query)?;
     let seat = follower.sit(&shared, query.follow.unwrap_or(false))?;
     Ok(stream::flows(shared, filter, limit, seat))
 }
