@@ -86,6 +86,9 @@ pub struct ConnectionChange {
     /// What held before, when that is not the plain opposite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub was: Option<String>,
+    /// What it gains passes and is recorded as "would be dropped".
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub audit: bool,
     /// Live flows that would be cut, at most 10.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cut: Vec<LiveFlow>,

@@ -112,6 +112,7 @@ fn report() -> PlanReport {
                 rule: Some(rule()),
                 by: None,
                 was: None,
+                audit: false,
                 cut: Vec::new(),
                 cut_total: 0,
                 recorded: None,
@@ -124,6 +125,7 @@ fn report() -> PlanReport {
                 rule: None,
                 by: None,
                 was: Some("open".to_owned()),
+                audit: false,
                 cut: vec![LiveFlow {
                     from: "web".to_owned(),
                     to: "203.0.113.9".to_owned(),

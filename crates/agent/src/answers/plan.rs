@@ -7,13 +7,14 @@ use std::sync::Arc;
 use api::{AssertionResult, Change, ConnectionChange, LiveFlow, PlanReport, Recorded};
 use flow::{Kind, Protocol, Record, Resolver as _};
 use jiff::Timestamp;
+use model::{Proto, RuleKind};
 use planner::{Bundle, ChangeKind, Party};
 use policy::document::Claim;
 use verdict::Question;
-use verdict::abi::{FlowEntry, FlowKey, Ports, Verdict};
+use verdict::abi::{FlowEntry, FlowKey, FlowState, Ports, Posture, Verdict};
 
 use crate::fault;
-use crate::force::Wanted;
+use crate::force::{Force, Wanted};
 use crate::names::Names;
 use crate::shared::Shared;
 
@@ -45,11 +46,14 @@ pub(crate) fn report(
     let before = old.map(|old| (&old.document, &old.bundle));
     let found = planner::diff(before, (&wanted.document, &wanted.bundle));
     let objects = objects::compare(old.map(|old| &old.document), &wanted.document);
-    let mut connections: Vec<ConnectionChange> = found.connections.iter().map(shown).collect();
+    let mut connections: Vec<ConnectionChange> =
+        found.connections.iter().map(|change| shown(change, &wanted.bundle)).collect();
     let losses = Losses::new(&found.connections);
     let names = Names::new(&wanted.bundle, force.as_ref().map(|force| &*force.names));
     cut(&mut connections, &losses, wanted, &names, shared, live);
-    recorded(&mut connections, &losses, wanted, shared);
+    if let Some(force) = &force {
+        recorded(&mut connections, &losses, force, &wanted.bundle, shared);
+    }
     let file = &wanted.document.file;
     PlanReport {
         schema: PlanReport::SCHEMA.to_owned(),
@@ -70,7 +74,7 @@ pub(crate) fn report(
     }
 }
 
-fn shown(change: &planner::Change) -> ConnectionChange {
+fn shown(change: &planner::Change, bundle: &Bundle) -> ConnectionChange {
     let (sign, was) = match (change.kind, &change.rule) {
         (ChangeKind::Gained, _) => (Change::Add, None),
         (ChangeKind::Lost, Some(_)) => (Change::Remove, None),
@@ -80,10 +84,6 @@ fn shown(change: &planner::Change) -> ConnectionChange {
     };
     // Without a rule the line is about two parties.
     let parties = change.examples.first().filter(|_| change.rule.is_none());
-    let name = |party: &Party| match party {
-        Party::Workload(id) => person(id),
-        other => other.to_string(),
-    };
     let (from, to) = match parties {
         Some((from, to)) => (name(from), name(to)),
         None => (change.from.clone(), change.to.clone()),
@@ -96,10 +96,33 @@ fn shown(change: &planner::Change) -> ConnectionChange {
         rule: change.rule.as_ref().map(rule_at),
         by: change.cause.as_ref().map(rule_at),
         was: was.map(str::to_owned),
+        audit: sign == Change::Add && is_audited(change, bundle),
         cut: Vec::new(),
         cut_total: 0,
         recorded: None,
     }
+}
+
+/// Who a party is to people.
+fn name(party: &Party) -> String {
+    match party {
+        Party::Workload(id) => person(id),
+        other => other.to_string(),
+    }
+}
+
+/// Whether what passes is recorded: because of a rule that only records, or of a posture that does.
+fn is_audited(change: &planner::Change, bundle: &Bundle) -> bool {
+    if let Some(rule) = &change.rule {
+        return rule.kind != RuleKind::Allow;
+    }
+    let audits = |party: &Party, direction: usize| {
+        let Party::Workload(id) = party else { return false };
+        let Some((_, at)) = bundle.attachment(id) else { return false };
+        let endpoint = bundle.tables.endpoints.get(&u32::from(at.number));
+        endpoint.is_some_and(|endpoint| endpoint.posture[0][direction] == Posture::Audit as u8)
+    };
+    change.examples.first().is_some_and(|(from, to)| audits(from, 0) || audits(to, 1))
 }
 
 fn assertion(outcome: &planner::Outcome, file: &str) -> AssertionResult {
@@ -109,7 +132,7 @@ fn assertion(outcome: &planner::Outcome, file: &str) -> AssertionResult {
     };
     let broken = outcome.broken.as_ref().map(|example| {
         let service = service(Protocol::Ip(example.protocol.number()), example.port);
-        let (from, to) = (person(&example.from.to_string()), person(&example.to.to_string()));
+        let (from, to) = (name(&example.from), name(&example.to));
         format!("{from} ({}) → {to} ({}) {service}", example.source, example.target)
     });
     AssertionResult {
@@ -164,7 +187,9 @@ fn cut(
     let judge = Judge::new(tables);
     let told = connections.len();
     let mut others: HashMap<(String, String, String), usize> = HashMap::new();
-    for (key, entry) in live {
+    // What is closed stays in the table for a while.
+    let is_open = |entry: &FlowEntry| entry.state != FlowState::Closed as u8;
+    for (key, entry) in live.iter().filter(|(_, entry)| is_open(entry)) {
         let question = question(key, entry);
         let judgement = judge.judge(&question);
         if judgement.verdict != Verdict::Drop {
@@ -214,6 +239,8 @@ fn ending(
         network: question.network,
         source: end(question.source.into()),
         target: end(question.target.into()),
+        proto: Proto::from_number(question.protocol),
+        port: question.ports.target,
         rules,
         cause: if at_target == 0 { at_source } else { at_target },
     }
@@ -229,6 +256,7 @@ fn alone(flow: &LiveFlow) -> ConnectionChange {
         rule: None,
         by: None,
         was: None,
+        audit: false,
         cut: Vec::new(),
         cut_total: 0,
         recorded: None,
@@ -249,16 +277,17 @@ fn question(key: &FlowKey, entry: &FlowEntry) -> Question {
     }
 }
 
-/// Adds how many recorded flows would be dropped from now on.
+/// Adds how many recorded flows that pass now would be dropped from now on.
 fn recorded(
     connections: &mut [ConnectionChange],
     losses: &Losses,
-    wanted: &Wanted,
+    force: &Force,
+    new: &Bundle,
     shared: &Shared,
 ) {
-    let tables = &wanted.bundle.tables;
-    let judge = Judge::new(tables);
-    let routers = wanted.bundle.routers.iter();
+    let tables = &new.tables;
+    let judges = [Judge::new(&force.wanted.bundle.tables), Judge::new(tables)];
+    let routers = new.routers.iter();
     let numbers: HashMap<String, u32> = routers
         .map(|router| (format!("{}.{}", router.tenant, router.name), router.number.into()))
         .collect();
@@ -266,16 +295,24 @@ fn recorded(
     let mut counts: BTreeMap<usize, (u64, BTreeSet<Arc<str>>, Timestamp)> = BTreeMap::new();
     for record in records.iter().filter(|record| record.kind == Kind::Open) {
         let Some(question) = asked(record, &numbers) else { continue };
-        let judgement = judge.judge(&question);
-        if judgement.verdict != Verdict::Drop {
+        let [before, judgement] = judges.each_ref().map(|judge| judge.judge(&question));
+        // What an older policy let pass is no loss of this change, and an address may have a new owner.
+        let passes = before.verdict != Verdict::Drop;
+        if !passes
+            || judgement.verdict != Verdict::Drop
+            || !is_theirs(record, &question, &force.names)
+        {
             continue;
         }
         let owner = |address: IpAddr| {
             let ends = [&record.source, &record.target];
             ends.into_iter().find(|end| end.address == address)?.workload.clone()
         };
-        let ending = ending(&question, owner, [record.rule_id, 0], &judgement);
-        if let Some(at) = losses.find(&ending, tables) {
+        let rules = [before.ingress_rule, before.egress_rule];
+        let ending = ending(&question, owner, rules, &judgement);
+        if let Some(at) =
+            losses.find(&ending, tables).filter(|at| losses.tells(*at, &ending, tables))
+        {
             let count = counts.entry(at).or_insert_with(|| (0, BTreeSet::new(), record.at));
             count.0 += record.repeats;
             count.1.extend(record.source.workload.clone());
@@ -287,6 +324,12 @@ fn recorded(
             change.recorded = Some(Recorded { flows, workloads, since: moment(since) });
         }
     }
+}
+
+/// Whether both addresses of a recorded flow are still those of the same workloads.
+fn is_theirs(record: &Record, question: &Question, names: &Names) -> bool {
+    let owner = |end: &flow::End| names.owner(question.network, end.address);
+    [&record.source, &record.target].into_iter().all(|end| owner(end) == end.workload)
 }
 
 /// The question that a recorded flow was.

@@ -81,6 +81,7 @@ fn connection(change: &ConnectionChange, paint: Paint) -> String {
     let rule = change.rule.as_ref().map_or_else(String::new, place);
     let by = change.by.as_ref().map(|by| format!("   (denied by {})", place(by)));
     let by = by.unwrap_or_default();
+    let audit = if change.audit { "   (audit)" } else { "" };
     let was = change.was.as_ref().map_or_else(String::new, |was| format!("   (was: {was})"));
     let sign = match change.change.sign() {
         '+' => paint.good("+"),
@@ -88,7 +89,7 @@ fn connection(change: &ConnectionChange, paint: Paint) -> String {
         other => paint.warn(&other.to_string()),
     };
     let pair = format!("{} → {}", change.from, change.to);
-    let mut text = format!("  {sign} {pair:<28} {:<20} {rule}{was}{by}", change.service);
+    let mut text = format!("  {sign} {pair:<28} {:<20} {rule}{audit}{was}{by}", change.service);
     text.truncate(text.trim_end().len());
     text += "\n";
     if change.cut_total > 0 {

@@ -4,17 +4,22 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use model::Identity;
+use model::{Identity, Proto};
 use planner::{ChangeKind, Party};
 use verdict::native::Tables;
 
+/// The protocol that stands for all without ports, as the planner compares them.
+const ANY: u8 = 253;
+
 /// The lines that tell a loss: by the rule that let the flows pass, or by the parties where a posture did.
 #[derive(Debug, Default)]
-pub(super) struct Losses {
+pub(super) struct Losses<'c> {
+    /// All lines.
+    lines: &'c [planner::Change],
     /// By the rule that let them pass and the deny rule that drops them now; 0 is the default.
-    exact: HashMap<(u32, u32), usize>,
+    exact: HashMap<(u32, u32), Vec<usize>>,
     /// By the rule that let them pass.
-    rules: HashMap<u32, usize>,
+    rules: HashMap<u32, Vec<usize>>,
     /// Lines without a rule, under the workloads of their parties.
     postures: HashMap<Arc<str>, Vec<(usize, Party, Party)>>,
 }
@@ -33,21 +38,24 @@ pub(super) struct Ending {
     pub(super) network: u32,
     pub(super) source: End,
     pub(super) target: End,
+    pub(super) proto: Proto,
+    /// Destination port; ICMP: type and code.
+    pub(super) port: u16,
     /// The rules that let it pass, at the target and at the source; 0 is the posture.
     pub(super) rules: [u32; 2],
     /// The rule that drops it now, 0 for the default.
     pub(super) cause: u32,
 }
 
-impl Losses {
-    pub(super) fn new(connections: &[planner::Change]) -> Self {
-        let mut this = Self::default();
+impl<'c> Losses<'c> {
+    pub(super) fn new(connections: &'c [planner::Change]) -> Self {
+        let mut this = Self { lines: connections, ..Self::default() };
         let lost = connections.iter().enumerate().filter(|(_, it)| it.kind == ChangeKind::Lost);
         for (at, change) in lost {
             if let Some(rule) = &change.rule {
                 let cause = change.cause.as_ref().map_or(0, |cause| cause.id.0);
-                this.exact.entry((rule.id.0, cause)).or_insert(at);
-                this.rules.entry(rule.id.0).or_insert(at);
+                this.exact.entry((rule.id.0, cause)).or_default().push(at);
+                this.rules.entry(rule.id.0).or_default().push(at);
             } else if let Some((from, to)) = change.examples.first() {
                 for party in [from, to] {
                     if let Party::Workload(id) = party {
@@ -60,12 +68,30 @@ impl Losses {
         this
     }
 
+    /// Whether a line is about this flow's service and parties; of more parties than are listed, about any.
+    pub(super) fn tells(&self, at: usize, flow: &Ending, tables: &Tables) -> bool {
+        let Some(line) = self.lines.get(at) else { return false };
+        let holds = |(first, last): &(u16, u16)| (*first..=*last).contains(&flow.port);
+        let fits = |party: &Party, end: &End| closeness(party, end, flow.network, tables).is_some();
+        let is_pair =
+            |(from, to): &(Party, Party)| fits(from, &flow.source) && fits(to, &flow.target);
+        // Protocols without ports stand for each other.
+        let proto = match flow.proto {
+            Proto::Other(_) => Proto::Other(ANY),
+            known => known,
+        };
+        line.flows.of_protocol(proto).iter().any(holds)
+            && (line.pairs > line.examples.len() || line.examples.iter().any(is_pair))
+    }
+
     /// The line of a flow; `tables` say who stands behind an address.
     pub(super) fn find(&self, flow: &Ending, tables: &Tables) -> Option<usize> {
         let rules = || flow.rules.into_iter().filter(|rule| *rule != 0);
         if rules().next().is_some() {
             let exact = rules().find_map(|rule| self.exact.get(&(rule, flow.cause)));
-            return exact.or_else(|| rules().find_map(|rule| self.rules.get(&rule))).copied();
+            let lines = exact.or_else(|| rules().find_map(|rule| self.rules.get(&rule)))?;
+            let telling = lines.iter().find(|at| self.tells(**at, flow, tables));
+            return telling.or(lines.first()).copied();
         }
         let owners = [&flow.source.owner, &flow.target.owner].into_iter().flatten();
         let lines = owners.filter_map(|owner| self.postures.get(owner)).flatten();
@@ -128,6 +154,8 @@ tenants:
             network: 1,
             source: End { owner: Some(owner.into()), address: [10, 0, 0, 5].into() },
             target: End { owner: None, address: target.parse().expect("an address") },
+            proto: Proto::Tcp,
+            port: 25,
             rules: [0, rule],
             cause: 0,
         };
@@ -141,6 +169,14 @@ tenants:
         assert_eq!(told(&ending("shop.web", "192.0.2.7", 0)), "shop.web → 192.0.2.0/24 (posture)");
         let mail = old.document.policies[0].allow_rule.as_ref().expect("a rule").id.0;
         assert_eq!(told(&ending("shop.web", "192.0.2.7", mail)), "app=web → 192.0.2.0/24 (mail)");
+        let tells = |flow: &Ending| {
+            let at = losses.find(flow, &new.bundle.tables).expect("a line");
+            losses.tells(at, flow, &new.bundle.tables)
+        };
+        let sent = ending("shop.web", "192.0.2.7", mail);
+        assert!(tells(&sent));
+        assert!(!tells(&Ending { port: 26, ..sent.clone() }), "another service");
+        assert!(!tells(&ending("shop.job", "192.0.2.7", mail)), "another workload");
         assert_eq!(losses.find(&ending("shop.gone", "192.0.2.7", 0), &new.bundle.tables), None);
     }
 }
