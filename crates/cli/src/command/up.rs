@@ -42,18 +42,23 @@ fn start_agent(context: &Context, client: &Client) -> Result<(), Failure> {
     let failed = |what: &str, error: &dyn std::error::Error| {
         Failure::new(codes::SETUP, format!("start an agent: {what}")).because(error)
     };
-    let state = &context.state_dir;
-    std::fs::create_dir_all(state).map_err(|e| failed("make the state folder", &e))?;
+    // The agent works in another folder than this program.
+    let absolute =
+        |path: &Path| std::path::absolute(path).map_err(|e| failed("find its folders", &e));
+    let [run, state, bpffs] =
+        [absolute(&context.run_dir)?, absolute(&context.state_dir)?, absolute(&context.bpffs)?];
+    std::fs::create_dir_all(&state).map_err(|e| failed("make the state folder", &e))?;
     let path = state.join("agent.log");
     let mut options = OpenOptions::new();
     let log = options.create(true).append(true).mode(0o600).open(&path);
     let log = log.map_err(|e| failed("open its log", &e))?;
+    let before = log.metadata().map_or(0, |log| log.len());
     let twin = log.try_clone().map_err(|e| failed("open its log", &e))?;
     let exe = std::env::current_exe().map_err(|e| failed("find this program", &e))?;
     let mut child = Command::new(exe)
         .arg("agent")
-        .args([Path::new("--run-dir"), &context.run_dir])
-        .args([Path::new("--state-dir"), state, Path::new("--bpffs"), &context.bpffs])
+        .args([Path::new("--run-dir"), &run])
+        .args([Path::new("--state-dir"), &state, Path::new("--bpffs"), &bpffs])
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(log)
@@ -70,8 +75,9 @@ fn start_agent(context: &Context, client: &Client) -> Result<(), Failure> {
     while client.health().is_err_and(|error| error.is_no_agent()) {
         let ended = child.try_wait().ok().flatten();
         if ended.is_some() || started.elapsed() > START {
-            let text = std::fs::read_to_string(&path).unwrap_or_default();
-            let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("");
+            let text = std::fs::read(&path).unwrap_or_default();
+            let new = text.get(usize::try_from(before).unwrap_or(0)..).unwrap_or_default();
+            let last = last_words(&String::from_utf8_lossy(new));
             let message = format!("the agent did not come up; its last words: {last}");
             let hint =
                 format!("its log is {}; `bulkhead doctor` examines this host", path.display());
@@ -80,6 +86,14 @@ fn start_agent(context: &Context, client: &Client) -> Result<(), Failure> {
         sleep(ASK);
     }
     Ok(())
+}
+
+/// What a log ends with: its last error with what belongs to it, or else its last line.
+fn last_words(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let error = lines.iter().rposition(|line| line.starts_with("error"));
+    let from = error.unwrap_or(lines.len().saturating_sub(1));
+    lines.get(from..).unwrap_or_default().join("; ")
 }
 
 pub(crate) fn render(response: &UpResponse, paint: Paint, verbose: bool) -> String {
@@ -117,4 +131,19 @@ pub(crate) fn steps(outcome: &Outcome, paint: Paint, verbose: bool) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_words;
+
+    #[test]
+    fn last_words_begin_with_the_error() {
+        let log = "INFO starting\nerror[BH0213]: another agent has it\n  cause: locked\n  hint: status\n\n";
+        let told = "error[BH0213]: another agent has it; cause: locked; hint: status";
+        assert_eq!(last_words(log), told);
+        assert_eq!(last_words(&format!("error: older\n{log}")), told);
+        assert_eq!(last_words("INFO starting\nkilled\n"), "killed");
+        assert_eq!(last_words(""), "");
+    }
 }
