@@ -281,7 +281,7 @@ impl Talk {
         }
     }
 
-    /// An error about the last packet, from its target or from somewhere on the way.
+    /// An error about the last packet, from its target, from somewhere on the way or from somebody else.
     fn error(&self, rng: &mut Rng, scene: &Scene) -> Packet {
         let Some(mut cause) = self.last.clone() else {
             return self.wrap(rng, scene, 0, Body::Other(2));
@@ -290,8 +290,9 @@ impl Talk {
             cause.body = Body::Udp(rng.word(), 53);
         }
         let target = cause.source;
-        let source = if rng.chance(70) { cause.target } else { *rng.pick(&self.ends) };
-        let source = if source == target { cause.target } else { source };
+        let near = scene.seats.iter().find(|seat| seat.has(target)).filter(|_| rng.chance(30));
+        let third = near.and_then(|seat| other(rng, scene, seat, target));
+        let source = third.filter(|third| *third != target).unwrap_or(cause.target);
         if rng.chance(10) {
             std::mem::swap(&mut cause.source, &mut cause.target);
         }
