@@ -187,8 +187,6 @@ fn cut(
     let judge = Judge::new(tables);
     let told = connections.len();
     let mut others: HashMap<(String, String, String), usize> = HashMap::new();
-    // What is closed stays in the table for a while.
-    let is_open = |entry: &FlowEntry| entry.state != FlowState::Closed as u8;
     for (key, entry) in live.iter().filter(|(_, entry)| is_open(entry)) {
         let question = question(key, entry);
         let judgement = judge.judge(&question);
@@ -224,6 +222,11 @@ fn cut(
             }
         }
     }
+}
+
+/// Whether a flow goes on: one that is closed stays in the table for a while.
+fn is_open(entry: &FlowEntry) -> bool {
+    entry.state != FlowState::Closed as u8
 }
 
 /// A flow and what becomes of it.
@@ -344,3 +347,6 @@ fn asked(record: &Record, networks: &HashMap<String, u32>) -> Option<Question> {
         protocol,
     })
 }
+
+#[cfg(test)]
+mod tests;
