@@ -1,9 +1,10 @@
 //! `bulkhead up FILE`: apply a file, and start an agent in the background when there is none.
 
 use std::fs::OpenOptions;
+use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -42,11 +43,8 @@ fn start_agent(context: &Context, client: &Client) -> Result<(), Failure> {
     let failed = |what: &str, error: &dyn std::error::Error| {
         Failure::new(codes::SETUP, format!("start an agent: {what}")).because(error)
     };
-    // The agent works in another folder than this program.
-    let absolute =
-        |path: &Path| std::path::absolute(path).map_err(|e| failed("find its folders", &e));
-    let [run, state, bpffs] =
-        [absolute(&context.run_dir)?, absolute(&context.state_dir)?, absolute(&context.bpffs)?];
+    let folders = [&context.run_dir, &context.state_dir, &context.bpffs];
+    let [run, state, bpffs] = absolute(folders).map_err(|e| failed("find its folders", &e))?;
     std::fs::create_dir_all(&state).map_err(|e| failed("make the state folder", &e))?;
     let path = state.join("agent.log");
     let mut options = OpenOptions::new();
@@ -86,6 +84,12 @@ fn start_agent(context: &Context, client: &Client) -> Result<(), Failure> {
         sleep(ASK);
     }
     Ok(())
+}
+
+/// Folders as the agent finds them: it works in another one than this program.
+fn absolute([run, state, bpffs]: [&PathBuf; 3]) -> io::Result<[PathBuf; 3]> {
+    let absolute = std::path::absolute::<&PathBuf>;
+    Ok([absolute(run)?, absolute(state)?, absolute(bpffs)?])
 }
 
 /// What a log ends with: its last error with what belongs to it, or else its last line.
@@ -135,7 +139,15 @@ pub(crate) fn steps(outcome: &Outcome, paint: Paint, verbose: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::last_words;
+    use super::{absolute, last_words};
+
+    #[test]
+    fn folders_are_those_of_the_one_who_asks() {
+        let here = std::env::current_dir().expect("a folder");
+        let [run, state, bpffs] = ["run", "./a/state", "/sys/fs/bpf/x"].map(Into::into);
+        let found = absolute([&run, &state, &bpffs]).expect("folders");
+        assert_eq!(found, [here.join("run"), here.join("a/state"), bpffs]);
+    }
 
     #[test]
     fn last_words_begin_with_the_error() {
