@@ -48,8 +48,9 @@ fn a_failure_in_the_middle_keeps_the_policy_before_it_root() {
     let passes = || (reaches(&a, "10.0.1.20:80"), reaches(&a, "10.0.1.20:81"));
     assert_eq!(passes(), (true, false));
 
-    // Somebody else's interface has the name and place that the third workload's link would get.
-    c.ip("link add eth0 type veth peer name obstacle").expect("an obstacle");
+    // Something that passes for a link of ours has the name that the third workload's would get.
+    c.ip("link add eth0 address 02:62:68:00:00:63 type veth peer name obstacle")
+        .expect("an obstacle");
     let more = format!("      c: {{ address: [10.0.1.30], netns: {c_path} }}\n");
     let wanted = file(&a_path, &b_path, 81, &more);
     let path = stage.lab.dir().join("broken.yaml");
