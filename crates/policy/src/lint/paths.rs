@@ -43,6 +43,10 @@ pub(super) fn unreachable(
             places.filter_map(|place| networks.get(place).copied()).collect::<Vec<_>>()
         };
         let (from, to) = (of(&rule.from), of(&rule.to));
+        if !document.workloads.is_empty() && is_about_nobody(rule) {
+            problems.push(nobody_judges(rule));
+            continue;
+        }
         if rule.policy.allow.is_empty()
             || from.is_empty()
             || from.len() > MAX_NETWORKS
@@ -65,6 +69,21 @@ pub(super) fn unreachable(
             );
         }
     }
+}
+
+/// Whether both sides are there and no workload stands at either.
+fn is_about_nobody(rule: &Resolved<'_>) -> bool {
+    let sides = [&rule.from, &rule.to];
+    sides.iter().all(|side| side.workloads.is_empty() && side.has_addresses())
+}
+
+fn nobody_judges(rule: &Resolved<'_>) -> Diagnostic {
+    let message = format!("nothing judges the policy `{}`", rule.policy.name);
+    Diagnostic::warning(Code::Unreachable, rule.policy.span, message)
+        .label("no workload stands at either end")
+        .hint(
+            "policies guard the ports of workloads; the host's own are left to the host's firewall",
+        )
 }
 
 /// Why nothing gets from one side to the other, if so.
