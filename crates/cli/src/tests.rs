@@ -98,6 +98,25 @@ fn allowed() -> Why {
     }
 }
 
+fn assertions() -> Vec<AssertionResult> {
+    vec![
+        AssertionResult {
+            text: "never: world -> segment=data".to_owned(),
+            file: "shop.yaml".to_owned(),
+            line: 31,
+            holds: true,
+            counterexample: None,
+        },
+        AssertionResult {
+            text: "only: app=web -> app=db".to_owned(),
+            file: "shop.yaml".to_owned(),
+            line: 32,
+            holds: false,
+            counterexample: Some("shop/ops → shop/db 6379/tcp".to_owned()),
+        },
+    ]
+}
+
 fn report() -> PlanReport {
     PlanReport {
         schema: PlanReport::SCHEMA.to_owned(),
@@ -142,22 +161,7 @@ fn report() -> PlanReport {
         ],
         omitted_connections: 3,
         unchanged_connections: Some(5),
-        assertions: vec![
-            AssertionResult {
-                text: "never: world -> segment=data".to_owned(),
-                file: "shop.yaml".to_owned(),
-                line: 31,
-                holds: true,
-                counterexample: None,
-            },
-            AssertionResult {
-                text: "only: app=web -> app=db".to_owned(),
-                file: "shop.yaml".to_owned(),
-                line: 32,
-                holds: false,
-                counterexample: Some("shop/ops → shop/db 6379/tcp".to_owned()),
-            },
-        ],
+        assertions: assertions(),
         objects: vec![ObjectChange {
             change: Change::Add,
             kind: "policy".to_owned(),

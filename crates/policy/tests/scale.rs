@@ -148,7 +148,8 @@ fn unknown_keys_that_are_not_shown_are_not_compared_with_known_ones() {
     // As long as known keys, and so long that no comparison is needed.
     let (near, far) = (unknown_keys("nt"), unknown_keys("k-that-is-longer-than-any-other-"));
     println!("unknown keys: {near:?} near, {far:?} far from known ones");
-    assert!(near < far * 3 / 2, "{near:?} near, {far:?} far from known ones");
+    // With a comparison each they took six times as long.
+    assert!(near < far * 4, "{near:?} near, {far:?} far from known ones");
 }
 
 /// Texts that make careless readers slow or deep.
