@@ -79,7 +79,7 @@ fn cidr(text: &str) -> Result<IpNet, PeerError> {
     let whole = 0..text.len();
     let net = match text.split_once('/') {
         None => match text.parse::<IpAddr>() {
-            Ok(address) => return Ok(IpNet::from(address)),
+            Ok(address) => return unmapped(text, IpNet::from(address)),
             Err(_) => return Err(parse_error(format!("`{text}` is not an IP address"), whole)),
         },
         Some((address, prefix)) => {
@@ -103,7 +103,20 @@ fn cidr(text: &str) -> Result<IpNet, PeerError> {
             parse_error(message, whole).with_hint(format!("the network is {}", net.trunc()))
         );
     }
-    Ok(net)
+    unmapped(text, net)
+}
+
+/// Refuses IPv6 texts that stand for IPv4 (`::ffff:0:0/96`): no packet carries such an address, and the tables keep IPv4
+/// there, so that the range would be another one's.
+fn unmapped(text: &str, net: IpNet) -> Result<IpNet, PeerError> {
+    let IpNet::V6(v6) = net else { return Ok(net) };
+    let Some((v4, length)) = v6.network().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96))
+    else {
+        return Ok(net);
+    };
+    let message = format!("`{text}` stands for IPv4 addresses");
+    let instead = if length == 32 { v4.to_string() } else { format!("{v4}/{length}") };
+    Err(parse_error(message, 0..text.len()).with_hint(format!("write {instead}")))
 }
 
 impl Serialize for Peer {
@@ -155,6 +168,8 @@ mod tests {
         };
         insta::assert_snapshot!(text("10.0.0.1/8"), @"0..10 `10.0.0.1/8` has bits set after its prefix the network is 10.0.0.0/8");
         insta::assert_snapshot!(text("10.0.0.0/33"), @"9..11 `33` is not a prefix length from 0 to 32");
+        insta::assert_snapshot!(text("::ffff:10.0.0.0/104"), @"0..19 `::ffff:10.0.0.0/104` stands for IPv4 addresses write 10.0.0.0/8");
+        insta::assert_snapshot!(text("::ffff:c000:207"), @"0..15 `::ffff:c000:207` stands for IPv4 addresses write 192.0.2.7");
         insta::assert_snapshot!(text("10.0.0"), @"0..6 `10.0.0` is not an IP address");
         insta::assert_snapshot!(text("fd00::/+8"), @"7..9 `+8` is not a prefix length from 0 to 128");
         insta::assert_snapshot!(text("world, app=web"), @"0..5 `world` stands alone, it is not part of a selector write it as an entry of its own: [world, app=web]");

@@ -74,7 +74,8 @@ it: a missing colon, a missing quote, or a tab used for indentation.\n\nNothing 
 "No workload of the file is selected by one side of the rule, so the rule does nothing. For an allow this means that a \
 connection somebody wanted stays closed; for a deny, that a protection somebody wanted is not there.\n\nUsually one label of two \
 is wrong: every label exists, but no workload has all of them. `bulkhead workload list -l app=api` shows who has which. If the \
-workloads come later, the warning goes away with them."
+workloads come later, the warning goes away with them.\n\nOr no packet has such an address: multicast, broadcast, loopback and IPv6 \
+link-local packets are dropped whatever a policy says, and an IPv4 range means nothing to workloads with IPv6 addresses alone."
 103 Yaml "a YAML feature that this file does not use"
 "Anchors (`&a`), aliases (`*a`), tags (`!a`), merge keys (`<<`) and several documents in one file are refused. A reader \
 of a security policy should see what applies where it applies, without following references, and a small text must not \
@@ -205,6 +206,11 @@ an allowed flow (packet too big, unreachable, time exceeded) pass with that flow
 messages that open a flow of their own, such as echo requests, are denied."
 159 Unused "a definition that nothing uses"
 "A variable or a port name is defined but nothing refers to it."
+161 IcmpOpensNothing "icmp messages that open no flow"
+"Policies decide who may open a flow. Of icmp only echo requests (ping) and timestamp requests open one. A reply passes with the \
+flow of its request, an error (unreachable, packet too big, time exceeded) with the flow that it is about, and neither passes \
+without; neighbour discovery is checked by itself; everything else is dropped. So an allow or a deny of such a type does nothing. The \
+same holds for a type of an IP version that one of the two sides does not have.\n\nName what opens the flow: `icmp/echo-request`."
 199 LintsBounded "not everything was checked for warnings"
 "The file is so large, or its rules overlap so much, that some warnings were not looked for. The file's meaning is not affected, \
 and every error is still found."

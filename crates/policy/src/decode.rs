@@ -124,7 +124,14 @@ fn text_error(
             column: span.column + quote + small(before.chars().count())?,
         })
     });
-    Diagnostic::error(code, part.unwrap_or(span), error.message).maybe_hint(error.hint)
+    let mut marked = text.get(error.at).unwrap_or("").chars();
+    let label = match (marked.next(), marked.next()) {
+        (Some(c), None) if !c.is_ascii() && !c.is_control() => {
+            format!("this is U+{:04X}, which may look like another character", u32::from(c))
+        }
+        _ => String::new(),
+    };
+    Diagnostic::error(code, part.unwrap_or(span), error.message).label(label).maybe_hint(error.hint)
 }
 
 pub(crate) fn wrong_kind(

@@ -1,5 +1,8 @@
 //! What the loader says about a file: findings with places in the text, rendered like a compiler's or as JSON.
 
+mod printable;
+
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -84,6 +87,17 @@ impl Diagnostic {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// Writes out what of its texts a terminal would act on: they repeat what the file says.
+    fn make_printable(&mut self) {
+        let texts = [&mut self.message, &mut self.label].into_iter();
+        let related = self.related.iter_mut().map(|(_, text)| text);
+        for text in texts.chain(related).chain(&mut self.hint) {
+            if let Cow::Owned(shown) = printable::line(text) {
+                *text = shown;
+            }
+        }
     }
 
     pub(crate) fn maybe_hint(mut self, hint: Option<String>) -> Self {
@@ -238,16 +252,20 @@ impl Diagnostics {
         let line = places.iter().map(|place| place.0.line as usize).min().unwrap_or(1);
         if end - begin > MAX_EXCERPT {
             let column = places.first().map_or(1, |place| place.0.column as usize);
-            return Origin::path(&*self.file).line(line).char_column(column).into();
+            return Origin::path(printable::line(&self.file)).line(line).char_column(column).into();
         }
-        let source = self.text.get(begin..end).unwrap_or("");
+        let source = printable::excerpt(self.text.get(begin..end).unwrap_or(""));
         let marks = places.iter().map(|(span, text, kind)| {
             let shown = self.shown(*span);
             let mark =
                 kind.span(shown.start.saturating_sub(begin)..shown.end.saturating_sub(begin));
             if text.is_empty() { mark } else { mark.label(*text) }
         });
-        Snippet::source(source).line_start(line).path(&*self.file).annotations(marks).into()
+        Snippet::source(source)
+            .line_start(line)
+            .path(printable::line(&self.file))
+            .annotations(marks)
+            .into()
     }
 
     /// The bytes that are marked: of a span over several lines the first line only.
@@ -291,7 +309,8 @@ impl<'a> Problems<'a> {
         Self { text, items: Vec::new(), limit, suppressed: 0, errors: 0 }
     }
 
-    pub(crate) fn push(&mut self, item: Diagnostic) {
+    pub(crate) fn push(&mut self, mut item: Diagnostic) {
+        item.make_printable();
         self.errors += usize::from(item.severity == Severity::Error);
         if self.items.len() < self.limit || (self.errors == 1 && item.severity == Severity::Error) {
             self.items.push(item);

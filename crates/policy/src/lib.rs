@@ -18,6 +18,7 @@ mod nearest;
 mod raw;
 mod scalar;
 mod schema;
+mod text;
 mod tree;
 mod vars;
 
@@ -32,6 +33,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, Record, Severity};
 pub use document::Document;
 pub use model::Peer;
 pub use schema::json_schema;
+pub use text::text;
 
 /// A file's name, for messages, and its text.
 #[derive(Debug, Clone, Copy)]
@@ -139,13 +141,7 @@ fn checked(
 ) -> Result<Document, Box<Diagnostics>> {
     let file: Arc<str> = Arc::from(source.name);
     if source.text.len() > limits.bytes {
-        let message =
-            format!("the file has {} bytes, at most {} are read", source.text.len(), limits.bytes);
-        let mut problems = Problems::new("", 1);
-        problems.push(Diagnostic::new(Code::Limit, Severity::Error, None, message).hint(
-            "a host needs only the tenants whose workloads run on it: make one file per host",
-        ));
-        return Err(Box::new(problems.finish(file)));
+        return Err(Box::new(text::too_large(source.name, source.text.len(), limits)));
     }
     let document = read(source, &file, variable, limits, problems);
     if let Some(document) = document.filter(|_| problems.errors() == 0) {

@@ -4,6 +4,7 @@
 //! at a budget and says so ([`Code::LintsBounded`]); errors are never skipped.
 
 mod cover;
+mod packets;
 mod paths;
 mod sides;
 
@@ -53,6 +54,7 @@ pub(crate) fn lint(document: &Document, now: Timestamp, problems: &mut Problems<
         resolved.push(Resolved { policy, from, to });
     }
     never_matches(&resolved, problems);
+    packets::impossible(document, &resolved, &mut budget, problems);
     paths::unreachable(document, &index, &resolved, &mut budget, problems);
     paths::audit_on_sealed(document, &resolved, &mut budget, problems);
     paths::publishes(document, &resolved, &mut budget, problems);

@@ -2,13 +2,11 @@
 
 mod program;
 mod statement;
+mod until;
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use model::{
     LabelError, LabelKey, LabelValue, Mode, Name, NameError, ParseError, Peer, PortRange, PortSpec,
     Posture, Transport,
@@ -23,6 +21,7 @@ use crate::tree::Value;
 
 pub(crate) use program::{AbsolutePath, Argument, EnvKey, EnvValue, SchemaAddress, VariableName};
 pub(crate) use statement::Statement;
+pub(crate) use until::Until;
 
 const NAME_PATTERN: &str = "^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$";
 
@@ -208,7 +207,10 @@ impl FromText for IpAddr {
     const WHAT: &'static str = "an address";
 
     fn from_text(text: &str) -> Result<Self, ParseError> {
-        text.parse().map_err(|_| whole(format!("`{text}` is not an IP address"), text))
+        let address: Self =
+            text.parse().map_err(|_| whole(format!("`{text}` is not an IP address"), text))?;
+        // Refuses what only stands for an address of IPv4, in the words of selectors.
+        text.parse::<Peer>().map(|_| address)
     }
 
     fn schema() -> Schema {
@@ -441,33 +443,5 @@ impl FromText for PublishSource {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "examples": ["world", "198.51.100.0/24"] })
-    }
-}
-
-/// When a policy ends.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Until(pub(crate) Timestamp);
-
-impl FromText for Until {
-    const CODE: Code = Code::Until;
-    const WHAT: &'static str = "a date or time";
-
-    fn from_text(text: &str) -> Result<Self, ParseError> {
-        let end_of_day = |date: Date| {
-            date.tomorrow().ok()?.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
-        };
-        let parsed = if text.len() == 10 {
-            text.parse::<Date>().ok().and_then(end_of_day)
-        } else {
-            text.parse::<Timestamp>().ok()
-        };
-        parsed.map(Self).ok_or_else(|| {
-            whole(format!("`{text}` is not a date or time"), text)
-                .with_hint("write 2026-12-31 (ends with that day, UTC) or 2026-12-31T18:00:00Z")
-        })
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string", "anyOf": [{ "format": "date" }, { "format": "date-time" }] })
     }
 }

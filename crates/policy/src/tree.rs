@@ -73,10 +73,39 @@ pub(crate) fn read<'a>(
     limits: &Limits,
     problems: &mut Problems<'_>,
 ) -> Option<Node<'a>> {
+    let root = build(text, limits, false, problems)?.pop();
+    if root.is_none() {
+        problems.push(
+            Diagnostic::error(
+                Code::MissingKey,
+                Span { line: 1, column: 1, ..Span::default() },
+                "the file is empty",
+            )
+            .hint("a file begins with `bulkhead: 1`"),
+        );
+    }
+    root
+}
+
+/// Reads a text of any number of documents, in its order.
+pub(crate) fn read_all<'a>(
+    text: &'a str,
+    limits: &Limits,
+    problems: &mut Problems<'_>,
+) -> Option<Vec<Node<'a>>> {
+    build(text, limits, true, problems)
+}
+
+fn build<'a>(
+    text: &'a str,
+    limits: &Limits,
+    is_stream: bool,
+    problems: &mut Problems<'_>,
+) -> Option<Vec<Node<'a>>> {
     let mut options = granit_parser::Options::default();
     options.set_emit_comments(false);
-    let mut builder =
-        Builder { text, limits, stack: Vec::new(), root: None, values: 0, documents: 0 };
+    let (stack, roots) = (Vec::new(), Vec::new());
+    let mut builder = Builder { text, limits, stack, roots, values: 0, documents: 0, is_stream };
     for next in Parser::new_from_str_with_options(text, options) {
         let step = match next {
             Ok((event, mark)) => builder.event(event, mark, problems),
@@ -87,17 +116,7 @@ pub(crate) fn read<'a>(
             return None;
         }
     }
-    if builder.root.is_none() {
-        problems.push(
-            Diagnostic::error(
-                Code::MissingKey,
-                Span { line: 1, column: 1, ..Span::default() },
-                "the file is empty",
-            )
-            .hint("a file begins with `bulkhead: 1`"),
-        );
-    }
-    builder.root
+    Some(builder.roots)
 }
 
 fn syntax_error(text: &str, error: &ScanError) -> Diagnostic {
@@ -117,17 +136,39 @@ fn syntax_error(text: &str, error: &ScanError) -> Diagnostic {
     };
     let before = text.get(..at).unwrap_or("");
     let line = before.rsplit('\n').next().unwrap_or("");
-    let hint = if line.contains('\t') || text.get(at..).is_some_and(|rest| rest.starts_with('\t')) {
-        "indent with spaces: YAML does not allow tabs there"
-    } else if line.contains("] ->")
-        || line.contains('[') && text.get(at..).is_some_and(|rest| rest.starts_with("->"))
-    {
-        "quote the whole text: \"[app=web, role=ops] -> app=db\""
-    } else {
-        "look at this line and the one before: a missing colon, quote or bracket, or wrong indentation"
-    };
+    let hint = syntax_hint(line, text.get(at..).unwrap_or(""));
     let message = format!("this is not YAML: {}", error.info());
     Diagnostic::error(Code::Syntax, span, message).label("reading stopped here").hint(hint)
+}
+
+/// What is probably meant where reading stopped between these two texts.
+fn syntax_hint(before: &str, after: &str) -> &'static str {
+    let ahead = after.split('\n').next().unwrap_or("");
+    match after.chars().next() {
+        Some('\t') => "indent with spaces: YAML does not allow tabs there",
+        _ if before.contains('\t') => "indent with spaces: YAML does not allow tabs there",
+        Some('\u{feff}') => "remove the byte order mark: files were joined here",
+        Some(c) if c.is_control() && c != '\n' => {
+            "remove the control character; text in double quotes writes it as an escape, \"\\e\""
+        }
+        Some('{') if before.ends_with('$') => "quote the value: \"${NAME}\"",
+        Some(':')
+            if ahead.starts_with("::")
+                || before.trim_end().ends_with(|c: char| c.is_ascii_hexdigit()) =>
+        {
+            "an IPv6 address in a list or in braces needs quotes: \"fd00:5::/48\""
+        }
+        Some('-') if ahead.starts_with("->") => {
+            "quote the whole text: \"[app=web, role=ops] -> app=db\""
+        }
+        _ if before.contains("] ->") => "quote the whole text: \"[app=web, role=ops] -> app=db\"",
+        _ if before.trim_start().starts_with('@') || after.starts_with(['@', '`']) => {
+            "quote a value that begins with this character"
+        }
+        _ => {
+            "look at this line and the one before: a missing colon, quote or bracket, or wrong indentation"
+        }
+    }
 }
 
 /// Offsets fit because the size of the text is limited.
@@ -139,9 +180,12 @@ struct Builder<'a, 'l> {
     text: &'a str,
     limits: &'l Limits,
     stack: Vec<Frame<'a>>,
-    root: Option<Node<'a>>,
+    /// One for each document.
+    roots: Vec<Node<'a>>,
     values: usize,
     documents: usize,
+    /// Whether there may be several documents.
+    is_stream: bool,
 }
 
 enum Frame<'a> {
@@ -157,7 +201,7 @@ impl<'a> Builder<'a, '_> {
         match event {
             Event::DocumentStart(..) => {
                 self.documents += 1;
-                if self.documents > 1 {
+                if self.documents > 1 && !self.is_stream {
                     let hint = "use one file for each document";
                     return Self::refused(Self::span(&mark), "a second document", hint);
                 }
@@ -253,7 +297,7 @@ impl<'a> Builder<'a, '_> {
             return Err(Box::new(Diagnostic::error(Code::Limit, node.span, message)));
         }
         match self.stack.last_mut() {
-            None => self.root = Some(node),
+            None => self.roots.push(node),
             Some(Frame::List { items, .. }) => items.push(node),
             Some(Frame::Map { entries, key, .. }) => match (key.take(), node.value) {
                 (Some(key), value) => entries.push((key, Node { value, span: node.span })),

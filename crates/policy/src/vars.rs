@@ -1,4 +1,7 @@
 //! `${NAME}` in values: replaced only if `vars:` lists the name, and never anything but the inside of one value.
+//!
+//! `$${` is the one way to write the text `${`; a `$` that no `{` follows is text, so that a shell's `$HOME` and `$$` need
+//! no care. Values are looked at as they are read, so that no escape (`"\u0024{NAME}"`) gets around it.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -26,9 +29,7 @@ pub(crate) fn replace(
     problems: &mut Problems<'_>,
 ) {
     let mut known = listed(root, from, problems);
-    if problems.text.contains("${") {
-        walk(root, &mut known, problems);
-    }
+    walk(root, &mut known, problems);
     let mut unused: Vec<_> = known.iter().filter(|(_, variable)| !variable.used).collect();
     unused.sort_by_key(|(_, variable)| variable.span);
     for (name, variable) in unused {
@@ -136,7 +137,10 @@ fn scalar_value(
             continue;
         }
         made.push_str(before);
-        let (name, behind) = after.split_once('}').unwrap_or((after, ""));
+        let Some((name, behind)) = after.split_once('}') else {
+            problems.push(unclosed(after, problems.within(span, &format!("${{{after}"))));
+            return false;
+        };
         if let Some(variable) = known.get_mut(name) {
             variable.used = true;
             complete &= variable.value.is_some();
@@ -151,6 +155,20 @@ fn scalar_value(
     scalar.text = Cow::Owned(made);
     scalar.exact = None;
     complete
+}
+
+/// The finding for a `${` without its end; `after` is the rest of the value.
+fn unclosed(after: &str, span: Span) -> Diagnostic {
+    let name: String =
+        after.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect();
+    let hint = if is_variable_name(&name) {
+        format!("write ${{{name}}}, or $${{ for the text ${{")
+    } else {
+        "write $${ for the text ${".to_owned()
+    };
+    Diagnostic::error(Code::Variable, span, "this variable has no end")
+        .label("`}` is missing")
+        .hint(hint)
 }
 
 fn unknown(name: &str, span: Span, known: &HashMap<String, Variable>) -> Diagnostic {

@@ -288,11 +288,11 @@ policies:
       |
       = hint: list it: `vars: [OTHER]`, or write $${OTHER} for the text itself
 
-    error[BH0117]: `${}` is not a listed variable
+    error[BH0117]: this variable has no end
      --> f.yaml:6:24
       |
     6 |   r: { from: any, to: "${", deny: [any] }
-      |                        ^^
+      |                        ^^ `}` is missing
       |
       = hint: write $${ for the text ${
     "#);

@@ -30,18 +30,22 @@ fn subnets() {
     4 |     networks: { a: { mode: nat }, b: { mode: none, subnets: [10.0.0.0/8] }, c: { subnets: [10.0.0.0/16, 10.1.0.0/16] } }
       |                                                                                                         ^^^^^^^^^^^
     "#);
-    insta::assert_snapshot!(with_tenant("    networks: { a: { subnets: [169.254.0.0/16] }, b: { subnets: [10.0.0.0/31] }, c: { subnets: [10.0.0.0] }, d: { subnets: [0.0.0.0/0] } }"), @r#"
+    insta::assert_snapshot!(with_tenant("    networks: { a: { subnets: [169.254.0.0/16] }, b: { subnets: [10.0.0.0/31] }, c: { subnets: [10.0.0.0] }, d: { subnets: [0.0.0.0/0] } }"), @r"
     error[BH0126]: 169.254.0.0/16 cannot be the subnet of a network
      --> f.yaml:4:32
       |
     4 |     networks: { a: { subnets: [169.254.0.0/16] }, b: { subnets: [10.0.0.0/31] }, c: { subnets: [10.0.0.0] }, d: { subnets: [0.0.0.0/0...
       |                                ^^^^^^^^^^^^^^ link-local: the links between host and routers are there
+      |
+      = hint: choose from 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16
 
     error[BH0126]: 10.0.0.0/31 cannot be the subnet of a network
      --> f.yaml:4:66
       |
     4 |     networks: { a: { subnets: [169.254.0.0/16] }, b: { subnets: [10.0.0.0/31] }, c: { subnets: [10.0.0.0] }, d: { subnets: [0.0.0.0/0...
       |                                                                  ^^^^^^^^^^^ too small for a gateway and a workload
+      |
+      = hint: the smallest has room for one workload: 10.0.0.0/30
 
     error[BH0114]: `10.0.0.0` has no prefix length
      --> f.yaml:4:97
@@ -56,7 +60,9 @@ fn subnets() {
       |
     4 | ...: { subnets: [10.0.0.0] }, d: { subnets: [0.0.0.0/0] } }
       |                                              ^^^^^^^^^ larger than any network needs to be
-    "#);
+      |
+      = hint: choose from 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16
+    ");
     insta::assert_snapshot!(with_tenant("    networks:
       main:
         subnets: [10.0.0.0/16]

@@ -249,15 +249,15 @@ fn times_and_modes() {
        |
        = hint: did you mean `audit`?
     "#);
-    insta::assert_snapshot!(with_policies("      p: { from: app=web, to: app=db, allow: [any], until: 2026-02-30 }"), @r#"
-    error[BH0116]: `2026-02-30` is not a date or time
-      --> f.yaml:13:60
+    insta::assert_snapshot!(with_policies("      p: { from: app=web, to: app=db, allow: [any], until: 2026-02-30 }"), @r"
+    error[BH0116]: 2026-02 has the days 01 to 28, this is 30
+      --> f.yaml:13:68
        |
     13 |       p: { from: app=web, to: app=db, allow: [any], until: 2026-02-30 }
-       |                                                            ^^^^^^^^^^
+       |                                                                    ^^
        |
-       = hint: write 2026-12-31 (ends with that day, UTC) or 2026-12-31T18:00:00Z
-    "#);
+       = hint: write 2026-02-28 for the end of that month
+    ");
     insta::assert_snapshot!(with_tenant("    networks: { main: { mode: macvlan }, b: { mode: nta, subnets: [10.0.0.0/8] } }"), @r#"
     error[BH0127]: the network `main` has no subnet
      --> f.yaml:4:17

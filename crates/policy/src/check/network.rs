@@ -128,7 +128,11 @@ fn subnets(
         }
         if let Some(why) = unusable(net.value, what) {
             let message = format!("{} cannot be the subnet of a {what}", net.value);
-            problems.push(Diagnostic::error(Code::Subnet, net.span, message).label(why));
+            problems.push(
+                Diagnostic::error(Code::Subnet, net.span, message)
+                    .label(why)
+                    .hint(usable_instead(net.value)),
+            );
         }
     }
     subnets
@@ -162,6 +166,21 @@ fn unusable(net: IpNet, what: &str) -> Option<&'static str> {
         .iter()
         .find(|(range, _)| range.parse::<IpNet>().is_ok_and(|range| overlap(&range, &net)))
         .map(|(_, why)| *why)
+}
+
+/// What to write for a subnet that cannot be used.
+fn usable_instead(net: IpNet) -> String {
+    let (most, room) =
+        if net.addr().is_ipv4() { (30, "one workload") } else { (126, "two workloads") };
+    match IpNet::new(net.addr(), most) {
+        Ok(smallest) if net.prefix_len() > most => {
+            format!("the smallest has room for {room}: {}", smallest.trunc())
+        }
+        _ if net.addr().is_ipv4() => {
+            "choose from 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16".to_owned()
+        }
+        _ => "choose from fd00::/8, for example fd00:5::/48".to_owned(),
+    }
 }
 
 fn overlap(one: &IpNet, two: &IpNet) -> bool {

@@ -78,7 +78,9 @@ fn addresses_of(
             );
             continue;
         }
-        if let Err(why) = usable(address.value, &subnets(network, made.segment.as_ref())) {
+        let own = subnets(network, made.segment.as_ref());
+        // A subnet without room for anybody was refused where it stands.
+        if let Some(why) = usable(address.value, &own).err().filter(|_| capacity(&own) > 0) {
             let message = format!("`{}` cannot have the address {}", made.name, address.value);
             problems.push(Diagnostic::error(Code::Placement, address.span, message).label(why));
         }
@@ -230,7 +232,8 @@ pub(super) fn addresses(document: &Document, problems: &mut Problems<'_>) {
             let found =
                 members.get(&(&network.tenant, &network.name, segment)).copied().unwrap_or(0);
             let most = capacity(subnets);
-            if found > most {
+            // A subnet without room for anybody was refused where it stands.
+            if found > most && most > 0 {
                 let message = format!("{found} workloads do not fit into this subnet");
                 let label = format!("usable addresses: {most}");
                 problems.push(
