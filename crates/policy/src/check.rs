@@ -17,7 +17,7 @@ use model::{Name, PortSpec, RuleId, RuleKind, RuleRef};
 
 use crate::Limits;
 use crate::codes::Code;
-use crate::decode::Table;
+use crate::decode::{Table, habits};
 use crate::diagnostic::{Diagnostic, Problems};
 use crate::document::{Document, Policy, Scope, Span, Tenant, wanted_rule_id};
 use crate::nearest::did_you_mean;
@@ -142,7 +142,10 @@ impl Ports {
         }
         let hint =
             did_you_mean(name.as_str(), self.named.keys().map(Name::as_str)).unwrap_or_else(|| {
-                format!("define it: `ports: {{ {name}: 5432/tcp }}`, or write the port itself")
+                let usual = habits::usual_port(name.as_str());
+                habits::instead_of_port(name.as_str()).unwrap_or_else(|| {
+                    format!("define it: `ports: {{ {name}: {usual} }}`, or write the port itself")
+                })
             });
         problems.push(
             Diagnostic::error(Code::UnknownPort, span, format!("there is no port named `{name}`"))

@@ -3,6 +3,8 @@
 //! One macro, [`mapping!`], declares a mapping of the file: its keys, types, which are required and what they mean. The
 //! decoder, the list of known keys in messages and the JSON schema all come from that one declaration.
 
+pub(crate) mod habits;
+
 use std::collections::BTreeMap;
 
 use model::ParseError;
@@ -20,6 +22,10 @@ pub(crate) trait Decode: Sized {
     fn decode(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Self>;
     /// What the JSON schema says about it.
     fn schema(generator: &mut SchemaGenerator) -> Schema;
+    /// The list that is probably meant by a single text.
+    fn listed(text: &str) -> String {
+        format!("[{text}]")
+    }
 }
 
 /// A value that is written as a single text.
@@ -39,6 +45,10 @@ pub(crate) trait FromText: Sized {
     /// What to write when a mapping or list was given.
     fn instead_of(_: &Value<'_>) -> Option<String> {
         None
+    }
+    /// The list that is probably meant by a single text.
+    fn listed(text: &str) -> String {
+        format!("[{text}]")
     }
 }
 
@@ -103,6 +113,10 @@ impl<T: FromText> Decode for Val<T> {
     fn schema(_: &mut SchemaGenerator) -> Schema {
         T::schema()
     }
+
+    fn listed(text: &str) -> String {
+        T::listed(text)
+    }
 }
 
 /// The finding for a text that does not parse, at the exact part of it if the text stands in the file as it is.
@@ -152,7 +166,8 @@ impl<T: Decode> Decode for List<T> {
     fn decode(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<Self> {
         let Value::List(items) = &node.value else {
             let written = written(node, problems);
-            let hint = matches!(node.value, Value::Scalar(_)).then(|| format!("write [{written}]"));
+            let hint = matches!(node.value, Value::Scalar(_))
+                .then(|| format!("write {}", T::listed(&written)));
             wrong_kind(node, "a list", hint, problems);
             return None;
         };
@@ -195,12 +210,8 @@ impl<K: FromText, V: Decode> Decode for Table<K, V> {
             Value::Map(entries) => entries.as_slice(),
             Value::Null => &[],
             _ => {
-                wrong_kind(
-                    node,
-                    "a mapping",
-                    Some("write `name: value`, one line each".to_owned()),
-                    problems,
-                );
+                let hint = Some(habits::instead_of_entries(&node.value));
+                wrong_kind(node, "a mapping", hint, problems);
                 return None;
             }
         };
@@ -271,31 +282,16 @@ pub(crate) fn mapping_schema(doc: &[&str], keys: Vec<KeySchema>) -> Schema {
     schema
 }
 
-/// Keys that are planned, and keys of other tools: a better answer than "unknown".
-fn known_elsewhere(kind: &str, key: &str) -> Option<&'static str> {
-    Some(match (kind, key) {
-        ("workload", "replicas") => {
-            "replicas come in a later version: give each workload its own entry"
-        }
-        ("workload", "image" | "ports" | "volumes") => {
-            "the built-in runtime starts programs of the host (`run:`); a container is adopted with `netns:`"
-        }
-        ("workload", "command" | "cmd" | "args") => {
-            "the program and its arguments are one list: run: [nginx, -g, daemon off;]"
-        }
-        ("publish entry", "limit") => "limits come in a later version",
-        ("policy", "ports" | "port") => "write `allow: [..]` or `deny: [..]`",
-        ("policy", "action") => "a policy has `allow: [..]`, `deny: [..]`, or both",
-        ("policy", "audit") => "write `mode: audit`",
-        ("network" | "segment", "subnet" | "cidr" | "subnets") => {
-            if kind == "network" {
-                "a network has `subnets: [..]`"
-            } else {
-                "a segment has `subnet: ..`"
-            }
-        }
-        _ => return None,
-    })
+/// Reports that something else stands where a declared mapping belongs.
+pub(crate) fn not_a_mapping(
+    kind: &str,
+    node: &Node<'_>,
+    keys: &[&'static str],
+    problems: &mut Problems<'_>,
+) {
+    let hint = habits::instead_of_mapping(kind, &node.value)
+        .unwrap_or_else(|| format!("known keys: {}", keys.join(", ")));
+    wrong_kind(node, &format!("a mapping for this {kind}"), Some(hint), problems);
 }
 
 pub(crate) fn unknown_key(
@@ -309,7 +305,7 @@ pub(crate) fn unknown_key(
         // Only counted, so nobody reads what it would say.
         return problems.push(found(String::new()));
     }
-    let hint = known_elsewhere(kind, &key.text)
+    let hint = habits::instead_of_key(kind, &key.text)
         .map(str::to_owned)
         .or_else(|| did_you_mean(&key.text, known.iter().copied()))
         .unwrap_or_else(|| {
@@ -322,8 +318,11 @@ pub(crate) fn unknown_key(
 
 pub(crate) fn missing_key(kind: &str, key: &str, span: Span, problems: &mut Problems<'_>) {
     let message = format!("this {kind} has no `{key}`");
+    let hint = (kind == "file").then(|| "the file begins with `bulkhead: 1`".to_owned());
     problems.push(
-        Diagnostic::error(Code::MissingKey, span, message).label(format!("`{key}` is required")),
+        Diagnostic::error(Code::MissingKey, span, message)
+            .label(format!("`{key}` is required"))
+            .maybe_hint(hint),
     );
 }
 
@@ -363,8 +362,7 @@ macro_rules! mapping {
                 problems: &mut $crate::diagnostic::Problems<'_>,
             ) -> Option<Self> {
                 let $crate::tree::Value::Map(entries) = &node.value else {
-                    let hint = Some(format!("known keys: {}", Self::KEYS.join(", ")));
-                    $crate::decode::wrong_kind(node, concat!("a mapping for this ", $kind), hint, problems);
+                    $crate::decode::not_a_mapping($kind, node, Self::KEYS, problems);
                     return None;
                 };
                 let mut this = Self { span: node.span, given: 0, $( $field: None, )+ };

@@ -14,7 +14,7 @@ use model::{
 use schemars::{Schema, json_schema};
 
 use crate::codes::Code;
-use crate::decode::FromText;
+use crate::decode::{FromText, habits};
 use crate::document::Restart;
 use crate::nearest::did_you_mean;
 use crate::tree::Value;
@@ -96,7 +96,10 @@ impl FromText for LabelValue {
     }
 
     fn instead_of(value: &Value<'_>) -> Option<String> {
-        matches!(value, Value::Null).then(|| "write \"\" for an empty value".to_owned())
+        Some(match value {
+            Value::Null => "write \"\" for an empty value".to_owned(),
+            _ => "a label has one value; another label says another thing".to_owned(),
+        })
     }
 }
 
@@ -111,7 +114,13 @@ impl FromText for Peer {
     }
 
     fn from_text(text: &str) -> Result<Self, ParseError> {
-        text.parse()
+        text.parse().map_err(|error: ParseError| match habits::instead_of_peer(text) {
+            Some(hint) if error.hint.is_none() => error.with_hint(hint),
+            _ if text.contains(" or ") || text.contains("||") => {
+                error.with_hint("alternatives are a list: [app=web, role=ops]")
+            }
+            _ => error,
+        })
     }
 
     fn schema() -> Schema {
@@ -124,13 +133,19 @@ impl FromText for Peer {
 
     fn instead_of(value: &Value<'_>) -> Option<String> {
         let Value::Map(entries) = value else { return None };
-        let terms: Vec<String> = entries
-            .iter()
-            .map(|(key, node)| match &node.value {
-                Value::Scalar(scalar) => format!("{}={}", key.text, scalar.text),
-                _ => key.text.clone().into_owned(),
-            })
-            .collect();
+        let mut terms: Vec<String> = Vec::new();
+        for (key, node) in entries {
+            match &node.value {
+                Value::Scalar(scalar) if key.text == "cidr" => terms.push(scalar.text.to_string()),
+                Value::Scalar(scalar) => terms.push(format!("{}={}", key.text, scalar.text)),
+                // `matchLabels: { app: web }`, `podSelector: ..`, `ipBlock: { cidr: .. }`
+                inner @ Value::Map(_) => terms.extend(Self::instead_of(inner).and_then(|inner| {
+                    let inner = inner.strip_prefix("write \"")?.strip_suffix('"')?;
+                    Some(inner.to_owned())
+                })),
+                _ => terms.push(key.text.clone().into_owned()),
+            }
+        }
         Some(format!("write \"{}\"", terms.join(", ")))
     }
 }
@@ -142,6 +157,14 @@ pub(crate) enum PortWord {
     Named(Name),
 }
 
+/// The error with the hint for what is probably meant, if that is known.
+fn better(error: ParseError, text: &str) -> ParseError {
+    match habits::instead_of_port(text) {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}
+
 impl FromText for PortWord {
     const CODE: Code = Code::Port;
     const WHAT: &'static str = "a port";
@@ -151,9 +174,28 @@ impl FromText for PortWord {
             Ok(spec) => Ok(Self::Spec(spec)),
             Err(error) => match Name::new(text) {
                 Ok(name) => Ok(Self::Named(name)),
-                Err(_) => Err(error),
+                Err(_) => Err(better(error, text)),
             },
         }
+    }
+
+    fn instead_of(value: &Value<'_>) -> Option<String> {
+        let Value::Map(entries) = value else { return None };
+        let word = |wanted: &str| {
+            entries.iter().find(|(key, _)| key.text == wanted).and_then(|(_, node)| {
+                match &node.value {
+                    Value::Scalar(scalar) => Some(scalar.text.to_ascii_lowercase()),
+                    _ => None,
+                }
+            })
+        };
+        let port = word("port").or_else(|| word("ports"))?;
+        Some(format!("write {port}/{}", word("protocol").unwrap_or_else(|| "tcp".to_owned())))
+    }
+
+    fn listed(text: &str) -> String {
+        let text = if matches!(text, "true" | "all" | "*" | "yes") { "any" } else { text };
+        format!("[{text}]")
     }
 
     fn schema() -> Schema {
@@ -364,12 +406,24 @@ pub(crate) struct HostPort {
     pub(crate) port: u16,
 }
 
+/// `80:80`: both ports of a published one in one text.
+fn published(error: ParseError, text: &str) -> ParseError {
+    let number = |text: &str| text.parse::<u16>().is_ok();
+    match text.rsplit_once(':') {
+        Some((host, workload)) if number(workload) => {
+            let host = host.rsplit(':').next().unwrap_or(host);
+            error.with_hint(format!("write port: {host}/tcp, to: WORKLOAD:{workload}"))
+        }
+        _ => better(error, text),
+    }
+}
+
 impl FromText for HostPort {
     const CODE: Code = Code::Port;
     const WHAT: &'static str = "a port";
 
     fn from_text(text: &str) -> Result<Self, ParseError> {
-        match text.parse::<PortSpec>()? {
+        match text.parse::<PortSpec>().map_err(|error| published(error, text))? {
             PortSpec::Ports(transport, range)
                 if range.first() == range.last() && range.first() > 0 =>
             {

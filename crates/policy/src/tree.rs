@@ -134,15 +134,24 @@ fn syntax_error(text: &str, error: &ScanError) -> Diagnostic {
         line: small(marker.line().max(1)),
         column: small(marker.col() + 1),
     };
-    let before = text.get(..at).unwrap_or("");
-    let line = before.rsplit('\n').next().unwrap_or("");
-    let hint = syntax_hint(line, text.get(at..).unwrap_or(""));
+    let hint = syntax_hint(text.get(..at).unwrap_or(""), text.get(at..).unwrap_or(""));
     let message = format!("this is not YAML: {}", error.info());
     Diagnostic::error(Code::Syntax, span, message).label("reading stopped here").hint(hint)
 }
 
+/// Whether the line before the last one is `key:value`: text for YAML, which goes on in the next line.
+fn lacks_a_space(before: &str) -> bool {
+    let line = before.rsplit('\n').nth(1).unwrap_or("").trim();
+    let key = line.split(':').next().unwrap_or("");
+    key.len() < line.len()
+        && !line.ends_with(':')
+        && !line.contains(": ")
+        && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
 /// What is probably meant where reading stopped between these two texts.
-fn syntax_hint(before: &str, after: &str) -> &'static str {
+fn syntax_hint(all_before: &str, after: &str) -> &'static str {
+    let before = all_before.rsplit('\n').next().unwrap_or("");
     let ahead = after.split('\n').next().unwrap_or("");
     match after.chars().next() {
         Some('\t') => "indent with spaces: YAML does not allow tabs there",
@@ -152,10 +161,10 @@ fn syntax_hint(before: &str, after: &str) -> &'static str {
             "remove the control character; text in double quotes writes it as an escape, \"\\e\""
         }
         Some('{') if before.ends_with('$') => "quote the value: \"${NAME}\"",
-        Some(':')
-            if ahead.starts_with("::")
-                || before.trim_end().ends_with(|c: char| c.is_ascii_hexdigit()) =>
-        {
+        Some(':') if lacks_a_space(all_before) => {
+            "write a space after the colon of the line before: `key: value`"
+        }
+        Some(':') if ahead.starts_with("::") => {
             "an IPv6 address in a list or in braces needs quotes: \"fd00:5::/48\""
         }
         Some('-') if ahead.starts_with("->") => {

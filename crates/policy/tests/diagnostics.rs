@@ -58,13 +58,15 @@ fn text_that_is_not_a_file() {
       |
       = hint: write `bulkhead: 1`
     "#);
-    insta::assert_snapshot!(refused("tenants: {}\n"), @r#"
+    insta::assert_snapshot!(refused("tenants: {}\n"), @r"
     error[BH0107]: this file has no `bulkhead`
      --> f.yaml:1:1
       |
     1 | tenants: {}
       | ^^^^^^^^^^^ `bulkhead` is required
-    "#);
+      |
+      = hint: the file begins with `bulkhead: 1`
+    ");
     insta::assert_snapshot!(refused("bulkhead: 1\ntenants: {\n"), @r#"
     error[BH0101]: this is not YAML: unclosed bracket '{'
      --> f.yaml:2:10

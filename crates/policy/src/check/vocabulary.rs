@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use model::{Field, LabelValue, Name, Op, Selector, Term};
 
 use crate::codes::Code;
+use crate::decode::habits;
 use crate::diagnostic::{Diagnostic, Problems};
 use crate::document::{Scope, Span};
 use crate::nearest::did_you_mean;
@@ -160,8 +161,9 @@ fn label(
     let Some(known) = words.labels.get(key) else {
         let at = problems.within(span, key);
         let hint = place_of(words, key)
+            .or_else(|| habits::instead_of_peer(key).map(str::to_owned))
             .or_else(|| did_you_mean(key, words.labels.keys().map(String::as_str)))
-            .or_else(|| listed("labels", words.labels.keys()));
+            .or_else(|| listed("labels here", words.labels.keys()));
         problems.push(
             Diagnostic::error(Code::UnknownLabel, at, format!("{whose} has a label `{key}`"))
                 .maybe_hint(hint),
@@ -171,7 +173,7 @@ fn label(
     for value in values.iter().filter(|value| !known.contains(value.as_str())) {
         let at = problems.within(span, value.as_str());
         let hint = did_you_mean(value.as_str(), known.iter().map(String::as_str))
-            .or_else(|| listed(key, known.iter()));
+            .or_else(|| listed(&format!("values of {key}"), known.iter()));
         problems.push(
             Diagnostic::error(
                 Code::UnknownLabel,
@@ -197,5 +199,5 @@ fn place_of(words: &Words, key: &str) -> Option<String> {
 fn listed<'a>(what: &str, words: impl Iterator<Item = &'a String>) -> Option<String> {
     let mut words: Vec<&str> = words.map(String::as_str).take(9).collect();
     words.sort_unstable();
-    (!words.is_empty() && words.len() < 9).then(|| format!("there is {what}: {}", words.join(", ")))
+    (!words.is_empty() && words.len() < 9).then(|| format!("{what}: {}", words.join(", ")))
 }

@@ -10,7 +10,7 @@ use crate::document::{Netns, User};
 
 /// A text with its own rule, its own words for mistakes and its own schema.
 macro_rules! checked_text {
-    ($(#[$doc:meta])* $type:ident, $code:ident, $what:literal, $schema:tt, $check:expr) => {
+    ($(#[$doc:meta])* $type:ident, $code:ident, $what:literal, $schema:tt, $check:expr $(, $listed:ident)?) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
         pub(crate) struct $type(pub(crate) String);
@@ -27,6 +27,10 @@ macro_rules! checked_text {
             fn schema() -> Schema {
                 json_schema!($schema)
             }
+
+            $(fn listed(text: &str) -> String {
+                $listed(text)
+            })?
         }
     };
 }
@@ -37,6 +41,11 @@ fn without_nul(text: &str) -> Result<(), &'static str> {
         _ if text.len() > 65_536 => Err("a text for a program has at most 65,536 bytes"),
         _ => Ok(()),
     }
+}
+
+/// A command line as a list.
+fn words(text: &str) -> String {
+    format!("[{}]", text.split_whitespace().collect::<Vec<_>>().join(", "))
 }
 
 fn absolute(text: &str) -> Result<(), &'static str> {
@@ -52,7 +61,7 @@ fn absolute(text: &str) -> Result<(), &'static str> {
 
 checked_text! {
     /// Program or argument.
-    Argument, Value, "a text", { "type": ["string", "number", "boolean"] }, without_nul
+    Argument, Value, "a text", { "type": ["string", "number", "boolean"] }, without_nul, words
 }
 checked_text! {
     /// Value of an environment variable.
@@ -103,7 +112,11 @@ impl FromText for User {
         if fine {
             Ok(Self::Name(text.to_owned()))
         } else {
-            Err(whole(format!("`{text}` is not a user"), text))
+            let error = whole(format!("`{text}` is not a user"), text);
+            match text.split_once(':') {
+                Some((user, _)) => Err(error.with_hint(format!("write the user alone: {user}"))),
+                None => Err(error),
+            }
         }
     }
 
