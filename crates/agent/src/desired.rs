@@ -58,6 +58,7 @@ fn router(bundle: &Bundle, router: &Router, mtu: u32) -> Result<RouterDesired, E
         },
         gateways: router.gateways.clone(),
         subnets: router.subnets.clone(),
+        snat: router.snat.clone(),
         mtu,
         endpoints: endpoints.collect::<Result<_, Error>>()?,
         publishes: router.publishes.iter().map(publish).collect(),

@@ -23,7 +23,8 @@ pub(crate) fn prepare(
     previous: &Allocations,
     facts: &Facts,
 ) -> Result<(Wanted, Compiler), Error> {
-    let (mut document, warnings) = check(request, facts.now)?;
+    let (mut document, mut warnings) = check(request, facts.now)?;
+    warnings.add(policy::strays(&document, &facts.addresses));
     let mut kept = BTreeMap::new();
     if !relabelled.is_empty() {
         for workload in &mut document.workloads {

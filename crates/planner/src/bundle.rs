@@ -61,6 +61,8 @@ pub struct Router {
     pub gateways: Vec<IpNet>,
     /// Subnets of the network.
     pub subnets: Vec<IpNet>,
+    /// The host's addresses that it leaves with, at most one of each version; without one of a version that of the link.
+    pub snat: Vec<IpAddr>,
     /// The link to the host.
     pub transit: Transit,
     /// Of the bridge: the gateway's.

@@ -150,7 +150,8 @@ fn segments(document: &Document) -> Vec<(&Network, &Segment)> {
 }
 
 fn same_network(one: &Network, other: &Network) -> bool {
-    (one.mode, one.subnets, one.postures) == (other.mode, other.subnets, other.postures)
+    (one.mode, one.subnets, one.snat, one.postures)
+        == (other.mode, other.subnets, other.snat, other.postures)
 }
 
 fn same_segment(one: &Segment, other: &Segment) -> bool {

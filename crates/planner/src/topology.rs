@@ -103,6 +103,7 @@ fn router(network: &Network, number: u16) -> Router {
         mode: network.mode,
         gateways: gateways(network),
         subnets: network.subnets.iter().collect(),
+        snat: network.snat.iter().collect(),
         transit: transit(number),
         mac: bridge_mac(number),
         endpoints: Vec::new(),

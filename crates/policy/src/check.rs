@@ -3,6 +3,7 @@
 //! Each part reports what it finds and goes on with what is left, so that one mistake does not hide the others. The
 //! document that comes out is complete only if nothing was reported.
 
+mod host_address;
 mod network;
 mod place;
 mod policy;
@@ -52,6 +53,7 @@ pub(crate) fn check(
         publish::publishes(&name.value, tenant, &mut document, problems);
     }
     network::routed_overlaps(&document, problems);
+    host_address::routed(&document, problems);
     workload::addresses(&document, problems);
     publish::conflicts(&document, problems);
     let vocabulary = Vocabulary::of(raw);

@@ -174,6 +174,11 @@ begins with a bracket."
 "`source-ports` limits the whole policy, and icmp has no ports. Write the icmp part as a policy of its own."
 136 Redundant "an entry that is written twice"
 "The same entry stands twice in one list. The second has no effect; it may have been meant to be another one.\n\n`world` in the `from` of a publish entry includes every CIDR beside it."
+137 HostAddress "an address that is not one of a host's"
+"`snat` of a network and `address` of a publish entry name addresses of the host: one that others can speak to. That is no \
+multicast, link-local or reserved address, none of the links between host and routers, and none of a network of mode `routed`, where \
+it would be a workload's. `publish` may have a loopback address: the port is then for the host alone.\n\nA network has at most one `snat` \
+address of each IP version that it has a subnet for. Several networks may have the same one."
 150 Shadowed "a rule that a deny takes away"
 "Everything that this rule allows is denied by another rule of the file: a deny always beats an allow, whatever their order. The \
 allow does nothing.\n\nEither the deny is too wide, or the allow is left over."
@@ -206,6 +211,10 @@ an allowed flow (packet too big, unreachable, time exceeded) pass with that flow
 messages that open a flow of their own, such as echo requests, are denied."
 159 Unused "a definition that nothing uses"
 "A variable or a port name is defined but nothing refers to it."
+160 NotOfHost "an address that this host does not have"
+"The file names an address for `snat` or `publish` that is on no link of this host. Connections that leave with it get \
+their answers, and those to it arrive, only if the network around the host routes the address here, as some providers do. Nothing \
+else is wrong: as soon as the host has the address, both work, without another `up`. `status` tells it as long as it is missing."
 161 IcmpOpensNothing "icmp messages that open no flow"
 "Policies decide who may open a flow. Of icmp only echo requests (ping) and timestamp requests open one. A reply passes with the \
 flow of its request, an error (unreachable, packet too big, time exceeded) with the flow that it is about, and neither passes \

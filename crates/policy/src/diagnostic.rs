@@ -158,6 +158,12 @@ impl Diagnostics {
         self.items.iter().filter(|item| item.severity == Severity::Error).count()
     }
 
+    /// Adds findings of the same file, each at its place.
+    pub fn add(&mut self, found: impl IntoIterator<Item = Diagnostic>) {
+        self.items.extend(found);
+        self.items.sort_by_key(place);
+    }
+
     /// Findings as data.
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
@@ -277,6 +283,11 @@ impl Diagnostics {
     }
 }
 
+/// In the order of the file.
+fn place(item: &Diagnostic) -> (u32, Code) {
+    (item.span.map_or(0, |span| span.start), item.code)
+}
+
 fn range(span: Span) -> Range<usize> {
     span.start as usize..span.end as usize
 }
@@ -347,7 +358,7 @@ impl<'a> Problems<'a> {
         if self.errors > 0 {
             self.items.retain(|item| item.severity == Severity::Error);
         }
-        self.items.sort_by_key(|item| (item.span.map_or(0, |span| span.start), item.code));
+        self.items.sort_by_key(place);
         Diagnostics {
             file,
             text: Arc::from(self.text),

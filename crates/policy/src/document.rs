@@ -70,6 +70,8 @@ pub struct Network {
     pub mode: Mode,
     /// Subnets of the network; both `None` for mode `none` only.
     pub subnets: Subnets,
+    /// As whom its workloads are seen outside; empty unless the mode is `nat`.
+    pub snat: Snat,
     /// Segments, each inside of `subnets`, not overlapping. Empty: workloads stand directly in the network.
     pub segments: Vec<Segment>,
     /// Posture of workloads directly in the network; without meaning when there are segments.
@@ -100,6 +102,16 @@ pub struct Subnets {
     pub v4: Option<Ipv4Net>,
     /// IPv6, prefix at most /126.
     pub v6: Option<Ipv6Net>,
+}
+
+/// The host's addresses that a network of mode `nat` leaves with. Without one of a version, that version is masqueraded:
+/// it leaves with the address of the link that it leaves by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Snat {
+    /// For IPv4; the network then has an IPv4 subnet.
+    pub v4: Option<Ipv4Addr>,
+    /// For IPv6; the network then has an IPv6 subnet.
+    pub v6: Option<Ipv6Addr>,
 }
 
 /// A container, virtual machine or process group with one endpoint.
@@ -339,6 +351,13 @@ impl Subnets {
             IpAddr::V4(v4) => self.v4.is_some_and(|net| net.contains(&v4)),
             IpAddr::V6(v6) => self.v6.is_some_and(|net| net.contains(&v6)),
         }
+    }
+}
+
+impl Snat {
+    /// The addresses there are, IPv4 first.
+    pub fn iter(&self) -> impl Iterator<Item = IpAddr> {
+        self.v4.map(IpAddr::V4).into_iter().chain(self.v6.map(IpAddr::V6))
     }
 }
 

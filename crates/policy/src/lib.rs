@@ -18,6 +18,7 @@ mod nearest;
 mod raw;
 mod scalar;
 mod schema;
+mod strays;
 mod text;
 mod tree;
 mod vars;
@@ -33,6 +34,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, Record, Severity};
 pub use document::Document;
 pub use model::Peer;
 pub use schema::json_schema;
+pub use strays::{names_addresses, strays};
 pub use text::text;
 
 /// A file's name, for messages, and its text.

@@ -53,10 +53,13 @@ mapping! {
 mapping! {
     /// An address space with a mode. Two networks may use the same addresses unless both are routed.
     "network" RawNetwork {
-        /// nat: leaves masqueraded as the host. bridge: nothing leaves. routed: no translation. none: loopback only.
+        /// nat: leaves with an address of the host. bridge: nothing leaves. routed: no translation. none: loopback only.
         mode: Val<Mode> = "mode";
         /// One IPv4 subnet, one IPv6 subnet, or both; none for mode none.
         subnets: OneOrMany<Val<IpNet>> = "subnets";
+        /// Mode nat: addresses of the host that the workloads are seen with outside, at most one of each IP version.
+        /// Default: that of the link they leave by.
+        snat: OneOrMany<Val<IpAddr>> = "snat";
         /// Named parts of the network with a posture each.
         segments: Table<Name, RawSegment> = "segments";
         /// Posture of workloads directly in the network, when it has no segments.

@@ -1,7 +1,11 @@
 //! Whether everything that was asked for is enforced.
 
-use api::Health;
+use std::net::IpAddr;
 
+use api::Health;
+use policy::Document;
+
+use crate::fault::sentence;
 use crate::shared::Shared;
 
 /// Events lost make the flow records incomplete; that is a warning, not an illness.
@@ -28,10 +32,27 @@ pub(crate) fn problems(shared: &Shared) -> Vec<String> {
     let mut problems: Vec<String> = condition.problems.into_values().chain(failures).collect();
     if let Some(force) = shared.force() {
         problems.extend(shared.foreign.in_the_way(&force.wanted.bundle));
+        problems.extend(strays(&force.wanted.document));
     }
     let lost = shared.meters.lost().unwrap_or_default();
     if lost > 0 {
         problems.push(format!("{lost} flow events were lost: flow records are incomplete"));
     }
     problems
+}
+
+/// Addresses of the host that a document names and that are not there now, in the network namespace of the calling thread.
+fn strays(document: &Document) -> Vec<String> {
+    if !policy::names_addresses(document) {
+        return Vec::new();
+    }
+    let own: Vec<IpAddr> = match host::linux::kernel::own_addresses() {
+        Ok(own) => own.into_iter().collect(),
+        Err(error) => return vec![sentence(&error)],
+    };
+    let told = |found: policy::Diagnostic| {
+        let line = found.span.map_or(0, |span| span.line);
+        format!("{} ({}:{line})", found.message, document.file)
+    };
+    policy::strays(document, &own).into_iter().map(told).collect()
 }

@@ -14,6 +14,7 @@ mod explained;
 mod first_packet;
 mod foreign;
 mod moved;
+mod natted;
 mod outlive;
 mod places;
 mod processes;

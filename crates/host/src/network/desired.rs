@@ -53,6 +53,9 @@ pub struct RouterDesired {
     pub gateways: Vec<IpNet>,
     /// The network's subnets; in mode `routed` the host gets a route for each.
     pub subnets: Vec<IpNet>,
+    /// Mode `nat`: the host's addresses that it leaves with, at most one of each version. Without one of a version the
+    /// address of the link that it leaves by.
+    pub snat: Vec<IpAddr>,
     /// Of the bridge and the transit link, bytes.
     pub mtu: u32,
     /// Attached to the bridge.

@@ -69,6 +69,7 @@ fn shop() -> Desired {
         mode: Mode::Nat,
         gateways: vec!["10.0.1.1/24".parse().expect("v4")],
         subnets: vec!["10.0.0.0/16".parse().expect("v4")],
+        snat: Vec::new(),
         mtu: 1500,
         endpoints: vec![endpoint(1, "web"), endpoint(2, "db")],
         publishes: vec![publish],

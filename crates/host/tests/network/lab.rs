@@ -225,6 +225,7 @@ pub(crate) fn router(number: u16, tenant: &str, mode: Mode) -> RouterDesired {
         mode,
         gateways: vec!["10.0.1.1/24".parse().expect("v4"), "fd00:5:0:1::1/64".parse().expect("v6")],
         subnets: vec!["10.0.0.0/16".parse().expect("v4"), "fd00:5::/48".parse().expect("v6")],
+        snat: Vec::new(),
         mtu: 1500,
         endpoints: Vec::new(),
         publishes: Vec::new(),

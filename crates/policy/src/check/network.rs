@@ -66,11 +66,13 @@ fn one(tenant: &Name, name: &Val<Name>, raw: &RawNetwork, problems: &mut Problem
         nesting(&subnets, segment_table, problems);
         segment_overlaps(segment_table, problems);
     }
+    let snat = super::host_address::snat(name, mode, &subnets, raw.snat.as_ref(), problems);
     Network {
         tenant: tenant.clone(),
         name: name.value.clone(),
         mode,
         subnets,
+        snat,
         segments,
         postures: postures(raw.posture.as_ref()),
         span: name.span,

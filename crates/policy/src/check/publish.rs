@@ -51,6 +51,9 @@ fn one(
     problems: &mut Problems<'_>,
 ) -> Option<Publish> {
     let from = sources(raw, problems);
+    if let Some(address) = &raw.address {
+        super::host_address::published(address, problems);
+    }
     let (port, to) = (raw.port.as_ref()?, raw.to.as_ref()?);
     let address = raw.address.as_ref().map(|address| address.value);
     let wanted = to.value.workload.as_str();

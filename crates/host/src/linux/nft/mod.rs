@@ -11,6 +11,7 @@
 //! committed transactions is another than at the last listing ([`table::Watch`]).
 
 mod generation;
+mod leaving;
 pub mod render;
 pub mod table;
 mod words;
@@ -210,6 +211,10 @@ pub enum Match {
     SourceAstray,
     /// Neighbour discovery: ICMPv6 types 133 to 137 (RFC 4861, section 4), which never leave their link.
     NeighbourDiscovery,
+    /// Transport protocol.
+    Transport(Transport),
+    /// Transport protocol and source port.
+    SourcePort(Transport, u16),
     /// Transport protocol and destination ports, first and last.
     Port(Transport, u16, u16),
     /// The connection's destination was translated.
@@ -242,10 +247,16 @@ impl Match {
                 let left = json!({ "payload": { "protocol": "icmpv6", "field": "type" } });
                 ("==", left, json!({ "range": [133, 137] }))
             }
+            Self::Transport(transport) => {
+                ("==", json!({ "meta": { "key": "l4proto" } }), json!(transport.name()))
+            }
+            Self::SourcePort(transport, port) => {
+                let payload = json!({ "protocol": transport.name(), "field": "sport" });
+                ("==", json!({ "payload": payload }), json!(port))
+            }
             Self::Port(transport, first, last) => {
                 let left = json!({ "payload": { "protocol": transport.name(), "field": "dport" } });
-                let range = json!({ "range": [first, last] });
-                ("==", left, if first == last { json!(first) } else { range })
+                ("==", left, ports_json((*first, *last)))
             }
             Self::Translated => ("in", json!({ "ct": { "key": "status" } }), json!("dnat")),
             Self::Established => {
@@ -258,6 +269,11 @@ impl Match {
 
 fn fib_json(result: &str, flags: &[&str]) -> Value {
     json!({ "fib": { "result": result, "flags": flags } })
+}
+
+/// First and last. One alone is no range to some versions of `nft`.
+fn ports_json((first, last): (u16, u16)) -> Value {
+    if first == last { json!(first) } else { json!({ "range": [first, last] }) }
 }
 
 fn address_json(nets: &[IpNet], field: &str) -> Value {
@@ -287,10 +303,11 @@ pub enum Action {
     Drop,
     /// Drop it, and count it: it should not be there.
     Refuse,
-    /// Translate the source to the address of the outgoing link.
-    Masquerade,
-    /// Translate the source.
-    Snat(IpAddr),
+    /// Translate the source to the address of the outgoing link, and its port to one of these, first and last. With ports,
+    /// a match must name the transport protocol.
+    Masquerade(Option<(u16, u16)>),
+    /// Translate the source, and its port as above.
+    Snat(IpAddr, Option<(u16, u16)>),
     /// Translate the destination, and its port when one is given.
     Dnat(IpAddr, Option<u16>),
 }
@@ -306,9 +323,16 @@ impl Action {
         match self {
             Self::Accept => json!({ "accept": null }),
             Self::Drop | Self::Refuse => json!({ "drop": null }),
-            Self::Masquerade => json!({ "masquerade": null }),
-            Self::Snat(to) => {
-                json!({ "snat": { "family": Family::of(*to).name(), "addr": to.to_string() } })
+            Self::Masquerade(None) => json!({ "masquerade": null }),
+            Self::Masquerade(Some(ports)) => {
+                json!({ "masquerade": { "port": ports_json(*ports) } })
+            }
+            Self::Snat(to, ports) => {
+                let mut snat = json!({ "family": Family::of(*to).name(), "addr": to.to_string() });
+                if let Some(ports) = ports {
+                    snat["port"] = ports_json(*ports);
+                }
+                json!({ "snat": snat })
             }
             Self::Dnat(to, port) => {
                 let mut dnat = json!({ "family": Family::of(*to).name(), "addr": to.to_string() });

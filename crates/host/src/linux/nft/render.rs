@@ -24,16 +24,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::network::{Mode, PublishDesired, RouterDesired, TRANSIT_V4, TRANSIT_V6};
+use crate::network::{Mode, PublishDesired, RouterDesired};
 
-use super::{Action, Chain, Family, Match, Rule, Ruleset};
+use super::{Action, Chain, Family, Match, Rule, Ruleset, leaving};
 
 /// The router's link to its endpoints.
-const BRIDGE: &str = "br0";
+pub(super) const BRIDGE: &str = "br0";
 /// The router's link to the host.
-const UPLINK: &str = "up0";
+pub(super) const UPLINK: &str = "up0";
 /// The host's links to routers.
-const TRANSIT_LINKS: &str = "bt*";
+pub(super) const TRANSIT_LINKS: &str = "bt*";
 
 const DSTNAT: i32 = -100;
 const SRCNAT: i32 = 100;
@@ -80,7 +80,7 @@ pub fn host(routers: &[RouterDesired], guard: Guard) -> Ruleset {
             filter("raw", "prerouting", RAW, host_raw(routers)),
             nat("prerouting", "prerouting", DSTNAT, publishes(false)),
             nat("output", "output", DSTNAT, publishes(true)),
-            nat("postrouting", "postrouting", SRCNAT, host_postrouting()),
+            nat("postrouting", "postrouting", SRCNAT, host_postrouting(routers)),
             filter("forward", "forward", FILTER, forward),
         ],
     }
@@ -133,7 +133,7 @@ fn rule(matches: Vec<Match>, action: Action) -> Rule {
 }
 
 /// The targets of a publish: (workload, transit address of its router), for each family it has.
-fn targets(router: &RouterDesired, publish: &PublishDesired) -> Vec<(IpAddr, IpAddr)> {
+pub(super) fn targets(router: &RouterDesired, publish: &PublishDesired) -> Vec<(IpAddr, IpAddr)> {
     let transit = router.number.transit();
     let v4 = publish.target_v4.map(|to| (IpAddr::V4(to), IpAddr::V4(transit.router_v4)));
     let v6 = publish.target_v6.map(|to| (IpAddr::V6(to), IpAddr::V6(transit.router_v6)));
@@ -213,12 +213,10 @@ fn router_postrouting(router: &RouterDesired) -> Vec<Rule> {
                 Match::Translated,
             ];
             let comment = "own published port".to_owned();
-            rules.push(Rule { matches: turned, action: Action::Snat(to), comment });
+            rules.push(Rule { matches: turned, action: Action::Snat(to, None), comment });
         }
     }
-    if router.mode == Mode::Nat {
-        rules.push(rule(vec![Match::Iif(BRIDGE), Match::Oif(UPLINK)], Action::Masquerade));
-    }
+    rules.extend(leaving::router(router));
     rules
 }
 
@@ -268,21 +266,12 @@ fn loopback() -> IpNet {
     Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into()
 }
 
-fn host_postrouting() -> Vec<Rule> {
-    let leaves = |net| {
-        let matches = vec![Match::Source(vec![net]), Match::OifNot(TRANSIT_LINKS)];
-        rule(matches, Action::Masquerade)
-    };
-    let local = vec![Match::Source(vec![loopback()]), Match::Oif(TRANSIT_LINKS)];
-    vec![
-        leaves(TRANSIT_V4.into()),
-        leaves(TRANSIT_V6.into()),
-        Rule {
-            matches: local,
-            action: Action::Masquerade,
-            comment: "published port through loopback".to_owned(),
-        },
-    ]
+fn host_postrouting(routers: &[RouterDesired]) -> Vec<Rule> {
+    let mut rules = leaving::host(routers);
+    let matches = vec![Match::Source(vec![loopback()]), Match::Oif(TRANSIT_LINKS)];
+    let comment = "published port through loopback".to_owned();
+    rules.push(Rule { matches, action: Action::Masquerade(None), comment });
+    rules
 }
 
 /// Neighbour discovery from `link`, or from anywhere.

@@ -1,6 +1,7 @@
 //! How a ruleset reads at a terminal: the words of `nft list table`.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -59,11 +60,10 @@ impl fmt::Display for Match {
             Self::SourceLocal => f.write_str("fib saddr type local"),
             Self::SourceAstray => f.write_str("fib saddr . iif oif 0"),
             Self::NeighbourDiscovery => f.write_str("icmpv6 type 133-137"),
-            Self::Port(transport, first, last) if first == last => {
-                write!(f, "{} dport {first}", transport.name())
-            }
+            Self::Transport(transport) => write!(f, "meta l4proto {}", transport.name()),
+            Self::SourcePort(transport, port) => write!(f, "{} sport {port}", transport.name()),
             Self::Port(transport, first, last) => {
-                write!(f, "{} dport {first}-{last}", transport.name())
+                write!(f, "{} dport {}", transport.name(), range((*first, *last)))
             }
             Self::Translated => f.write_str("ct status dnat"),
             Self::Established => f.write_str("ct state established,related"),
@@ -90,13 +90,30 @@ impl fmt::Display for Action {
             Self::Accept => f.write_str("accept"),
             Self::Refuse => f.write_str("counter drop"),
             Self::Drop => f.write_str("drop"),
-            Self::Masquerade => f.write_str("masquerade"),
-            Self::Snat(to) => write!(f, "snat {} to {to}", Family::of(*to).name()),
+            Self::Masquerade(None) => f.write_str("masquerade"),
+            Self::Masquerade(Some(ports)) => write!(f, "masquerade to :{}", range(*ports)),
+            Self::Snat(to, None) => write!(f, "snat {} to {to}", Family::of(*to).name()),
+            Self::Snat(to, Some(ports)) => {
+                let family = Family::of(*to).name();
+                write!(f, "snat {family} to {}:{}", bracketed(*to), range(*ports))
+            }
             Self::Dnat(to, None) => write!(f, "dnat {} to {to}", Family::of(*to).name()),
-            Self::Dnat(to, Some(port)) => match to {
-                std::net::IpAddr::V4(to) => write!(f, "dnat ip to {to}:{port}"),
-                std::net::IpAddr::V6(to) => write!(f, "dnat ip6 to [{to}]:{port}"),
-            },
+            Self::Dnat(to, Some(port)) => {
+                write!(f, "dnat {} to {}:{port}", Family::of(*to).name(), bracketed(*to))
+            }
         }
     }
+}
+
+/// An address in front of a port.
+fn bracketed(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("[{v6}]"),
+    }
+}
+
+/// Ports, first and last.
+fn range((first, last): (u16, u16)) -> String {
+    if first == last { first.to_string() } else { format!("{first}-{last}") }
 }

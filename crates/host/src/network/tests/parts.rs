@@ -52,6 +52,9 @@ pub(super) fn changes() -> Vec<Edit> {
             town.routers[1].endpoints.push(moved);
         }),
         ("a published port goes", |town| town.routers[0].publishes.clear()),
+        ("a network leaves with another address", |town| {
+            town.routers[0].snat = vec![[198, 51, 100, 3].into()];
+        }),
         ("a network goes", |town| drop(town.routers.remove(0))),
         ("another network goes", |town| drop(town.routers.remove(1))),
         ("a network changes its mode", |town| town.routers[0].mode = Mode::Bridge),
