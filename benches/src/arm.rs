@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use testkit::Namespace;
 use testkit::server::{Reached, TcpEcho, UdpEcho, probe_tcp, probe_udp};
 
+use crate::arms::Rules;
 use crate::load::{ALLOWED_PORTS, DENIED_PORT};
 
 /// How long an allowed probe may take, and a denied one must stay silent.
@@ -29,11 +30,15 @@ pub struct Route {
 }
 
 /// One arm of a benchmark, standing since it was constructed.
-pub trait Arm {
+pub trait Arm: Send + Sync {
     /// How tables call it.
     fn name(&self) -> &str;
     /// Its two ends.
     fn route(&self) -> &Route;
+    /// The namespaces that have the addresses of its rules.
+    fn far(&self) -> &[Namespace] {
+        std::slice::from_ref(&self.route().server)
+    }
     /// True when it judges packets; a limit arm lets all pass.
     fn enforces(&self) -> bool;
 }
@@ -44,11 +49,7 @@ pub trait Arm {
 /// When any verdict is wrong: the run is void then.
 pub fn verify(arm: &dyn Arm) -> Result<()> {
     let route = arm.route();
-    let wanted_denied = if arm.enforces() {
-        &[Reached::Silence, Reached::Refused, Reached::Unreachable][..]
-    } else {
-        &[Reached::Answered]
-    };
+    let wanted_denied = wanted_denied(arm);
     for (port, wanted) in
         [(*ALLOWED_PORTS.end(), &[Reached::Answered][..]), (DENIED_PORT, wanted_denied)]
     {
@@ -65,6 +66,37 @@ pub fn verify(arm: &dyn Arm) -> Result<()> {
                     arm.name()
                 );
             }
+        }
+    }
+    Ok(())
+}
+
+/// What a denied probe may see: nothing gets through, unless the arm lets all pass.
+fn wanted_denied(arm: &dyn Arm) -> &'static [Reached] {
+    if arm.enforces() {
+        &[Reached::Silence, Reached::Refused, Reached::Unreachable]
+    } else {
+        &[Reached::Answered]
+    }
+}
+
+/// Probes the targets of some fillers, first, middle and last, and what is right beside the last one.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_rules(arm: &dyn Arm, rules: Rules) -> Result<()> {
+    let fillers = rules.count.saturating_sub(1);
+    let picks = [0, fillers / 2, fillers.saturating_sub(1)].map(|at| rules.shape.target(at));
+    let allowed = picks.map(|target| (target.at(), target.far, &[Reached::Answered][..]));
+    let denied = picks.last().map(|target| (target.beside, target.far, wanted_denied(arm)));
+    for (at, far, wanted) in allowed.into_iter().chain(denied) {
+        let Some(space) = arm.far().get(usize::from(far)) else {
+            bail!("{}: nobody has {at}", arm.name());
+        };
+        let _server = TcpEcho::start(space, at)?;
+        let got = probe_tcp(&arm.route().client, at, PROBE)?;
+        if !wanted.contains(&got) {
+            bail!("{}: {at} gave {got:?}, not one of {wanted:?}: the run is void", arm.name());
         }
     }
     Ok(())

@@ -6,6 +6,7 @@ mod filter;
 pub mod ours;
 mod redirect;
 pub mod rules;
+pub mod shape;
 pub mod uplink;
 
 pub use bare::BareVeth;
@@ -13,4 +14,5 @@ pub use bridge::Bridge;
 pub use filter::Filter;
 pub use ours::Ours;
 pub use redirect::Redirect;
+pub use shape::{Rules, Shape};
 pub use uplink::Uplink;

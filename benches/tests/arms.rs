@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use bench::arm::{Arm, verify};
-use bench::arms::{BareVeth, Bridge, Filter, Uplink};
+use bench::arm::{Arm, verify, verify_rules};
+use bench::arms::shape::IDENTITIES;
+use bench::arms::{BareVeth, Bridge, Filter, Rules, Shape, Uplink};
 use bench::load::{Connects, Datagrams, Exchanges, Load, NewFlows, Stream};
 use bench::rounds::{Lane, Schedule, run};
 
@@ -24,7 +25,8 @@ fn lanes(arm: &dyn Arm) -> Vec<Lane> {
 #[test]
 fn every_load_runs_over_the_limit_and_over_a_filter_root() {
     testkit::root_or_return!("every_load_runs_over_the_limit_and_over_a_filter_root");
-    let (bare, peer) = (BareVeth::stand().expect("bare"), Bridge::stand(Filter::NftLinear(1)));
+    let (bare, peer) =
+        (BareVeth::stand().expect("bare"), Bridge::stand(Filter::NftLinear(Rules::ONE)));
     let peer = peer.expect("a filtered bridge");
     let arms: [&dyn Arm; 2] = [&bare, &peer];
     for arm in arms {
@@ -36,18 +38,25 @@ fn every_load_runs_over_the_limit_and_over_a_filter_root() {
 }
 
 #[test]
-fn every_peer_judges_as_expected_root() {
-    testkit::root_or_return!("every_peer_judges_as_expected_root");
-    for filter in
-        [Filter::NftLinear(10), Filter::NftSet(10), Filter::IptablesLinear(10), Filter::Ipset(10)]
-    {
-        let bridge = Bridge::stand(filter).expect("a bridge");
-        verify(&bridge).unwrap_or_else(|cause| panic!("bridge: {cause:#}"));
-        let uplink = Uplink::stand(filter).expect("an uplink");
-        verify(&uplink).unwrap_or_else(|cause| panic!("uplink: {cause:#}"));
-        let mut cold = Connects::open_cold(uplink.route(), 9).expect("open");
-        let (done, lost) = uplink.route().client.run(|| cold.batch()).expect("enter").expect("run");
-        assert_eq!((done, lost), (16, 0), "{filter:?}");
+fn every_peer_judges_every_shape_as_expected_root() {
+    testkit::root_or_return!("every_peer_judges_every_shape_as_expected_root");
+    let peers = [Filter::NftLinear, Filter::NftSet, Filter::IptablesLinear, Filter::Ipset];
+    for shape in [Shape::Address, Shape::Cidr, Shape::Identity, Shape::PortRange] {
+        let rules = Rules { shape, count: 40 };
+        for filter in peers.map(|peer| peer(rules)) {
+            let arm: Box<dyn Arm> = match shape {
+                Shape::Identity => {
+                    Box::new(Bridge::stand_among(filter, IDENTITIES).expect("a bridge"))
+                }
+                _ => Box::new(Uplink::stand(filter).expect("an uplink")),
+            };
+            verify(arm.as_ref()).unwrap_or_else(|cause| panic!("{cause:#}"));
+            verify_rules(arm.as_ref(), rules).unwrap_or_else(|cause| panic!("{cause:#}"));
+            let mut cold = Connects::open_cold(arm.as_ref(), rules).expect("open");
+            let client = &arm.route().client;
+            let (done, lost) = client.run(|| cold.batch()).expect("enter").expect("run");
+            assert_eq!((done, lost), (16, 0), "{filter:?}");
+        }
     }
 }
 

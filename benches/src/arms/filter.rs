@@ -4,6 +4,7 @@ use anyhow::Result;
 use testkit::Namespace;
 
 use super::rules::{self, Ends};
+use super::shape::Rules;
 
 /// What the host filters with, and how many rules stand before the one that matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,13 +12,13 @@ pub enum Filter {
     /// Nothing: the limit of any bridge.
     None,
     /// nft, established first, then linear rules.
-    NftLinear(u32),
+    NftLinear(Rules),
     /// nft, established first, then one set.
-    NftSet(u32),
+    NftSet(Rules),
     /// iptables (the `nf_tables` backend), established first, then linear rules.
-    IptablesLinear(u32),
+    IptablesLinear(Rules),
     /// iptables, established first, then one ipset.
-    Ipset(u32),
+    Ipset(Rules),
 }
 
 impl Filter {
@@ -26,11 +27,11 @@ impl Filter {
     pub fn name(self) -> String {
         match self {
             Self::None => "plain bridge".to_owned(),
-            Self::NftLinear(1) => "bridge + nft ct".to_owned(),
-            Self::NftLinear(n) => format!("nft linear {n}"),
-            Self::NftSet(n) => format!("nft set {n}"),
-            Self::IptablesLinear(n) => format!("iptables {n}"),
-            Self::Ipset(n) => format!("ipset {n}"),
+            Self::NftLinear(Rules::ONE) => "bridge + nft ct".to_owned(),
+            Self::NftLinear(rules) => format!("nft linear {rules}"),
+            Self::NftSet(rules) => format!("nft set {rules}"),
+            Self::IptablesLinear(rules) => format!("iptables {rules}"),
+            Self::Ipset(rules) => format!("ipset {rules}"),
         }
     }
 

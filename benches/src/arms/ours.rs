@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use testkit::bulkhead::Bulkhead;
 use testkit::{Lab, Namespace};
 
-use super::rules::filler;
+use super::shape::{IDENTITIES, Rules, Shape, Target, identity};
 use super::uplink::{SERVER, world};
 use crate::arm::{Arm, Route};
 use crate::load::ALLOWED_PORTS;
@@ -20,6 +20,7 @@ use crate::load::ALLOWED_PORTS;
 pub struct Ours {
     name: String,
     route: Route,
+    far: Vec<Namespace>,
     bulkhead: Bulkhead,
     _lab: Lab,
 }
@@ -30,29 +31,53 @@ impl Ours {
     /// # Errors
     /// When the agent does not come up or refuses the file.
     pub fn stand() -> Result<Self> {
-        let mut lab = Lab::new()?;
-        let host = lab.namespace("host")?;
-        let (client, server) = (lab.namespace("client")?, lab.namespace("server")?);
-        let bulkhead = Bulkhead::start(&lab, &host)?;
-        bulkhead.up(&pair_file(&client, &server, &allow_load("app=client", "app=server")))?;
-        let (client_address, address) = ([10, 77, 0, 2].into(), [10, 77, 0, 3].into());
-        let route = Route { client, client_address, server, address };
-        Ok(Self { name: crate::suite::OURS.to_owned(), route, bulkhead, _lab: lab })
+        Self::pair(crate::suite::OURS.to_owned(), 0, |client, server, _| {
+            pair_file(client, server, &allow_load("app=client", "app=server"))
+        })
     }
 
-    /// One workload that reaches the world through `count` rules, the last of which is the load's.
+    /// One workload with rules to what they are about: addresses of the world, or other workloads. The last rule is the
+    /// load's.
     ///
     /// # Errors
     /// When the agent does not come up or refuses the file.
-    pub fn stand_uplink(count: u32) -> Result<Self> {
+    pub fn stand_rules(rules: Rules) -> Result<Self> {
+        let name = format!("{} {rules}", crate::suite::OURS);
+        if rules.shape == Shape::Identity {
+            return Self::pair(name, IDENTITIES, |client, server, far| {
+                identity_file(client, server, far, rules.count)
+            });
+        }
         let mut lab = Lab::new()?;
         let (host, client) = (lab.namespace("host")?, lab.namespace("client")?);
         let server = world(&mut lab, &host, "10.77.0.0/16")?;
         let bulkhead = Bulkhead::start(&lab, &host)?;
-        bulkhead.up(&uplink_file(&client, count))?;
+        bulkhead.up(&rules_file(&client, rules))?;
         let (client_address, address) = ([10, 77, 0, 2].into(), SERVER.into());
+        let far = vec![server.clone()];
         let route = Route { client, client_address, server, address };
-        Ok(Self { name: format!("{} {count}", crate::suite::OURS), route, bulkhead, _lab: lab })
+        Ok(Self { name, route, far, bulkhead, _lab: lab })
+    }
+
+    /// Two workloads of one network, and `more` that rules are about.
+    fn pair(
+        name: String,
+        more: u8,
+        file: impl FnOnce(&Namespace, &Namespace, &[Namespace]) -> String,
+    ) -> Result<Self> {
+        let mut lab = Lab::new()?;
+        let host = lab.namespace("host")?;
+        let (client, server) = (lab.namespace("client")?, lab.namespace("server")?);
+        let far: Result<Vec<_>> = (0..more).map(|at| lab.namespace(&format!("t{at}"))).collect();
+        let mut far = far?;
+        let bulkhead = Bulkhead::start(&lab, &host)?;
+        bulkhead.up(&file(&client, &server, &far))?;
+        if far.is_empty() {
+            far.push(server.clone());
+        }
+        let (client_address, address) = ([10, 77, 0, 2].into(), [10, 77, 0, 3].into());
+        let route = Route { client, client_address, server, address };
+        Ok(Self { name, route, far, bulkhead, _lab: lab })
     }
 
     /// The agent under it.
@@ -97,6 +122,11 @@ fn find(folder: &std::path::Path, name: &str, depth: usize) -> Option<PathBuf> {
 /// A file with two workloads in one network and `policies` (indented lines).
 #[must_use]
 pub fn pair_file(client: &Namespace, server: &Namespace, policies: &str) -> String {
+    file_of([&workload("client", client, 2), &workload("server", server, 3), ""], policies)
+}
+
+/// A file with these workloads in one network (indented lines, as `policies`).
+fn file_of(workloads: [&str; 3], policies: &str) -> String {
     format!(
         "bulkhead: 1
 tenants:
@@ -104,10 +134,9 @@ tenants:
     networks:
       main: {{ mode: bridge, subnets: [10.77.0.0/16] }}
     workloads:
-{}{}    policies:
+{}    policies:
 {policies}",
-        workload("client", client, 2),
-        workload("server", server, 3),
+        workloads.concat(),
     )
 }
 
@@ -120,9 +149,9 @@ pub fn allow_load(source: &str, target: &str) -> String {
     )
 }
 
-/// A file with one workload and `count` rules to addresses of the world.
+/// A file with one workload and rules to addresses of the world.
 #[must_use]
-pub fn uplink_file(client: &Namespace, count: u32) -> String {
+pub fn rules_file(client: &Namespace, rules: Rules) -> String {
     let server = std::net::Ipv4Addr::from(SERVER);
     format!(
         "bulkhead: 1
@@ -134,27 +163,64 @@ tenants:
 {}    policies:
 {}{}",
         workload("client", client, 2),
-        filler_policies(count.saturating_sub(1)),
+        fillers_to_world(rules),
         allow_load("app=client", &format!("{server}/32")),
     )
 }
 
-/// `count` filler rules: one policy a port, its addresses in one list.
+/// Filler rules to addresses of the world: where ports recur, one policy a port with its prefixes in one list; else one
+/// policy an address with its ports in one list.
 #[must_use]
-pub fn filler_policies(count: u32) -> String {
-    let mut targets = std::collections::BTreeMap::<u16, Vec<String>>::new();
-    for (address, port) in (0..count).map(filler) {
-        targets.entry(port).or_default().push(format!("{address}/32"));
+pub fn fillers_to_world(rules: Rules) -> String {
+    let by_address = rules.shape == Shape::PortRange;
+    let mut lists = std::collections::BTreeMap::<String, Vec<String>>::new();
+    for target in rules.fillers() {
+        let (prefix, ports) = (target.prefix(), port_spec(&target));
+        let (key, item) = if by_address { (prefix, ports) } else { (ports, prefix) };
+        lists.entry(key).or_default().push(item);
     }
     let mut text = String::new();
-    for (port, addresses) in targets {
-        let to = addresses.join(", ");
+    for (number, (key, items)) in lists.into_iter().enumerate() {
+        let items = items.join(", ");
+        let (to, allow) = if by_address { (key, items) } else { (items, key) };
         _ = writeln!(
             text,
-            "      filler-{port}: {{ from: app=client, to: [{to}], allow: [{port}/tcp] }}"
+            "      filler-{number}: {{ from: app=client, to: [{to}], allow: [{allow}] }}"
         );
     }
     text
+}
+
+/// A file with one policy a rule, by label, to the workloads `far`.
+#[must_use]
+pub fn identity_file(
+    client: &Namespace,
+    server: &Namespace,
+    far: &[Namespace],
+    count: u32,
+) -> String {
+    let mut workloads = String::new();
+    for (at, space) in (0..).zip(far) {
+        let (path, address) = (space.path().display(), identity(at));
+        _ = writeln!(
+            workloads,
+            "      t{at}: {{ netns: {path}, labels: {{ app: target, role: r{at} }}, address: [{address}] }}"
+        );
+    }
+    let mut policies = String::new();
+    for (number, target) in (Rules { shape: Shape::Identity, count }).fillers().enumerate() {
+        let (role, port) = (target.far, port_spec(&target));
+        _ = writeln!(
+            policies,
+            "      filler-{number}: {{ from: app=client, to: role=r{role}, allow: [{port}] }}"
+        );
+    }
+    policies.push_str(&allow_load("app=client", "app=server"));
+    file_of([&workload("client", client, 2), &workload("server", server, 3), &workloads], &policies)
+}
+
+fn port_spec(target: &Target) -> String {
+    format!("{}/tcp", target.port_text('-'))
 }
 
 fn workload(name: &str, space: &Namespace, last: u8) -> String {
@@ -171,6 +237,9 @@ impl Arm for Ours {
     fn route(&self) -> &Route {
         &self.route
     }
+    fn far(&self) -> &[Namespace] {
+        &self.far
+    }
     fn enforces(&self) -> bool {
         true
     }
@@ -182,12 +251,45 @@ mod tests {
 
     #[test]
     fn there_are_as_many_filler_rules_as_asked_for() {
-        for count in [0, 9, 99, 250] {
-            let text = filler_policies(count);
-            assert_eq!(text.matches("198.18.").count(), count as usize);
+        for count in [1, 10, 100, 251] {
+            let fillers = count as usize - 1;
+            let text = fillers_to_world(Rules::by_address(count));
+            assert_eq!(text.matches("198.18.").count(), fillers);
+            let text = fillers_to_world(Rules { shape: Shape::Cidr, count });
+            assert_eq!(text.matches("100.64.").count(), fillers);
+            let text = fillers_to_world(Rules { shape: Shape::PortRange, count });
+            assert_eq!(text.matches("/tcp").count(), fillers);
         }
-        assert!(filler_policies(101).contains(
-            "filler-2000: { from: app=client, to: [198.18.0.1/32, 198.18.0.51/32], allow: [2000/tcp] }"
-        ));
+        let text = fillers_to_world(Rules::by_address(102));
+        let list = "to: [198.18.0.1/32, 198.18.0.51/32], allow: [10000/tcp] }";
+        assert!(text.contains(list), "{text}");
+        let text = fillers_to_world(Rules { shape: Shape::PortRange, count: 3 });
+        let list = "to: [198.18.0.1/32], allow: [10001-10012/tcp, 10593-10604/tcp] }";
+        assert!(text.contains(list), "{text}");
+    }
+
+    #[test]
+    fn every_shape_is_a_correct_file_with_all_its_rules() {
+        let space = Namespace::open("self", std::path::Path::new("/proc/self/ns/net"))
+            .expect("a namespace has a path");
+        let far = vec![space.clone(); IDENTITIES.into()];
+        let count = 200;
+        let files = [
+            (rules_file(&space, Rules::by_address(count)), 101),
+            (rules_file(&space, Rules { shape: Shape::Cidr, count }), 101),
+            (rules_file(&space, Rules { shape: Shape::PortRange, count }), 2),
+            (identity_file(&space, &space, &far, count), 200),
+        ];
+        for (number, (mut text, policies)) in files.into_iter().enumerate() {
+            // A namespace may be adopted only once.
+            for at in 0..20 {
+                text = text.replacen("/proc/self/ns/net,", &format!("/run/netns/n{at},"), 1);
+            }
+            let source = policy::Source { name: "bench.yaml", text: &text };
+            let limits = policy::Limits::for_bytes(policy::Limits::MAX_BYTES);
+            let checked = policy::load(&source, &|_| None, &limits, jiff::Timestamp::UNIX_EPOCH)
+                .unwrap_or_else(|cause| panic!("file {number}: {cause:?}"));
+            assert_eq!(checked.document.policies.len(), policies, "file {number}");
+        }
     }
 }

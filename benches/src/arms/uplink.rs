@@ -7,10 +7,12 @@ use anyhow::Result;
 use testkit::{Lab, Namespace};
 
 use super::filter::Filter;
-use super::rules::{Ends, WORLD};
+use super::rules::Ends;
 use crate::arm::{Arm, Route};
 
-/// The server's address: the last of [`WORLD`], beyond all fillers.
+/// The networks that all fillers are in: for benchmarks (RFC 2544), and shared addresses (RFC 6598).
+pub const WORLD: [&str; 2] = ["198.18.0.0/15", "100.64.0.0/10"];
+/// The server's address: beyond all fillers.
 pub const SERVER: [u8; 4] = [198, 19, 255, 254];
 
 /// A routing host with one container, a filter and a world behind it.
@@ -39,7 +41,8 @@ impl Uplink {
         let (client_address, address) = ([10, 77, 0, 2].into(), SERVER.into());
         filter.install(&host, Ends { client: client_address, server: address })?;
         let route = Route { client, client_address, server, address };
-        Ok(Self { name: filter.name(), filter, route, _lab: lab })
+        let name = if filter == Filter::None { "no filter".to_owned() } else { filter.name() };
+        Ok(Self { name, filter, route, _lab: lab })
     }
 }
 
@@ -54,7 +57,10 @@ pub fn world(lab: &mut Lab, host: &Namespace, inside: &str) -> Result<Namespace>
     world.address("eth0", "192.0.2.2/24")?;
     host.sysctl("net.ipv4.ip_forward", "1")?;
     host.ip("route add default via 192.0.2.2")?;
-    world.ip(&format!("route add local {WORLD} dev lo\nroute add {inside} via 192.0.2.1"))?;
+    for network in WORLD {
+        world.ip(&format!("route add local {network} dev lo"))?;
+    }
+    world.ip(&format!("route add {inside} via 192.0.2.1"))?;
     Ok(world)
 }
 

@@ -1,21 +1,27 @@
 //! Connections opened and closed, one after the other: SYN to the last FIN on one core.
 //!
 //! Either always to the same address and port, or to random targets of filler rules, so that no
-//! lookup of the path under test finds its entry in a warm cache line.
+//! lookup of the path under test finds its entry in a warm cache line. At the far end of the latter one socket
+//! serves all addresses and ports (nft `tproxy`), so that it costs the same however many rules there are.
 
 use std::io::Read;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::{Context, Result, bail};
 use socket2::{Domain, Socket, Type};
 
 use super::{ALLOWED_PORTS, Load, persist};
-use crate::arm::Route;
-use crate::arms::rules::{FIRST_PORT, PORTS, filler};
+use crate::arm::{Arm, Route};
+use crate::arms::Rules;
+use crate::arms::shape::FIRST_PORT;
 use crate::stats::SplitMix;
 
 /// Port of the listener.
 const PORT_OFFSET: u16 = 2;
+/// Port of the one socket behind all targets of rules.
+const STEERED_PORT: u16 = 6999;
+/// Connections that may wait for it.
+const BACKLOG: i32 = 128;
 /// Connections between two looks at the clock.
 const BATCH: u64 = 16;
 /// Seed of the random targets.
@@ -32,8 +38,8 @@ pub struct Connects {
 #[derive(Debug)]
 enum Targets {
     One(SocketAddr),
-    /// Any of this many filler rules.
-    Fillers(u32, SplitMix),
+    /// Any filler of these rules.
+    Fillers(Rules, SplitMix),
 }
 
 impl Connects {
@@ -43,26 +49,27 @@ impl Connects {
     /// When the listener cannot be made.
     pub fn open(route: &Route) -> Result<Self> {
         let to = SocketAddr::new(route.address, *ALLOWED_PORTS.start() + PORT_OFFSET);
-        Self::listen(route, &[to], Targets::One(to))
+        let listener = route.server.run(|| TcpListener::bind(to))?.context("listen")?;
+        Self::with(route, vec![listener], Targets::One(to))
     }
 
-    /// Connects to a random target of the first `rules` filler rules each time.
+    /// Connects to a random target of the fillers of `rules` each time.
     ///
     /// # Errors
-    /// When a listener cannot be made.
-    pub fn open_cold(route: &Route, rules: u32) -> Result<Self> {
-        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        let at: Vec<_> = (0..PORTS).map(|i| SocketAddr::new(any, FIRST_PORT + i)).collect();
-        Self::listen(route, &at, Targets::Fillers(rules, SplitMix(SEED)))
+    /// When a listener cannot be made or connections cannot be steered to it.
+    pub fn open_cold(arm: &dyn Arm, rules: Rules) -> Result<Self> {
+        let mut listeners = Vec::new();
+        for space in arm.far() {
+            space.nft(&steer())?;
+            listeners.push(space.run(listen_for_all)?.context("listen for all targets")?);
+        }
+        Self::with(arm.route(), listeners, Targets::Fillers(rules, SplitMix(SEED)))
     }
 
     /// Lets the client reuse ports in TIME-WAIT after a second, so that none run out.
-    fn listen(route: &Route, at: &[SocketAddr], targets: Targets) -> Result<Self> {
+    fn with(route: &Route, listeners: Vec<TcpListener>, targets: Targets) -> Result<Self> {
         route.client.sysctl("net.ipv4.tcp_tw_reuse", "1")?;
         route.client.sysctl("net.ipv4.ip_local_port_range", "10000 65535")?;
-        let listeners: std::io::Result<Vec<_>> =
-            route.server.run(|| at.iter().map(|at| TcpListener::bind(*at)).collect())?;
-        let listeners = listeners.context("listen")?;
         for listener in &listeners {
             listener.set_nonblocking(true).context("make a listener non-blocking")?;
         }
@@ -93,16 +100,32 @@ impl Connects {
     }
 }
 
+/// An nft ruleset that hands connections to any port of a filler to the one socket.
+fn steer() -> String {
+    format!(
+        "table inet far {{
+  chain steer {{ type filter hook prerouting priority mangle; policy accept;
+    tcp dport {FIRST_PORT}-65535 tproxy to :{STEERED_PORT} accept
+  }}
+}}"
+    )
+}
+
+/// A socket that takes connections to other addresses than its own.
+fn listen_for_all() -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_ip_transparent_v4(true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, STEERED_PORT)).into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
 impl Targets {
     /// The target and the index of its listener.
     fn next(&mut self) -> (SocketAddr, usize) {
         match self {
             Self::One(to) => (*to, 0),
-            Self::Fillers(rules, random) => {
-                let pick = u32::try_from(random.below(u64::from(*rules))).unwrap_or_default();
-                let (address, port) = filler(pick);
-                (SocketAddr::new(IpAddr::V4(address), port), usize::from(port - FIRST_PORT))
-            }
+            Self::Fillers(rules, random) => rules.random(random),
         }
     }
 }

@@ -18,7 +18,8 @@ use testkit::bulkhead::Bulkhead;
 
 use super::Run;
 use super::attach::ms;
-use crate::arms::ours::uplink_file;
+use crate::arms::Rules;
+use crate::arms::ours::rules_file;
 use crate::arms::rules::{self, Ends};
 use crate::fleet;
 use crate::report::Goal;
@@ -192,10 +193,11 @@ fn limit(run: &mut Run, entries: u32, repeats: usize) {
 
 fn peers(run: &mut Run, count: u32, repeats: usize) -> Result<()> {
     let ends = Ends { client: ENDS.0.into(), server: ENDS.1.into() };
+    let list = Rules::by_address(count);
     let inputs: [(&str, &[&str], String); 3] = [
-        ("nft -f, one set", &["nft", "-f", "-"], rules::nft_set(ends, count) + "\n"),
-        ("nft -f, linear rules", &["nft", "-f", "-"], rules::nft_linear(ends, count) + "\n"),
-        ("iptables-restore", &["iptables-restore"], rules::iptables_linear(ends, count)),
+        ("nft -f, one set", &["nft", "-f", "-"], rules::nft_set(ends, list) + "\n"),
+        ("nft -f, linear rules", &["nft", "-f", "-"], rules::nft_linear(ends, list) + "\n"),
+        ("iptables-restore", &["iptables-restore"], rules::iptables_linear(ends, list)),
     ];
     for (name, argv, input) in inputs {
         let mut samples = Vec::new();
@@ -216,10 +218,10 @@ fn ours(run: &mut Run, count: u32, repeats: usize) -> Result<()> {
     let mut lab = Lab::new()?;
     let (host, client) = (lab.namespace("host")?, lab.namespace("client")?);
     let bulkhead = Bulkhead::start(&lab, &host)?;
-    bulkhead.up(&uplink_file(&client, 1))?;
+    bulkhead.up(&rules_file(&client, Rules::by_address(1)))?;
     let (mut whole, mut compile) = (Vec::new(), Vec::new());
     for i in 0..repeats {
-        let file = uplink_file(&client, count);
+        let file = rules_file(&client, Rules::by_address(count));
         let start = Instant::now();
         let path = bulkhead.up(&file)?;
         whole.push(ms(start));
@@ -228,7 +230,7 @@ fn ours(run: &mut Run, count: u32, repeats: usize) -> Result<()> {
         bulkhead.cli(&["policy", "check", path])?.success()?;
         compile.push(ms(start));
         if i + 1 < repeats {
-            bulkhead.up(&uplink_file(&client, 1))?;
+            bulkhead.up(&rules_file(&client, Rules::by_address(1)))?;
         }
     }
     let what = format!("bulkhead up: {count} rules");

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{AnyArm, Run, lane_with};
-use crate::arms::{BareVeth, Bridge, Filter, Ours, Redirect};
+use crate::arms::{BareVeth, Bridge, Filter, Ours, Redirect, Rules};
 use crate::load::{Connects, Datagrams, Exchanges, Opener, Stream};
 use crate::report::Goal;
 use crate::rounds;
@@ -78,8 +78,8 @@ pub fn run(run: &mut Run, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
 fn one(run: &mut Run, path: &Path) -> Result<()> {
     let mut lanes = Vec::new();
     let mut arms: Vec<AnyArm> = vec![
-        Box::new(Bridge::stand(Filter::NftLinear(1))?),
-        Box::new(Bridge::stand(Filter::NftLinear(1))?),
+        Box::new(Bridge::stand(Filter::NftLinear(Rules::ONE))?),
+        Box::new(Bridge::stand(Filter::NftLinear(Rules::ONE))?),
         Box::new(Bridge::stand(Filter::None)?),
         Box::new(BareVeth::stand()?),
     ];
