@@ -10,6 +10,10 @@ use crate::stage::{HOST, OUTSIDE, SILENCE, SOON, Stage, at, reaches, serve};
 
 /// An IPv6 address on the internet.
 const OUTSIDE_V6: &str = "2001:db8:9::9";
+/// The first port that workloads leave from.
+const FIRST: u16 = 32_768;
+/// How far apart ports are published that are to leave few between them.
+const RUN: usize = 1024;
 
 /// A host with more addresses, of both versions.
 fn stage() -> Stage {
@@ -260,9 +264,16 @@ fn r004_a_tenant_uses_up_the_ports_of_its_own_address_alone_root() {
     root_or_return!("r004_a_tenant_uses_up_the_ports_of_its_own_address_alone_root");
     let mut stage = stage();
     let (spaces, paths): (Vec<Namespace>, Vec<String>) =
-        ["greedy", "apart", "beside"].iter().map(|name| stage.adopted(name)).unzip();
+        ["apart", "beside", "greedy"].iter().map(|name| stage.adopted(name)).unzip();
     let own = ", snat: 198.51.100.3";
-    stage.bulkhead.up(&tenants(&paths, &[own, ", snat: 198.51.100.4", own])).expect("applied");
+    let mut text = tenants(&paths, &[", snat: 198.51.100.4", own, own]);
+    // Published ports leave short runs between them, so that there is little to use up.
+    text += "    publish:\n";
+    for port in (FIRST..=u16::MAX).step_by(RUN) {
+        text += &format!("      p{port}: {{ port: {port}/udp, to: \"w:{port}\" }}\n");
+    }
+    stage.bulkhead.up(&text).expect("applied");
+    let [apart, beside, greedy] = &spaces[..] else { panic!("three") };
     let server = udp(&stage.outside, &format!("{OUTSIDE}:9"));
     let heard = |expected: &str| {
         let mut buffer = [0; 8];
@@ -278,24 +289,29 @@ fn r004_a_tenant_uses_up_the_ports_of_its_own_address_alone_root() {
         }
         None
     };
-    // Every port once, to one and the same port outside.
-    for port in 32_768..=u16::MAX {
-        let socket = udp(&spaces[0], &format!("10.0.1.10:{port}"));
-        socket.send_to(b"greedy", (OUTSIDE, 9)).expect("sent");
-    }
-    let taken = || {
-        let count = stage.host.check(&["conntrack", "-C"]).expect("conntrack").stdout;
-        count.trim().parse::<u32>().unwrap_or(0) >= 32_768
-    };
-    wait_until("all ports are taken", SOON, taken).expect("all ports are taken");
-    while heard("none").is_some() {}
-    let say = |space: &Namespace, text: &str| {
-        let socket = udp(space, "10.0.1.10:1234");
+    let say = |space: &Namespace, port: u16, text: &str| {
+        let socket = udp(space, &format!("10.0.1.10:{port}"));
         socket.send_to(text.as_bytes(), (OUTSIDE, 9)).map(drop)
     };
-    say(&spaces[1], "apart").expect("sent");
+    say(beside, 1001, "before").expect("sent");
+    assert_eq!(heard("before").map(|from| from.ip().to_string()).as_deref(), Some("198.51.100.3"));
+    // Every port of a run once, to one and the same port outside.
+    let send_all = || {
+        for port in (FIRST..).skip(1).take(RUN - 1) {
+            let socket = UdpSocket::bind(("10.0.1.10", port)).expect("a socket");
+            socket.send_to(b"greedy", (OUTSIDE, 9)).expect("sent");
+        }
+    };
+    greedy.run(send_all).expect("the namespace");
+    let taken = || {
+        let count = stage.host.check(&["conntrack", "-C"]).expect("conntrack").stdout;
+        count.trim().parse::<usize>().unwrap_or(0) >= RUN - 1
+    };
+    wait_until("all ports are taken", SOON, taken).expect("all ports are taken");
+    assert!(heard("nobody").is_none(), "all of it was heard");
+    say(apart, 1002, "apart").expect("sent");
     assert_eq!(heard("apart").map(|from| from.ip().to_string()).as_deref(), Some("198.51.100.4"));
     // Whoever shares the address shares its ports.
-    let refused = say(&spaces[2], "beside");
+    let refused = say(beside, 1002, "beside");
     assert!(refused.is_err() || heard("beside").is_none(), "there was no port left");
 }
