@@ -6,10 +6,11 @@
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use model::digest::Digest64;
 use model::{Direction, Name, Posture, Postures};
 use policy::Document;
-use policy::document::{Network, Policy, Scope, Workload as Source};
+use policy::document::{Network, Policy, Scope, Standing, Tier, Workload as Source};
 use rustc_hash::{FxHashMap, FxHashSet};
 use verdict::abi::{Addr, Config, Endpoint, FlowState, Peer, PeerKey, PrefixKey};
 
@@ -89,6 +90,22 @@ impl Compiler {
             return Err(PlanErrors(errors));
         }
         let mut this = Self::empty(document, allocations, facts);
+        this.fill();
+        let errors = std::mem::take(&mut this.engine.errors);
+        if errors.is_empty() { Ok(this) } else { Err(PlanErrors(errors)) }
+    }
+
+    /// Compiles a document that runs nowhere, to ask questions about it: there is neither a host nor a link to one, and every
+    /// address but those of its networks is the world's.
+    pub(crate) fn detached(document: Document) -> Result<Self, PlanErrors> {
+        let allocations =
+            allocate::allocate(&document, &Allocations::default()).map_err(PlanErrors)?;
+        let (addresses, now) = (Vec::new(), Timestamp::UNIX_EPOCH);
+        let facts = Facts { addresses, now, jiffies_per_second: 1 };
+        let mut this = Self::empty(document, allocations, &facts);
+        for (around, router) in this.around.iter_mut().zip(this.bundle.routers.iter()) {
+            *around = Surroundings { own: router.subnets.clone(), ..Surroundings::default() };
+        }
         this.fill();
         let errors = std::mem::take(&mut this.engine.errors);
         if errors.is_empty() { Ok(this) } else { Err(PlanErrors(errors)) }
@@ -260,6 +277,16 @@ impl Compiler {
     fn arm(&mut self, id: &str, grounds: [Ground; 2]) {
         let Some(seat) = self.seats.get_mut(id) else { return };
         let Some(home) = self.bundle.routers.get(seat.plane) else { return };
+        let [egress, ingress] =
+            [(false, grounds[0]), (true, grounds[1])].map(|(ingress, ground)| {
+                let isolated = self.engine.is_isolated(&seat.matchers, ingress);
+                if isolated {
+                    Ground { posture: Posture::Deny, isolated, ..ground }
+                } else {
+                    ground
+                }
+            });
+        let grounds = [egress, ingress];
         let slot = |engine: &mut Engine, ingress: bool, ground: Ground| {
             engine.slot(&seat.matchers, ingress, ground)
         };
@@ -356,14 +383,17 @@ impl Compiler {
             order: policy.order,
             sides: [Vec::new(), Vec::new()],
             effect: effect(policy),
+            isolates: policy.standing.isolates && !policy.audit,
             digest: 0,
         });
         let mut new = Vec::new();
         let mut sides = [Vec::new(), Vec::new()];
         let lists = [&policy.from, &policy.to];
         for (side, (peers, ids)) in lists.into_iter().zip(&mut sides).enumerate() {
+            let direction = if side == 0 { Direction::Egress } else { Direction::Ingress };
+            let speaks = policy.standing.ends.covers(direction);
             for peer in peers {
-                match self.engine.matchers.add(&policy.scope, peer, id, side) {
+                match self.engine.matchers.add(&policy.scope, peer, id, (side, speaks)) {
                     Ok((matcher, is_new)) => {
                         ids.push(matcher);
                         new.extend(is_new.then_some(matcher));
@@ -439,6 +469,7 @@ fn grounds(network: Option<&Network>, workload: &Source) -> [Ground; 2] {
     [Direction::Egress, Direction::Ingress].map(|direction| Ground {
         posture: if sealed { Posture::Deny } else { postures.of(direction) },
         sealed,
+        isolated: false,
     })
 }
 
@@ -450,6 +481,8 @@ fn effect(policy: &Policy) -> Effect {
         deny: (policy.deny.clone(), number(&policy.deny_rule)),
         rest: number(&policy.audit_rule),
         sources: policy.source_ports.clone(),
+        tier: policy.standing.tier,
+        pass: policy.standing.pass.clone(),
     }
 }
 
@@ -478,6 +511,20 @@ fn digest(engine: &Engine, policy: &Policy, sides: &[Vec<MatcherId>; 2]) -> u64 
         text.push(';');
         for matcher in side.iter().filter_map(|id| engine.matchers.get(*id)) {
             let _ = write!(text, "{:x} ", matcher.digest);
+        }
+    }
+    // Native policies keep the numbers that they had before there were others.
+    if policy.standing != Standing::default() {
+        let Standing { ends, isolates, tier, pass } = &policy.standing;
+        let (tier, place) = match tier {
+            Tier::Admin(place) => ("admin", *place),
+            Tier::Ordinary => ("", 0),
+            Tier::Baseline(place) => ("baseline", *place),
+        };
+        let governed = Direction::ALL.map(|direction| ends.covers(direction));
+        let _ = write!(text, ";{governed:?} {isolates} {tier} {place};");
+        for spec in pass {
+            let _ = write!(text, "{spec} ");
         }
     }
     let mut digest = Digest64::new("policy");

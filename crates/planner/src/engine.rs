@@ -32,6 +32,8 @@ pub(crate) struct Rule {
     /// Matchers of `from` and of `to`.
     pub sides: [Vec<MatcherId>; 2],
     pub effect: Effect,
+    /// Whether its subjects have posture deny.
+    pub isolates: bool,
     /// Hash of all but the order.
     pub digest: u64,
 }
@@ -233,12 +235,23 @@ impl Engine {
         for matcher in matchers.iter().filter_map(|id| self.matchers.get(*id)) {
             let [from, to] = &matcher.rules;
             for id in if ingress { to } else { from } {
-                rules.extend(self.rule(*id).map(|rule| (rule.order, *id)));
+                let rule = self.rule(*id).filter(|rule| !rule.effect.is_mute());
+                rules.extend(rule.map(|rule| (rule.order, *id)));
             }
         }
         rules.sort_unstable();
         rules.dedup();
         rules.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Whether a policy that isolates is about a subject with these matchers.
+    pub(crate) fn is_isolated(&self, matchers: &[MatcherId], ingress: bool) -> bool {
+        let mut matchers = matchers.iter().filter_map(|id| self.matchers.get(*id));
+        matchers.any(|matcher| {
+            let [from, to] = &matcher.rules;
+            let mut rules = if ingress { to } else { from }.iter().filter_map(|id| self.rule(*id));
+            rules.any(|rule| rule.isolates)
+        })
     }
 
     fn new_slot(&mut self, key: SlotKey) -> SlotId {
@@ -247,7 +260,8 @@ impl Engine {
             Posture::Audit => 1,
             Posture::Allow => 2,
         };
-        let head = [u64::from(key.ingress), ground, u64::from(key.ground.sealed)];
+        let flags = u64::from(key.ground.sealed) | u64::from(key.ground.isolated) << 1;
+        let head = [u64::from(key.ingress), ground, flags];
         let mut peers: FxHashMap<MatcherId, Vec<u32>> = FxHashMap::default();
         let mut digests = Vec::with_capacity(key.rules.len());
         for (at, id) in (0_u32..).zip(&key.rules) {

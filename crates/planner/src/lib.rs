@@ -13,6 +13,7 @@ mod compiler;
 mod engine;
 mod error;
 mod flows;
+pub mod kubernetes;
 mod matchers;
 mod matrix;
 mod meet;

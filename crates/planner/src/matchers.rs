@@ -24,8 +24,10 @@ pub(crate) struct Matcher {
     pub peer: Peer,
     /// Hash of scope and peer, the same in every compilation.
     pub digest: u64,
-    /// Rules that have it in `from`, and in `to`.
+    /// Rules that have it in `from` and speak for egress; in `to` and speak for ingress.
     pub rules: [Vec<u32>; 2],
+    /// How often it stands in a rule.
+    uses: u32,
     /// Where the index has it; selectors only.
     keys: Vec<u64>,
 }
@@ -70,13 +72,14 @@ impl Matchers {
         }
     }
 
-    /// Notes that a rule has this peer on one side (0: from, 1: to). Tells whether it is new.
+    /// Notes that a rule has this peer on one side (0: from, 1: to), and whether that side is one for which it speaks.
+    /// Tells whether the matcher is new.
     pub(crate) fn add(
         &mut self,
         scope: &Scope,
         peer: &Peer,
         rule: u32,
-        side: usize,
+        (side, speaks): (usize, bool),
     ) -> Result<(MatcherId, bool), PlanError> {
         let hash = hash_of(scope, peer);
         let known = self.by_hash.get(&hash).and_then(|ids| {
@@ -87,10 +90,10 @@ impl Matchers {
             Some(id) => (id, false),
             None => (self.insert(scope, peer, hash)?, true),
         };
-        if let Some(Some(matcher)) = self.all.get_mut(id as usize)
-            && let Some(rules) = matcher.rules.get_mut(side)
-        {
-            rules.push(rule);
+        if let Some(Some(matcher)) = self.all.get_mut(id as usize) {
+            matcher.uses += 1;
+            let rules = matcher.rules.get_mut(side).filter(|_| speaks);
+            rules.into_iter().for_each(|rules| rules.push(rule));
         }
         Ok((id, is_new))
     }
@@ -128,6 +131,7 @@ impl Matchers {
             peer: peer.clone(),
             digest: number,
             rules: [Vec::new(), Vec::new()],
+            uses: 0,
             keys,
         };
         if let Some(place) = self.all.get_mut(id as usize) {
@@ -144,7 +148,8 @@ impl Matchers {
         {
             rules.swap_remove(at);
         }
-        matcher.rules.iter().all(Vec::is_empty)
+        matcher.uses = matcher.uses.saturating_sub(1);
+        matcher.uses == 0
     }
 
     /// Removes a matcher that no rule has any more; see [`Self::recycle`].

@@ -6,16 +6,21 @@
 //!
 //! **Semantics.** At each point the first of these that applies:
 //!
-//! 1. an enforced deny drops;
-//! 2. an allow lets pass, recorded when a deny of an audit policy matches too;
-//! 3. a policy with `mode: audit` and allows that selects the pair, though none of its ports match,
+//! 1. the first of the administrator's rules that matches drops or lets pass, unless it says pass;
+//! 2. an enforced deny drops;
+//! 3. an allow lets pass, recorded when a deny of an audit policy matches too;
+//! 4. a policy with `mode: audit` and allows that selects the pair, though none of its ports match,
 //!    lets pass and records (never for sealed subjects);
-//! 4. the posture; one that lets pass records what a deny of an audit policy matches.
+//! 5. the first of the administrator's baseline rules that matches, unless the subject is isolated;
+//! 6. the posture; one that lets pass records what a deny of an audit policy matches.
+//!
+//! Native files have nothing of 1 and 5 (ADR 0016).
 
 use std::collections::BTreeSet;
 
 use model::digest::Digest64;
 use model::{IcmpCover, PortRange, PortSpec, Posture, Proto};
+use policy::document::Tier;
 use verdict::abi::{Decision, PortEntry, PortKey, PortSet, Row, Verdict};
 
 /// What a policy says of the pairs that it selects.
@@ -31,6 +36,18 @@ pub(crate) struct Effect {
     pub rest: u32,
     /// Source ports that both are limited to; empty is all.
     pub sources: Vec<PortRange>,
+    /// Before and after which other policies it is asked.
+    pub tier: Tier,
+    /// Ports that the administrator's tier leaves to the ordinary one.
+    pub pass: Vec<PortSpec>,
+}
+
+impl Effect {
+    /// Whether it says nothing of any port.
+    pub(crate) fn is_mute(&self) -> bool {
+        let is_silent = self.allow.0.is_empty() && self.deny.0.is_empty() && self.pass.is_empty();
+        is_silent && !self.audit
+    }
 }
 
 /// What holds where no policy says anything.
@@ -38,6 +55,8 @@ pub(crate) struct Effect {
 pub(crate) struct Ground {
     pub posture: Posture,
     pub sealed: bool,
+    /// Whether a policy made the posture deny: the baseline is then not asked.
+    pub isolated: bool,
 }
 
 /// A row and the port sets it refers to.
@@ -58,17 +77,20 @@ impl Resolved {
 /// The protocols that rules can tell apart.
 const PROTOCOLS: [Proto; 5] = [Proto::Icmp, Proto::Tcp, Proto::Udp, Proto::Icmp6, Proto::Sctp];
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Of one tier and place, the earlier one decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Deny,
     Allow,
     AuditDeny,
+    Pass,
 }
 
 /// One port list of one policy.
 struct Statement<'e> {
     effect: u32,
     kind: Kind,
+    tier: Tier,
     rule: u32,
     ports: &'e [PortSpec],
     sources: &'e [PortRange],
@@ -122,10 +144,15 @@ fn statements<'e>(effects: &[&'e Effect]) -> Vec<Statement<'e>> {
     for (at, effect) in effects.iter().enumerate() {
         let index = u32::try_from(at).unwrap_or(u32::MAX);
         let denies = if effect.audit { Kind::AuditDeny } else { Kind::Deny };
-        for (kind, (ports, rule)) in [(denies, &effect.deny), (Kind::Allow, &effect.allow)] {
+        let lists = [
+            (denies, &effect.deny.0, effect.deny.1),
+            (Kind::Allow, &effect.allow.0, effect.allow.1),
+            (Kind::Pass, &effect.pass, 0),
+        ];
+        for (kind, ports, rule) in lists {
             if !ports.is_empty() {
-                let sources = &effect.sources;
-                out.push(Statement { effect: index, kind, rule: *rule, ports, sources });
+                let (tier, sources) = (effect.tier, &effect.sources);
+                out.push(Statement { effect: index, kind, tier, rule, ports, sources });
             }
         }
     }
@@ -212,6 +239,8 @@ struct Active<'s, 'e> {
     deny: BTreeSet<usize>,
     allow: BTreeSet<usize>,
     audit_deny: BTreeSet<usize>,
+    /// Matching statements of the administrator, before and after the ordinary ones.
+    ranked: BTreeSet<(Tier, Kind, usize)>,
     /// Matching statements that are limited to some source ports.
     limited: BTreeSet<usize>,
     /// Effects of audit policies that none of their own statements match here.
@@ -237,6 +266,7 @@ impl<'s, 'e> Active<'s, 'e> {
             deny: BTreeSet::new(),
             allow: BTreeSet::new(),
             audit_deny: BTreeSet::new(),
+            ranked: BTreeSet::new(),
             limited: BTreeSet::new(),
             unmatched: unmatched.map(|(at, _)| at).collect(),
             complements,
@@ -245,12 +275,21 @@ impl<'s, 'e> Active<'s, 'e> {
         }
     }
 
-    fn set(&mut self, kind: Kind) -> &mut BTreeSet<usize> {
-        match kind {
-            Kind::Deny => &mut self.deny,
-            Kind::Allow => &mut self.allow,
-            Kind::AuditDeny => &mut self.audit_deny,
-        }
+    /// Notes that an unlimited statement matches, or that it does no longer.
+    fn mark(&mut self, at: usize, matches: bool) {
+        let Some(Statement { kind, tier, .. }) = self.statements.get(at) else { return };
+        let set = match (tier, kind) {
+            (Tier::Ordinary, Kind::Deny) => &mut self.deny,
+            (Tier::Ordinary, Kind::Allow) => &mut self.allow,
+            (Tier::Ordinary, Kind::AuditDeny) => &mut self.audit_deny,
+            (Tier::Ordinary, Kind::Pass) => return,
+            (Tier::Admin(_) | Tier::Baseline(_), _) => {
+                let key = (*tier, *kind, at);
+                let _ = if matches { self.ranked.insert(key) } else { self.ranked.remove(&key) };
+                return;
+            }
+        };
+        let _ = if matches { set.insert(at) } else { set.remove(&at) };
     }
 
     fn enter(&mut self, at: usize) {
@@ -266,7 +305,7 @@ impl<'s, 'e> Active<'s, 'e> {
             self.limited.insert(at);
             return;
         }
-        self.set(statement.kind).insert(at);
+        self.mark(at, true);
         if let Some(matched) = self.matched.get_mut(statement.effect as usize) {
             *matched += 1;
             self.unmatched.remove(&statement.effect);
@@ -286,7 +325,7 @@ impl<'s, 'e> Active<'s, 'e> {
             self.limited.remove(&at);
             return;
         }
-        self.set(statement.kind).remove(&at);
+        self.mark(at, false);
         let has_complement =
             self.complements.get(statement.effect as usize).is_some_and(|r| *r != 0);
         if let Some(matched) = self.matched.get_mut(statement.effect as usize) {
@@ -299,10 +338,13 @@ impl<'s, 'e> Active<'s, 'e> {
 
     /// The decision when, of the limited statements, exactly `limited` match the source port.
     fn decision(&self, limited: &[usize]) -> Decision {
+        if let Some(decision) = self.administrator(limited, Tier::Admin(0), Tier::Ordinary) {
+            return decision;
+        }
         let first = |kind: Kind, set: &BTreeSet<usize>| {
+            let ordinary = |s: &Statement<'_>| s.kind == kind && s.tier == Tier::Ordinary;
             let narrow = limited.iter().copied();
-            let narrow =
-                narrow.filter(|at| self.statements.get(*at).is_some_and(|s| s.kind == kind));
+            let narrow = narrow.filter(|at| self.statements.get(*at).is_some_and(ordinary));
             let wide = set.first().copied();
             let at = narrow.chain(wide).min()?;
             self.statements.get(at).map(|statement| statement.rule)
@@ -324,10 +366,35 @@ impl<'s, 'e> Active<'s, 'e> {
             let rule = self.complements.get(*effect as usize).copied().unwrap_or_default();
             return Decision::new(Verdict::Audit, rule);
         }
-        match (self.ground.posture, audit) {
-            (Posture::Allow | Posture::Audit, Some(audit)) => Decision::new(Verdict::Audit, audit),
-            _ => silence(self.ground),
+        let baseline = (!self.ground.isolated)
+            .then(|| self.administrator(limited, Tier::Baseline(0), Tier::Baseline(u32::MAX)));
+        let open = matches!(self.ground.posture, Posture::Allow | Posture::Audit);
+        match (baseline.flatten(), audit) {
+            (Some(decision), None) => decision,
+            (Some(decision), Some(_)) if decision.verdict == Verdict::Drop as u8 => decision,
+            (Some(_), Some(audit)) => Decision::new(Verdict::Audit, audit),
+            (None, Some(audit)) if open => Decision::new(Verdict::Audit, audit),
+            (None, _) => silence(self.ground),
         }
+    }
+
+    /// What the first matching statement of a range of tiers says; `None` when it leaves it to others.
+    fn administrator(&self, limited: &[usize], first: Tier, last: Tier) -> Option<Decision> {
+        let wide =
+            self.ranked.range((first, Kind::Deny, 0)..=(last, Kind::Pass, usize::MAX)).next();
+        let narrow = limited.iter().filter_map(|at| {
+            let statement = self.statements.get(*at)?;
+            let is_here =
+                statement.tier != Tier::Ordinary && (first..=last).contains(&statement.tier);
+            is_here.then_some((statement.tier, statement.kind, *at))
+        });
+        let (_, kind, at) = narrow.chain(wide.copied()).min()?;
+        let verdict = match kind {
+            Kind::Deny => Verdict::Drop,
+            Kind::Allow => Verdict::Allow,
+            Kind::AuditDeny | Kind::Pass => return None,
+        };
+        self.statements.get(at).map(|statement| Decision::new(verdict, statement.rule))
     }
 
     fn cell(&self) -> Cell {

@@ -128,17 +128,6 @@ impl<'t> Atlas<'t> {
         let mut networks = vec![from.network, to.network];
         networks.dedup();
         let Some(bounds) = self.bounds(&networks, source, target, protocol) else { return };
-        let spaces = |set: &BTreeSet<u32>, first: u16, last: u16| {
-            let (first, end) = (u32::from(first), u32::from(last) + 1);
-            let mut cuts: Vec<u32> = vec![first];
-            cuts.extend(set.iter().copied().filter(|cut| *cut > first && *cut < end));
-            cuts.push(end);
-            let pairs = cuts.windows(2).filter_map(|pair| match pair {
-                [a, b] => Some((narrow(*a), narrow(b - 1))),
-                _ => None,
-            });
-            pairs.collect::<Vec<_>>()
-        };
         let sources = spaces(&bounds.sources, 0, u16::MAX);
         for (first, last) in domain(protocol) {
             for ports in spaces(&bounds.ports, *first, *last) {
@@ -159,6 +148,23 @@ impl<'t> Atlas<'t> {
                 }
             }
         }
+    }
+
+    /// The destination ports at which a flow of a protocol with ports passes inside of one network, from any source port.
+    pub(crate) fn ports(
+        &self,
+        network: u32,
+        (source, target): (Addr, Addr),
+        protocol: Proto,
+    ) -> Vec<(u16, u16)> {
+        let (networks, number) = ([network], protocol.number());
+        let bounds = self.bounds(&networks, source, target, number);
+        let cells = bounds.map(|bounds| spaces(&bounds.ports, 0, u16::MAX)).unwrap_or_default();
+        let passes = |cell: &(u16, u16)| {
+            let ports = Ports { source: 0, target: cell.0 };
+            self.ask(&networks, source, target, ports, number).verdict != Verdict::Drop
+        };
+        cells.into_iter().filter(passes).collect()
     }
 
     /// Asks the evaluator in every network that the flow crosses.
@@ -233,6 +239,19 @@ impl<'t> Atlas<'t> {
 struct Bounds {
     ports: BTreeSet<u32>,
     sources: BTreeSet<u32>,
+}
+
+/// The parts of an interval between the places where answers can change.
+fn spaces(set: &BTreeSet<u32>, first: u16, last: u16) -> Vec<(u16, u16)> {
+    let (first, end) = (u32::from(first), u32::from(last) + 1);
+    let mut cuts: Vec<u32> = vec![first];
+    cuts.extend(set.iter().copied().filter(|cut| *cut > first && *cut < end));
+    cuts.push(end);
+    let pairs = cuts.windows(2).filter_map(|pair| match pair {
+        [a, b] => Some((narrow(*a), narrow(b - 1))),
+        _ => None,
+    });
+    pairs.collect()
 }
 
 fn narrow(port: u32) -> u16 {

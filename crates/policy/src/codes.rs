@@ -220,6 +220,28 @@ else is wrong: as soon as the host has the address, both work, without another `
 flow of its request, an error (unreachable, packet too big, time exceeded) with the flow that it is about, and neither passes \
 without; neighbour discovery is checked by itself; everything else is dropped. So an allow or a deny of such a type does nothing. The \
 same holds for a type of an IP version that one of the two sides does not have.\n\nName what opens the flow: `icmp/echo-request`."
+180 Manifest "a manifest that Kubernetes would refuse"
+"An object has another shape than the Kubernetes API gives it: a value of another kind, a field that is required and missing, a \
+word or a number that the field does not take, fields that exclude each other. The API server would refuse it, so there is no \
+meaning to analyse.\n\n`kubectl apply --dry-run=server -f FILE` says the same of the file."
+181 ManifestField "a field that the Kubernetes API does not have"
+"The API server drops fields that it does not know: a misspelt `policyType` or `endport` is as if it was not there, and the policy \
+means something else than its author thinks. The analysis drops the field too, as the cluster would."
+182 ManifestBeyond "a part of a policy that is not judged"
+"The object says something about which manifests alone tell nothing: `nodes` and `domainNames` as peers, or it is a policy of \
+another kind (of Calico, of Cilium, or of a newer version of the network policy API). It is left out: a peer that is not judged matches \
+nothing, and connections are listed as if the other policy did not exist."
+183 ManifestTwice "an object that is there twice"
+"Two manifests have the same kind, namespace and name. A cluster holds one of them, and which one depends on the order in which \
+they are applied; of policies this is an error, of other objects the later one counts.\n\nThere is at most one \
+BaselineAdminNetworkPolicy, and its name is `default`."
+184 ManifestPort "a port name that no container has"
+"A rule names a port by its name, and no container in the folder has a port with this name and protocol. The rule matches nothing at \
+that port. Usually the name is misspelt, or the protocol of the rule is not the protocol of the container's port (both are TCP when \
+they are left out)."
+185 ManifestPriority "two policies with one priority"
+"Two AdminNetworkPolicies have the same priority. The API leaves open which of them is asked first, so implementations differ where both \
+match. The analysis takes them in the order of their names."
 199 LintsBounded "not everything was checked for warnings"
 "The file is so large, or its rules overlap so much, that some warnings were not looked for. The file's meaning is not affected, \
 and every error is still found."

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 use model::{
-    CopyOnWrite, Identity, Labels, Mode, Name, Peer, PortRange, PortSpec, Postures, RuleId,
+    CopyOnWrite, Direction, Identity, Labels, Mode, Name, Peer, PortRange, PortSpec, Postures, RuleId,
     RuleKind, RuleRef, Subject, Transport,
 };
 
@@ -253,8 +253,49 @@ pub struct Policy {
     pub deny_rule: Option<RuleRef>,
     /// The rule that names this policy when it lets pass what its ports do not match; there exactly when `audit`.
     pub audit_rule: Option<RuleRef>,
+    /// Its place among policies of other kinds; native policies all have the default.
+    pub standing: Standing,
     /// Where its name stands.
     pub span: Span,
+}
+
+/// What only policies that were taken over from elsewhere say: see ADR 0016.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Standing {
+    /// The ends of a flow for which it speaks.
+    pub ends: Ends,
+    /// Whether its subjects have posture deny in the direction of `ends`, whatever their segment says. Without effect in a
+    /// policy with `mode: audit`.
+    pub isolates: bool,
+    /// Before and after which other policies it is asked. Policies of other tiers than the ordinary one are enforced, never
+    /// audited.
+    pub tier: Tier,
+    /// Ports for which the administrator's tier leaves the decision to the ordinary one.
+    pub pass: Vec<PortSpec>,
+}
+
+/// The ends of a flow for which a policy speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Ends {
+    /// For its sources' egress and its destinations' ingress.
+    #[default]
+    Both,
+    /// For the egress of its sources alone.
+    Egress,
+    /// For the ingress of its destinations alone.
+    Ingress,
+}
+
+/// In which order policies are asked; the first tier in which one matches decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Tier {
+    /// The administrator's rules, in ascending order: the first one that matches decides.
+    Admin(u32),
+    /// All rules together: a deny beats an allow. Where one of these policies isolates, nobody is asked after it.
+    #[default]
+    Ordinary,
+    /// The administrator's rules for what nobody else decides, in ascending order.
+    Baseline(u32),
 }
 
 /// What must hold for every plan.
@@ -384,6 +425,18 @@ impl Workload {
     #[must_use]
     pub fn identity(&self) -> Identity {
         Identity::derive(&self.tenant, &self.network, self.segment.as_ref(), &self.labels)
+    }
+}
+
+impl Ends {
+    /// Whether it speaks for this direction of an endpoint.
+    #[must_use]
+    pub fn covers(self, direction: Direction) -> bool {
+        match self {
+            Self::Both => true,
+            Self::Egress => direction == Direction::Egress,
+            Self::Ingress => direction == Direction::Ingress,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod decode;
 mod diagnostic;
 pub mod document;
 pub mod explain;
+pub mod kubernetes;
 mod lint;
 mod nearest;
 mod raw;

@@ -73,7 +73,8 @@ pub(crate) fn read<'a>(
     limits: &Limits,
     problems: &mut Problems<'_>,
 ) -> Option<Node<'a>> {
-    let root = build(text, limits, false, problems)?.pop();
+    let built = build(text, limits, false, problems);
+    let root = built.map_err(|stop| problems.push(*stop.why)).ok()?.pop();
     if root.is_none() {
         problems.push(
             Diagnostic::error(
@@ -92,8 +93,16 @@ pub(crate) fn read_all<'a>(
     text: &'a str,
     limits: &Limits,
     problems: &mut Problems<'_>,
-) -> Option<Vec<Node<'a>>> {
+) -> Result<Vec<Node<'a>>, Stop> {
     build(text, limits, true, problems)
+}
+
+/// Where reading had to stop.
+pub(crate) struct Stop {
+    /// The reason.
+    pub(crate) why: Box<Diagnostic>,
+    /// The first byte of the line, when it is indented with a tab.
+    pub(crate) tabbed: Option<usize>,
 }
 
 fn build<'a>(
@@ -101,22 +110,49 @@ fn build<'a>(
     limits: &Limits,
     is_stream: bool,
     problems: &mut Problems<'_>,
-) -> Option<Vec<Node<'a>>> {
+) -> Result<Vec<Node<'a>>, Stop> {
     let mut options = granit_parser::Options::default();
     options.set_emit_comments(false);
     let (stack, roots) = (Vec::new(), Vec::new());
     let mut builder = Builder { text, limits, stack, roots, values: 0, documents: 0, is_stream };
     for next in Parser::new_from_str_with_options(text, options) {
         let step = match next {
-            Ok((event, mark)) => builder.event(event, mark, problems),
-            Err(error) => Err(Box::new(syntax_error(text, &error))),
+            Ok((event, mark)) => {
+                builder.event(event, mark, problems).map_err(|why| Stop { why, tabbed: None })
+            }
+            Err(error) => {
+                let why = Box::new(syntax_error(text, &error));
+                let at = why.span.map_or(0, |span| span.start as usize);
+                Err(Stop { why, tabbed: tabbed_line(text, at) })
+            }
         };
-        if let Err(fatal) = step {
-            problems.push(*fatal);
-            return None;
+        step?;
+    }
+    Ok(builder.roots)
+}
+
+impl Node<'_> {
+    /// Whether a byte is inside of a list in brackets or a mapping in braces.
+    pub(crate) fn is_in_flow(&self, text: &str, at: usize) -> bool {
+        if !(self.span.start as usize..self.span.end as usize).contains(&at) {
+            return false;
+        }
+        let first = text.as_bytes().get(self.span.start as usize);
+        match &self.value {
+            Value::List(_) | Value::Map(_) if matches!(first, Some(b'[' | b'{')) => true,
+            Value::List(items) => items.iter().any(|item| item.is_in_flow(text, at)),
+            Value::Map(entries) => entries.iter().any(|(_, value)| value.is_in_flow(text, at)),
+            _ => false,
         }
     }
-    Some(builder.roots)
+}
+
+/// The beginning of the line of this byte, when a tab is in its indentation.
+fn tabbed_line(text: &str, at: usize) -> Option<usize> {
+    let start = text.get(..at)?.rfind('\n').map_or(0, |before| before + 1);
+    let line = text.get(start..)?;
+    let indentation = line.len() - line.trim_start_matches([' ', '\t']).len();
+    line.get(..indentation)?.contains('\t').then_some(start)
 }
 
 fn syntax_error(text: &str, error: &ScanError) -> Diagnostic {

@@ -12,7 +12,7 @@ use model::{
 };
 use policy::Document;
 use policy::document::{
-    Netns, Network, Policy, Scope, Segment, Span, Start, Subnets, Tenant, Workload,
+    Netns, Network, Policy, Scope, Segment, Span, Standing, Start, Subnets, Tenant, Workload,
 };
 
 use crate::rng::Rng;
@@ -249,6 +249,7 @@ fn policy(rng: &mut Rng, scope: &Scope, at: usize) -> Policy {
         allow_rule: None,
         deny_rule: None,
         audit_rule: None,
+        standing: Standing::default(),
         span: Span::default(),
     }
 }

@@ -9,7 +9,9 @@ use model::{
     RuleKind, RuleRef, Transport,
 };
 use policy::Document;
-use policy::document::{Netns, Network, Policy, Scope, Span, Start, Subnets, Tenant, Workload};
+use policy::document::{
+    Netns, Network, Policy, Scope, Span, Standing, Start, Subnets, Tenant, Workload,
+};
 
 const TENANT: usize = 500;
 const APPS: usize = 100;
@@ -126,6 +128,7 @@ fn policy(order: usize, tenant: usize, at: usize) -> Policy {
         allow_rule: Some(rule),
         deny_rule: None,
         audit_rule: None,
+        standing: Standing::default(),
         span: Span::default(),
     }
 }

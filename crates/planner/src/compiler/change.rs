@@ -362,6 +362,7 @@ fn same_policy(old: &Policy, new: &Policy) -> bool {
         && old.deny == new.deny
         && old.source_ports == new.source_ports
         && old.audit == new.audit
+        && old.standing == new.standing
         && old.until == new.until
         && ids(old) == ids(new)
 }

@@ -8,10 +8,18 @@ use super::*;
 fn effect(allow: &[&str], deny: &[&str], audit: bool, rule: u32) -> Effect {
     let specs = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a port")).collect();
     let (allow, deny) = ((specs(allow), rule), (specs(deny), rule + 1));
-    Effect { audit, allow, deny, rest: rule + 2, sources: Vec::new() }
+    Effect {
+        audit,
+        allow,
+        deny,
+        rest: rule + 2,
+        sources: Vec::new(),
+        tier: Tier::Ordinary,
+        pass: Vec::new(),
+    }
 }
 
-const DENY: Ground = Ground { posture: Posture::Deny, sealed: false };
+const DENY: Ground = Ground { posture: Posture::Deny, sealed: false, isolated: false };
 
 #[test]
 fn intervals_are_cut_into_few_aligned_blocks() {

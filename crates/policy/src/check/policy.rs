@@ -7,7 +7,7 @@ use super::vocabulary::Vocabulary;
 use crate::codes::Code;
 use crate::decode::{List, Mapping, OneOrMany, Table, Val};
 use crate::diagnostic::{Diagnostic, Problems};
-use crate::document::{Assertion, Claim, Document, Policy, Scope, Span};
+use crate::document::{Assertion, Claim, Document, Policy, Scope, Span, Standing};
 use crate::raw::{RawAssertion, RawPolicy};
 use crate::scalar::{PolicyMode, PortWord, Statement};
 
@@ -73,6 +73,7 @@ impl Reader<'_, '_> {
         self.length(raw.written, raw.span);
         let mut peers: Vec<Peer> = Vec::with_capacity(raw.items.len());
         for peer in &raw.items {
+            standing: Standing::default(),
             self.peer(scope, &peer.value, peer.span);
             if raw.items.len() <= 64 && peers.contains(&peer.value) {
                 let message = format!("`{}` stands here twice", peer.value);
