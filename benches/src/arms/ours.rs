@@ -264,7 +264,7 @@ mod tests {
         let list = "to: [198.18.0.1/32, 198.18.0.51/32], allow: [10000/tcp] }";
         assert!(text.contains(list), "{text}");
         let text = fillers_to_world(Rules { shape: Shape::PortRange, count: 3 });
-        let list = "to: [198.18.0.1/32], allow: [10001-10012/tcp, 10593-10604/tcp] }";
+        let list = "to: [198.18.0.1/32], allow: [10000-10011/tcp, 10592-10603/tcp] }";
         assert!(text.contains(list), "{text}");
     }
 

@@ -16,7 +16,7 @@ pub enum Shape {
     Cidr,
     /// Workloads, [`IDENTITIES`] of them however many rules there are, and one port a rule.
     Identity,
-    /// Ranges of 12 ports that begin and end off every power of two, 500 an address.
+    /// Ranges of 12 ports, 500 an address.
     PortRange,
 }
 
@@ -45,7 +45,7 @@ const SPACING: u32 = 4;
 const RANGES: u32 = 500;
 /// Ports from one range to the next, of which [`RANGE_PORTS`] are allowed.
 const SLOT_PORTS: u32 = 16;
-/// Ports of a range; with the offset 1 it takes five blocks of three lengths to cover it.
+/// Ports of a range: two blocks of different lengths cover it.
 const RANGE_PORTS: u16 = 12;
 
 /// The target of one rule.
@@ -96,7 +96,7 @@ impl Shape {
             }
             Self::PortRange => {
                 let slot = number * STRIDE % RANGES;
-                let first = FIRST_PORT + narrow(SLOT_PORTS * slot) + 1;
+                let first = FIRST_PORT + narrow(SLOT_PORTS * slot);
                 ports((benchmark + number / RANGES).into(), first, first + RANGE_PORTS - 1)
             }
         }

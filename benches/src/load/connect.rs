@@ -66,9 +66,11 @@ impl Connects {
         Self::with(arm.route(), listeners, Targets::Fillers(rules, SplitMix(SEED)))
     }
 
-    /// Lets the client reuse ports in TIME-WAIT after a second, so that none run out.
+    /// Lets the client reuse ports in TIME-WAIT after a second, so that none run out, and remember nothing of single
+    /// targets (`net/ipv4/tcp_metrics.c`).
     fn with(route: &Route, listeners: Vec<TcpListener>, targets: Targets) -> Result<Self> {
         route.client.sysctl("net.ipv4.tcp_tw_reuse", "1")?;
+        route.client.sysctl("net.ipv4.tcp_no_metrics_save", "1")?;
         route.client.sysctl("net.ipv4.ip_local_port_range", "10000 65535")?;
         for listener in &listeners {
             listener.set_nonblocking(true).context("make a listener non-blocking")?;

@@ -54,7 +54,7 @@ struct Field {
     own: Family,
     /// Ours at its smallest size once more: the two must not differ.
     again: Family,
-    /// The same path without a filter.
+    /// The same path without a filter: what random targets cost by themselves.
     limit: Family,
     peers: Vec<Family>,
 }
@@ -107,7 +107,9 @@ impl Field {
         Ok(Self {
             own: Family::stand(shape, sizes, ours)?,
             again: Family::stand(shape, &sizes[..1], ours)?,
-            limit: Family::stand(shape, &sizes[..1], |_| peer(Filter::None))?,
+            limit: Family::stand(shape, &[sizes[0], sizes[sizes.len() - 1]], |_| {
+                peer(Filter::None)
+            })?,
             peers,
         })
     }
@@ -161,7 +163,10 @@ fn lane(rules: Rules, arm: &AnyArm, kind: Kind) -> Result<Lane> {
         Kind::Connect => Box::new(Connects::open(route)?),
         Kind::ConnectCold => Box::new(Connects::open_cold(arm.as_ref(), rules)?),
     };
-    Ok(Lane { label: arm.name().to_owned(), home: route.client.clone(), load })
+    // The limit is the same at every size, but for the targets of its load.
+    let label =
+        if arm.enforces() { arm.name().to_owned() } else { format!("{} {rules}", arm.name()) };
+    Ok(Lane { label, home: route.client.clone(), load })
 }
 
 fn one(run: &mut Run, field: &Field, kind: Kind) -> Result<()> {
@@ -184,10 +189,11 @@ fn judge(run: &mut Run, field: &Field, kind: Kind, series: &[Series]) {
         own
     };
     let (own, again, limit) = (next(&field.own), next(&field.again), next(&field.limit));
-    let ([least, more @ ..], [again], [limit]) = (own, again, limit) else { return };
+    let ([least, more @ ..], [again], [few, many]) = (own, again, limit) else { return };
     let unit = kind.unit();
     run.report.ratio(ID, unit, again, least, Goal::Same);
-    run.report.ratio(ID, unit, least, limit, Goal::None);
+    run.report.ratio(ID, unit, least, few, Goal::None);
+    run.report.ratio(ID, unit, many, few, Goal::None);
     let Some((most, between)) = more.split_last() else { return };
     for size in between {
         run.report.ratio(ID, unit, size, least, Goal::None);
