@@ -32,6 +32,10 @@ use vocabulary::Vocabulary;
 struct Ports {
     named: BTreeMap<Name, (Span, Vec<PortSpec>)>,
     used: HashSet<Name>,
+    /// How many ports all lists of policies stand for.
+    expanded: usize,
+    /// The most that they may.
+    most: usize,
 }
 
 /// Resolves and checks a whole file.
@@ -43,6 +47,7 @@ pub(crate) fn check(
 ) -> Document {
     let mut document = Document { file: Arc::clone(file), ..Document::default() };
     let mut ports = Ports::read(raw, problems);
+    ports.most = limits.values;
     let tenants = raw.tenants.as_ref().map_or(&[][..], |table| table.entries.as_slice());
     counts(raw, limits, problems);
     for (name, tenant) in tenants {
@@ -106,6 +111,11 @@ impl Ports {
                 problems.push(
                     Diagnostic::error(Code::Name, name.span, message).hint("choose another name"),
                 );
+                continue;
+            }
+            if let Some(words) = words.as_ref().filter(|words| words.written > policy::MAX_ENTRIES)
+            {
+                problems.push(policy::too_long(words.written, words.span));
                 continue;
             }
             let mut specs = Vec::new();

@@ -16,6 +16,9 @@ use crate::document::Span;
 /// Longest excerpt in bytes: rendering reads all of it for each finding.
 const MAX_EXCERPT: usize = 16 << 10;
 
+/// Longest message, label or hint in characters: they may repeat a value of the file, which may be all of it.
+const MAX_TEXT: usize = 400;
+
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -94,6 +97,10 @@ impl Diagnostic {
         let texts = [&mut self.message, &mut self.label].into_iter();
         let related = self.related.iter_mut().map(|(_, text)| text);
         for text in texts.chain(related).chain(&mut self.hint) {
+            if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
+                text.truncate(end);
+                text.push('…');
+            }
             if let Cow::Owned(shown) = printable::line(text) {
                 *text = shown;
             }
@@ -241,20 +248,16 @@ impl Diagnostics {
     }
 
     fn lines_between(&self, first: u32, last: u32) -> usize {
-        self.text.get(first as usize..last as usize).map_or(0, |text| text.matches('\n').count())
+        let between = self.text.get(first as usize..last as usize).unwrap_or("");
+        if between.len() > MAX_EXCERPT { usize::MAX } else { between.matches('\n').count() }
     }
 
     /// The lines with their marks; of lines that nobody could read on a terminal only the place.
     fn excerpt<'a>(&'a self, places: &[(Span, &'a str, AnnotationKind)]) -> Element<'a> {
         let first = places.iter().map(|place| place.0.start as usize).min().unwrap_or(0);
         let last = places.iter().map(|place| self.shown(place.0).end).max().unwrap_or(0);
-        let begin =
-            self.text.get(..first).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
-        let end = self
-            .text
-            .get(last..)
-            .and_then(|after| after.find('\n'))
-            .map_or(self.text.len(), |at| last + at);
+        let begin = self.line_start(first);
+        let end = self.line_end(last);
         let line = places.iter().map(|place| place.0.line as usize).min().unwrap_or(1);
         if end - begin > MAX_EXCERPT {
             let column = places.first().map_or(1, |place| place.0.column as usize);
@@ -272,6 +275,22 @@ impl Diagnostics {
             .path(printable::line(&self.file))
             .annotations(marks)
             .into()
+    }
+
+    /// Where the line with this byte begins, looked for as far as an excerpt may reach.
+    fn line_start(&self, at: usize) -> usize {
+        let bytes = self.text.as_bytes();
+        let from = at.saturating_sub(MAX_EXCERPT + 1);
+        let before = bytes.get(from..at).unwrap_or(&[]);
+        before.iter().rposition(|byte| *byte == b'\n').map_or(from, |found| from + found + 1)
+    }
+
+    /// Where the line with this byte ends, looked for as far as an excerpt may reach.
+    fn line_end(&self, at: usize) -> usize {
+        let bytes = self.text.as_bytes();
+        let to = bytes.len().min(at + MAX_EXCERPT + 1);
+        let after = bytes.get(at..to).unwrap_or(&[]);
+        after.iter().position(|byte| *byte == b'\n').map_or(to, |found| at + found)
     }
 
     /// The bytes that are marked: of a span over several lines the first line only.

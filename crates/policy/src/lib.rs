@@ -162,7 +162,7 @@ fn read(
     problems: &mut Problems<'_>,
 ) -> Option<Document> {
     let mut root = tree::read(source.text, limits, problems)?;
-    vars::replace(&mut root, variable, problems);
+    vars::replace(&mut root, variable, limits.bytes, problems);
     let raw = raw::RawFile::decode(&root, problems)?;
     Some(check::check(&raw, file, limits, problems))
 }

@@ -6,17 +6,19 @@
 mod cover;
 mod packets;
 mod paths;
+mod ports;
 mod sides;
 
 use std::collections::HashMap;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use model::{IcmpMatch, Mode, Name, Peer, PortSpec, Proto};
+use model::{IcmpMatch, Mode, Name, Peer, PortRange, PortSpec, Proto};
 
 use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, Problems, Severity};
 use crate::document::{Document, Policy, Span};
+use ports::PortSet;
 use sides::{Index, Side};
 
 /// Steps that the lints may take together: about a tenth of a second each ten million.
@@ -38,6 +40,10 @@ pub(crate) struct Resolved<'d> {
     pub(crate) policy: &'d Policy,
     pub(crate) from: Side,
     pub(crate) to: Side,
+    pub(crate) allow: PortSet,
+    pub(crate) deny: PortSet,
+    /// Sorted and disjoint.
+    pub(crate) source_ports: Vec<PortRange>,
 }
 
 /// Looks for everything that is probably not meant.
@@ -51,7 +57,18 @@ pub(crate) fn lint(document: &Document, now: Timestamp, problems: &mut Problems<
     for policy in document.policies.iter().filter(|policy| !policy.is_expired(now)) {
         let Some(from) = index.side(&policy.scope, &policy.from, &mut budget) else { break };
         let Some(to) = index.side(&policy.scope, &policy.to, &mut budget) else { break };
-        resolved.push(Resolved { policy, from, to });
+        let ports = policy.allow.len() + policy.deny.len() + policy.source_ports.len();
+        if !budget.spend(ports) {
+            break;
+        }
+        resolved.push(Resolved {
+            policy,
+            from,
+            to,
+            allow: PortSet::new(&policy.allow),
+            deny: PortSet::new(&policy.deny),
+            source_ports: ports::joined(policy.source_ports.clone()),
+        });
     }
     never_matches(&resolved, problems);
     packets::impossible(document, &resolved, &mut budget, problems);
@@ -170,7 +187,7 @@ impl Managed {
 }
 
 fn never_matches(resolved: &[Resolved<'_>], problems: &mut Problems<'_>) {
-    for Resolved { policy, from, to } in resolved {
+    for Resolved { policy, from, to, .. } in resolved {
         for (side, peers, what) in [(from, &policy.from, "from"), (to, &policy.to, "to")] {
             if !side.is_empty() {
                 continue;

@@ -346,6 +346,10 @@ impl<'a> Builder<'a, '_> {
             Some(Frame::List { items, .. }) => items.push(node),
             Some(Frame::Map { entries, key, .. }) => match (key.take(), node.value) {
                 (Some(key), value) => entries.push((key, Node { value, span: node.span })),
+                (None, Value::Scalar(scalar)) if scalar.text == "<<" => {
+                    let hint = "write the keys out: what applies is read where it applies";
+                    return Self::refused(node.span, "a merge key", hint);
+                }
                 (None, Value::Scalar(scalar)) => {
                     *key = Some(Key { text: scalar.text, span: node.span });
                 }

@@ -22,15 +22,24 @@ struct Variable {
     used: bool,
 }
 
-/// Replaces the listed variables in the whole tree.
+/// What was read of `vars`, and how many bytes their values may still make together.
+struct Variables {
+    known: HashMap<String, Variable>,
+    left: usize,
+    most: usize,
+}
+
+/// Replaces the listed variables in the whole tree, with at most `most` bytes of values together.
 pub(crate) fn replace(
     root: &mut Node<'_>,
     from: &dyn Fn(&str) -> Option<String>,
+    most: usize,
     problems: &mut Problems<'_>,
 ) {
-    let mut known = listed(root, from, problems);
-    walk(root, &mut known, problems);
-    let mut unused: Vec<_> = known.iter().filter(|(_, variable)| !variable.used).collect();
+    let mut variables = Variables { known: listed(root, from, problems), left: most, most };
+    walk(root, &mut variables, problems);
+    let mut unused: Vec<_> =
+        variables.known.iter().filter(|(_, variable)| !variable.used).collect();
     unused.sort_by_key(|(_, variable)| variable.span);
     for (name, variable) in unused {
         problems.push(
@@ -91,7 +100,7 @@ pub(crate) fn is_variable_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-fn walk(node: &mut Node<'_>, known: &mut HashMap<String, Variable>, problems: &mut Problems<'_>) {
+fn walk(node: &mut Node<'_>, known: &mut Variables, problems: &mut Problems<'_>) {
     match &mut node.value {
         Value::Null | Value::Broken => {}
         Value::Scalar(scalar) => {
@@ -122,7 +131,7 @@ fn walk(node: &mut Node<'_>, known: &mut HashMap<String, Variable>, problems: &m
 fn scalar_value(
     scalar: &mut Scalar<'_>,
     span: Span,
-    known: &mut HashMap<String, Variable>,
+    variables: &mut Variables,
     problems: &mut Problems<'_>,
 ) -> bool {
     let mut complete = true;
@@ -141,13 +150,22 @@ fn scalar_value(
             problems.push(unclosed(after, problems.within(span, &format!("${{{after}"))));
             return false;
         };
-        if let Some(variable) = known.get_mut(name) {
+        if let Some(variable) = variables.known.get_mut(name) {
             variable.used = true;
             complete &= variable.value.is_some();
-            made.push_str(variable.value.as_deref().unwrap_or(""));
+            let value = variable.value.as_deref().unwrap_or("");
+            let Some(left) = variables.left.checked_sub(value.len()) else {
+                return too_much(variables.most, span, problems);
+            };
+            variables.left = left;
+            made.push_str(value);
         } else {
             complete = false;
-            problems.push(unknown(name, problems.within(span, &format!("${{{name}")), known));
+            problems.push(unknown(
+                name,
+                problems.within(span, &format!("${{{name}")),
+                &variables.known,
+            ));
         }
         rest = behind;
     }
@@ -155,6 +173,15 @@ fn scalar_value(
     scalar.text = Cow::Owned(made);
     scalar.exact = None;
     complete
+}
+
+/// Reports that the values together would be larger than any file.
+fn too_much(most: usize, span: Span, problems: &mut Problems<'_>) -> bool {
+    let message = format!("the values of variables make more than {most} bytes, from here on");
+    problems.push(Diagnostic::error(Code::Limit, span, message).hint(
+        "name it once: a label, a segment or a port name stands for many addresses and ports",
+    ));
+    false
 }
 
 /// The finding for a `${` without its end; `after` is the rest of the value.

@@ -12,7 +12,13 @@ use crate::raw::{RawAssertion, RawPolicy};
 use crate::scalar::{PolicyMode, PortWord, Statement};
 
 /// Most entries on one side of a policy, and most ports in one list.
-const MAX_ENTRIES: usize = 1024;
+pub(super) const MAX_ENTRIES: usize = 1024;
+
+/// The finding for a list with more entries than that.
+pub(super) fn too_long(length: usize, span: Span) -> Diagnostic {
+    let message = format!("a list has at most {MAX_ENTRIES} entries, this has {length}");
+    Diagnostic::error(Code::Limit, span, message)
+}
 
 /// What is needed to read policies and assertions.
 pub(super) struct Reader<'r, 't> {
@@ -40,6 +46,9 @@ impl Reader<'_, '_> {
     fn policy(&mut self, scope: &Scope, name: &Val<Name>, raw: &RawPolicy) -> Option<Policy> {
         let source_ports: Vec<PortRange> =
             raw.source_ports.iter().flat_map(|list| &list.items).map(|range| range.value).collect();
+        if let Some(list) = &raw.source_ports {
+            self.length(list.written, list.span);
+        }
         let from = self.peers(scope, raw.from.as_ref());
         let to = self.peers(scope, raw.to.as_ref());
         let allow = self.list(raw.allow.as_ref(), !source_ports.is_empty());
@@ -64,6 +73,7 @@ impl Reader<'_, '_> {
             allow_rule: None,
             deny_rule: None,
             audit_rule: None,
+            standing: Standing::default(),
             span: name.span,
         })
     }
@@ -73,7 +83,6 @@ impl Reader<'_, '_> {
         self.length(raw.written, raw.span);
         let mut peers: Vec<Peer> = Vec::with_capacity(raw.items.len());
         for peer in &raw.items {
-            standing: Standing::default(),
             self.peer(scope, &peer.value, peer.span);
             if raw.items.len() <= 64 && peers.contains(&peer.value) {
                 let message = format!("`{}` stands here twice", peer.value);
@@ -96,8 +105,7 @@ impl Reader<'_, '_> {
             self.problems.push(super::empty_list(span, "write `any` if everything is meant"));
         }
         if length > MAX_ENTRIES {
-            let message = format!("a list has at most {MAX_ENTRIES} entries, this has {length}");
-            self.problems.push(Diagnostic::error(Code::Limit, span, message));
+            self.problems.push(too_long(length, span));
         }
     }
 
@@ -114,7 +122,7 @@ impl Reader<'_, '_> {
                 let parts =
                     if with_source_ports { self.with_ports(spec, word.span) } else { vec![spec] };
                 for part in parts {
-                    if raw.items.len() <= 64 && specs.contains(&part) {
+                    if specs.len() <= 64 && specs.contains(&part) {
                         let message = format!("`{part}` stands here twice");
                         self.problems.push(Diagnostic::warning(
                             Code::Redundant,
@@ -126,8 +134,36 @@ impl Reader<'_, '_> {
                     specs.push(part);
                 }
             }
+            // With what names stand for, at every step: a short list of names must not become a long one of ports.
+            if specs.len() > MAX_ENTRIES && raw.written <= MAX_ENTRIES {
+                let message = format!(
+                    "with what its names stand for, this list has more than {MAX_ENTRIES} ports"
+                );
+                self.problems.push(
+                    Diagnostic::error(Code::Limit, raw.span, message)
+                        .hint("write ranges: 8000-8999/tcp"),
+                );
+                return Vec::new();
+            }
         }
-        specs
+        if self.expanded(specs.len(), raw.span) { Vec::new() } else { specs }
+    }
+
+    /// Counts what all lists stand for together, so that a small file does not become a large document; whether that is
+    /// too much.
+    fn expanded(&mut self, ports: usize, span: Span) -> bool {
+        let before = self.ports.expanded;
+        self.ports.expanded = before.saturating_add(ports);
+        let is_more = self.ports.expanded > self.ports.most;
+        if is_more && before <= self.ports.most {
+            let most = self.ports.most;
+            let message =
+                format!("the policies have more than {most} ports together, from here on");
+            self.problems.push(
+                Diagnostic::error(Code::Limit, span, message).hint("write ranges: 8000-8999/tcp"),
+            );
+        }
+        is_more
     }
 
     /// What a port means in a policy that is limited to source ports.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use model::PortSpec;
+use model::{PortRange, PortSpec};
 
 use super::{Budget, Resolved};
 use crate::codes::Code;
@@ -17,6 +17,9 @@ pub(super) fn cover(resolved: &[Resolved<'_>], budget: &mut Budget, problems: &m
     let index = Candidates::new(resolved);
     for (at, rule) in resolved.iter().enumerate() {
         let Some(covering) = index.covering(at, rule, resolved, budget) else { return };
+        if !budget.spend(port_steps(rule, &covering)) {
+            return;
+        }
         denied(rule, &covering, problems);
         covered(rule, &covering, problems);
     }
@@ -88,20 +91,28 @@ fn cidrs(rule: &Resolved<'_>) -> usize {
     rule.from.cidrs.len() + rule.to.cidrs.len()
 }
 
+/// What it takes to look for every port of a rule in the sets of those that cover its sides.
+fn port_steps(rule: &Resolved<'_>, covering: &[&Resolved<'_>]) -> usize {
+    let ports = rule.policy.allow.len() + rule.policy.deny.len() + rule.source_ports.len();
+    let per_port: usize =
+        covering.iter().map(|other| 4 + other.allow.cost() + other.deny.cost()).sum();
+    ports.saturating_mul(per_port)
+}
+
 /// Whether `other` lives at least as long and is not narrower by source ports.
-fn as_long_and_wide(other: &Policy, rule: &Policy) -> bool {
-    let long = match (other.until, rule.until) {
+fn as_long_and_wide(other: &Resolved<'_>, rule: &Resolved<'_>) -> bool {
+    let long = match (other.policy.until, rule.policy.until) {
         (None, _) => true,
         (Some(_), None) => false,
         (Some(other), Some(rule)) => other >= rule,
     };
-    let wide = other.source_ports.is_empty()
-        || (!rule.source_ports.is_empty()
-            && rule
-                .source_ports
-                .iter()
-                .all(|range| other.source_ports.iter().any(|wide| wide.covers(*range))));
-    long && wide
+    let holds = |range: &PortRange| {
+        let after = other.source_ports.partition_point(|wide| wide.first() <= range.first());
+        let wide = after.checked_sub(1).and_then(|at| other.source_ports.get(at));
+        wide.is_some_and(|wide| wide.covers(*range))
+    };
+    let limited = !rule.source_ports.is_empty();
+    long && (other.source_ports.is_empty() || limited && rule.source_ports.iter().all(holds))
 }
 
 fn listed(ports: &[PortSpec]) -> String {
@@ -111,16 +122,17 @@ fn listed(ports: &[PortSpec]) -> String {
 /// Allow entries that an enforced deny takes away, by another policy or the same one.
 fn denied(rule: &Resolved<'_>, covering: &[&Resolved<'_>], problems: &mut Problems<'_>) {
     let policy = rule.policy;
+    let enforced: Vec<&Resolved<'_>> = covering
+        .iter()
+        .copied()
+        .filter(|other| !other.policy.audit && !other.policy.deny.is_empty())
+        .filter(|other| as_long_and_wide(other, rule))
+        .collect();
     let mut dead: Vec<(PortSpec, &Policy)> = Vec::new();
     for port in &policy.allow {
-        let own =
-            (!policy.audit && policy.deny.iter().any(|deny| deny.covers(port))).then_some(policy);
-        let other = covering.iter().map(|other| other.policy).find(|other| {
-            !other.audit
-                && as_long_and_wide(other, policy)
-                && other.deny.iter().any(|deny| deny.covers(port))
-        });
-        if let Some(by) = own.or(other) {
+        let own = (!policy.audit && rule.deny.covers(*port)).then_some(policy);
+        let other = || enforced.iter().find(|other| other.deny.covers(*port)).map(|o| o.policy);
+        if let Some(by) = own.or_else(other) {
             dead.push((*port, by));
         }
     }
@@ -149,10 +161,11 @@ fn covered(rule: &Resolved<'_>, covering: &[&Resolved<'_>], problems: &mut Probl
     let policy = rule.policy;
     // Of two policies that say the same the later one is reported.
     let by = covering.iter().find_map(|other| {
-        let same = sides_cover(rule, other) && says_all(policy, other.policy);
-        let useless =
-            says_all(other.policy, policy) && (!same || other.policy.order < policy.order);
-        useless.then_some((other.policy, same))
+        if !says_all(other, rule) {
+            return None;
+        }
+        let same = sides_cover(rule, other) && says_all(rule, other);
+        (!same || other.policy.order < policy.order).then_some((other.policy, same))
     });
     let Some((by, same)) = by else { return };
     let message = if same {
@@ -172,12 +185,9 @@ fn sides_cover(wide: &Resolved<'_>, narrow: &Resolved<'_>) -> bool {
 }
 
 /// Whether `wide` says everything that `narrow` says, apart from the peers.
-fn says_all(wide: &Policy, narrow: &Policy) -> bool {
-    let all = |list: &[PortSpec], by: &[PortSpec]| {
-        list.iter().all(|port| by.iter().any(|wide| wide.covers(port)))
-    };
-    wide.audit == narrow.audit
+fn says_all(wide: &Resolved<'_>, narrow: &Resolved<'_>) -> bool {
+    wide.policy.audit == narrow.policy.audit
         && as_long_and_wide(wide, narrow)
-        && all(&narrow.allow, &wide.allow)
-        && all(&narrow.deny, &wide.deny)
+        && narrow.policy.allow.iter().all(|port| wide.allow.covers(*port))
+        && narrow.policy.deny.iter().all(|port| wide.deny.covers(*port))
 }
