@@ -8,6 +8,7 @@
 //! changes its meaning within `/v1`. Unknown fields in requests are refused.
 
 mod client;
+mod cluster;
 pub mod codes;
 mod doctor;
 mod document;
@@ -21,6 +22,10 @@ mod status;
 mod why;
 
 pub use client::{Client, ClientError, Lines};
+pub use cluster::{
+    CONNECTIONS_DIFF_SCHEMA, CONNECTIONS_SCHEMA, ClusterConnection, ClusterConnections,
+    ClusterDifference, ClusterDifferences, ClusterEnd, ClusterPorts, ClusterRange,
+};
 pub use doctor::{BridgeNf, Doctor, Finding, Forwarding, HostFacts, Level};
 pub use document::{
     DocumentRequest, DownRequest, DownResponse, Outcome, Source, Step, StepState, UpResponse,

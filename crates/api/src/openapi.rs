@@ -5,7 +5,7 @@
 use utoipa::OpenApi;
 
 use crate::{
-    Diagnostic, Doctor, DocumentRequest, DownRequest, DownResponse, Error, Flow, FlowQuery, Health,
+    ClusterConnections, ClusterDifferences, Diagnostic, Doctor, DocumentRequest, DownRequest, DownResponse, Error, Flow, FlowQuery, Health,
     LabelChange, LabelChanged, LogLine, LogQuery, Matrix, PlanReport, ProbeRequest, ProbeResponse,
     Rules, Status, UpResponse, Why, WhyRequest, Workload,
 };
@@ -21,21 +21,52 @@ pub fn document() -> String {
 /// JSON Schema of [`Why`] alone, pretty-printed: the contract of `why --json`.
 #[must_use]
 pub fn why_schema() -> String {
-    let api = serde_json::to_value(Api::openapi()).unwrap_or_default();
     let parts = ["Party", "PartyKind", "Service", "Verdict", "Reason", "Decided", "RuleAt"];
     let parts = parts.into_iter().chain(["NearMiss", "WouldAllow", "Seen"]);
+    schema(&Api::openapi(), "Why", crate::WHY_SCHEMA, parts)
+}
+
+/// JSON Schema of [`ClusterConnections`] alone, pretty-printed: the contract of `policy connections --json`.
+#[must_use]
+pub fn connections_schema() -> String {
+    let parts = ["ClusterConnection", "ClusterEnd", "ClusterPorts", "ClusterRange"];
+    let title = crate::CONNECTIONS_SCHEMA;
+    schema(&Analysis::openapi(), "ClusterConnections", title, parts.into_iter())
+}
+
+/// JSON Schema of [`ClusterDifferences`] alone, pretty-printed: the contract of `policy diff --json`.
+#[must_use]
+pub fn connections_diff_schema() -> String {
+    let parts = ["ClusterDifference", "ClusterEnd", "ClusterPorts", "ClusterRange"];
+    let title = crate::CONNECTIONS_DIFF_SCHEMA;
+    schema(&Analysis::openapi(), "ClusterDifferences", title, parts.into_iter())
+}
+
+/// The schema of one type with what it refers to, as a document of its own.
+fn schema(
+    api: &utoipa::openapi::OpenApi,
+    name: &str,
+    title: &str,
+    parts: impl Iterator<Item = &'static str>,
+) -> String {
+    let api = serde_json::to_value(api).unwrap_or_default();
     let schema = |name: &str| api.pointer(&format!("/components/schemas/{name}")).cloned();
     let definitions: serde_json::Map<_, _> =
         parts.map(|name| (name.to_owned(), schema(name).unwrap_or_default())).collect();
-    let mut root = schema("Why").unwrap_or_default();
+    let mut root = schema(name).unwrap_or_default();
     if let Some(root) = root.as_object_mut() {
         root.insert("$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
-        root.insert("title".into(), crate::WHY_SCHEMA.into());
+        root.insert("title".into(), title.into());
         root.insert("$defs".into(), definitions.into());
     }
     let text = serde_json::to_string_pretty(&root).unwrap_or_default();
     text.replace("#/components/schemas/", "#/$defs/") + "\n"
 }
+
+/// What commands answer without an agent.
+#[derive(OpenApi)]
+#[openapi(components(schemas(ClusterConnections, ClusterDifferences)))]
+struct Analysis;
 
 #[derive(OpenApi)]
 #[openapi(

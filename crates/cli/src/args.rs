@@ -243,4 +243,40 @@ pub(crate) enum PolicyCommand {
     },
     /// Show every rule in force and how often it decided
     Rules,
+    /// List the connections that Kubernetes network policies allow; needs no cluster and no agent
+    Connections {
+        /// Folder of manifests; every .yaml, .yml and .json below it is read
+        #[arg(long, value_name = "DIR", required = true)]
+        kubernetes: PathBuf,
+        #[command(flatten)]
+        analysis: Analysis,
+    },
+    /// Show how two folders of manifests differ in what they allow; exit 3 when they do
+    Diff {
+        /// Folders of manifests: as it was, and as it is to be
+        #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], required = true)]
+        kubernetes: Vec<PathBuf>,
+        #[command(flatten)]
+        analysis: Analysis,
+    },
+}
+
+/// How an analysis is printed.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Analysis {
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+    /// List ranges of IPv6 too
+    #[arg(long)]
+    pub(crate) ipv6: bool,
+}
+
+/// The forms of an analysis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// One line for each connection
+    Text,
+    /// As data, like --json
+    Json,
 }

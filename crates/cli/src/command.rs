@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod check;
+pub(crate) mod connections;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod exec;

@@ -70,6 +70,12 @@ fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
             command::check::run(context, &file, strict)
         }
         Command::Policy(PolicyCommand::Rules) => command::rules::run(context),
+        Command::Policy(PolicyCommand::Connections { kubernetes, analysis }) => {
+            command::connections::run(context, &kubernetes, analysis)
+        }
+        Command::Policy(PolicyCommand::Diff { kubernetes, analysis }) => {
+            command::connections::diff(context, &kubernetes, analysis)
+        }
         Command::Doctor => command::doctor::run(context),
         Command::Explain { code } => command::explain::run(context, code.as_deref()),
         Command::Version => command::version::run(context),

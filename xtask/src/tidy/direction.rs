@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &[]),
     ("api", &[]),
     ("agent", &["api", "flow", "host", "model", "planner", "policy", "store", "verdict"]),
-    ("cli", &["agent", "api", "policy"]),
+    ("cli", &["agent", "api", "planner", "policy"]),
     ("testkit", &["api", "flow", "host", "model", "planner", "policy", "verdict"]),
     (
         "bench",

@@ -36,6 +36,8 @@ pub(crate) fn run(context: &Context, folder: &Path) -> Result<Exit, Failure> {
         ("bulkhead.schema.json", policy::json_schema()),
         ("openapi.json", api::openapi::document()),
         ("why.schema.json", api::openapi::why_schema()),
+        ("connections.schema.json", api::openapi::connections_schema()),
+        ("connections-diff.schema.json", api::openapi::connections_diff_schema()),
         ("codes.md", code_reference()),
         ("cli.md", command_reference()),
         ("metrics.md", agent::metrics_reference()),
