@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// Leaves the host masqueraded as the host; published ports come in.
+    /// Leaves with an address of the host; published ports come in.
     Nat,
     /// Nothing leaves; published ports come in.
     #[default]

@@ -38,15 +38,15 @@ fn through(
     let mut out = Vec::new();
     for v4 in [true, false] {
         let own = |place: &Place| if v4 { place.v4 } else { place.v6 };
-        let fits = publish.address.is_none_or(|address| address.is_ipv4() == v4);
-        let (Some(from), Some(to), true) = (own(source), own(target), fits) else { continue };
+        let (Some(from), Some(to), Some(host)) = (own(source), own(target), aim(publish, near, v4))
+        else {
+            continue;
+        };
         let seen = seen(near, far, from.into(), v4);
         let client = if near.number == far.number { from.into() } else { seen };
         if !publish.from.is_empty() && !publish.from.iter().any(|net| net.contains(&client)) {
             continue;
         }
-        let host: IpAddr =
-            if v4 { near.transit.host_v4.into() } else { near.transit.host_v6.into() };
         let (here, there) = (source.network, target.network);
         let leaves = atlas.spans(&Place::of(here, from.into()), &Place::of(here, host));
         let Some(egress) = one(&leaves, publish.transport, publish.port) else { continue };
@@ -55,6 +55,17 @@ fn through(
         out.push(Span { egress_rule: egress.egress_rule, ..ingress });
     }
     out
+}
+
+/// Where somebody in a network goes for a published port; `None` when no address of it leads from there to the host.
+fn aim(publish: &Publish, near: &Router, v4: bool) -> Option<IpAddr> {
+    let Some(address) = publish.address else {
+        // As any other address of the host.
+        let host = near.transit;
+        return Some(if v4 { host.host_v4.into() } else { host.host_v6.into() });
+    };
+    let stays = near.subnets.iter().any(|own| own.contains(&address));
+    (address.is_ipv4() == v4 && !address.is_loopback() && !stays).then_some(address)
 }
 
 /// As whom the target's port sees a workload.

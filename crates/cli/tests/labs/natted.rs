@@ -98,9 +98,14 @@ fn r004_each_tenant_leaves_with_its_own_addresses_root() {
 
     // A change applies to the host's table alone, and to what is opened from then on.
     let (before, mut near, mut far) = seen(&spaces[0], &servers[0]);
-    let routers =
-        || stage.host.check(&["ip", "-j", "link", "show", "type", "veth"]).expect("ip").stdout;
-    let links = routers();
+    let links = || -> Vec<(String, u64)> {
+        let shown = stage.host.check(&["ip", "-j", "link"]).expect("ip").stdout;
+        let shown: Vec<Value> = serde_json::from_str(&shown).expect("JSON");
+        let one =
+            |link: &Value| (link["ifname"].to_string(), link["ifindex"].as_u64().unwrap_or(0));
+        shown.iter().map(one).collect()
+    };
+    let routers = links();
     let swapped = tenants(&paths, &[other, own, ""]);
     let file = stage.lab.dir().join("swapped.yaml");
     std::fs::write(&file, &swapped).expect("written");
@@ -110,12 +115,14 @@ fn r004_each_tenant_leaves_with_its_own_addresses_root() {
     let steps = outcome["outcome"]["steps"].as_array().or(outcome["steps"].as_array());
     let network = steps.into_iter().flatten().find(|step| step["name"] == "network");
     assert_eq!(network.expect("a step")["changes"], 1, "{outcome}");
-    assert_eq!(routers(), links, "nothing was taken down");
+    assert_eq!(links(), routers, "nothing was taken down");
     assert_eq!(who(&spaces[0], &servers), ["198.51.100.4", "2001:db8:1::4"]);
     assert_eq!(who(&spaces[1], &servers), ["198.51.100.3", "2001:db8:1::3"]);
     assert_eq!(who(&spaces[2], &servers[..1]), [HOST]);
     assert_eq!(before.to_string(), "198.51.100.3");
     assert!(is_alive(&mut near, &mut far), "what was open goes on with what it had");
+    stage.host.check(&["conntrack", "-D", "-s", "169.254.64.0/19"]).expect("forgotten");
+    assert!(!is_alive(&mut near, &mut far), "unless it is made to end");
 }
 
 #[test]
@@ -124,6 +131,7 @@ fn r004_an_address_that_the_host_lacks_is_told_until_it_comes_root() {
     let mut stage = stage();
     let (space, path) = stage.adopted("a");
     let mut text = tenants(&[path], &[", snat: 198.51.100.77"]);
+    text += "      in: { from: world, to: workload=w, allow: [80/tcp] }\n";
     text += "    publish: { site: { port: 8080/tcp, to: \"w:80\", address: 198.51.100.88 } }\n";
     let file = stage.lab.dir().join("strays.yaml");
     std::fs::write(&file, &text).expect("written");
@@ -139,10 +147,15 @@ fn r004_an_address_that_the_host_lacks_is_told_until_it_comes_root() {
     let about = |address: &str| warnings().iter().any(|each| each.contains(address));
     assert!(about("198.51.100.77") && about("198.51.100.88"), "{:?}", warnings());
     let server = listen(&stage.outside, &format!("{OUTSIDE}:80"));
+    let _site = serve(&space, "10.0.1.10", &[80]);
+    assert!(!reaches(&stage.outside, "198.51.100.88:8080"), "it leads nowhere");
     assert!(!reaches(&space, &format!("{OUTSIDE}:80")), "no answer finds its way");
 
     // Routed to the host, as some providers do, it is enough that the table knows it.
-    stage.outside.ip("route add 198.51.100.77/32 via 198.51.100.2").expect("a route");
+    for address in ["198.51.100.77", "198.51.100.88"] {
+        stage.outside.ip(&format!("route add {address}/32 via {HOST}")).expect("a route");
+    }
+    assert!(reaches(&stage.outside, "198.51.100.88:8080"));
     let (from, ..) = seen(&space, &server);
     assert_eq!(from.to_string(), "198.51.100.77");
     stage.outside.ip("route del 198.51.100.77/32").expect("no route");

@@ -53,7 +53,8 @@ pub(super) fn host(routers: &[RouterDesired]) -> Vec<Rule> {
             users.entry(*address).or_default().push(router);
         }
     }
-    let publishes = || routers.iter().flat_map(|router| &router.publishes);
+    let publishes = routers.iter().flat_map(|router| &router.publishes);
+    let high: Vec<&PublishDesired> = publishes.filter(|it| it.ports.1 >= PORTS.0).collect();
     let mut rules = Vec::new();
     for (address, users) in users {
         let family = Family::of(address);
@@ -62,11 +63,10 @@ pub(super) fn host(routers: &[RouterDesired]) -> Vec<Rule> {
         for router in &users {
             rules.extend(speaking(router, family, shares, action));
         }
-        let taken: Vec<&PublishDesired> = publishes().filter(shares).collect();
+        let taken: Vec<&PublishDesired> = high.iter().copied().filter(shares).collect();
         let from = users.iter().map(|router| transit(router, family).into()).collect();
         rules.extend(translated(&leaving(from), &taken, action, "snat"));
     }
-    let taken: Vec<&PublishDesired> = publishes().collect();
     for (family, net) in [(Family::V4, TRANSIT_V4.into()), (Family::V6, TRANSIT_V6.into())] {
         let has_none = |router: &&RouterDesired| {
             router.mode == Mode::Nat && !router.snat.iter().any(|own| Family::of(*own) == family)
@@ -76,7 +76,7 @@ pub(super) fn host(routers: &[RouterDesired]) -> Vec<Rule> {
             let shares = |publish: &&PublishDesired| publish.address.is_none();
             rules.extend(speaking(router, family, shares, Action::Masquerade));
         }
-        rules.extend(translated(&leaving(vec![net]), &taken, Action::Masquerade, ""));
+        rules.extend(translated(&leaving(vec![net]), &high, Action::Masquerade, ""));
     }
     rules
 }
