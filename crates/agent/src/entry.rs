@@ -22,7 +22,8 @@ pub fn enter(request: &str) -> i32 {
     runtime::enter_main(request)
 }
 
-/// Runs `argv` inside a workload with this process's standard streams; its exit code, or 128 and the signal.
+/// Runs `argv` inside a workload with this process's standard streams, and a terminal of its own where one of them is a terminal;
+/// its exit code, or 128 and the signal.
 ///
 /// A workload of the built-in runtime is entered with all of its namespaces, limits and, without `user`, its user. An
 /// adopted one is entered with its network namespace alone.
@@ -43,10 +44,8 @@ pub fn exec(
     let user = user.map(User::named).transpose().map_err(|error| failed(&error))?;
     let exec = Exec { argv: argv.to_vec(), user, ..Exec::default() };
     if let (None, Some(netns)) = (workload.pid, &workload.netns) {
-        let mut command = runtime::command_in_netns(Path::new(netns), &exec, &exe)
-            .map_err(|error| failed(&error))?;
-        let status = command.status().map_err(|error| failed(&error))?;
-        return Ok(exit_code(status));
+        return runtime::exec_in_netns(Path::new(netns), &exec, &exe)
+            .map_err(|error| failed(&error));
     }
     let dirs = Dirs { run: run_dir.to_owned(), state: std::path::PathBuf::new() };
     let listing = runtime::list(&dirs).map_err(|error| failed(&error))?;
@@ -56,9 +55,4 @@ pub fn exec(
             .with_hint("bulkhead status tells why")
     })?;
     runtime::exec_in(handle, &exec, &exe).map_err(|error| failed(&error))
-}
-
-fn exit_code(status: std::process::ExitStatus) -> i32 {
-    use std::os::unix::process::ExitStatusExt as _;
-    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
 }

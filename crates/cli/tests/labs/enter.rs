@@ -1,4 +1,4 @@
-//! `bulkhead exec` from a caller who has the host's root folder open: the workload does not get at it.
+//! `bulkhead exec` from a caller who has the host's root folder open, or a terminal: the workload gets at neither.
 
 use std::process::Command;
 use std::time::Duration;
@@ -52,4 +52,44 @@ fn nobody_inside_gets_at_what_the_caller_has_open_root() {
         // The three streams, and the folder that `ls` reads.
         assert_eq!(lines, ["0", "1", "2", "3"], "{argv:?}");
     }
+}
+
+/// At a terminal of 11 lines: what that terminal is, what the command has in its place, and a size that changes meanwhile.
+const AT_A_TERMINAL: &str = r#"
+stty rows 11 cols 22
+echo "outer $(stat -L -c %t:%T /dev/stdin)"
+"$@" exec t/plain -- sh -c 'echo "inner $(stat -L -c %t:%T /dev/stdin)"; stty size; exit 7'
+echo "code $?"
+stty -a | grep -q -w -- -icanon || echo "as before"
+tty=$(tty)
+while stty -F "$tty" rows 33 cols 44 && stty -F "$tty" rows 55 cols 66; do :; done 2>/dev/null &
+changing=$!
+"$@" exec t/plain -- sh -c 'for size in "33 44" "55 66" "33 44"; do until [ "$(stty size)" = "$size" ]; do :; done; done; echo followed'
+kill $changing
+"#;
+
+#[test]
+fn a_command_at_a_terminal_has_one_of_its_own_root() {
+    root_or_return!("a_command_at_a_terminal_has_one_of_its_own_root");
+    let stage = Stage::new();
+    stage.bulkhead.up(FILE).expect("applied");
+    let look = || stage.bulkhead.cli(&["exec", "t/plain", "--", "true"]).ok();
+    wait_for("the workload", SOON, || look().filter(|done| done.status.success()))
+        .expect("it runs");
+    let line = stage.bulkhead.command_line(&[]);
+    let words = std::iter::once(line.get_program()).chain(line.get_args());
+    let words: Vec<String> = words.map(|word| format!("'{}'", word.to_string_lossy())).collect();
+    let path = stage.lab.dir().join("at-a-terminal");
+    std::fs::write(&path, AT_A_TERMINAL).expect("a script");
+    let mut script = Command::new("script");
+    let inner = format!("sh {} {}", path.display(), words.join(" "));
+    script.args(["-q", "-e", "-c", &inner, "/dev/null"]);
+    let done = run_with_deadline(&mut script, None, Duration::from_secs(40)).expect("it ends");
+    let shown = |start: &str| {
+        let line = done.stdout.lines().find_map(|line| line.trim_end().strip_prefix(start));
+        line.unwrap_or_else(|| panic!("no line with {start:?}: {done:?}")).to_owned()
+    };
+    assert_ne!(shown("outer "), shown("inner "), "another terminal");
+    assert_eq!((shown("11 22"), shown("code ")), (String::new(), "7".to_owned()));
+    assert_eq!((shown("as before"), shown("followed")), (String::new(), String::new()));
 }

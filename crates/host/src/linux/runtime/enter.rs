@@ -2,7 +2,8 @@
 //!
 //! The command joins the workload's cgroup and all of its namespaces by the pidfd of its init, becomes its user, drops
 //! what the workload dropped and gets the same filters. It keeps the caller's standard streams, none of the
-//! caller's other files, and dies with this process. In the terminal's foreground group it gets Ctrl-C itself; SIGTERM and SIGHUP are passed on.
+//! caller's other files, and dies with this process. A terminal among its streams is its own (`terminal.rs`), and this process leads
+//! that terminal's session: Ctrl-C comes from there, what others send is passed on.
 
 use std::fs::File;
 use std::io;
@@ -26,10 +27,12 @@ use super::program::Program;
 use super::seccomp::Filters;
 use super::spec::Record;
 use super::state::{State, read_json};
-use super::{Spec, User, cgroup, descriptors, ids, privileges};
+use super::{Spec, User, cgroup, descriptors, ids, privileges, terminal};
 
 /// Exit code when the workload cannot be entered, as `docker exec` has it.
 const NOT_ENTERED: i32 = 125;
+/// `ssi_code` of a signal that the kernel made, for example for a key of the terminal; `asm-generic/siginfo.h`.
+const SI_KERNEL: i32 = 0x80;
 /// Exit code when the command cannot be run, as shells have it.
 const NOT_FOUND: i32 = 127;
 
@@ -60,6 +63,9 @@ fn enter(request: &str) -> Result<i32, Fault> {
     descriptors::close_others(&[]).doing(|| "closing the caller's files".to_owned())?;
     let request: Request =
         serde_json::from_str(request).doing(|| "reading the request".to_owned())?;
+    if request.exec.terminal {
+        terminal::lead().doing(|| "taking the terminal".to_owned())?;
+    }
     match &request.place {
         Place::Workload(dir) => enter_workload(thread, dir, request.exec),
         Place::Netns(netns) => enter_netns(thread, netns, &request.exec),
@@ -190,7 +196,14 @@ fn wait(child: Pid) -> io::Result<i32> {
         }
         let Some(info) = signals.read_signal()? else { continue };
         let signal = i32::try_from(info.ssi_signo).ok().and_then(|raw| Signal::try_from(raw).ok());
-        if let Some(signal @ (Signal::SIGTERM | Signal::SIGHUP)) = signal {
+        // The terminal has told the child itself.
+        let is_typed = info.ssi_code == SI_KERNEL;
+        let is_passed = match signal {
+            Some(Signal::SIGTERM | Signal::SIGHUP) => true,
+            Some(Signal::SIGINT | Signal::SIGQUIT) => !is_typed,
+            _ => false,
+        };
+        if let Some(signal) = signal.filter(|_| is_passed) {
             // A child that ended meanwhile is reaped next.
             kill(child, signal).ok();
         }

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
+use super::terminal::Terminal;
 use super::{Error, Handle, User};
 
 /// A command to run inside a workload.
@@ -24,6 +25,9 @@ pub struct Exec {
     /// Who it runs as; `None` is the workload's user.
     #[serde(default)]
     pub user: Option<User>,
+    /// Whether the terminal among its streams is its own: it then leads the session of that terminal.
+    #[serde(default)]
+    pub terminal: bool,
 }
 
 /// What `bulkhead enter` gets as its argument.
@@ -78,6 +82,7 @@ fn failed(id: &str, exec: &Exec, source: std::io::Error) -> Error {
 }
 
 /// Runs `exec` inside a workload with the caller's standard streams and returns its exit code, as [`command_in`] says.
+/// Where a stream is a terminal the command gets one of its own, and what passes between the two is copied.
 ///
 /// # Errors
 /// When the workload has no supervisor or the command cannot be spawned.
@@ -85,7 +90,26 @@ pub fn exec_in(handle: &Handle, exec: &Exec, exe: &Path) -> Result<i32, Error> {
     if !handle.is_supervised() {
         return Err(Error::NotRunning { id: handle.id().to_owned() });
     }
-    let mut command = command_in(handle, exec, exe)?;
-    let status = command.status().map_err(|source| failed(handle.id(), exec, source))?;
+    run(handle.id(), Place::Workload(handle.dir().to_owned()), exec, exe)
+}
+
+/// As [`exec_in`], for adopted workloads: in a network namespace and otherwise on the host, as the caller.
+///
+/// # Errors
+/// When the command cannot be spawned.
+pub fn exec_in_netns(netns: &Path, exec: &Exec, exe: &Path) -> Result<i32, Error> {
+    run(&netns.to_string_lossy(), Place::Netns(netns.to_owned()), exec, exe)
+}
+
+fn run(id: &str, place: Place, exec: &Exec, exe: &Path) -> Result<i32, Error> {
+    let lost = |source| failed(id, exec, source);
+    let terminal = Terminal::of_caller().map_err(lost)?;
+    let exec = Exec { terminal: terminal.is_some(), ..exec.clone() };
+    let mut command = command(id, place, &exec, exe)?;
+    let status = match terminal {
+        Some(terminal) => terminal.run(command),
+        None => command.status(),
+    };
+    let status = status.map_err(lost)?;
     Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
 }

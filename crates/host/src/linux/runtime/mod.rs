@@ -44,11 +44,12 @@ mod seccomp;
 mod shim;
 mod spec;
 mod state;
+mod terminal;
 mod view;
 
 pub use enter::enter_main;
 pub use error::Error;
-pub use exec::{Exec, command_in, command_in_netns, exec_in};
+pub use exec::{Exec, command_in, command_in_netns, exec_in, exec_in_netns};
 pub use handle::{Handle, Listing, discard, list, start, status, stop};
 pub use logs::{LogReader, logs};
 pub use shim::shim_main;

@@ -128,8 +128,7 @@ pub(super) fn enter(record: &Record, stage: &Path, ids: Option<&OwnedFd>) -> Res
     let plan = look(spec)?;
     let mut shown = Shown { ids, plain: Vec::new() };
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
-        .doing(|| "making mounts private".to_owned())?;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).map_err(not_private)?;
     change_root(stage)?;
     show_host(&plan, &mut shown)?;
     make_writable(spec, &plan, &mut shown)?;
@@ -141,6 +140,18 @@ pub(super) fn enter(record: &Record, stage: &Path, ids: Option<&OwnedFd>) -> Res
     show_named(&plan, &mut shown)?;
     shown.hide_sockets()?;
     leave_host()
+}
+
+/// Why mounts could not be made private. `mount` refuses to change what is no mount point: the root of most chroots.
+fn not_private(errno: Errno) -> Fault {
+    let what = "making mounts private";
+    if errno != Errno::EINVAL {
+        return Fault::new(format!("{what}: {}", io::Error::from(errno)));
+    }
+    Fault::new(format!(
+        "{what}: the root folder of the agent is no mount point, it runs in a chroot; start the agent outside of it, or make that \
+         folder a mount point first: mount --bind DIR DIR, then chroot DIR bulkhead agent"
+    ))
 }
 
 /// What is shown of the host, and how.
@@ -363,6 +374,14 @@ fn hide(hidden: &[PathBuf]) -> Result<(), Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_agent_in_a_chroot_is_told_what_to_do() {
+        let told = not_private(Errno::EINVAL).to_string();
+        assert!(told.contains("runs in a chroot") && told.contains("mount --bind"), "{told}");
+        let other = not_private(Errno::EPERM).to_string();
+        assert!(other.starts_with("making mounts private: Operation not permitted"), "{other}");
+    }
 
     #[test]
     fn only_disks_below_what_is_shown_are_shown() {
