@@ -98,7 +98,7 @@ complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -l to -d 'Onl
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -l verdict -d 'Only allow, drop or audit' -r -f -a "allow\t'What passed'
 drop\t'What was dropped'
 audit\t'What passed and would have been dropped'"
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -s n -l limit -d 'At most this many of the newest' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -s n -l limit -d 'At most this many of the newest, up to 10000' -r
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F

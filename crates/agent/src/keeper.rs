@@ -7,6 +7,7 @@
 
 mod apply;
 mod down;
+mod laps;
 mod order;
 mod relabel;
 mod restore;
@@ -15,6 +16,7 @@ mod tend;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -51,13 +53,17 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 /// Asks the keeper. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Commands(SyncSender<Command>);
+pub(crate) struct Commands {
+    sender: SyncSender<Command>,
+    /// Questions that the keeper has not taken yet.
+    waiting: Arc<AtomicUsize>,
+}
 
 impl Commands {
     /// Both ends of the channel.
     pub(crate) fn channel() -> (Self, Receiver<Command>) {
         let (sender, receiver) = sync_channel(QUEUE);
-        (Self(sender), receiver)
+        (Self { sender, waiting: Arc::default() }, receiver)
     }
 
     /// Asks and waits for the answer.
@@ -69,9 +75,15 @@ impl Commands {
         command: impl FnOnce(Reply<T>) -> Command,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        self.0.try_send(command(reply)).map_err(|error| match error {
-            TrySendError::Full(_) => fault::refused(codes::BUSY, "too many changes are waiting"),
-            TrySendError::Disconnected(_) => stopping(),
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.sender.try_send(command(reply)).map_err(|error| {
+            self.took_one();
+            match error {
+                TrySendError::Full(_) => {
+                    fault::refused(codes::BUSY, "too many changes are waiting")
+                }
+                TrySendError::Disconnected(_) => stopping(),
+            }
         })?;
         answer.await.unwrap_or_else(|_| Err(stopping()))
     }
@@ -79,7 +91,16 @@ impl Commands {
     /// Lets the keeper end after what it is doing.
     pub(crate) fn stop(&self) {
         // A keeper that is gone has stopped.
-        let _gone = self.0.send(Command::Stop);
+        let _gone = self.sender.send(Command::Stop);
+    }
+
+    /// Whether somebody waits for the keeper.
+    fn are_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    fn took_one(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -119,10 +140,12 @@ impl Keeper {
             match commands.recv_timeout(wait.max(Duration::from_millis(1))) {
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(command) => {
+                    self.shared.commands.took_one();
                     if self.serve(command) {
                         self.shared.stopping.send_replace(true);
                         return;
                     }
+                    self.timers.changed(Instant::now());
                 }
                 Err(RecvTimeoutError::Timeout) => self.tend(),
             }

@@ -6,11 +6,32 @@ use std::sync::Arc;
 use api::{DocumentRequest, Error, codes};
 use jiff::Timestamp;
 use model::Labels;
-use planner::{Allocations, Compiler, Facts};
-use policy::{Limits, Source};
+use planner::{Allocations, Compiler, Facts, PlanErrors};
+use policy::{Document, Limits, Source};
 
 use crate::fault;
 use crate::force::Wanted;
+
+/// Where a compilation starts from.
+#[derive(Debug)]
+pub(crate) enum Base<'a> {
+    /// Numbers and addresses given so far: everything is compiled.
+    Allocations(&'a Allocations),
+    /// The document in force, compiled: only what differs is compiled.
+    InForce(Box<Compiler>),
+}
+
+impl Base<'_> {
+    fn compile(self, document: Document, facts: &Facts) -> Result<Compiler, PlanErrors> {
+        match self {
+            Self::Allocations(previous) => Compiler::new(document, previous, facts),
+            Self::InForce(mut compiler) => {
+                compiler.update(document, facts)?;
+                Ok(*compiler)
+            }
+        }
+    }
+}
 
 /// Checks and compiles a file for this node. `relabelled` replaces labels of workloads that the file has. The compiler
 /// goes on from what is wanted.
@@ -20,7 +41,7 @@ use crate::force::Wanted;
 pub(crate) fn prepare(
     request: &Arc<DocumentRequest>,
     relabelled: &BTreeMap<String, Labels>,
-    previous: &Allocations,
+    base: Base<'_>,
     facts: &Facts,
 ) -> Result<(Wanted, Compiler), Error> {
     let (mut document, mut warnings) = check(request, facts.now)?;
@@ -35,7 +56,7 @@ pub(crate) fn prepare(
             }
         }
     }
-    let compiler = Compiler::new(document.clone(), previous, facts).map_err(|errors| {
+    let compiler = base.compile(document.clone(), facts).map_err(|errors| {
         let places = errors.0.iter().map(|error| match error.span() {
             Some(span) => format!("{}:{}: {error}", document.file, span.line),
             None => error.to_string(),

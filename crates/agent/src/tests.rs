@@ -6,7 +6,7 @@ use api::{DocumentRequest, Source};
 use planner::{Allocations, Facts};
 
 use crate::force::Wanted;
-use crate::prepare::prepare;
+use crate::prepare::{Base, prepare};
 
 /// Three workloads in two segments, one in another network, one adopted, one without a network.
 pub(crate) const SHOP: &str = r#"bulkhead: 1
@@ -55,6 +55,7 @@ pub(crate) fn facts() -> Facts {
 /// The file, checked and compiled.
 pub(crate) fn wanted(text: &str) -> Wanted {
     let request = request(text).into();
-    let prepared = prepare(&request, &BTreeMap::new(), &Allocations::default(), &facts());
+    let prepared =
+        prepare(&request, &BTreeMap::new(), Base::Allocations(&Allocations::default()), &facts());
     prepared.expect("a good file").0
 }

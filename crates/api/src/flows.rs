@@ -111,7 +111,7 @@ pub struct FlowQuery {
     /// Only `allow`, `drop` or `audit`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
-    /// At most this many of the newest records (default 100, at most 10,000).
+    /// At most this many of the newest records (default 100; more than 10,000 are refused).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
     /// Go on with every new record as NDJSON until the caller hangs up.

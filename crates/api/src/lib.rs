@@ -42,8 +42,8 @@ pub use status::{
     Workload, WorkloadState,
 };
 pub use why::{
-    Decided, NearMiss, Party, PartyKind, Reason, RuleAt, Seen, Service, Verdict, WHY_SCHEMA, Why,
-    WhyRequest, WouldAllow,
+    Decided, NearMiss, Party, PartyKind, PublishedWay, Reason, RuleAt, Seen, Service, Verdict,
+    WHY_SCHEMA, Why, WhyRequest, WouldAllow,
 };
 
 /// Name of the socket in the run folder.

@@ -22,7 +22,7 @@ pub fn document() -> String {
 #[must_use]
 pub fn why_schema() -> String {
     let parts = ["Party", "PartyKind", "Service", "Verdict", "Reason", "Decided", "RuleAt"];
-    let parts = parts.into_iter().chain(["NearMiss", "WouldAllow", "Seen"]);
+    let parts = parts.into_iter().chain(["NearMiss", "WouldAllow", "Seen", "PublishedWay"]);
     schema(&Api::openapi(), "Why", crate::WHY_SCHEMA, parts)
 }
 

@@ -43,6 +43,9 @@ pub struct Cell {
     /// The rule that lets it pass; absent for an open posture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<RuleAt>,
+    /// The published port that leads there, `shop/https`; `service` is the host's port then. Absent where they reach each other directly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<String>,
 }
 
 /// Answer of `GET /v1/rules`.

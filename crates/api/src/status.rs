@@ -104,7 +104,7 @@ pub enum WorkloadState {
     Restarting,
     /// It ended and stays so.
     Exited,
-    /// It could not be made or started.
+    /// It could not be made or started, or its adopted namespace has gone away.
     Failed,
     /// Its namespace was there before and is somebody else's.
     Adopted,

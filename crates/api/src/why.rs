@@ -188,6 +188,26 @@ pub struct Seen {
     pub last: Option<String>,
 }
 
+/// A way through a port that the host publishes, beside the pair that was asked about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PublishedWay {
+    /// Its name: `shop/https`.
+    pub publish: String,
+    /// The host's port: `443/tcp`.
+    pub service: String,
+    /// To whom it leads: `shop/web`.
+    pub workload: String,
+    /// To which port there: `8443/tcp`.
+    pub target_service: String,
+    /// What is decided about a connection that takes this way: by the source's egress to the host, and by the target's ingress.
+    pub verdict: Verdict,
+    /// The rule that decided; absent when a default did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleAt>,
+    /// One sentence: `web-in (shop.yaml:24) lets 169.254.64.1 reach {app=web}`.
+    pub text: String,
+}
+
 /// Answer of `POST /v1/why`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Why {
@@ -227,6 +247,9 @@ pub struct Why {
     pub would_allow: Option<WouldAllow>,
     /// How often it was seen.
     pub seen: Seen,
+    /// Ways from the source to the target, or on from the host's port that was asked about, through published ports; at most 10.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub published: Vec<PublishedWay>,
     /// What else can stop a flow that passes here, a sentence with its remedy each: other firewalls of the host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,

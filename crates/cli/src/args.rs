@@ -53,7 +53,7 @@ pub(crate) enum Colour {
 pub(crate) enum Command {
     /// Apply a file; without a running agent, start one in the background
     Up {
-        /// The file
+        /// The file; - reads standard input
         #[arg(value_name = "FILE", default_value = "bulkhead.yaml")]
         file: PathBuf,
         /// Show the kernel objects that change too
@@ -68,7 +68,7 @@ pub(crate) enum Command {
     },
     /// Show what `up` would change; exit 3 when it would change something
     Plan {
-        /// The file
+        /// The file; - reads standard input
         #[arg(value_name = "FILE", default_value = "bulkhead.yaml")]
         file: PathBuf,
         /// Show the kernel objects that change too
@@ -180,8 +180,9 @@ pub(crate) struct Observe {
     /// Only allow, drop or audit
     #[arg(long, value_enum)]
     pub(crate) verdict: Option<VerdictFilter>,
-    /// At most this many of the newest
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
+    /// At most this many of the newest, up to 10000
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 100,
+        value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub(crate) limit: u32,
 }
 
@@ -234,7 +235,7 @@ pub(crate) enum WorkloadCommand {
 pub(crate) enum PolicyCommand {
     /// Check a file without an agent; exit 3 when there are only warnings and --strict is given
     Check {
-        /// The file
+        /// The file; - reads standard input
         #[arg(value_name = "FILE", default_value = "bulkhead.yaml")]
         file: PathBuf,
         /// Treat warnings as a difference

@@ -4,8 +4,8 @@ use api::{
     AgentStatus, AssertionResult, Cell, Change, ConnectionChange, Decided, Diagnostic, Doctor,
     DropCount, Error, Finding, Flow, FlowEnd, FlowKind, FlowLine, Level, LiveFlow, Matrix,
     MatrixParty, NearMiss, ObjectChange, Observed, Outcome, Party, PlanReport, ProbeResponse,
-    Reason, Recorded, RuleAt, RuleCount, Rules, Seen, Service, Status, Step, StepState, TableUse,
-    UpResponse, Verdict, Why, Workload, WorkloadState, WouldAllow,
+    PublishedWay, Reason, Recorded, RuleAt, RuleCount, Rules, Seen, Service, Status, Step,
+    StepState, TableUse, UpResponse, Verdict, Why, Workload, WorkloadState, WouldAllow,
 };
 use clap::CommandFactory as _;
 use insta::assert_snapshot;
@@ -77,6 +77,7 @@ fn refused() -> Why {
             since: Some("2026-11-22T10:02:00Z".to_owned()),
             last: Some("2026-11-22T10:04:11Z".to_owned()),
         },
+        published: Vec::new(),
         warnings: Vec::new(),
     }
 }
@@ -92,6 +93,15 @@ fn allowed() -> Why {
         near_misses: Vec::new(),
         would_allow: None,
         seen: Seen::default(),
+        published: vec![PublishedWay {
+            publish: "shop/https".to_owned(),
+            service: "443/tcp".to_owned(),
+            workload: "shop/db".to_owned(),
+            target_service: "8443/tcp".to_owned(),
+            verdict: Verdict::Drop,
+            rule: None,
+            text: "no policy lets 169.254.64.1 reach {app=db}".to_owned(),
+        }],
         warnings: vec!["another firewall of this host drops it".to_owned()],
         from: party("web"),
         ..refused()
@@ -369,13 +379,24 @@ fn a_matrix_with_a_difference() {
             party("db"),
             MatrixParty { name: "world".to_owned(), ..MatrixParty::default() },
         ],
-        cells: vec![Cell {
-            from: 0,
-            to: 1,
-            service: "6379/tcp".to_owned(),
-            verdict: Verdict::Allow,
-            rule: None,
-        }],
+        cells: vec![
+            Cell {
+                from: 0,
+                to: 1,
+                service: "6379/tcp".to_owned(),
+                verdict: Verdict::Allow,
+                rule: None,
+                published: None,
+            },
+            Cell {
+                from: 1,
+                to: 0,
+                service: "443/tcp".to_owned(),
+                verdict: Verdict::Allow,
+                rule: None,
+                published: Some("shop/https".to_owned()),
+            },
+        ],
     };
     let probed = |from: &str, to: &str, observed, agrees| Probed {
         from: format!("shop.{from}"),

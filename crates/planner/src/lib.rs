@@ -25,6 +25,7 @@ mod published;
 mod reach;
 mod report;
 pub mod topology;
+mod unchanged;
 
 pub use allocate::Allocations;
 pub use assertions::{Counterexample, Outcome};
@@ -36,8 +37,10 @@ pub use flows::Flows;
 pub use matrix::{Cell, between, identity_at, matrix};
 pub use nodes::Party;
 pub use objects::{Fate, ObjectChange, Objects, objects};
+pub use published::{Leg, Way, ways};
 pub use reach::Span;
 pub use report::{Change, ChangeKind, PlanReport, diff};
+pub use unchanged::unchanged;
 
 use policy::Document;
 

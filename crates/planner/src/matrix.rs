@@ -89,7 +89,7 @@ pub fn identity_at(tables: &Tables, network: u16, address: std::net::IpAddr) -> 
 }
 
 /// Single addresses and ranges have no row of their own in the matrix.
-fn is_shown(party: &Party) -> bool {
+pub(crate) fn is_shown(party: &Party) -> bool {
     !matches!(party, Party::World(Some(_)) | Party::Unmanaged(Some(_)))
 }
 

@@ -173,3 +173,52 @@ fn assertions_know_the_way_through_a_published_port() {
     assert!(holds(&meeting("nat", "allow", "from: world")), "it is not the world");
     assert!(holds(&meeting("routed", "allow", "from: unmanaged")), "it is itself");
 }
+
+/// What [`planner::unchanged`] counts, by the matrices of both states.
+fn unchanged_pairs(old: &Bundle, new: &Bundle) -> u64 {
+    let all = |bundle: &Bundle| {
+        let mut pairs = std::collections::BTreeMap::<_, planner::Flows>::new();
+        for cell in matrix(bundle) {
+            let flows = planner::Flows::of(&cell.spans);
+            pairs.entry((cell.from, cell.to)).or_default().extend(&flows);
+        }
+        pairs
+    };
+    let before = all(old);
+    all(new).iter().filter(|(pair, flows)| before.get(*pair) == Some(*flows)).count() as u64
+}
+
+#[test]
+fn pairs_that_stay_as_they_are_are_counted_as_the_matrix_has_them() {
+    let many = |count: usize, rule: &str| {
+        let mut text = SHOP.split("      web: {").next().expect("head").to_owned();
+        for at in 0..count {
+            let _ = writeln!(
+                text,
+                "      w{at}: {{ segment: front, labels: {{ app: web }}, netns: w{at} }}"
+            );
+        }
+        text + "      db: { segment: data, labels: { app: db }, netns: db }\n    policies:\n"
+            + "      web-in: { from: world, to: app=web, allow: [8443/tcp] }\n"
+            + rule
+    };
+    let to_db = "      to-db: { from: app=web, to: app=db, allow: [6379/tcp] }\n";
+    let peers = "      peers: { from: app=web, to: app=web, allow: [80/tcp] }\n";
+    let odd = "      odd: { from: workload=w1, to: workload=w2, allow: [81/tcp] }\n";
+    let host = "      host: { from: host, to: app=web, allow: [22/tcp] }\n";
+    let texts = [
+        many(3, ""),
+        many(4, ""),
+        many(4, &[to_db, peers].concat()),
+        many(6, &[to_db, peers, odd, host].concat()),
+        many(5, &[peers, host].concat()),
+    ];
+    let bundles: Vec<Bundle> = texts.iter().map(|text| bundle(&load(text))).collect();
+    for (at, old) in bundles.iter().enumerate() {
+        for (to, new) in bundles.iter().enumerate() {
+            let expected = unchanged_pairs(old, new);
+            assert_eq!(planner::unchanged(old, new), expected, "from {at} to {to}");
+        }
+    }
+    assert!(unchanged_pairs(&bundles[3], &bundles[4]) > 10, "the test compares something");
+}

@@ -44,8 +44,19 @@ pub(crate) fn filter(shared: &Shared, query: &FlowQuery) -> Result<(Filter, usiz
             Verdict::Audit => Decision::Audit,
         }),
     };
-    let limit = query.limit.unwrap_or(LIMIT).min(MAX_LIMIT);
-    Ok((filter, usize::try_from(limit).unwrap_or(usize::MAX)))
+    Ok((filter, usize::try_from(limit(query)?).unwrap_or(usize::MAX)))
+}
+
+/// How many records are asked for; more than are ever given are refused, not cut.
+fn limit(query: &FlowQuery) -> Result<u32, Error> {
+    let limit = query.limit.unwrap_or(LIMIT);
+    if limit > MAX_LIMIT {
+        let message =
+            format!("{limit} records are too many, at most {MAX_LIMIT} are given at once");
+        let hint = "narrow it down with from, to and verdict, or follow what comes";
+        return Err(refused(codes::BAD_REQUEST, message).with_hint(hint));
+    }
+    Ok(limit)
 }
 
 /// Who is meant: somebody in the document, or somebody of whom there are records still.
@@ -152,6 +163,16 @@ fn end(end: &End, ported: bool) -> FlowEnd {
 mod tests {
     use super::*;
     use crate::tests::{SHOP, wanted};
+
+    #[test]
+    fn more_records_than_are_given_are_refused() {
+        let asked = |limit| FlowQuery { limit, ..FlowQuery::default() };
+        assert_eq!(limit(&asked(None)), Ok(LIMIT));
+        assert_eq!(limit(&asked(Some(MAX_LIMIT))), Ok(MAX_LIMIT));
+        let error = limit(&asked(Some(MAX_LIMIT + 1))).expect_err("too many");
+        assert_eq!(error.code, codes::BAD_REQUEST);
+        assert!(error.message.contains("at most 10000"), "{error}");
+    }
 
     #[test]
     fn parties_are_somebody_or_an_error() {

@@ -9,10 +9,11 @@ use model::RuleId;
 use planner::{Bundle, Flows, Party, Span};
 
 use crate::fault::refused;
+use crate::force::Force;
 use crate::names::Names;
 use crate::shared::Shared;
 
-use super::{person, rule_at};
+use super::{person, rule_at, why};
 
 /// Most workloads that are asked about at once: the answer grows with their square.
 const WORKLOADS: usize = 500;
@@ -40,6 +41,8 @@ pub(crate) fn matrix(shared: &Shared) -> Result<Matrix, Error> {
         };
         cells.extend(grouped(&cell.spans, &force.names, *from, *to));
     }
+    cells.extend(published(&force, &positions));
+    cells.sort_by_key(|cell| (cell.from, cell.to));
     let parties = parties.iter().map(|party| shown(bundle, party)).collect();
     Ok(Matrix { generation: force.generation, parties, cells })
 }
@@ -80,8 +83,37 @@ fn grouped(spans: &[Span], names: &Names, from: u32, to: u32) -> Vec<Cell> {
         service: flows.to_string(),
         verdict: if audit { Verdict::Audit } else { Verdict::Allow },
         rule: names.rule(RuleId(rule)).filter(|_| rule != 0).as_ref().map(rule_at),
+        published: None,
     };
     by_rule.into_iter().map(cell).collect()
+}
+
+/// Workloads that reach others through ports of the host.
+fn published(force: &Force, positions: &BTreeMap<&Party, u32>) -> Vec<Cell> {
+    let bundle = &force.wanted.bundle;
+    let mut cells: Vec<Cell> = Vec::new();
+    for source in bundle.workloads.keys() {
+        let party = |id: &Arc<str>| positions.get(&Party::Workload(Arc::clone(id))).copied();
+        let Some(from) = party(source) else { continue };
+        for way in planner::ways(bundle, source) {
+            let Some(to) = party(&way.publish.workload) else { continue };
+            let told = why::way(&force.wanted, &force.names, &way);
+            let cell = Cell {
+                from,
+                to,
+                service: told.service,
+                verdict: told.verdict,
+                rule: told.rule,
+                published: Some(told.publish),
+            };
+            // Both versions of IP are one way.
+            let is_known = cells.iter().rev().take_while(|known| known.from == from);
+            if cell.verdict != Verdict::Drop && !is_known.clone().any(|known| *known == cell) {
+                cells.push(cell);
+            }
+        }
+    }
+    cells
 }
 
 /// The rule to name: the target's before the source's.

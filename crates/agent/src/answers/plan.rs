@@ -12,15 +12,16 @@ use planner::{Bundle, ChangeKind, Party};
 use policy::document::Claim;
 use verdict::Question;
 use verdict::abi::{FlowEntry, FlowKey, FlowState, Ports, Posture, Verdict};
+use verdict::native::Tables;
 
 use crate::fault;
-use crate::force::{Force, Wanted};
+use crate::force::Wanted;
 use crate::names::Names;
 use crate::shared::Shared;
 
 use super::flows::moment;
 use super::judge::Judge;
-use super::{objects, person, rule_at};
+use super::{objects, person, rule_at, status};
 
 mod losses;
 
@@ -35,11 +36,11 @@ const COUNTED_RULES: usize = 10_000;
 /// Lines of live flows that no other line tells.
 const ALONE: usize = 500;
 
-/// The difference between what is in force and `wanted`. `live` is the connection table.
+/// The difference between what is in force and `wanted`. `live` shows every flow of the connection table that goes on.
 pub(crate) fn report(
     shared: &Shared,
     wanted: &Wanted,
-    live: &[(FlowKey, FlowEntry)],
+    live: impl FnOnce(&mut dyn FnMut(FlowKey, FlowEntry)),
 ) -> PlanReport {
     let force = shared.force();
     let old = force.as_ref().map(|force| &force.wanted);
@@ -50,9 +51,15 @@ pub(crate) fn report(
         found.connections.iter().map(|change| shown(change, &wanted.bundle)).collect();
     let losses = Losses::new(&found.connections);
     let names = Names::new(&wanted.bundle, force.as_ref().map(|force| &*force.names));
-    cut(&mut connections, &losses, wanted, &names, shared, live);
-    if let Some(force) = &force {
-        recorded(&mut connections, &losses, force, &wanted.bundle, shared);
+    // Nobody's share of the table is used: nothing to look through.
+    if force.is_none() || status::flow_table(shared, force.as_deref()).used > 0 {
+        let mut cuts = Cuts::new(&mut connections, &losses, wanted, &names, shared);
+        live(&mut |key, entry| cuts.look(&key, &entry));
+    }
+    if let Some(force) = force.as_ref().filter(|_| !losses.is_empty()) {
+        let records = shared.flows().ring.newest(&flow::Filter::default(), usize::MAX);
+        let old = (&force.wanted.bundle, &*force.names);
+        recorded(&mut connections, &losses, old, &wanted.bundle, &records);
     }
     let file = &wanted.document.file;
     PlanReport {
@@ -156,45 +163,54 @@ fn service(protocol: Protocol, port: u16) -> String {
     }
 }
 
-/// What passes, by source and target.
-type Reached = BTreeMap<(planner::Party, planner::Party), planner::Flows>;
-
 /// Pairs with the same flows before and after; `None` for more workloads than are counted.
 fn unchanged(old: Option<&Bundle>, new: &Bundle) -> Option<u64> {
     let Some(old) = old else { return Some(0) };
     if new.workloads.len() > COUNTED || new.rules.len() > COUNTED_RULES {
         return None;
     }
-    let all = |bundle: &Bundle| -> Reached {
-        let cells = planner::matrix(bundle).into_iter();
-        cells.map(|cell| ((cell.from, cell.to), planner::Flows::of(&cell.spans))).collect()
-    };
-    let before = all(old);
-    Some(all(new).iter().filter(|(pair, flows)| before.get(*pair) == Some(*flows)).count() as u64)
+    Some(planner::unchanged(old, new))
 }
 
-/// Adds the live flows that would end, to the line that tells why.
-fn cut(
-    connections: &mut Vec<ConnectionChange>,
-    losses: &Losses,
-    wanted: &Wanted,
-    names: &Names,
-    shared: &Shared,
-    live: &[(FlowKey, FlowEntry)],
-) {
-    let clock = shared.flow_clock();
-    let tables = &wanted.bundle.tables;
-    let judge = Judge::new(tables);
-    let told = connections.len();
-    let mut others: HashMap<(String, String, String), usize> = HashMap::new();
-    for (key, entry) in live.iter().filter(|(_, entry)| is_open(entry)) {
+/// Adds the live flows that would end, each to the line that tells why.
+struct Cuts<'a> {
+    connections: &'a mut Vec<ConnectionChange>,
+    losses: &'a Losses<'a>,
+    names: &'a Names,
+    tables: &'a Tables,
+    judge: Judge<'a>,
+    clock: flow::Clock,
+    /// Lines before those of flows that no other line tells.
+    told: usize,
+    /// Those lines by source, target and service.
+    others: HashMap<(String, String, String), usize>,
+}
+
+impl<'a> Cuts<'a> {
+    fn new(
+        connections: &'a mut Vec<ConnectionChange>,
+        losses: &'a Losses<'a>,
+        wanted: &'a Wanted,
+        names: &'a Names,
+        shared: &Shared,
+    ) -> Self {
+        let (tables, told) = (&wanted.bundle.tables, connections.len());
+        let (judge, clock) = (Judge::new(tables), shared.flow_clock());
+        Self { connections, losses, names, tables, judge, clock, told, others: HashMap::new() }
+    }
+
+    /// Looks at one flow.
+    fn look(&mut self, key: &FlowKey, entry: &FlowEntry) {
+        if !is_open(entry) {
+            return;
+        }
         let question = question(key, entry);
-        let judgement = judge.judge(&question);
+        let judgement = self.judge.judge(&question);
         if judgement.verdict != Verdict::Drop {
-            continue;
+            return;
         }
         let rules = [entry.ingress_rule, entry.egress_rule];
-        let owner = |address: IpAddr| names.owner(question.network, address);
+        let owner = |address: IpAddr| self.names.owner(question.network, address);
         let ending = ending(&question, owner, rules, &judgement);
         let name =
             |end: &End| end.owner.as_ref().map_or_else(|| end.address.to_string(), |id| person(id));
@@ -202,25 +218,30 @@ fn cut(
             from: name(&ending.source),
             to: name(&ending.target),
             service: service(Protocol::Ip(key.protocol), question.ports.target),
-            since: moment(clock.at(entry.created)),
+            since: moment(self.clock.at(entry.created)),
         };
-        let at = losses.find(&ending, tables).unwrap_or_else(|| {
-            let same = (flow.from.clone(), flow.to.clone(), flow.service.clone());
-            // The last one stands for all that come after it.
-            let full = connections.len() >= told + ALONE;
-            let known = others.get(&same).copied();
-            known.or_else(|| full.then(|| connections.len() - 1)).unwrap_or_else(|| {
-                connections.push(alone(&flow));
-                others.insert(same, connections.len() - 1);
-                connections.len() - 1
-            })
-        });
-        if let Some(change) = connections.get_mut(at) {
+        let found = self.losses.find(&ending, self.tables);
+        let at = found.unwrap_or_else(|| self.line_of(&flow));
+        if let Some(change) = self.connections.get_mut(at) {
             change.cut_total += 1;
             if change.cut.len() < CUT {
                 change.cut.push(flow);
             }
         }
+    }
+
+    /// The line of a flow that ends for a reason that no other line tells.
+    fn line_of(&mut self, flow: &LiveFlow) -> usize {
+        let same = (flow.from.clone(), flow.to.clone(), flow.service.clone());
+        if let Some(known) = self.others.get(&same) {
+            return *known;
+        }
+        // The last one stands for all that come after it.
+        if self.connections.len() < self.told + ALONE {
+            self.connections.push(alone(flow));
+            self.others.insert(same, self.connections.len() - 1);
+        }
+        self.connections.len() - 1
     }
 }
 
@@ -284,27 +305,23 @@ fn question(key: &FlowKey, entry: &FlowEntry) -> Question {
 fn recorded(
     connections: &mut [ConnectionChange],
     losses: &Losses,
-    force: &Force,
+    (old, names): (&Bundle, &Names),
     new: &Bundle,
-    shared: &Shared,
+    records: &[Arc<Record>],
 ) {
     let tables = &new.tables;
-    let judges = [Judge::new(&force.wanted.bundle.tables), Judge::new(tables)];
+    let judges = [Judge::new(&old.tables), Judge::new(tables)];
     let routers = new.routers.iter();
     let numbers: HashMap<String, u32> = routers
         .map(|router| (format!("{}.{}", router.tenant, router.name), router.number.into()))
         .collect();
-    let records = shared.flows().ring.newest(&flow::Filter::default(), usize::MAX);
     let mut counts: BTreeMap<usize, (u64, BTreeSet<Arc<str>>, Timestamp)> = BTreeMap::new();
     for record in records.iter().filter(|record| record.kind == Kind::Open) {
         let Some(question) = asked(record, &numbers) else { continue };
         let [before, judgement] = judges.each_ref().map(|judge| judge.judge(&question));
         // What an older policy let pass is no loss of this change, and an address may have a new owner.
         let passes = before.verdict != Verdict::Drop;
-        if !passes
-            || judgement.verdict != Verdict::Drop
-            || !is_theirs(record, &question, &force.names)
-        {
+        if !passes || judgement.verdict != Verdict::Drop || !is_theirs(record, &question, names) {
             continue;
         }
         let owner = |address: IpAddr| {
@@ -316,7 +333,9 @@ fn recorded(
         if let Some(at) =
             losses.find(&ending, tables).filter(|at| losses.tells(*at, &ending, tables))
         {
-            let count = counts.entry(at).or_insert_with(|| (0, BTreeSet::new(), record.at));
+            let count = counts
+                .entry(at)
+                .or_insert_with(|| (0, BTreeSet::new(), record.since.unwrap_or(record.at)));
             count.0 += record.repeats;
             count.1.extend(record.source.workload.clone());
         }

@@ -4,6 +4,7 @@
 //! Everything is sent from the source's own network namespace, so it passes the same hooks as the workload's packets.
 
 mod echo;
+mod raw;
 mod sctp;
 
 use std::io::{self, ErrorKind};

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use api::{AgentStatus, DropCount, Error, Status, TableUse, Workload, WorkloadState};
 use host::linux::bpf::{HookKind, Limits, Meters};
+use host::linux::netns::NetNs;
 use host::linux::runtime::{self, Handle, Phase};
+use host::network::Place;
 use policy::document::Start;
 use verdict::Reason;
 
@@ -107,10 +109,11 @@ pub(crate) fn drops_by_reason(drops: &[(u32, Reason, u64)]) -> Vec<DropCount> {
     counts
 }
 
-/// What an endpoint's number has counted so far.
+/// What an endpoint's number has counted so far; `drops` are in the order of endpoints.
 pub(crate) fn counters(meters: &Meters, endpoint: u32, drops: &[(u32, Reason, u64)]) -> Counters {
     let traffic = meters.traffic(endpoint).unwrap_or_default();
-    let own = drops.iter().filter(|(number, ..)| *number == endpoint);
+    let first = drops.partition_point(|(number, ..)| *number < endpoint);
+    let own = drops.iter().skip(first).take_while(|(number, ..)| *number == endpoint);
     Counters {
         sent: [traffic.sent.packets, traffic.sent.bytes],
         received: [traffic.received.packets, traffic.received.bytes],
@@ -135,7 +138,7 @@ fn workloads(shared: &Shared, force: &Force, drops: &[(u32, Reason, u64)]) -> Ve
 fn described(shared: &Shared, force: &Force, id: &str, drops: &[(u32, Reason, u64)]) -> Workload {
     let bundle = &force.wanted.bundle;
     let Some(known) = bundle.workloads.get(id) else { return Workload::default() };
-    let labels = force.wanted.document.workload(id).map(|workload| &workload.labels);
+    let labels = bundle.identities.get(&known.identity).map(|identity| &identity.labels);
     let labels = labels.into_iter().flatten();
     let addresses = bundle.attachment(id).map(|(_, at)| at.addresses.as_slice());
     let enforced = force.enforced.get(id);
@@ -143,8 +146,8 @@ fn described(shared: &Shared, force: &Force, id: &str, drops: &[(u32, Reason, u6
         counters(&shared.meters, enforced.endpoint, drops).since(enforced.before)
     });
     let netns = match desired::place(&known.start) {
-        host::network::Place::Ours => shared.options.pin(id),
-        host::network::Place::At(path) => path,
+        Place::Ours => shared.options.pin(id),
+        Place::At(path) => path,
     };
     Workload {
         id: id.to_owned(),
@@ -172,8 +175,8 @@ fn described(shared: &Shared, force: &Force, id: &str, drops: &[(u32, Reason, u6
 /// What it is doing, by the word of its supervisor.
 fn run_state(workload: &mut Workload, force: &Force, handle: Option<&Handle>) {
     let known = force.wanted.bundle.workloads.get(workload.id.as_str());
-    if known.is_some_and(|known| matches!(known.start, Start::Netns(_))) {
-        workload.state = WorkloadState::Adopted;
+    if let Some(known) = known.filter(|known| matches!(known.start, Start::Netns(_))) {
+        adopted(workload, &desired::place(&known.start));
         return;
     }
     let Some(handle) = handle else {
@@ -204,10 +207,51 @@ fn run_state(workload: &mut Workload, force: &Force, handle: Option<&Handle>) {
     });
 }
 
+/// An adopted namespace can go away under us, and its endpoint's link with it.
+fn adopted(workload: &mut Workload, place: &Place) {
+    workload.state = WorkloadState::Adopted;
+    let Place::At(path) = place else { return };
+    if let Err(error) = NetNs::open(path) {
+        workload.state = WorkloadState::Failed;
+        workload.enforced_since = None;
+        let cause = sentence(&error);
+        workload.detail = Some(format!(
+            "its network namespace has gone away, nothing is attached there ({cause}); \
+             make it again, or take the workload out of the file"
+        ));
+    }
+}
+
 fn exit(exit: runtime::Exit) -> String {
     match (exit.code, exit.signal) {
         (Some(code), _) => format!("exited with status {code}"),
         (None, Some(signal)) => format!("ended by signal {signal}"),
         (None, None) => "ended".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_adopted_namespace_that_has_gone_away_is_not_called_enforced() {
+        let seen = |path: &str| {
+            let mut workload = Workload {
+                enforced_since: Some("2026-11-22T10:00:00Z".to_owned()),
+                ..Workload::default()
+            };
+            adopted(&mut workload, &Place::At(path.into()));
+            workload
+        };
+        let here = seen("/proc/thread-self/ns/net");
+        assert_eq!((here.state, here.detail), (WorkloadState::Adopted, None));
+        assert!(here.enforced_since.is_some());
+        for path in ["/run/netns/has-gone-away", "/proc/self/ns/mnt", "/dev/null"] {
+            let gone = seen(path);
+            assert_eq!((gone.state, gone.enforced_since), (WorkloadState::Failed, None), "{path}");
+            let detail = gone.detail.expect("why");
+            assert!(detail.contains("has gone away") && detail.contains(path), "{detail}");
+        }
     }
 }

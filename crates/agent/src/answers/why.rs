@@ -4,6 +4,7 @@
 //! Flows between two routed networks are judged twice, as their packets are: where they leave, and where they arrive.
 
 mod itself;
+mod published;
 mod separate;
 mod words;
 
@@ -11,6 +12,7 @@ use std::net::IpAddr;
 
 use api::{Decided, Error, PartyKind, Seen, Service, WHY_SCHEMA, Why, WhyRequest, codes};
 use flow::{Protocol, Record, Resolver as _};
+use ipnet::IpNet;
 use jiff::Timestamp;
 use model::{Mode, Proto, RuleId};
 use planner::{Bundle, Router};
@@ -79,10 +81,53 @@ pub(crate) fn why(shared: &Shared, request: &WhyRequest) -> Result<Why, Error> {
             if is_world(&from) || is_world(&to) {
                 worldly(&mut why, is_world(&from));
             }
+            let asked = (service, source_port);
+            why.published =
+                published::ways(&force.wanted, &force.names, (&from, &to), asked, false);
             Ok(why)
         }
-        None => separate::why(&force, &from, &to, service, source_port),
+        None => {
+            let why =
+                separate::why(&force.wanted, &force.names, (&from, &to), (service, source_port))?;
+            Ok(Why { generation: force.generation, ..why })
+        }
     }
+}
+
+/// The answer about a pair that no hook is asked about: without a generation, and nothing seen.
+fn unasked(
+    (from, to): (api::Party, api::Party),
+    (asked, v6): (Asked, bool),
+    source_port: u16,
+    verdict: api::Verdict,
+    text: String,
+) -> Why {
+    let numbers = asked.numbers(v6).or(asked.numbers(!v6));
+    let (proto, port) = numbers.unwrap_or((Proto::Other(0), 0));
+    Why {
+        schema: WHY_SCHEMA.to_owned(),
+        generation: 0,
+        from,
+        to,
+        service: Service { protocol: proto.to_string(), port, source_port, text: asked.text() },
+        verdict,
+        reason: None,
+        decided: None,
+        rule: None,
+        egress_rule: None,
+        ingress_rule: None,
+        text,
+        near_misses: Vec::new(),
+        would_allow: None,
+        seen: Seen::default(),
+        published: Vec::new(),
+        warnings: Vec::new(),
+    }
+}
+
+/// What is decided on a way through a published port, for a client's usual source port.
+pub(crate) fn way(wanted: &Wanted, names: &Names, way: &planner::Way<'_>) -> api::PublishedWay {
+    published::told(wanted, names, way, SOURCE_PORT)
 }
 
 /// Whether the host forwards the flow between networks and the world, past every other firewall that it has.
@@ -270,7 +315,9 @@ fn explained(wanted: &Wanted, names: &Names, case: &Case) -> Why {
     };
     let now = Timestamp::now();
     // Of what is dropped before policy is asked, no rule speaks.
-    let is_policy = matches!(judgement.reason, Reason::PolicyDeny | Reason::DefaultDeny);
+    let broadcast = broadcast_of(bundle, case);
+    let is_policy =
+        broadcast.is_none() && matches!(judgement.reason, Reason::PolicyDeny | Reason::DefaultDeny);
     let misses =
         if is_policy { explain::near_misses(document, &asked, now, NEAREST) } else { Vec::new() };
     let text = words::sentence(&judgement, deciding.as_ref(), &from, &to);
@@ -294,8 +341,17 @@ fn explained(wanted: &Wanted, names: &Names, case: &Case) -> Why {
             None
         },
         seen: Seen::default(),
-        warnings: Vec::new(),
+        published: Vec::new(),
+        warnings: broadcast.map(|net| words::unheard(case.target, net)).into_iter().collect(),
     }
+}
+
+/// The subnet whose broadcast address is asked for.
+fn broadcast_of(bundle: &Bundle, case: &Case) -> Option<IpNet> {
+    let router = bundle.routers.iter().find(|router| u32::from(router.number) == case.network)?;
+    let nets = router.gateways.iter().map(IpNet::trunc).chain(router.subnets.iter().copied());
+    let mut nets = nets.filter(|net| net.addr().is_ipv4() && net.prefix_len() < 31);
+    nets.find(|net| net.broadcast() == case.target)
 }
 
 fn verdict_of(verdict: Verdict) -> api::Verdict {

@@ -16,11 +16,12 @@ use verdict::native::Tables;
 use crate::answers::{plan, status};
 use crate::fault::{failed, refused};
 use crate::force::{Enforced, Force, Wanted};
-use crate::prepare::prepare;
+use crate::prepare::{Base, prepare};
 use crate::saved::Saved;
 use crate::{desired, outside, reconcile};
 
 use super::Keeper;
+use super::laps::Laps;
 use super::stages::{self, Look};
 
 /// Lines of what would be done that a plan shows.
@@ -30,7 +31,10 @@ impl Keeper {
     /// Brings a document up.
     pub(super) fn up(&mut self, request: &DocumentRequest) -> Result<UpResponse, Error> {
         let began = Instant::now();
-        let (wanted, compiler, mut plan) = self.proven(request)?;
+        let mut laps = Laps::begin();
+        let facts = self.facts()?;
+        let compiler = self.compiled().filter(|_| !request.dry_run);
+        let (wanted, compiler, mut plan) = self.proven(request, &facts, compiler, &mut laps)?;
         if request.dry_run {
             plan.actions = self.actions(&wanted);
             return Ok(UpResponse { plan, outcome: None });
@@ -41,37 +45,66 @@ impl Keeper {
         let before = self.shared.force();
         let known = before.as_deref().map(|force| &force.wanted.bundle);
         outside::check(&wanted.bundle, known, &self.shared.options.run_dir)?;
+        laps.lap("look outside");
         let outcome = match before {
-            Some(force) if is_same(&force.wanted, &wanted) => self.confirm(&force, began)?,
+            Some(force) if is_same(&force.wanted, &wanted) => {
+                self.compiler = Some((force.generation, compiler));
+                self.confirm(&force, began)?
+            }
             before => {
                 let look =
                     before.as_deref().map_or(Look::Everywhere, |it| Look::Since(&it.wanted.bundle));
                 let outcome = self.switch(before.as_deref(), wanted, look, began)?;
                 self.compiler = Some((outcome.generation, compiler));
+                self.compiled_for = Some((outcome.generation, facts.addresses));
                 outcome
             }
         };
+        laps.lap("apply");
+        laps.tell("up");
         Ok(UpResponse { plan, outcome: Some(outcome) })
     }
 
     /// Tells what bringing a document up would mean.
     pub(super) fn plan(&mut self, request: &DocumentRequest) -> Result<PlanReport, Error> {
-        let (wanted, _, mut plan) = self.proven(request)?;
+        let facts = self.facts()?;
+        let (wanted, _, mut plan) = self.proven(request, &facts, None, &mut Laps::begin())?;
         plan.actions = self.actions(&wanted);
         Ok(plan)
+    }
+
+    /// The compiler of the document in force, to go on from. It is gone then: what fails is compiled as a whole next time.
+    fn compiled(&mut self) -> Option<Compiler> {
+        let generation = self.shared.force()?.generation;
+        let compiler = self.compiler.take().filter(|(of, _)| *of == generation);
+        compiler.map(|(_, compiler)| compiler)
     }
 
     /// Checks, compiles and compares a document with what is in force.
     fn proven(
         &mut self,
         request: &DocumentRequest,
+        facts: &Facts,
+        compiler: Option<Compiler>,
+        laps: &mut Laps,
     ) -> Result<(Wanted, Compiler, PlanReport), Error> {
-        let facts = self.facts()?;
-        let previous = self.allocations()?;
         let request = Arc::new(request.clone());
-        let (wanted, compiler) = prepare(&request, &BTreeMap::new(), &previous, &facts)?;
-        let live = self.datapath.flows().unwrap_or_default();
-        let plan = plan::report(&self.shared, &wanted, &live);
+        let previous;
+        let base = if let Some(compiler) = compiler {
+            Base::InForce(Box::new(compiler))
+        } else {
+            previous = self.allocations()?;
+            Base::Allocations(&previous)
+        };
+        laps.lap("look");
+        let (wanted, compiler) = prepare(&request, &BTreeMap::new(), base, facts)?;
+        laps.lap("compile");
+        let plan = plan::report(&self.shared, &wanted, |each| {
+            if let Err(error) = self.datapath.each_live_flow(each) {
+                tracing::warn!("{}", crate::fault::sentence(&error));
+            }
+        });
+        laps.lap("compare");
         Ok((wanted, compiler, plan))
     }
 
@@ -97,15 +130,21 @@ impl Keeper {
         began: Instant,
     ) -> Result<Outcome, Error> {
         let generation = self.store.generation()? + 1;
+        // Whoever compiled this keeps the compiler when it is in force.
+        self.compiler = None;
         let current = before.map_or_else(Tables::default, tables);
+        let mut laps = Laps::begin();
         let mut steps = self.stages(&current, &wanted, look)?;
+        laps.lap("stages");
         let mut failure = None;
         if Self::is_enforced(&steps) {
             let known = before.map(|force| Arc::clone(&force.enforced)).unwrap_or_default();
             let saved = Saved::new(generation, &wanted, self.enforced(&wanted, &known));
             match self.store.keep(&saved) {
                 Ok(()) => {
+                    laps.lap("remember");
                     self.put_in_force(saved, wanted);
+                    laps.tell("switched");
                     return Ok(outcome(generation, steps, began));
                 }
                 Err(error) => failure = Some(error),

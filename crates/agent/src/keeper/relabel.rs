@@ -43,11 +43,17 @@ impl Keeper {
             None => self.store.keep_labels(&saved, &id).err().map(|error| error.to_string()),
         };
         if let Some(cause) = cause {
+            self.compiler = None;
             let back = tables::pass(&mut self.datapath, &force.wanted.bundle.tables);
             drop(self.told("tables", back));
             let mut error = refused(codes::DATAPATH, format!("the labels of {id} are as before"));
             error.cause = Some(cause);
             return Err(error);
+        }
+        // Other labels need no other look at the host's addresses.
+        if let Some((of, _)) = self.compiled_for.as_mut().filter(|(of, _)| *of == force.generation)
+        {
+            *of = generation;
         }
         self.put_in_force(saved, wanted);
         Ok(LabelChanged {
@@ -85,7 +91,6 @@ impl Keeper {
             bundle: compiler.bundle().clone(),
             warnings: Arc::clone(&wanted.warnings),
         };
-        // Of no use when the change fails: then the generation is another one.
         self.compiler = Some((self.store.generation()? + 1, compiler));
         Ok(wanted)
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use api::Error;
 use host::linux::rcu;
 
-use crate::prepare::prepare;
+use crate::prepare::{Base, prepare};
 
 use super::Keeper;
 use super::stages::Look;
@@ -35,8 +35,12 @@ impl Keeper {
         let Some(mut saved) = self.store.document()? else { return Ok(()) };
         let facts = self.facts()?;
         let decided = &saved.decided;
-        let (wanted, compiler) =
-            prepare(&saved.request, &decided.relabelled, &decided.allocations, &facts)?;
+        let (wanted, compiler) = prepare(
+            &saved.request,
+            &decided.relabelled,
+            Base::Allocations(&decided.allocations),
+            &facts,
+        )?;
         // The tables come first and whole: what is enforced stays so, what is missing is judged from its first packet.
         let steps = self.stages(&wanted.bundle.tables, &wanted, Look::Everywhere)?;
         let changes: u64 = steps.iter().map(|step| step.changes).sum();
@@ -44,6 +48,7 @@ impl Keeper {
         tracing::info!(generation = saved.generation, changes, took_ms, "restored");
         saved.decided.enforced = self.enforced(&wanted, &saved.decided.enforced);
         self.compiler = Some((saved.generation, compiler));
+        self.compiled_for = Some((saved.generation, facts.addresses));
         self.put_in_force(saved, wanted);
         Ok(())
     }

@@ -14,6 +14,7 @@ use crate::reconcile::{Pass, network, tables, workloads};
 use crate::{desired, outside};
 
 use super::Keeper;
+use super::laps::Laps;
 use super::order::{self, Stage};
 
 /// MTU of our links when the host has no default route, in bytes.
@@ -48,7 +49,8 @@ impl Keeper {
         let closed = tables::with_closed(current, &wanted.bundle.tables);
         self.shared.set_names(Arc::new(Names::new(&wanted.bundle, Some(&self.shared.names()))));
         let _quick = Expedited::begin();
-        Ok(order::in_order(|stage| {
+        let mut laps = Laps::begin();
+        let steps = order::in_order(|stage| {
             let pass = match stage {
                 Stage::Stop => workloads::stop_unwanted(&dirs, &specs),
                 Stage::Close => tables::pass(&mut self.datapath, &closed),
@@ -59,8 +61,11 @@ impl Keeper {
                 Stage::Tables => tables::pass(&mut self.datapath, &wanted.bundle.tables),
                 Stage::Workloads => workloads::start_missing(&dirs, &specs, &exe),
             };
+            laps.lap(stage.name());
             self.told(stage.name(), pass)
-        }))
+        });
+        laps.tell("stages");
+        Ok(steps)
     }
 
     /// Whether everything up to the policy itself is in place.

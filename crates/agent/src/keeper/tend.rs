@@ -6,11 +6,12 @@ use host::network::Scope;
 use jiff::Timestamp;
 
 use crate::force::{Force, Wanted};
-use crate::prepare::prepare;
+use crate::prepare::{Base, prepare};
 use crate::reconcile::{Pass, network, tables, workloads};
 use crate::{desired, outside};
 
 use super::Keeper;
+use super::laps::Laps;
 use super::stages::Look;
 
 /// How often everything is compared with what is wanted.
@@ -19,12 +20,20 @@ const DRIFT: Duration = Duration::from_secs(10);
 const FACTS: Duration = Duration::from_secs(5);
 
 /// How many endpoints are compared at a time: a change that somebody asks for waits for no more.
-const ENDPOINTS_AT_ONCE: usize = 64;
+const ENDPOINTS_AT_ONCE: usize = 32;
+/// How long the comparison waits for a pause while one change follows the other, at most and each time.
+const PATIENCE: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// When the keeper wakes by itself.
 #[derive(Debug)]
 pub(super) struct Timers {
+    /// When everything is compared next.
     drift: Instant,
+    /// Since when that is due, should it be put off.
+    due: Option<Instant>,
+    /// When the last change was over.
+    changed: Option<Instant>,
     facts: Instant,
     round: Round,
     /// The end of a policy that was acted upon; should that have failed, it is tried again with the facts.
@@ -42,7 +51,26 @@ struct Round {
 
 impl Timers {
     pub(super) fn new(now: Instant) -> Self {
-        Self { drift: now + DRIFT, facts: now + FACTS, round: Round::default(), ended: None }
+        Self {
+            drift: now + DRIFT,
+            due: None,
+            changed: None,
+            facts: now + FACTS,
+            round: Round::default(),
+            ended: None,
+        }
+    }
+
+    /// Notes that a change is over.
+    pub(super) fn changed(&mut self, now: Instant) {
+        self.changed = Some(now);
+    }
+
+    /// Whether the comparison is to wait: somebody changes one thing after the other. Not for ever.
+    fn is_to_wait(&mut self, now: Instant) -> bool {
+        let due = *self.due.get_or_insert(self.drift);
+        let is_busy = self.changed.is_some_and(|changed| now < changed + PAUSE);
+        is_busy && now < due + PATIENCE
     }
 
     /// The next moment at which there is something to do.
@@ -80,11 +108,12 @@ impl Keeper {
             self.recompile(ended.is_some());
         }
         if self.timers.drift <= now {
-            if let Ok(clock) = self.datapath.set_clock() {
-                self.shared.set_clock(clock);
+            if self.timers.is_to_wait(now) || !self.repair() {
+                self.timers.drift = Instant::now() + PAUSE;
+            } else {
+                self.timers.drift = Instant::now() + DRIFT;
+                self.timers.due = None;
             }
-            self.repair();
-            self.timers.drift = Instant::now() + DRIFT;
         }
         self.go_round();
     }
@@ -100,7 +129,8 @@ impl Keeper {
         }
         let wanted = facts.and_then(|facts| {
             let Force { wanted, .. } = &*force;
-            prepare(&wanted.request, &wanted.relabelled, &wanted.bundle.allocations, &facts)
+            let base = Base::Allocations(&wanted.bundle.allocations);
+            prepare(&wanted.request, &wanted.relabelled, base, &facts)
         });
         let problem = match wanted {
             Ok((wanted, _)) if wanted.bundle == force.wanted.bundle => None,
@@ -126,14 +156,25 @@ impl Keeper {
     }
 
     /// Compares everything with what is wanted and repairs it; what had to be repaired is counted as drift. A large network
-    /// is gone round bit by bit.
-    fn repair(&mut self) {
-        let Some(force) = self.shared.force() else { return };
+    /// is gone round bit by bit, and reading the tables is given up when somebody asks for a change, unless that has been
+    /// done for too long: then it is `false`.
+    fn repair(&mut self) -> bool {
+        if let Ok(clock) = self.datapath.set_clock() {
+            self.shared.set_clock(clock);
+        }
+        let Some(force) = self.shared.force() else { return true };
+        let mut laps = Laps::begin();
         let options = self.shared.options.clone();
         let bundle = &force.wanted.bundle;
         let mtu = self.mtu();
         let specs = workloads::Wanted::of(bundle, &options);
-        let (pass, drift) = tables::verify(&mut self.datapath, &bundle.tables);
+        let is_patient = self.timers.due.is_none_or(|due| Instant::now() < due + PATIENCE);
+        let commands = self.shared.commands.clone();
+        let stop = || is_patient && commands.are_waiting();
+        let Some((pass, drift)) = tables::verify(&mut self.datapath, &bundle.tables, &stop) else {
+            return false;
+        };
+        laps.lap("tables");
         self.repaired("tables", pass, drift as u64);
         match desired::network(bundle, mtu) {
             Ok(desired) => {
@@ -153,6 +194,9 @@ impl Keeper {
             let repairs = pass.changes;
             self.repaired("workloads", pass, repairs);
         }
+        laps.lap("workloads");
+        laps.tell("looked after");
+        true
     }
 
     /// The next bit of the network, by what is in force now.
@@ -165,7 +209,10 @@ impl Keeper {
             return;
         };
         let (hooks, options) = (self.datapath.hooks(), self.shared.options.clone());
+        let mut laps = Laps::begin();
         let pass = network::pass(&mut self.kernel, hooks, &options, &desired, &scope);
+        laps.lap("network");
+        laps.tell("looked after a part");
         self.timers.round.found.add(pass);
         if self.timers.round.rest.is_empty() {
             let found = std::mem::take(&mut self.timers.round.found);
@@ -183,5 +230,24 @@ impl Keeper {
             let mut condition = self.shared.condition();
             condition.reconcilers.entry(name).or_default().repairs += repairs;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comparison_waits_for_a_pause_between_changes_but_not_for_ever() {
+        let start = Instant::now();
+        let mut timers = Timers::new(start);
+        let due = start + DRIFT;
+        assert!(!timers.is_to_wait(due), "nothing has changed");
+        timers.changed(due);
+        assert!(timers.is_to_wait(due + PAUSE / 2));
+        assert!(!timers.is_to_wait(due + PAUSE));
+        timers.drift = due + PATIENCE;
+        timers.changed(due + PATIENCE);
+        assert!(!timers.is_to_wait(due + PATIENCE), "it has waited for long enough");
     }
 }

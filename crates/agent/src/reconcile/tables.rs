@@ -11,11 +11,16 @@ pub(crate) fn pass(datapath: &mut Datapath, tables: &Tables) -> Pass {
     told(datapath.apply(tables))
 }
 
-/// As [`pass`], but reads the maps first; also says how many entries somebody else had changed.
-pub(crate) fn verify(datapath: &mut Datapath, tables: &Tables) -> (Pass, usize) {
-    let outcome = datapath.verify(tables);
+/// As [`pass`], but reads the maps first; also says how many entries somebody else had changed. `None` when it gave up
+/// because `stop` said so.
+pub(crate) fn verify(
+    datapath: &mut Datapath,
+    tables: &Tables,
+    stop: &dyn Fn() -> bool,
+) -> Option<(Pass, usize)> {
+    let outcome = datapath.verify_unless(tables, stop).transpose()?;
     let drift = outcome.as_ref().map_or(0, |outcome| outcome.drift);
-    (told(outcome), drift)
+    Some((told(outcome), drift))
 }
 
 /// What became of an update, as a pass.

@@ -89,15 +89,20 @@ fn read(file: &Path) -> Result<Source, Failure> {
     let failed = |error: &dyn std::error::Error| {
         Failure::new(codes::FILE, format!("read {}", file.display())).because(error)
     };
-    let open = std::fs::File::open(file).map_err(|error| failed(&error))?;
+    let (name, open): (String, Box<dyn std::io::Read>) = if file == Path::new("-") {
+        ("<stdin>".to_owned(), Box::new(std::io::stdin()))
+    } else {
+        let open = std::fs::File::open(file).map_err(|error| failed(&error))?;
+        (file.display().to_string(), Box::new(open))
+    };
     let limit = Limits::MAX_BYTES as u64;
     let mut text = String::new();
     open.take(limit + 1).read_to_string(&mut text).map_err(|error| failed(&error))?;
     if text.len() as u64 > limit {
-        let message = format!("{} is larger than {} MiB", file.display(), limit >> 20);
+        let message = format!("{name} is larger than {} MiB", limit >> 20);
         return Err(Failure::new(codes::FILE, message));
     }
-    Ok(Source { name: file.display().to_string(), text })
+    Ok(Source { name, text })
 }
 
 fn text(source: &Source) -> policy::Source<'_> {

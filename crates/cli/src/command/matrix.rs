@@ -2,7 +2,7 @@
 //!
 //! Live, every pair of workloads of one network is probed on every service that some policy offers
 //! at the target, and by ping: what is declared closed must be closed, what is declared open must
-//! let the packet through. Workloads of different networks have no path to each other.
+//! let the packet through. Workloads of different networks have no path to each other but published ports, which are shown and not probed.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -84,7 +84,7 @@ pub(crate) fn questions(matrix: &Matrix, workloads: &[Workload]) -> Vec<ProbeReq
 
 /// Single TCP ports that somebody may reach at this party, and ping.
 fn offered(cells: &[Cell], to: usize) -> BTreeSet<String> {
-    let here = cells.iter().filter(|cell| cell.to as usize == to);
+    let here = cells.iter().filter(|cell| cell.to as usize == to && cell.published.is_none());
     let services = here.flat_map(|cell| cell.service.split(',').map(str::trim));
     let single = services.filter(|service| {
         service.strip_suffix("/tcp").is_some_and(|port| port.parse::<u16>().is_ok())
@@ -148,6 +148,9 @@ pub(crate) fn render(picture: &Picture, paint: Paint) -> String {
     }
     let mut text = table.render(paint);
     text += "· closed";
+    if matrix.cells.iter().any(|cell| cell.published.is_some()) {
+        text += "   ↪ through this port of the host, which is published";
+    }
     let Some(probes) = &picture.probes else { return text + "\n" };
     let wrong: Vec<&Probed> = probes.iter().filter(|p| p.agrees == Some(false)).collect();
     text += "   ✓ real packets agree   ✗ they do not   ? cannot be told\n";
@@ -184,9 +187,12 @@ fn cell(picture: &Picture, from: usize, to: usize) -> String {
         .cells
         .iter()
         .filter(|cell| cell.from as usize == from && cell.to as usize == to)
-        .map(|cell| match cell.verdict {
-            api::Verdict::Audit => format!("{} (audit)", cell.service),
-            _ => cell.service.clone(),
+        .map(|cell| {
+            let way = if cell.published.is_some() { "↪" } else { "" };
+            match cell.verdict {
+                api::Verdict::Audit => format!("{way}{} (audit)", cell.service),
+                _ => format!("{way}{}", cell.service),
+            }
         })
         .collect();
     let text = if open.is_empty() { "·".to_owned() } else { open.join(" ") };

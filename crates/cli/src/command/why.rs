@@ -41,6 +41,18 @@ pub(crate) fn render(why: &Why, paint: Paint) -> String {
             text += &format!("                {note}\n");
         }
     }
+    for way in &why.published {
+        text += &format!(
+            "  {} {} of the host leads to {} {} ({}): {}, {}\n",
+            paint.hint("published:"),
+            way.service,
+            way.workload,
+            way.target_service,
+            way.publish,
+            paint.verdict(way.verdict.as_str(), 0),
+            way.text
+        );
+    }
     for warning in &why.warnings {
         text += &format!("  {} {warning}\n", paint.warn("but:"));
     }

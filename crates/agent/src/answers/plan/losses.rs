@@ -68,6 +68,11 @@ impl<'c> Losses<'c> {
         this
     }
 
+    /// Whether no line tells a loss.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rules.is_empty() && self.postures.is_empty()
+    }
+
     /// Whether a line is about this flow's service and parties; of more parties than are listed, about any.
     pub(super) fn tells(&self, at: usize, flow: &Ending, tables: &Tables) -> bool {
         let Some(line) = self.lines.get(at) else { return false };

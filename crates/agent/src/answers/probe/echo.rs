@@ -1,13 +1,13 @@
 //! One ICMP echo request (RFC 792, RFC 4443 §4.1) and its reply, over a raw socket.
 
-use std::io::{self, ErrorKind, Read as _};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use api::Observed;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Seen, observed};
+use super::{Seen, observed, raw};
 
 /// What is sent after the header, for whoever looks at the wire.
 const PAYLOAD: &[u8; 16] = b"bulkhead probe.\n";
@@ -26,7 +26,12 @@ pub(super) fn echo(target: IpAddr, wait: Duration) -> io::Result<Seen> {
         .and_then(|()| socket.send(&request(target, id)));
     let observed = match sent {
         Err(error) => observed(&error)?,
-        Ok(_) => reply(&mut socket, target, id, began + wait)?,
+        Ok(_) => {
+            let is_ours = |message: &[u8]| is_reply(message, target, id);
+            let answer =
+                |_: &Socket, message: &[u8]| is_ours(message).then_some(Observed::Answered);
+            raw::wait_for(&mut socket, target, began + wait, observed, answer)?
+        }
     };
     let took = (observed == Observed::Answered).then(|| began.elapsed());
     Ok(Seen { observed, took, source_port: None })
@@ -65,38 +70,11 @@ fn checksum(packet: &[u8]) -> u16 {
     !u16::try_from(sum).unwrap_or(u16::MAX)
 }
 
-/// Waits for the reply with our identifier; other messages pass by.
-fn reply(socket: &mut Socket, target: IpAddr, id: u16, until: Instant) -> io::Result<Observed> {
-    let mut buffer = [0; 1500];
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(Observed::NoAnswer);
-        }
-        socket.set_read_timeout(Some(left))?;
-        let count = match socket.read(&mut buffer) {
-            Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => return observed(&error),
-        };
-        if is_reply(buffer.get(..count).unwrap_or_default(), target, id) {
-            return Ok(Observed::Answered);
-        }
-    }
-}
-
-/// Whether a received message is the reply. Raw sockets of IPv4 show the IP header, those of IPv6 do not.
-fn is_reply(packet: &[u8], target: IpAddr, id: u16) -> bool {
-    let (skip, kind) = match (target, packet.first()) {
-        (IpAddr::V4(_), Some(first)) => (usize::from(first & 0xf) * 4, 0),
-        (IpAddr::V6(_), Some(_)) => (0, 129),
-        _ => return false,
-    };
+/// Whether a received message is the reply with our identifier.
+fn is_reply(message: &[u8], target: IpAddr, id: u16) -> bool {
+    let kind = if target.is_ipv6() { 129 } else { 0 };
     let [high, low] = id.to_be_bytes();
-    matches!(
-        packet.get(skip..),
-        Some([found, 0, _, _, a, b, ..]) if *found == kind && (*a, *b) == (high, low)
-    )
+    matches!(message, [found, 0, _, _, a, b, ..] if *found == kind && (*a, *b) == (high, low))
 }
 
 #[cfg(test)]
@@ -108,12 +86,11 @@ mod tests {
         let target = "10.0.0.1".parse().expect("address");
         let packet = request(target, 0x1234);
         assert_eq!(checksum(&packet), 0, "sums to nothing with its checksum");
-        let mut reply = vec![0x45; 20];
-        reply.extend_from_slice(&packet);
+        let mut reply = packet;
         assert!(!is_reply(&reply, target, 0x1234), "our own request is no reply");
-        reply[20] = 0;
+        reply[0] = 0;
         assert!(is_reply(&reply, target, 0x1234));
         assert!(!is_reply(&reply, target, 0x1235));
-        assert!(!is_reply(&reply[..22], target, 0x1234));
+        assert!(!is_reply(&reply[..2], target, 0x1234));
     }
 }

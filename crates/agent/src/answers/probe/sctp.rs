@@ -4,15 +4,15 @@
 //! that has to be known. An association that was offered is aborted at once; until then its server keeps nothing but a cookie.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::io::{self, ErrorKind, Read as _};
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use api::Observed;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Seen, observed};
+use super::{Seen, observed, raw};
 
 /// The protocol's number.
 const SCTP: i32 = 132;
@@ -52,7 +52,10 @@ pub(super) fn init(target: SocketAddr, port: Option<u16>, wait: Duration) -> io:
     let sent = socket.connect(&peer.into()).and_then(|()| socket.send(&offer.init()));
     let observed = match sent {
         Err(error) => met(&error)?,
-        Ok(_) => reply(&mut socket, target.ip(), offer, began + wait)?,
+        Ok(_) => {
+            let answer = |socket: &Socket, packet: &[u8]| answered(socket, packet, offer);
+            raw::wait_for(&mut socket, target.ip(), began + wait, met, answer)?
+        }
     };
     let took = super::answered(observed).then(|| began.elapsed());
     Ok(Seen { observed, took, source_port: Some(offer.from) })
@@ -124,43 +127,15 @@ fn crc32c(bytes: &[u8]) -> u32 {
     !crc
 }
 
-/// Waits for an answer to the offer; other packets pass by.
-fn reply(
-    socket: &mut Socket,
-    target: IpAddr,
-    offer: Offer,
-    until: Instant,
-) -> io::Result<Observed> {
-    let mut buffer = [0; 1500];
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(Observed::NoAnswer);
+/// What a packet of the peer comes to.
+fn answered(socket: &Socket, packet: &[u8], offer: Offer) -> Option<Observed> {
+    match offer.answer(packet)? {
+        Answer::Taken(tag) => {
+            // Its server keeps only what the answer says; the abort is for whoever watches the flow.
+            let _unsent = socket.send(&offer.abort(tag));
+            Some(Observed::Answered)
         }
-        socket.set_read_timeout(Some(left))?;
-        let count = match socket.read(&mut buffer) {
-            Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => return met(&error),
-        };
-        let packet = buffer.get(..count).unwrap_or_default();
-        match transport(packet, target).and_then(|packet| offer.answer(packet)) {
-            Some(Answer::Taken(tag)) => {
-                // Its server keeps only what the answer says; the abort is for whoever watches the flow.
-                let _unsent = socket.send(&offer.abort(tag));
-                return Ok(Observed::Answered);
-            }
-            Some(Answer::Aborted) => return Ok(Observed::Refused),
-            None => {}
-        }
-    }
-}
-
-/// The packet behind the IP header, which raw sockets show of IPv4 only.
-fn transport(packet: &[u8], target: IpAddr) -> Option<&[u8]> {
-    match target {
-        IpAddr::V4(_) => packet.get(usize::from(packet.first()? & 0xf) * 4..),
-        IpAddr::V6(_) => Some(packet),
+        Answer::Aborted => Some(Observed::Refused),
     }
 }
 
@@ -205,8 +180,8 @@ mod tests {
         assert_eq!(OFFER.answer(&ack[..18]), None, "cut short");
         let v4 = [vec![0x45; 20], ack.clone()].concat();
         let target = "10.0.0.1".parse().expect("an address");
-        assert_eq!(transport(&v4, target), Some(ack.as_slice()));
-        assert_eq!(transport(&[0x4f; 8], target), None);
+        assert_eq!(raw::transport(&v4, target), Some(ack.as_slice()));
+        assert_eq!(raw::transport(&[0x4f; 8], target), None);
     }
 
     #[test]

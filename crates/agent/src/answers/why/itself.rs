@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 
-use api::{Seen, Service, WHY_SCHEMA, Why};
+use api::Why;
 use ipnet::IpNet;
-use model::Proto;
 
 use crate::answers::party::{self, Who};
 use crate::answers::service::Asked;
 use crate::force::Wanted;
+
+use super::unasked;
 
 /// Whether both ends are one workload, or one is an address that another of its addresses reaches without leaving it.
 fn is_one(wanted: &Wanted, ends: [&Who; 2]) -> Option<(u32, IpAddr)> {
@@ -30,28 +31,10 @@ pub(super) fn why(wanted: &Wanted, ends: [&Who; 2], asked: Asked, source_port: u
     let (network, address) = is_one(wanted, ends)?;
     let end = party::end(&wanted.document, &wanted.bundle, network, address);
     let party = party::shown(&end, &wanted.bundle, network, address);
-    let (proto, port) =
-        asked.numbers(address.is_ipv6()).or(asked.numbers(true)).unwrap_or((Proto::Other(0), 0));
     let text = format!(
         "{} talks to itself over its own loopback: that never comes to a hook, and no policy judges it",
         party.name
     );
-    Some(Why {
-        schema: WHY_SCHEMA.to_owned(),
-        generation: 0,
-        from: party.clone(),
-        to: party,
-        service: Service { protocol: proto.to_string(), port, source_port, text: asked.text() },
-        verdict: api::Verdict::Allow,
-        reason: None,
-        decided: None,
-        rule: None,
-        egress_rule: None,
-        ingress_rule: None,
-        text,
-        near_misses: Vec::new(),
-        would_allow: None,
-        seen: Seen::default(),
-        warnings: Vec::new(),
-    })
+    let parties = (party.clone(), party);
+    Some(unasked(parties, (asked, address.is_ipv6()), source_port, api::Verdict::Allow, text))
 }

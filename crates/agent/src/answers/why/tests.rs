@@ -212,3 +212,87 @@ fn why_and_observe_say_the_same_of_every_verdict() {
     }
     insta::assert_snapshot!(told.join("\n"));
 }
+
+/// Two networks that are kept apart; the one publishes a port.
+const APART: &str = "bulkhead: 1
+tenants:
+  shop:
+    networks:
+      main: { mode: nat, subnets: [10.0.0.0/16] }
+      side: { mode: nat, subnets: [10.1.0.0/16] }
+      deep: { mode: bridge, subnets: [10.2.0.0/16] }
+    workloads:
+      web: { network: main, address: [10.0.0.10], labels: { app: web }, netns: web }
+      job: { network: side, address: [10.1.0.10], labels: { app: job }, netns: job }
+      odd: { network: side, address: [10.1.0.11], labels: { app: odd }, netns: odd }
+      low: { network: deep, address: [10.2.0.10], labels: { app: low }, netns: low }
+    publish:
+      https: { port: 443/tcp, to: web:8443 }
+    policies:
+      out: { from: app=job, to: host, allow: [443/tcp] }
+      in: { from: any, to: app=web, allow: [8443/tcp] }
+";
+
+#[test]
+fn ways_through_published_ports_are_told_with_their_verdict() {
+    let shop = wanted(APART);
+    let names = Names::new(&shop.bundle, None);
+    let ways = |from: &str, to: &str, service: &str, is_apart: bool| {
+        let who = |text| party::who(&shop.bundle, text).expect("somebody");
+        let asked = (Asked::parse(service).expect("a service"), SOURCE_PORT);
+        published::ways(&shop, &names, (&who(from), &who(to)), asked, is_apart)
+    };
+    let one = |from: &str, to: &str, service: &str, is_apart: bool| {
+        let mut found = ways(from, to, service, is_apart);
+        assert_eq!(found.len(), 1, "{from} → {to} {service}: {found:?}");
+        found.remove(0)
+    };
+    for (from, to, service) in [
+        ("job", "web", "tcp/22"),
+        ("job", "web", "tcp/8443"),
+        ("job", "host", "tcp/443"),
+        ("job", "198.51.100.7", "tcp/443"),
+    ] {
+        let way = one(from, to, service, to == "web");
+        assert_eq!((&*way.publish, &*way.service), ("shop/https", "443/tcp"), "{to}");
+        assert_eq!((&*way.workload, &*way.target_service), ("shop/web", "8443/tcp"), "{to}");
+        assert_eq!(way.verdict, api::Verdict::Allow, "{to}: {}", way.text);
+        assert_eq!(way.rule.expect("a rule").name, "in");
+    }
+    let closed = one("odd", "web", "tcp/443", true);
+    assert_eq!((closed.verdict, closed.rule), (api::Verdict::Drop, None));
+    assert!(closed.text.contains("no policy lets {app=odd} reach the host"), "{}", closed.text);
+    for (from, to, service, is_apart) in [
+        ("low", "web", "tcp/443", true),
+        ("job", "host", "tcp/22", false),
+        ("job", "203.0.113.9", "tcp/443", false),
+        ("world", "web", "tcp/443", false),
+        ("web", "odd", "tcp/443", true),
+    ] {
+        assert_eq!(ways(from, to, service, is_apart), [], "{from} → {to} {service}");
+    }
+    let who = |text| party::who(&shop.bundle, text).expect("somebody");
+    let asked = (Asked::parse("tcp/8443").expect("a service"), SOURCE_PORT);
+    let apart = separate::why(&shop, &names, (&who("job"), &who("web")), asked).expect("an answer");
+    assert_eq!((apart.verdict, apart.published.len()), (api::Verdict::Drop, 1));
+    assert!(apart.text.ends_with("but through published ports"), "{}", apart.text);
+    let hint = apart.reason.and_then(|reason| reason.hint).expect("what to do");
+    assert_eq!(hint, "connect to the host's port that is published");
+}
+
+#[test]
+fn no_rule_is_proposed_for_broadcasts() {
+    let shop = wanted(SHOP);
+    let names = Names::new(&shop.bundle, None);
+    for (target, is_broadcast) in
+        [("10.0.1.255", true), ("10.0.255.255", true), ("10.0.1.254", false), ("10.0.2.255", true)]
+    {
+        let (case, judgement) = asked(&shop, "shop/web", target, "udp/9").expect("a case");
+        let why = explained(&shop, &names, &case);
+        assert_eq!(judgement.verdict, Verdict::Drop, "{target}");
+        assert_eq!(why.would_allow.is_none(), is_broadcast, "{target}");
+        let told = why.warnings.iter().any(|line| line.contains("broadcast address of 10.0."));
+        assert_eq!(told, is_broadcast, "{target}: {:?}", why.warnings);
+        assert!(!is_broadcast || why.near_misses.is_empty(), "{target}");
+    }
+}

@@ -1,6 +1,9 @@
 //! A judgement in words: one sentence, the nearest misses, what would allow it.
 
+use std::net::IpAddr;
+
 use api::{NearMiss, WouldAllow};
+use ipnet::IpNet;
 use policy::explain::{self, Difference, End};
 use verdict::abi::Verdict;
 use verdict::{Judgement, Reason};
@@ -47,6 +50,13 @@ fn hopeless(reason: Reason) -> &'static str {
         Reason::RogueRouter => "no workload is a router",
         other => flow::reason::text(other),
     }
+}
+
+/// What becomes of a packet to a broadcast address, whatever the policy says.
+pub(super) fn unheard(target: IpAddr, net: IpNet) -> String {
+    format!(
+        "{target} is the broadcast address of {net}: nobody has it, no workload takes such packets in, and no policy can change that"
+    )
 }
 
 /// A near miss as the API carries it.

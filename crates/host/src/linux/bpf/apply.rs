@@ -71,11 +71,29 @@ impl Datapath {
     ///
     /// As [`Datapath::apply`], and [`Error::Read`].
     pub fn verify(&mut self, tables: &Tables) -> Result<Outcome, Error> {
+        self.verify_unless(tables, &|| false).map(Option::unwrap_or_default)
+    }
+
+    /// As [`Datapath::verify`], but gives up between two reads of some thousand entries once `stop` says so; nothing was
+    /// written then.
+    ///
+    /// # Errors
+    ///
+    /// As [`Datapath::verify`].
+    pub fn verify_unless(
+        &mut self,
+        tables: &Tables,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<Outcome>, Error> {
         let began = Instant::now();
+        let real = self.read_state_unless(stop);
+        if matches!(real, Ok(None)) {
+            return Ok(None);
+        }
         let remembered = self.state.take();
-        let real = self.read_state()?;
+        let real = real?.unwrap_or_default();
         let drift = remembered.map_or(0, |remembered| remembered.differences(&real));
-        Ok(Outcome { drift, ..self.write(tables, real, began)? })
+        Ok(Some(Outcome { drift, ..self.write(tables, real, began)? }))
     }
 
     /// Plans and writes the change from `state` to `tables`.

@@ -18,6 +18,8 @@ use super::table::{Table, Walk};
 
 /// Entries looked at in one call of [`Collector::collect`].
 const STRIDE: usize = 16_384;
+/// Entries that are in memory at a time while somebody looks at all of them.
+const PIECE: usize = 1_024;
 /// Word of `released` in [`Budget`].
 const RELEASED: usize = 2;
 
@@ -139,6 +141,24 @@ pub(super) fn dump(maps: &Path) -> Result<Vec<(FlowKey, FlowEntry)>, Error> {
     let mut flows = Vec::new();
     table.each(|key, entry| flows.push((key, entry)))?;
     Ok(flows)
+}
+
+/// Hands every flow that has not timed out by `now` to `each`. Flows that come or go meanwhile may be missing.
+pub(super) fn each_live(
+    maps: &Path,
+    config: &Config,
+    now: u32,
+    mut each: impl FnMut(FlowKey, FlowEntry),
+) -> Result<(), Error> {
+    let table: Table<FlowKey, FlowEntry> = Table::open(maps, "FLOWS")?;
+    let mut walk = Walk::Start;
+    let mut live = |key, entry| {
+        if !is_expired(config, now, &entry) {
+            each(key, entry);
+        }
+    };
+    while !table.step(&mut walk, PIECE, &mut live)? {}
+    Ok(())
 }
 
 /// As the evaluator decides it for a packet.

@@ -199,6 +199,17 @@ impl Datapath {
         flows::dump(&self.maps())
     }
 
+    /// Shows every flow that has not timed out, though it may not be collected yet; a bounded part of the table is in
+    /// memory at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`]; some flows may have been shown before.
+    pub fn each_live_flow(&self, each: impl FnMut(FlowKey, FlowEntry)) -> Result<(), Error> {
+        let (config, now) = (self.config.get(0), self.clock().now());
+        flows::each_live(&self.maps(), &config, now, each)
+    }
+
     /// Sets how many flows a tenant may have at one time, in place of [`Limits::tenant_flows`].
     /// No effect for numbers at or above [`MAX_TENANTS`].
     pub fn set_budget(&self, tenant: u32, flows: u64) {

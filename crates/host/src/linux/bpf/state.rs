@@ -139,6 +139,14 @@ fn differences<K: Eq + std::hash::Hash, V: PartialEq>(
 impl Datapath {
     /// Reads every map that the agent fills.
     pub(super) fn read_state(&self) -> Result<State, Error> {
+        self.read_state_unless(&|| false).map(Option::unwrap_or_default)
+    }
+
+    /// As [`Datapath::read_state`], but gives up once `stop` says so.
+    pub(super) fn read_state_unless(
+        &self,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<State>, Error> {
         let mut state = State::default();
         for number in 0..MAX_ENDPOINTS {
             let endpoint = self.endpoints.get(number);
@@ -146,18 +154,20 @@ impl Datapath {
                 state.endpoints.insert(number, endpoint);
             }
         }
-        self.exact.each(|key, number| {
+        let whole = self.exact.each_unless(stop, |key, number| {
             state.exact.insert(key, number);
         })?;
-        self.prefixes.each(|key, number| {
-            state.set_prefix(key, number);
-        })?;
-        self.rows.each(|key, row| {
+        let whole = whole && self.prefixes.each_unless(stop, |key, n| state.set_prefix(key, n))?;
+        let rows = |key, row| {
             state.rows.insert(key, row);
-        })?;
-        self.ports.each(|key, entry| {
+        };
+        let whole = whole && self.rows.each_unless(stop, rows)?;
+        let ports = |key, entry| {
             state.ports.insert(key, entry);
-        })?;
+        };
+        if !(whole && self.ports.each_unless(stop, ports)?) {
+            return Ok(None);
+        }
         let numbers = u32::try_from(self.peers.len()).unwrap_or(u32::MAX);
         let used: BTreeSet<u32> =
             state.exact.values().chain(state.prefixes.values()).copied().collect();
@@ -165,6 +175,6 @@ impl Datapath {
             state.set_peer(*number, self.peers.get(*number));
         }
         state.free = Numbers::new(&used, numbers);
-        Ok(state)
+        Ok(Some(state))
     }
 }

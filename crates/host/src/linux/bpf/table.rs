@@ -114,6 +114,21 @@ impl<K: Plain, V: Plain> Table<K, V> {
         Ok(())
     }
 
+    /// As [`Table::each`], but gives up between two batches once `stop` says so; whether the end was reached.
+    pub(super) fn each_unless(
+        &self,
+        stop: &dyn Fn() -> bool,
+        mut each: impl FnMut(K, V),
+    ) -> Result<bool, Error> {
+        let mut walk = Walk::Start;
+        while !stop() {
+            if self.step(&mut walk, BATCH, &mut each)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Hands about `count` elements to `each`; `true` at the end, when `walk` is at the start again.
     /// Elements that come or go meanwhile may be missed or seen twice.
     pub(super) fn step(

@@ -25,7 +25,9 @@ use verdict::meters::{Budget, DropKey, ReportKey, Reported, RuleCount, Traffic};
 use self::bench::{A, B, Bench, mac, tables};
 use super::object::{self, OBJECT};
 use super::table::Table;
-use super::{Collector, Datapath, HookKind, Hooks, Limits, Origin, Program, mount, probe, sys};
+use super::{
+    Collector, Datapath, HookKind, Hooks, Limits, Origin, Program, flows, mount, probe, sys,
+};
 
 /// Every type with all of its fields, and the bytes that these take. A field that is missing here does not compile.
 macro_rules! layouts {
@@ -213,6 +215,15 @@ fn silent_flows_end_once_with_their_counts_root() {
     assert_eq!(round(&mut collector, now), [], "nothing is silent for long enough");
     assert_eq!((datapath.flows().expect("flows").len() as u64, used()), (2, 2));
 
+    let live = |now: u32| {
+        let mut count = 0;
+        let config = datapath.config.get(0);
+        let shown = flows::each_live(&datapath.maps(), &config, now, |_, _| count += 1);
+        shown.map(|()| count).expect("flows")
+    };
+    assert_eq!(live(now), 2);
+    assert_eq!(live(now.wrapping_add(LATER)), 0, "timed out, though nobody has collected them");
+
     let ended = round(&mut collector, now.wrapping_add(LATER));
     assert_eq!(ended.len(), 1, "the other end was told before: {ended:?}");
     assert_eq!((ended[0].kind, ended[0].target_port), (EventKind::Close as u8, 53));
@@ -244,4 +255,20 @@ fn shares_that_a_killed_agent_did_not_give_back_are_found_root() {
     assert_eq!(used(), 6);
     round(&mut collector, now);
     assert_eq!((used(), datapath.flows().expect("flows").len()), (6, 6), "and no more than that");
+}
+
+#[test]
+fn a_comparison_that_is_given_up_has_changed_nothing_root() {
+    testkit::root_or_return!("a_comparison_that_is_given_up_has_changed_nothing_root");
+    let bench = Bench::new();
+    let mut datapath = in_force(&bench);
+    let wanted = tables(5, 77);
+    let (key, row) = wanted.rows.iter().next().map(|(key, row)| (*key, *row)).expect("a row");
+    let rows: Table<RowKey, Row> = Table::open(&datapath.maps(), "POLICY").expect("the table");
+    rows.remove_all(&[key]).expect("removed by somebody else");
+    let given_up = datapath.verify_unless(&wanted, &|| true).expect("readable");
+    assert_eq!((given_up, rows.get(&key).expect("readable")), (None, None));
+    let done = datapath.verify_unless(&wanted, &|| false).expect("readable").expect("whole");
+    assert_eq!((done.drift, done.written), (1, 1));
+    assert_eq!(rows.get(&key).expect("readable"), Some(row));
 }
