@@ -29,20 +29,8 @@ fn large_files_are_taken_and_larger_ones_refused_root() {
 fn a_probe_without_a_way_is_not_sent_root() {
     root_or_return!("a_probe_without_a_way_is_not_sent_root");
     let mut stage = Stage::new();
-    let (_web, path) = stage.adopted("web");
-    stage
-        .bulkhead
-        .up(&format!(
-            "bulkhead: 1
-tenants:
-  t:
-    networks:
-      main: {{ mode: nat, subnets: [10.0.1.0/24] }}
-    workloads:
-      web: {{ address: [10.0.1.10], netns: {path} }}
-"
-        ))
-        .expect("applied");
+    let [_web] =
+        stage.tenant("mode: nat, subnets: [10.0.1.0/24]", [("web", "address: [10.0.1.10]")], "");
     let done =
         stage.bulkhead.cli(&["--json", "probe", "host", "t/web", "tcp/80"]).expect("a probe");
     let answer: serde_json::Value = serde_json::from_str(&done.stdout).expect("JSON");

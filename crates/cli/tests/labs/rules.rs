@@ -14,26 +14,17 @@ use crate::stage::{ELSEWHERE, HOST, OUTSIDE, SILENCE, SOON, Stage, at, reaches, 
 fn r030_a_rule_has_all_of_the_five_tuple_root() {
     root_or_return!("r030_a_rule_has_all_of_the_five_tuple_root");
     let mut stage = Stage::new();
-    let (a, a_path) = stage.adopted("a");
-    let (c, c_path) = stage.adopted("c");
-    let (b, b_path) = stage.adopted("b");
-    stage
-        .bulkhead
-        .up(&format!(
-            "bulkhead: 1
-tenants:
-  t:
-    networks:
-      main: {{ mode: nat, subnets: [10.0.1.0/24] }}
-    workloads:
-      a: {{ address: [10.0.1.10], netns: {a_path} }}
-      c: {{ address: [10.0.1.11], netns: {c_path} }}
-      b: {{ address: [10.0.1.20], netns: {b_path} }}
-    policies:
-      tuple: {{ from: workload=a, to: workload=b, allow: [8000-8001/tcp], source-ports: [4000-4001] }}
-"
-        ))
-        .expect("applied");
+    let [a, c, b] = stage.tenant(
+        "mode: nat, subnets: [10.0.1.0/24]",
+        [
+            ("a", "address: [10.0.1.10]"),
+            ("c", "address: [10.0.1.11]"),
+            ("b", "address: [10.0.1.20]"),
+        ],
+        "    policies:
+      tuple: { from: workload=a, to: workload=b, allow: [8000-8001/tcp], source-ports: [4000-4001] }
+",
+    );
     let _servers = serve(&b, "10.0.1.20", &[8000, 8001, 8002]);
     // Source address, source port, destination port; then the protocol.
     let tried = |from: &Namespace, own: &str, source: u16, port: u16| {
@@ -54,25 +45,16 @@ tenants:
 fn r033_inbound_and_outbound_by_ranges_of_addresses_root() {
     root_or_return!("r033_inbound_and_outbound_by_ranges_of_addresses_root");
     let mut stage = Stage::new();
-    let (app, path) = stage.adopted("app");
-    stage
-        .bulkhead
-        .up(&format!(
-            "bulkhead: 1
-tenants:
-  t:
-    networks:
-      main: {{ mode: nat, subnets: [10.0.1.0/24] }}
-    workloads:
-      app: {{ address: [10.0.1.10], netns: {path} }}
-    publish:
-      site: {{ port: 8443/tcp, to: \"app:8443\" }}
+    let [app] = stage.tenant(
+        "mode: nat, subnets: [10.0.1.0/24]",
+        [("app", "address: [10.0.1.10]")],
+        "    publish:
+      site: { port: 8443/tcp, to: \"app:8443\" }
     policies:
-      in: {{ from: 203.0.113.0/24, to: workload=app, allow: [8443/tcp] }}
-      out: {{ from: workload=app, to: 192.0.2.0/24, allow: [25/tcp] }}
-"
-        ))
-        .expect("applied");
+      in: { from: 203.0.113.0/24, to: workload=app, allow: [8443/tcp] }
+      out: { from: workload=app, to: 192.0.2.0/24, allow: [25/tcp] }
+",
+    );
     let _own = serve(&app, "10.0.1.10", &[8443]);
     let _one = serve(&stage.outside, OUTSIDE, &[25]);
     let _other = serve(&stage.outside, ELSEWHERE, &[25, 26]);
@@ -112,26 +94,21 @@ fn connect(from: &Namespace, to: &str) -> TcpStream {
 fn r037_a_test_environment_has_two_ports_and_permissions_that_end_root() {
     root_or_return!("r037_a_test_environment_has_two_ports_and_permissions_that_end_root");
     let mut stage = Stage::new();
-    let (client, client_path) = stage.adopted("client");
-    let (server, server_path) = stage.adopted("server");
     let until = soon(Duration::from_secs(4));
-    stage
-        .bulkhead
-        .up(&format!(
-            "bulkhead: 1
-tenants:
-  t:
-    networks:
-      main: {{ mode: nat, subnets: [10.0.1.0/24] }}
-    workloads:
-      client: {{ address: [10.0.1.10], labels: {{ env: test }}, netns: {client_path} }}
-      server: {{ address: [10.0.1.20], labels: {{ env: test, app: web }}, netns: {server_path} }}
-    policies:
+    let policies = format!(
+        "    policies:
       web: {{ from: env=test, to: \"env=test, app=web\", allow: [80/tcp, 443/tcp] }}
       debug: {{ from: env=test, to: app=web, allow: [9229/tcp], until: \"{until}\" }}
 "
-        ))
-        .expect("applied");
+    );
+    let [client, server] = stage.tenant(
+        "mode: nat, subnets: [10.0.1.0/24]",
+        [
+            ("client", "address: [10.0.1.10], labels: { env: test }"),
+            ("server", "address: [10.0.1.20], labels: { env: test, app: web }"),
+        ],
+        &policies,
+    );
     let _servers = serve(&server, "10.0.1.20", &[80, 443, 9229, 22]);
     let mut live = connect(&client, "10.0.1.20:9229");
     assert!(echoes(&mut live), "the permission is there for a while");
@@ -152,7 +129,6 @@ tenants:
 fn r049_without_a_rule_for_icmp_the_path_mtu_is_found_all_the_same_root() {
     root_or_return!("r049_without_a_rule_for_icmp_the_path_mtu_is_found_all_the_same_root");
     let mut stage = Stage::new();
-    let (a, path) = stage.adopted("a");
     // A server two hops behind the host, over a link that takes 1280 bytes; it asks for segments as if it took 1500.
     let far = stage.lab.namespace("far").expect("a namespace");
     stage.lab.veth((&stage.outside, "narrow"), (&far, "uplink")).expect("a link");
@@ -164,21 +140,13 @@ fn r049_without_a_rule_for_icmp_the_path_mtu_is_found_all_the_same_root() {
         .expect("an address");
     stage.outside.sysctl("net.ipv4.ip_forward", "1").expect("a sysctl");
     stage.outside.ip("link set lo up").expect("the loopback");
-    stage
-        .bulkhead
-        .up(&format!(
-            "bulkhead: 1
-tenants:
-  t:
-    networks:
-      main: {{ mode: nat, subnets: [10.0.1.0/24, \"fd00:5::/64\"] }}
-    workloads:
-      a: {{ address: [10.0.1.10], netns: {path} }}
-    policies:
-      out: {{ from: workload=a, to: world, allow: [80/tcp] }}
-"
-        ))
-        .expect("applied");
+    let [a] = stage.tenant(
+        "mode: nat, subnets: [10.0.1.0/24, \"fd00:5::/64\"]",
+        [("a", "address: [10.0.1.10]")],
+        "    policies:
+      out: { from: workload=a, to: world, allow: [80/tcp] }
+",
+    );
     let ping = |target: &str| a.command(&["ping", "-c1", "-W1", target]).expect("ping runs").code();
     assert_ne!(ping("192.0.2.130"), Some(0), "ICMP is not allowed");
     let _server = serve(&far, "192.0.2.130", &[80]);

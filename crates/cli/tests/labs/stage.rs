@@ -65,6 +65,27 @@ impl Stage {
         (space, path)
     }
 
+    /// Brings up a tenant `t` that has one network `main`, described by `network`, workloads in adopted namespaces, each
+    /// with its name and its other keys, and `rest`: whole lines as the tenant's keys stand in the file.
+    pub(crate) fn tenant<const N: usize>(
+        &mut self,
+        network: &str,
+        workloads: [(&str, &str); N],
+        rest: &str,
+    ) -> [Namespace; N] {
+        let mut text = format!(
+            "bulkhead: 1\ntenants:\n  t:\n    networks: {{ main: {{ {network} }} }}\n    workloads:\n"
+        );
+        let spaces = workloads.map(|(name, keys)| {
+            let (space, path) = self.adopted(name);
+            text += &format!("      {name}: {{ {keys}, netns: {path} }}\n");
+            space
+        });
+        text += rest;
+        self.bulkhead.up(&text).expect("applied");
+        spaces
+    }
+
     /// Flow records that match, newest last, waiting until there is one.
     pub(crate) fn flows(&self, filter: &[&str]) -> Vec<Value> {
         let argv: Vec<&str> = ["observe", "--json"].iter().chain(filter).copied().collect();

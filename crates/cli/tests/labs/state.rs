@@ -21,24 +21,16 @@ struct Pair {
 /// A may reach B on 80/tcp and 53/udp.
 fn pair() -> Pair {
     let mut stage = Stage::new();
-    let (a, a_path) = stage.adopted("a");
-    let (b, b_path) = stage.adopted("b");
-    stage
-        .bulkhead
-        .up(&format!(
-            "bulkhead: 1
-tenants:
-  t:
-    networks:
-      main: {{ mode: bridge, subnets: [10.0.1.0/24] }}
-    workloads:
-      a: {{ address: [{A}], labels: {{ app: a }}, netns: {a_path} }}
-      b: {{ address: [{B}], labels: {{ app: b }}, netns: {b_path} }}
-    policies:
-      use: {{ from: app=a, to: app=b, allow: [80/tcp, 53/udp] }}
-"
-        ))
-        .expect("applied");
+    let [a, b] = stage.tenant(
+        "mode: bridge, subnets: [10.0.1.0/24]",
+        [
+            ("a", &format!("address: [{A}], labels: {{ app: a }}")),
+            ("b", &format!("address: [{B}], labels: {{ app: b }}")),
+        ],
+        "    policies:
+      use: { from: app=a, to: app=b, allow: [80/tcp, 53/udp] }
+",
+    );
     Pair { stage, a, b }
 }
 

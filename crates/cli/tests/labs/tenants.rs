@@ -47,23 +47,12 @@ fn the_matrix_of_overlapping_tenants_is_diagonal_root() {
 fn nothing_of_a_tenant_leaks_to_its_host_or_neighbours_root() {
     root_or_return!("nothing_of_a_tenant_leaks_to_its_host_or_neighbours_root");
     let mut stage = Stage::new();
-    let (a, a_path) = stage.adopted("a");
-    let (b, b_path) = stage.adopted("b");
     let routes_before = stage.host.check(&["ip", "-j", "route"]).expect("ip").stdout;
-    stage
-        .bulkhead
-        .up(&format!(
-            "bulkhead: 1
-tenants:
-  t:
-    networks:
-      main: {{ mode: nat, subnets: [10.9.0.0/16, \"fd00:9::/64\"] }}
-    workloads:
-      a: {{ address: [10.9.0.10], netns: {a_path} }}
-      b: {{ address: [10.9.0.20], netns: {b_path} }}
-"
-        ))
-        .expect("applied");
+    let [a, b] = stage.tenant(
+        "mode: nat, subnets: [10.9.0.0/16, \"fd00:9::/64\"]",
+        [("a", "address: [10.9.0.10]"), ("b", "address: [10.9.0.20]")],
+        "",
+    );
     let routes = stage.host.check(&["ip", "-j", "route"]).expect("ip").stdout;
     assert!(!routes.contains("10.9."), "the tenant's subnet is in the host's routes: {routes}");
     assert_ne!(routes, routes_before, "the transit link is there");
