@@ -49,9 +49,18 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// Loading the object file: maps.
-    #[error("could not create the maps")]
-    Maps(#[source] Box<aya::EbpfError>),
+    /// Taking the object file apart.
+    #[error("could not read the object file of the programs")]
+    Object(#[source] Box<aya::EbpfError>),
+    /// Making a map.
+    #[error("could not create the map {name}")]
+    Map {
+        /// The map.
+        name: String,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
     /// Loading a program.
     #[error("the kernel did not take the program {name}")]
     Program {

@@ -5,13 +5,13 @@
 //! another digest of the same ABI is loaded beside them, over the same maps, and takes the links
 //! over. A map is created when it is missing and never again.
 
+mod load;
+
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use aya::EbpfLoader;
-use aya::programs::SchedClassifier;
 use sha2::{Digest, Sha256};
 use verdict::abi::ABI;
 
@@ -146,26 +146,12 @@ pub(super) fn load_object(
     Ok((loaded, origin))
 }
 
-/// Loads the object over the pinned maps and pins its programs.
+/// Loads the object over the pinned maps and pins its programs, once the kernel has taken all of them.
 fn load_programs(maps: &Path, folder: &Path, limits: &Limits, object: &[u8]) -> Result<(), Error> {
-    let mut sized = EbpfLoader::new();
-    for (name, entries) in limits.by_map() {
-        sized.map_max_entries(name, entries);
-    }
-    for name in MAPS {
-        sized.map_pin_path(name, maps.join(name));
-    }
-    let mut loaded = sized.load(object).map_err(|source| Error::Maps(Box::new(source)))?;
+    let loaded = load::load(maps, limits, object)?;
     make(folder)?;
-    for program in Program::ALL {
+    for (program, fd) in Program::ALL.into_iter().zip(&loaded) {
         let name = program.name();
-        let failed = |source| Error::Program { name, source: Box::new(source) };
-        let Some(found) = loaded.program_mut(name) else {
-            return Err(Error::MapGone(name));
-        };
-        let found: &mut SchedClassifier = found.try_into().map_err(failed)?;
-        found.load().map_err(failed)?;
-        let fd = found.fd().map_err(failed)?;
         sys::pin(fd.as_fd(), &folder.join(name))
             .map_err(|source| Error::Pin { name: format!("program {name}"), source })?;
     }

@@ -1,10 +1,12 @@
-//! The few calls of bpf(2) that the loader library does not offer: single and batched map access by
-//! number of bytes, pins, TCX links by interface index, test runs.
+//! The calls of bpf(2): single and batched map access by number of bytes, pins, TCX links by interface
+//! index, test runs; loading is in [`program`].
 //!
 //! Each function is one system call. Layouts are those of `union bpf_attr`, include/uapi/linux/bpf.h;
 //! the kernel takes a shorter structure for zeroes.
 
 #![expect(unsafe_code, reason = "bpf(2) takes addresses")]
+
+pub(super) mod program;
 
 use std::ffi::CString;
 use std::io;
@@ -61,11 +63,13 @@ enum Command {
     MapUpdate = 2,
     MapDelete = 3,
     MapNextKey = 4,
+    ProgLoad = 5,
     ObjPin = 6,
     ObjGet = 7,
     ProgTestRun = 10,
     ObjInfo = 15,
     ProgQuery = 16,
+    TypesLoad = 18,
     MapLookupAndDelete = 21,
     MapLookupBatch = 24,
     MapUpdateBatch = 26,
