@@ -70,28 +70,22 @@ pub(crate) fn why(shared: &Shared, request: &WhyRequest) -> Result<Why, Error> {
     if let Some(why) = itself::why(&force.wanted, [&from, &to], service, source_port) {
         return Ok(Why { generation: force.generation, ..why });
     }
-    match case(bundle, &from, &to, service, source_port)? {
-        Some(case) => {
-            let mut why = told(shared, &force, &case);
-            if why.verdict != api::Verdict::Drop && is_forwarded(&why, &case) {
-                why.warnings =
-                    firewalls::in_the_way(&shared.foreign.look(), Some(case.source.is_ipv6()));
-            }
-            let is_world = |who: &Who| *who == Who::World;
-            if is_world(&from) || is_world(&to) {
-                worldly(&mut why, is_world(&from));
-            }
-            let asked = (service, source_port);
-            why.published =
-                published::ways(&force.wanted, &force.names, (&from, &to), asked, false);
-            Ok(why)
-        }
-        None => {
-            let why =
-                separate::why(&force.wanted, &force.names, (&from, &to), (service, source_port))?;
-            Ok(Why { generation: force.generation, ..why })
-        }
+    let asked = (service, source_port);
+    let Some(case) = case(bundle, &from, &to, service, source_port)? else {
+        let why = separate::why(&force.wanted, &force.names, (&from, &to), asked)?;
+        return Ok(Why { generation: force.generation, ..why });
+    };
+    let mut why = told(shared, &force, &case);
+    if why.verdict != api::Verdict::Drop && is_forwarded(&why, &case) {
+        let others = firewalls::in_the_way(&shared.foreign.look(), Some(case.source.is_ipv6()));
+        why.warnings.extend(others);
     }
+    let is_world = |who: &Who| *who == Who::World;
+    if is_world(&from) || is_world(&to) {
+        worldly(&mut why, is_world(&from));
+    }
+    why.published = published::ways(&force.wanted, &force.names, (&from, &to), asked, false);
+    Ok(why)
 }
 
 /// The answer about a pair that no hook is asked about: without a generation, and nothing seen.

@@ -24,14 +24,12 @@ pub(super) fn echo(target: IpAddr, wait: Duration) -> io::Result<Seen> {
     let sent = socket
         .connect(&SocketAddr::new(target, 0).into())
         .and_then(|()| socket.send(&request(target, id)));
-    let observed = match sent {
-        Err(error) => observed(&error)?,
-        Ok(_) => {
-            let is_ours = |message: &[u8]| is_reply(message, target, id);
-            let answer =
-                |_: &Socket, message: &[u8]| is_ours(message).then_some(Observed::Answered);
-            raw::wait_for(&mut socket, target, began + wait, observed, answer)?
-        }
+    let observed = if let Err(error) = sent {
+        observed(&error)?
+    } else {
+        let is_ours = |message: &[u8]| is_reply(message, target, id);
+        let answer = |_: &Socket, message: &[u8]| is_ours(message).then_some(Observed::Answered);
+        raw::wait_for(&mut socket, target, began + wait, observed, answer)?
     };
     let took = (observed == Observed::Answered).then(|| began.elapsed());
     Ok(Seen { observed, took, source_port: None })

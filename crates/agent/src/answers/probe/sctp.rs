@@ -50,12 +50,11 @@ pub(super) fn init(target: SocketAddr, port: Option<u16>, wait: Duration) -> io:
     let began = Instant::now();
     let peer = SocketAddr::new(target.ip(), 0);
     let sent = socket.connect(&peer.into()).and_then(|()| socket.send(&offer.init()));
-    let observed = match sent {
-        Err(error) => met(&error)?,
-        Ok(_) => {
-            let answer = |socket: &Socket, packet: &[u8]| answered(socket, packet, offer);
-            raw::wait_for(&mut socket, target.ip(), began + wait, met, answer)?
-        }
+    let observed = if let Err(error) = sent {
+        met(&error)?
+    } else {
+        let answer = |socket: &Socket, packet: &[u8]| answered(socket, packet, offer);
+        raw::wait_for(&mut socket, target.ip(), began + wait, met, answer)?
     };
     let took = super::answered(observed).then(|| began.elapsed());
     Ok(Seen { observed, took, source_port: Some(offer.from) })
