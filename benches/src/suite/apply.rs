@@ -98,7 +98,7 @@ impl Bench {
             .context("compile")?;
         let compile = ms(start);
         let start = Instant::now();
-        let faults = planner::check(compiler.bundle(), &planner::Limits::default());
+        let faults = planner::check(compiler.bundle(), &room()?);
         anyhow::ensure!(faults.is_empty(), "the bundle is not sound: {}", faults[0]);
         let check = ms(start);
         let _quick = Expedited::begin();
@@ -125,6 +125,14 @@ impl Bench {
         }
         Ok([effective, over])
     }
+}
+
+/// What the maps hold.
+fn room() -> Result<planner::Limits> {
+    let maps = Limits::default();
+    let [exact, rows, ports] = [maps.peers, maps.rows, maps.ports].map(usize::try_from);
+    let exact = exact?;
+    Ok(planner::Limits { exact, prefixes: exact, rows: rows?, ports: ports? })
 }
 
 fn labels(app: &str, zone: &str) -> Result<Labels> {

@@ -86,8 +86,11 @@ fn sound(bundle: &planner::Bundle) -> Result<(), Error> {
     }
     let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
     let is_room = |fault: &planner::Fault| matches!(fault, planner::Fault::TooLarge { .. });
-    let code = if faults.iter().all(is_room) { codes::COMPILE } else { codes::INTERNAL };
-    Err(fault::refused(code, format!("the plan is not sound: {}", all.join("; "))))
+    if faults.iter().all(is_room) {
+        let message = format!("the tables of this host are too small: {}", all.join("; "));
+        return Err(fault::refused(codes::COMPILE, message));
+    }
+    Err(fault::refused(codes::INTERNAL, format!("the plan is not sound: {}", all.join("; "))))
 }
 
 /// Parses and checks a file.

@@ -49,7 +49,8 @@ codes! {
         "every error names its place; bulkhead policy check FILE shows them without an agent";
     COMPILE = "BH0207", 422, "the file cannot be planned for this host",
         "The document is correct by itself, but this host cannot carry it: no free address or endpoint number, a limit, a collision.",
-        "the message names the object";
+        "give the object that the message names another address or name; where tables are too small, fewer and wider CIDRs and port ranges \
+         that begin and end at multiples of a power of two need fewer entries";
     ASSERTION = "BH0208", 409, "an assertion does not hold",
         "The new policy breaks a line under `assert:`. Nothing was changed.",
         "change the policy or the assertion; bulkhead plan FILE shows the counterexample";

@@ -23,12 +23,6 @@ pub struct Limits {
     pub ports: usize,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { exact: 1 << 18, prefixes: 1 << 18, rows: 1 << 21, ports: 1 << 20 }
-    }
-}
-
 /// Something that must not be in a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Fault {

@@ -12,7 +12,7 @@ use model::{
 };
 use policy::Document;
 use policy::document::{
-    Netns, Network, Policy, Scope, Segment, Span, Standing, Start, Subnets, Tenant, Workload,
+    Netns, Network, Policy, Scope, Segment, Snat, Span, Standing, Start, Subnets, Tenant, Workload,
 };
 
 use crate::rng::Rng;
@@ -106,7 +106,8 @@ fn network(rng: &mut Rng, tenant: &Name, at: usize, unique: usize) -> Network {
     let postures = postures(rng);
     let span = Span::default();
     let name = name(&format!("n{at}"));
-    Network { tenant: tenant.clone(), name, mode, subnets, segments, postures, span }
+    let snat = Snat::default();
+    Network { tenant: tenant.clone(), name, mode, subnets, snat, segments, postures, span }
 }
 
 fn segment(rng: &mut Rng, number: usize, of: Subnets) -> Segment {

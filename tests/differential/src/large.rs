@@ -10,7 +10,7 @@ use model::{
 };
 use policy::Document;
 use policy::document::{
-    Netns, Network, Policy, Scope, Span, Standing, Start, Subnets, Tenant, Workload,
+    Netns, Network, Policy, Scope, Snat, Span, Standing, Start, Subnets, Tenant, Workload,
 };
 
 const TENANT: usize = 500;
@@ -49,6 +49,7 @@ pub fn document(workloads: usize, policies: usize) -> Document {
             name: name("main"),
             mode: Mode::Nat,
             subnets: Subnets { v4, v6 },
+            snat: Snat::default(),
             segments: Vec::new(),
             postures: Postures::default(),
             span,
