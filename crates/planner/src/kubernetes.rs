@@ -13,6 +13,7 @@ mod compare;
 mod view;
 
 use std::fmt;
+use std::sync::Arc;
 
 use policy::kubernetes::{AddressRange, Lowered, WorkloadName};
 
@@ -21,7 +22,8 @@ pub use compare::{Change, Difference, Presence, compare};
 
 use crate::PlanErrors;
 use crate::compiler::Compiler;
-use view::View;
+use rustc_hash::FxHashMap;
+use view::{Class, View};
 
 /// One end of a connection. Ordered: ranges before workloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,21 +87,43 @@ pub fn connections<'c>(
     }
     let targets: Vec<_> =
         targets.into_iter().map(|range| (range, view.external(range.first))).collect();
-    let classes = view.classes.clone();
-    for (from, (source, class)) in cluster.nodes.iter().zip(&classes).enumerate() {
+    let members = view.members_by_class();
+    let mut known: FxHashMap<Class, Arc<Reached>> = FxHashMap::default();
+    for (from, (source, class)) in cluster.nodes.iter().zip(view.classes.clone()).enumerate() {
         for (range, group) in &targets {
-            let allowed = view.between_external(*group, *class, false);
+            let allowed = view.between_external(*group, class, false);
             show(End::Workload(&source.name), End::External(*range), &allowed, visit);
         }
-        for (to, (target, other)) in cluster.nodes.iter().zip(&classes).enumerate() {
-            if from != to {
-                let allowed = view.between(*class, *other);
-                let (source, target) = (End::Workload(&source.name), End::Workload(&target.name));
-                show(source, target, &allowed, visit);
-            }
+        let reached = known.get(&class).cloned();
+        let reached = reached.unwrap_or_else(|| Arc::new(reached_by(&mut view, class, &members)));
+        // Of a class with one workload nobody asks again.
+        if members.get(&class).is_some_and(|members| members.len() > 1) {
+            known.insert(class, Arc::clone(&reached));
+        }
+        for (to, allowed) in reached.iter().filter(|(to, _)| *to != from) {
+            let Some(target) = cluster.nodes.get(*to) else { continue };
+            let (source, target) = (End::Workload(&source.name), End::Workload(&target.name));
+            show(source, target, allowed, visit);
         }
     }
     Ok(view.mixed())
+}
+
+/// Positions of workloads, in order, and what may be opened to them.
+type Reached = Vec<(usize, Arc<Allowed>)>;
+
+fn reached_by(
+    view: &mut View<'_, '_>,
+    class: Class,
+    members: &FxHashMap<Class, Vec<usize>>,
+) -> Reached {
+    let mut all = Vec::new();
+    for (other, allowed) in view.reach(class) {
+        let nodes = members.get(&other).into_iter().flatten();
+        all.extend(nodes.map(|node| (*node, Arc::clone(&allowed))));
+    }
+    all.sort_unstable_by_key(|(node, _)| *node);
+    all
 }
 
 fn show(

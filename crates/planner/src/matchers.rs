@@ -92,8 +92,9 @@ impl Matchers {
         };
         if let Some(Some(matcher)) = self.all.get_mut(id as usize) {
             matcher.uses += 1;
-            let rules = matcher.rules.get_mut(side).filter(|_| speaks);
-            rules.into_iter().for_each(|rules| rules.push(rule));
+            if let Some(rules) = matcher.rules.get_mut(side).filter(|_| speaks) {
+                rules.push(rule);
+            }
         }
         Ok((id, is_new))
     }

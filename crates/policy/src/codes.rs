@@ -228,7 +228,8 @@ meaning to analyse.\n\n`kubectl apply --dry-run=server -f FILE` says the same of
 "The API server drops fields that it does not know: a misspelt `policyType` or `endport` is as if it was not there, and the policy \
 means something else than its author thinks. The analysis drops the field too, as the cluster would."
 182 ManifestBeyond "a part of a policy that is not judged"
-"The object says something about which manifests alone tell nothing: `nodes` and `domainNames` as peers, or it is a policy of \
+"The object says something about which manifests alone tell nothing: `nodes` and `domainNames` as peers, networks that may hold the \
+addresses of pods (pods are known by their labels here, and no network means them), or it is a policy of \
 another kind (of Calico, of Cilium, or of a newer version of the network policy API). It is left out: a peer that is not judged matches \
 nothing, and connections are listed as if the other policy did not exist."
 183 ManifestTwice "an object that is there twice"

@@ -148,16 +148,31 @@ impl<'c> Work<'c, '_> {
     }
 
     fn workloads(&mut self) {
+        let mut by_class: [FxHashMap<Class, Vec<usize>>; 2] = Default::default();
+        for (at, kind) in self.kinds.iter().enumerate() {
+            for (class, by_class) in kind.classes.iter().zip(&mut by_class) {
+                if let Some(class) = class {
+                    by_class.entry(*class).or_default().push(at);
+                }
+            }
+        }
+        let none = Arc::new(Allowed::default());
         for source in &self.kinds {
-            for target in &self.kinds {
-                let mut allowed = |at: usize| {
-                    let pair = source.classes.get(at).copied().flatten();
-                    let pair = pair.zip(target.classes.get(at).copied().flatten());
-                    pair.zip(self.views.get_mut(at))
-                        .map(|((from, to), view)| view.between(from, to))
-                        .unwrap_or_default()
-                };
-                let (old, new) = (allowed(0), allowed(1));
+            let mut found: BTreeMap<usize, [Arc<Allowed>; 2]> = BTreeMap::new();
+            for (at, view) in self.views.iter_mut().enumerate() {
+                let Some(class) = source.classes.get(at).copied().flatten() else { continue };
+                for (target, allowed) in view.reach(class) {
+                    let kinds = by_class.get(at).and_then(|all| all.get(&target));
+                    for kind in kinds.into_iter().flatten() {
+                        let both = [Arc::clone(&none), Arc::clone(&none)];
+                        if let Some(place) = found.entry(*kind).or_insert(both).get_mut(at) {
+                            *place = Arc::clone(&allowed);
+                        }
+                    }
+                }
+            }
+            for (target, [old, new]) in found {
+                let Some(target) = self.kinds.get(target) else { continue };
                 let Some(change) = change(&old, &new) else { continue };
                 for from in &source.names {
                     for to in target.names.iter().filter(|to| *to != from) {

@@ -1,5 +1,6 @@
 //! One compiled cluster, ready to be asked about pairs of workloads and ranges.
 
+use std::collections::hash_map::Entry as Slot;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use verdict::abi::Addr;
 
 use super::Allowed;
 use crate::bundle::Bundle;
-use crate::meet::judged;
+use crate::meet::{judged, posture};
 use crate::nodes::key;
 use crate::reach::{Atlas, Place};
 
@@ -33,10 +34,28 @@ pub(super) struct View<'c, 'w> {
     pub classes: Vec<Class>,
     /// The groups of every class.
     members: Vec<Vec<Group>>,
+    /// The classes of every group of pods.
+    owners: Vec<Vec<Class>>,
     groups: Vec<Entry>,
+    index: Index,
     known: FxHashMap<([u64; 6], bool), Group>,
     answers: FxHashMap<Said, Arc<Allowed>>,
     none: Arc<Allowed>,
+}
+
+/// Where to look for whom a group of pods may reach, by numbers of the tables.
+#[derive(Default)]
+struct Index {
+    /// Groups of pods by their class.
+    by_class: FxHashMap<u64, Vec<Group>>,
+    /// Groups of pods by their slot of ingress.
+    by_ingress: FxHashMap<u64, Vec<Group>>,
+    /// Groups of pods that let everybody in of whom no row says otherwise.
+    open: Vec<Group>,
+    /// Classes of which a slot says something.
+    classes: FxHashMap<u64, Vec<u64>>,
+    /// Slots that say something of a class.
+    slots: FxHashMap<u64, Vec<u64>>,
 }
 
 struct Entry {
@@ -54,7 +73,9 @@ impl<'c, 'w> View<'c, 'w> {
             network: bundle.routers.first().map_or(0, |router| u32::from(router.number)),
             classes: Vec::with_capacity(cluster.nodes.len()),
             members: Vec::new(),
+            owners: Vec::new(),
             groups: Vec::new(),
+            index: Index::default(),
             known: FxHashMap::default(),
             answers: FxHashMap::default(),
             none: Arc::default(),
@@ -78,6 +99,15 @@ impl<'c, 'w> View<'c, 'w> {
             });
             this.classes.push(class);
         }
+        this.owners = vec![Vec::new(); this.groups.len()];
+        for (class, groups) in (0..).map(Class).zip(&this.members) {
+            for group in groups {
+                if let Some(owners) = this.owners.get_mut(group.0 as usize) {
+                    owners.push(class);
+                }
+            }
+        }
+        this.index = Index::of(&this.atlas, &this.groups);
         this
     }
 
@@ -96,12 +126,47 @@ impl<'c, 'w> View<'c, 'w> {
         Some(group)
     }
 
-    /// What workloads of one class may open to workloads of another.
-    pub(super) fn between(&mut self, from: Class, to: Class) -> Arc<Allowed> {
-        let (from, to) = (self.of_class(from), self.of_class(to));
-        let pairs = from.iter().flat_map(|a| to.iter().map(|b| (*a, *b)));
-        let pairs: Vec<(Group, Group)> = pairs.collect();
-        self.union(&pairs)
+    /// Whom workloads of a class may reach, and with what: only those whom they reach with something, in order.
+    pub(super) fn reach(&mut self, class: Class) -> Vec<(Class, Arc<Allowed>)> {
+        let mut found: FxHashMap<Class, Arc<Allowed>> = FxHashMap::default();
+        for source in self.of_class(class) {
+            for target in self.targets(source) {
+                let allowed = self.pair((source, target));
+                if allowed.is_empty() {
+                    continue;
+                }
+                for owner in self.owners.get(target.0 as usize).into_iter().flatten() {
+                    match found.entry(*owner) {
+                        Slot::Vacant(free) => drop(free.insert(Arc::clone(&allowed))),
+                        Slot::Occupied(mut known) if **known.get() != *allowed => {
+                            Arc::make_mut(known.get_mut()).extend(&allowed);
+                        }
+                        Slot::Occupied(_) => {}
+                    }
+                }
+            }
+        }
+        let mut found: Vec<_> = found.into_iter().collect();
+        found.sort_unstable_by_key(|(class, _)| *class);
+        found
+    }
+
+    /// The groups of pods that a group may reach, as far as rows and postures tell.
+    fn targets(&self, source: Group) -> Vec<Group> {
+        let Some(entry) = self.groups.get(source.0 as usize) else { return Vec::new() };
+        let [class, egress, ..] = entry.key;
+        let index = &self.index;
+        let mut found: Vec<Group> = if posture(&entry.key, 0) == 0 {
+            let classes = index.classes.get(&egress).into_iter().flatten();
+            classes.filter_map(|class| index.by_class.get(class)).flatten().copied().collect()
+        } else {
+            let slots = index.slots.get(&class).into_iter().flatten();
+            let named = slots.filter_map(|slot| index.by_ingress.get(slot)).flatten();
+            index.open.iter().chain(named).copied().collect()
+        };
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
     /// What addresses of a group may open to workloads of a class, or the other way round.
@@ -116,6 +181,15 @@ impl<'c, 'w> View<'c, 'w> {
         let pair = |pod: &Group| if opens { (group, *pod) } else { (*pod, group) };
         let pairs: Vec<(Group, Group)> = pods.iter().map(pair).collect();
         self.union(&pairs)
+    }
+
+    /// The positions of the nodes of every class.
+    pub(super) fn members_by_class(&self) -> FxHashMap<Class, Vec<usize>> {
+        let mut out: FxHashMap<Class, Vec<usize>> = FxHashMap::default();
+        for (at, class) in self.classes.iter().enumerate() {
+            out.entry(*class).or_default().push(at);
+        }
+        out
     }
 
     fn of_class(&self, class: Class) -> Vec<Group> {
@@ -166,6 +240,25 @@ impl<'c, 'w> View<'c, 'w> {
         let is_mixed =
             |class: &Class| self.members.get(class.0 as usize).is_some_and(|all| all.len() > 1);
         nodes.filter(|(_, class)| is_mixed(class)).map(|(node, _)| &node.name).collect()
+    }
+}
+
+impl Index {
+    fn of(atlas: &Atlas<'_>, pods: &[Entry]) -> Self {
+        let mut this = Self::default();
+        for key in atlas.rows().keys() {
+            this.classes.entry(key.slot).or_default().push(key.class);
+            this.slots.entry(key.class).or_default().push(key.slot);
+        }
+        for (group, entry) in (0..).map(Group).zip(pods) {
+            let [class, _, ingress, ..] = entry.key;
+            this.by_class.entry(class).or_default().push(group);
+            this.by_ingress.entry(ingress).or_default().push(group);
+            if posture(&entry.key, 1) != 0 {
+                this.open.push(group);
+            }
+        }
+        this
     }
 }
 

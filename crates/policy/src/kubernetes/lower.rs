@@ -5,7 +5,7 @@
 //! pod, those of the namespace, and one for each named port: so selectors of namespaces and names of ports become terms of
 //! selectors, and the planner's own matching does the rest.
 //!
-//! **Addresses.** Pods get addresses of 100::/64, which is for nothing else (RFC 6666): no block of a policy means a pod.
+//! **Addresses.** Pods get addresses of `100::/64`, which is for nothing else (RFC 6666): no block of a policy means a pod.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
@@ -341,7 +341,7 @@ impl Work<'_> {
             let id = RuleId(2 * order + 1 + u32::from(kind == RuleKind::Deny));
             let (path, file) = (Arc::clone(&path), Arc::clone(&file));
             let (line, column) = (span.line, span.column);
-            (!ports.is_empty()).then(|| RuleRef { id, path, file, line, column, kind })
+            (!ports.is_empty()).then_some(RuleRef { id, path, file, line, column, kind })
         };
         let (from, to) = match draft.standing.ends {
             Ends::Egress => (subject, peers),

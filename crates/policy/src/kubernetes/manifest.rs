@@ -183,22 +183,14 @@ impl Reader {
         let Some(name) = name(meta, problems) else { return };
         let own: Owned = (kind.into(), Arc::clone(&namespace), name);
         let spec = object.object("spec", problems);
-        let (meta_of_pod, spec) = match kind {
-            "Pod" => (Some(meta), spec),
-            _ => {
-                let job = spec.filter(|_| kind == "CronJob");
-                let job = job.and_then(|spec| spec.object("jobTemplate", problems));
-                let spec = if kind == "CronJob" {
-                    job.and_then(|job| job.object("spec", problems))
-                } else {
-                    spec
-                };
-                let template = spec.and_then(|spec| spec.object("template", problems));
-                (
-                    template.and_then(|each| each.object("metadata", problems)),
-                    template.and_then(|each| each.object("spec", problems)),
-                )
-            }
+        let (meta_of_pod, spec) = if kind == "Pod" {
+            (Some(meta), spec)
+        } else {
+            let template = template(kind, spec, problems);
+            (
+                template.and_then(|each| each.object("metadata", problems)),
+                template.and_then(|each| each.object("spec", problems)),
+            )
         };
         let labels = meta_of_pod.and_then(|meta| meta.object("labels", problems));
         let labels = labels.map(|each| selector::labels(each, problems)).unwrap_or_default();
@@ -270,6 +262,19 @@ fn readable<'t>(text: &'t str, limits: &Limits) -> Cow<'t, str> {
         spaced = format!("{before}{indentation}{content}");
     }
     Cow::Borrowed(text)
+}
+
+/// The pod template of a workload's `spec`.
+fn template<'n, 'a>(
+    kind: &str,
+    spec: Option<Object<'n, 'a>>,
+    problems: &mut Problems<'_>,
+) -> Option<Object<'n, 'a>> {
+    let mut spec = spec?;
+    if kind == "CronJob" {
+        spec = spec.object("jobTemplate", problems)?.object("spec", problems)?;
+    }
+    spec.object("template", problems)
 }
 
 fn metadata<'n, 'a>(object: Object<'n, 'a>, problems: &mut Problems<'_>) -> Option<Object<'n, 'a>> {

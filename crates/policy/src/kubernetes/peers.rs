@@ -119,6 +119,9 @@ fn admin_peer(
     if is_egress {
         for node in object.list("networks", problems) {
             let net = cidr(node, problems);
+            if net.is_some_and(|net| net.prefix_len() == 0) {
+                problems.push(whole_internet(node));
+            }
             out.extend(net.map(|net| Peer::Block(Block { net, except: Vec::new() })));
         }
         for form in ["nodes", "domainNames"] {
@@ -128,6 +131,14 @@ fn admin_peer(
             }
         }
     }
+}
+
+/// The warning for a network that holds the addresses of pods, whatever those are.
+fn whole_internet(node: &Node<'_>) -> Diagnostic {
+    let message = "on a cluster this network means pods too; here it means addresses outside alone";
+    Diagnostic::warning(Code::ManifestBeyond, node.span, message).hint(
+        "name pods with `namespaces` or `pods` beside it: manifests do not tell their addresses",
+    )
 }
 
 /// Pods as an administrator's policy names them: all of some namespaces, or some of them.

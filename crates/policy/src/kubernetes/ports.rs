@@ -26,7 +26,7 @@ pub(super) fn of_network(rule: Object<'_, '_>, problems: &mut Problems<'_>) -> O
 
 fn network_port(object: Object<'_, '_>, problems: &mut Problems<'_>) -> Option<Port> {
     object.only(&["protocol", "port", "endPort"], problems);
-    let protocol = transport(object, problems)?.unwrap_or(Transport::Tcp);
+    let protocol = transport(object, problems)?;
     let end = object.get("endPort");
     let Some(node) = object.get("port") else {
         if let Some(end) = end {
@@ -74,13 +74,13 @@ fn admin_port(object: Object<'_, '_>, problems: &mut Problems<'_>) -> Option<Por
     }
     if let Some(form) = object.object("portNumber", problems) {
         form.only(&["protocol", "port"], problems);
-        let protocol = transport(form, problems)?.unwrap_or(Transport::Tcp);
+        let protocol = transport(form, problems)?;
         let first = required(form, "port", problems)?;
         return Some(Port::Numbers(protocol, first, first));
     }
     if let Some(form) = object.object("portRange", problems) {
         form.only(&["protocol", "start", "end"], problems);
-        let protocol = transport(form, problems)?.unwrap_or(Transport::Tcp);
+        let protocol = transport(form, problems)?;
         let (first, last) = (required(form, "start", problems)?, required(form, "end", problems)?);
         if last < first {
             refuse(problems, form.span(), format!("the range {first}-{last} is empty"));
@@ -91,14 +91,14 @@ fn admin_port(object: Object<'_, '_>, problems: &mut Problems<'_>) -> Option<Por
     Some(Port::Named(port_name(node, problems)?, None, node.span))
 }
 
-/// The protocol: `Some(None)` when none is given.
-fn transport(object: Object<'_, '_>, problems: &mut Problems<'_>) -> Option<Option<Transport>> {
-    let Some(node) = object.get("protocol") else { return Some(None) };
+/// The protocol: TCP when none is given.
+fn transport(object: Object<'_, '_>, problems: &mut Problems<'_>) -> Option<Transport> {
+    let Some(node) = object.get("protocol") else { return Some(Transport::Tcp) };
     let found = protocol(text(node, "protocol", problems)?);
     if found.is_none() {
         refuse(problems, node.span, "the protocol is TCP, UDP or SCTP");
     }
-    found.map(Some)
+    found
 }
 
 /// The protocol with this name in the API.
@@ -115,13 +115,11 @@ fn required(object: Object<'_, '_>, key: &str, problems: &mut Problems<'_>) -> O
 }
 
 fn port_number(node: &Node<'_>, key: &str, problems: &mut Problems<'_>) -> Option<u16> {
-    match number(node) {
-        Some(found) => port(node, found, problems),
-        None => {
-            refuse(problems, node.span, format!("`{key}` is a number from 1 to 65535"));
-            None
-        }
-    }
+    let Some(found) = number(node) else {
+        refuse(problems, node.span, format!("`{key}` is a number from 1 to 65535"));
+        return None;
+    };
+    port(node, found, problems)
 }
 
 fn port(node: &Node<'_>, number: u32, problems: &mut Problems<'_>) -> Option<u16> {
