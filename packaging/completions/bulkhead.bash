@@ -145,6 +145,12 @@ _bulkhead() {
             bulkhead__subcmd__help__subcmd__policy,check)
                 cmd="bulkhead__subcmd__help__subcmd__policy__subcmd__check"
                 ;;
+            bulkhead__subcmd__help__subcmd__policy,connections)
+                cmd="bulkhead__subcmd__help__subcmd__policy__subcmd__connections"
+                ;;
+            bulkhead__subcmd__help__subcmd__policy,diff)
+                cmd="bulkhead__subcmd__help__subcmd__policy__subcmd__diff"
+                ;;
             bulkhead__subcmd__help__subcmd__policy,rules)
                 cmd="bulkhead__subcmd__help__subcmd__policy__subcmd__rules"
                 ;;
@@ -157,6 +163,12 @@ _bulkhead() {
             bulkhead__subcmd__policy,check)
                 cmd="bulkhead__subcmd__policy__subcmd__check"
                 ;;
+            bulkhead__subcmd__policy,connections)
+                cmd="bulkhead__subcmd__policy__subcmd__connections"
+                ;;
+            bulkhead__subcmd__policy,diff)
+                cmd="bulkhead__subcmd__policy__subcmd__diff"
+                ;;
             bulkhead__subcmd__policy,help)
                 cmd="bulkhead__subcmd__policy__subcmd__help"
                 ;;
@@ -165,6 +177,12 @@ _bulkhead() {
                 ;;
             bulkhead__subcmd__policy__subcmd__help,check)
                 cmd="bulkhead__subcmd__policy__subcmd__help__subcmd__check"
+                ;;
+            bulkhead__subcmd__policy__subcmd__help,connections)
+                cmd="bulkhead__subcmd__policy__subcmd__help__subcmd__connections"
+                ;;
+            bulkhead__subcmd__policy__subcmd__help,diff)
+                cmd="bulkhead__subcmd__policy__subcmd__help__subcmd__diff"
                 ;;
             bulkhead__subcmd__policy__subcmd__help,help)
                 cmd="bulkhead__subcmd__policy__subcmd__help__subcmd__help"
@@ -671,7 +689,7 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__help__subcmd__policy)
-            opts="check rules"
+            opts="check rules connections diff"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -685,6 +703,34 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__help__subcmd__policy__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__help__subcmd__policy__subcmd__connections)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__help__subcmd__policy__subcmd__diff)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -987,7 +1033,7 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__policy)
-            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version check rules help"
+            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version check rules connections diff help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1046,8 +1092,92 @@ _bulkhead() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        bulkhead__subcmd__policy__subcmd__connections)
+            opts="-o -h -V --kubernetes --output --ipv6 --json --run-dir --state-dir --bpffs --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --kubernetes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bpffs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__policy__subcmd__diff)
+            opts="-o -h -V --kubernetes --output --ipv6 --json --run-dir --state-dir --bpffs --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --kubernetes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bpffs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         bulkhead__subcmd__policy__subcmd__help)
-            opts="check rules help"
+            opts="check rules connections diff help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1061,6 +1191,34 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__policy__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__policy__subcmd__help__subcmd__connections)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__policy__subcmd__help__subcmd__diff)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -195,18 +195,20 @@ complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_s
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from help" -f -a "list" -d 'List them'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from help" -f -a "label" -d 'Change labels at run time: `app=web` sets, `app-` removes; until the next `up`'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules help" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules help" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules help" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules help" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules connections diff help" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules connections diff help" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules connections diff help" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules connections diff help" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
 always\t'Always'
 never\t'Never'"
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules help" -l json -d 'Print data as JSON'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules help" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules help" -s V -l version -d 'Print version'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules help" -f -a "check" -d 'Check a file without an agent; exit 3 when there are only warnings and --strict is given'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules help" -f -a "rules" -d 'Show every rule in force and how often it decided'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules connections diff help" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules connections diff help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules connections diff help" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules connections diff help" -f -a "check" -d 'Check a file without an agent; exit 3 when there are only warnings and --strict is given'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules connections diff help" -f -a "rules" -d 'Show every rule in force and how often it decided'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules connections diff help" -f -a "connections" -d 'List the connections that Kubernetes network policies allow; needs no cluster and no agent'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules connections diff help" -f -a "diff" -d 'Show how two folders of manifests differ in what they allow; exit 3 when they do'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules connections diff help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from check" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from check" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from check" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
@@ -226,8 +228,36 @@ never\t'Never'"
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from rules" -l json -d 'Print data as JSON'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from rules" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from rules" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from connections" -l kubernetes -d 'Folder of manifests; every .yaml, .yml and .json below it is read' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from connections" -s o -l output -d 'Form of the output' -r -f -a "text\t'One line for each connection'
+json\t'As data, like --json'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from connections" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from connections" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from connections" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from connections" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from connections" -l ipv6 -d 'List ranges of IPv6 too'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from connections" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from connections" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from connections" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from diff" -l kubernetes -d 'Folders of manifests: as it was, and as it is to be' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from diff" -s o -l output -d 'Form of the output' -r -f -a "text\t'One line for each connection'
+json\t'As data, like --json'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from diff" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from diff" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from diff" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from diff" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from diff" -l ipv6 -d 'List ranges of IPv6 too'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from diff" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from diff" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from diff" -s V -l version -d 'Print version'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "check" -d 'Check a file without an agent; exit 3 when there are only warnings and --strict is given'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "rules" -d 'Show every rule in force and how often it decided'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "connections" -d 'List the connections that Kubernetes network policies allow; needs no cluster and no agent'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "diff" -d 'Show how two folders of manifests differ in what they allow; exit 3 when they do'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand doctor" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand doctor" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
@@ -328,3 +358,5 @@ complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from workload" -f -a "label" -d 'Change labels at run time: `app=web` sets, `app-` removes; until the next `up`'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "check" -d 'Check a file without an agent; exit 3 when there are only warnings and --strict is given'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "rules" -d 'Show every rule in force and how often it decided'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "connections" -d 'List the connections that Kubernetes network policies allow; needs no cluster and no agent'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "diff" -d 'Show how two folders of manifests differ in what they allow; exit 3 when they do'

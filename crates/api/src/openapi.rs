@@ -5,9 +5,10 @@
 use utoipa::OpenApi;
 
 use crate::{
-    ClusterConnections, ClusterDifferences, Diagnostic, Doctor, DocumentRequest, DownRequest, DownResponse, Error, Flow, FlowQuery, Health,
-    LabelChange, LabelChanged, LogLine, LogQuery, Matrix, PlanReport, ProbeRequest, ProbeResponse,
-    Rules, Status, UpResponse, Why, WhyRequest, Workload,
+    ClusterConnections, ClusterDifferences, Diagnostic, Doctor, DocumentRequest, DownRequest,
+    DownResponse, Error, Flow, FlowQuery, Health, LabelChange, LabelChanged, LogLine, LogQuery,
+    Matrix, PlanReport, ProbeRequest, ProbeResponse, Rules, Status, UpResponse, Why, WhyRequest,
+    Workload,
 };
 
 /// The document, pretty-printed JSON with a newline at its end.

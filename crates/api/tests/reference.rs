@@ -25,8 +25,16 @@ fn the_schema_of_why_is_committed() {
 }
 
 #[test]
+fn the_schemas_of_connections_are_committed() {
+    compare("connections.schema.json", &api::openapi::connections_schema());
+    compare("connections-diff.schema.json", &api::openapi::connections_diff_schema());
+}
+
+#[test]
 fn every_schema_that_is_named_is_there() {
-    for text in [api::openapi::document(), api::openapi::why_schema()] {
+    let analysis = [api::openapi::connections_schema(), api::openapi::connections_diff_schema()];
+    let agent = [api::openapi::document(), api::openapi::why_schema()];
+    for text in agent.into_iter().chain(analysis) {
         let root: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         for name in text.split("\"$ref\": \"#").skip(1).filter_map(|rest| rest.split('"').next()) {
             assert!(root.pointer(name).is_some_and(|schema| !schema.is_null()), "{name}");
