@@ -22,13 +22,13 @@ const PORTS: [u16; 14] = [1, 52, 53, 54, 79, 80, 81, 82, 8079, 8080, 8081, 8999,
 
 /// Addresses inside and outside of every block that the generator uses.
 const ADDRESSES: [Ipv4Addr; 7] = [
-    Ipv4Addr::new(0, 0, 0, 0),
+    Ipv4Addr::UNSPECIFIED,
     Ipv4Addr::new(10, 0, 0, 1),
     Ipv4Addr::new(10, 1, 0, 1),
     Ipv4Addr::new(10, 1, 2, 3),
     Ipv4Addr::new(169, 254, 64, 2),
     Ipv4Addr::new(192, 168, 1, 1),
-    Ipv4Addr::new(255, 255, 255, 255),
+    Ipv4Addr::BROADCAST,
 ];
 
 fn answers(text: &str) -> (Answers, Vec<(Ipv4Addr, Ipv4Addr, String)>) {

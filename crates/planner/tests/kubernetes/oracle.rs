@@ -152,7 +152,10 @@ fn is_port(port: &Port, target: End<'_>, protocol: &str, number: u16) -> bool {
         Port::Named(wanted, name) => {
             let End::Pod(pod) = target else { return false };
             let fits = wanted.is_none_or(|wanted| wanted == protocol);
-            fits && pod.ports.iter().any(|each| *each == (*name, protocol, number))
+            fits && pod
+                .ports
+                .iter()
+                .any(|(n, p, each)| n == name && *p == protocol && *each == number)
         }
     }
 }

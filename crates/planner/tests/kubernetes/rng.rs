@@ -1,6 +1,6 @@
 //! Numbers for generators: the same for the same seed.
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
+/// `SplitMix64` (Steele, Lea, Flood 2014).
 pub(crate) struct Rng(u64);
 
 impl Rng {

@@ -16,9 +16,9 @@ fn lowered(text: &str) -> Lowered {
 }
 
 fn listed(text: &str) -> String {
-    let mut out = String::new();
-    connections(&lowered(text), true, &mut |each| out += &format!("{each}\n")).expect("compiles");
-    out
+    let mut out: Vec<String> = Vec::new();
+    connections(&lowered(text), true, &mut |each| out.push(each.to_string())).expect("compiles");
+    out.join("\n")
 }
 
 /// Deployments in the namespace `default`: a name, and its only label `app`.
