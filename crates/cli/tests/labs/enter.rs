@@ -61,6 +61,7 @@ echo "outer $(stat -L -c %t:%T /dev/stdin)"
 "$@" exec t/plain -- sh -c 'echo "inner $(stat -L -c %t:%T /dev/stdin)"; stty size; exit 7'
 echo "code $?"
 stty -a | grep -q -w -- -icanon || echo "as before"
+"$@" exec t/plain -- sh -c 'test -c /dev/tty && ! true </dev/tty && echo "no terminal"' </dev/null 2>&1 | cat
 tty=$(tty)
 while stty -F "$tty" rows 33 cols 44 && stty -F "$tty" rows 55 cols 66; do :; done 2>/dev/null &
 changing=$!
@@ -92,4 +93,5 @@ fn a_command_at_a_terminal_has_one_of_its_own_root() {
     assert_ne!(shown("outer "), shown("inner "), "another terminal");
     assert_eq!((shown("11 22"), shown("code ")), (String::new(), "7".to_owned()));
     assert_eq!((shown("as before"), shown("followed")), (String::new(), String::new()));
+    assert_eq!(shown("no terminal"), "", "though none of its streams is the caller's terminal");
 }

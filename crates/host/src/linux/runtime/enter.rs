@@ -74,6 +74,9 @@ fn enter(request: &str) -> Result<i32, Fault> {
 
 fn enter_workload(thread: OneThread, dir: &Path, exec: Exec) -> Result<i32, Fault> {
     descriptors::check_streams()?;
+    if !exec.terminal {
+        terminal::leave().doing(|| "leaving the caller's terminal".to_owned())?;
+    }
     let unread = |error: super::Error| Fault::of(&error);
     let record: Record = read_json(&dir.join(SPEC_FILE)).map_err(unread)?;
     let state: State = read_json(&dir.join(STATE_FILE)).map_err(unread)?;

@@ -4,14 +4,17 @@
 //! The caller's own terminal would stay with the workload for as long as a process there keeps it open: it could read what is
 //! typed later, and on kernels that let it (`TIOCSTI`, before 6.2) type into the caller's shell. A pair ends with the command.
 //!
+//! Without any stream that is a terminal, `/dev/tty` would still lead to the caller's: the command then has none ([`leave`]).
+//!
 //! **Restoring.** While the command runs, the caller's terminal hands every key on as it is (raw mode). A guard puts its settings back
 //! however that ends, panics included; only SIGKILL leaves them (`reset` helps then). Signals that would end this process
 //! are passed on to the command instead, whose end is then waited for.
 //!
 //! **Limits.** The far end has no name inside of a workload: `tty` says "not a tty".
 
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, pthread_sigmask};
@@ -23,7 +26,7 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec, read, write};
 use rustix::process::{ioctl_tiocsctty, setsid};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{
-    OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+    OptionalActions, OutputModes, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
 };
 
 use super::process::Process;
@@ -82,8 +85,16 @@ impl Terminal {
             // Nobody types here: the caller's terminal does what is to be done with the lines.
             settings.make_raw();
         }
+        if self.shares_screen() {
+            settings.output_modes.remove(OutputModes::OPOST);
+        }
         tcsetattr(&self.far, OptionalActions::Now, &settings)?;
         self.resize()
+    }
+
+    /// Whether others write to the caller's terminal meanwhile, as in `exec .. | grep`: it then ends their lines as before.
+    fn shares_screen(&self) -> bool {
+        self.outer[1].is_none()
     }
 
     /// Gives it the size that the caller's has now.
@@ -114,7 +125,8 @@ impl Terminal {
         let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
         let process = Process::of_child(pid)?;
         let signals = Watch::begin()?;
-        let _raw = self.outer[0].as_ref().map(Raw::begin).transpose()?;
+        let shared = self.shares_screen();
+        let _raw = self.outer[0].as_ref().map(|keys| Raw::begin(keys, shared)).transpose()?;
         fcntl_setfl(&self.near, OFlags::RDWR | OFlags::NONBLOCK)?;
         let mut typed = Typed { waiting: Vec::new(), is_over: self.outer[0].is_none() };
         while process.is_alive() {
@@ -273,6 +285,21 @@ pub(super) fn lead() -> io::Result<()> {
     Ok(terminal.map_or(Err(Errno::NOTTY), ioctl_tiocsctty)?)
 }
 
+/// Makes this process, which leads no session, forget the caller's terminal. Keys of that terminal still make signals.
+#[expect(unsafe_code, reason = "this call has no safe form")]
+pub(super) fn leave() -> io::Result<()> {
+    let terminal = match File::open("/dev/tty") {
+        Ok(terminal) => terminal,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // There is none.
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    // SAFETY: takes nothing but the descriptor, which is open.
+    let done = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCNOTTY) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Settings of the caller's terminal, put back when dropped.
 struct Raw<'a> {
     terminal: &'a OwnedFd,
@@ -280,10 +307,14 @@ struct Raw<'a> {
 }
 
 impl<'a> Raw<'a> {
-    fn begin(terminal: &'a OwnedFd) -> io::Result<Self> {
+    /// With `shared`, what is written to it looks as before.
+    fn begin(terminal: &'a OwnedFd, shared: bool) -> io::Result<Self> {
         let before = tcgetattr(terminal)?;
         let mut raw = before.clone();
         raw.make_raw();
+        if shared {
+            raw.output_modes = before.output_modes;
+        }
         tcsetattr(terminal, OptionalActions::Flush, &raw)?;
         Ok(Self { terminal, before })
     }

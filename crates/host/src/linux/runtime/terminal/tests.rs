@@ -127,6 +127,22 @@ fn without_a_keyboard_lines_are_ended_once() {
 }
 
 #[test]
+fn who_else_writes_to_the_terminal_has_lines_as_before() {
+    let mut desk = Desk::new();
+    let script = "echo one >&2; read word; echo \"<$word>\" >&2";
+    let running = desk.run(script, [true, false, true]);
+    desk.see("one");
+    let settings = tcgetattr(&desk.far).expect("settings");
+    assert!(settings.output_modes.contains(OutputModes::OPOST) && !desk.echoes());
+    assert_eq!(write(&desk.far, b"from grep\n"), Ok(10));
+    desk.see("from grep\r\n");
+    desk.type_in("hello\r");
+    desk.see("<hello>\r\n");
+    assert!(running.join().expect("no panic").expect("it ran").success());
+    assert!(desk.shown.contains("one\r\n") && !desk.shown.contains("\r\r"), "{:?}", desk.shown);
+}
+
+#[test]
 fn streams_that_are_no_terminal_need_none() {
     let null = std::fs::File::open("/dev/null").expect("nothing");
     assert!(Terminal::of([null.as_fd(); 3]).expect("no terminal").is_none());
