@@ -102,7 +102,7 @@ fn screen(context: &Context, analysis: Analysis) -> Screen {
 
 /// Reads a folder; tells what is refused, and what is left out.
 fn read(screen: Screen, folder: &Path, analysis: Analysis) -> Result<(Cluster, Lowered), Failure> {
-    let texts = folder::texts(folder)?;
+    let texts = folder::texts(screen, folder)?;
     let sources: Vec<policy::Source<'_>> =
         texts.iter().map(|(name, text)| policy::Source { name, text }).collect();
     let cluster = match policy::kubernetes::read(&sources, &folder::limits()) {
@@ -118,6 +118,9 @@ fn read(screen: Screen, folder: &Path, analysis: Analysis) -> Result<(Cluster, L
         if !kinds.is_empty() {
             screen.tell(&format!("note: left out of {}: {}", folder.display(), kinds.join(", ")));
         }
+    }
+    if cluster.workloads.is_empty() {
+        screen.tell(&format!("note: there is no workload in {}", folder.display()));
     }
     let lowered = lower(&cluster);
     let has_v6 = lowered.blocks.iter().flatten().any(|block| block.net.addr().is_ipv6());

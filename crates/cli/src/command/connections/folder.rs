@@ -26,7 +26,7 @@ pub(super) fn limits() -> Limits {
 }
 
 /// Name and text of every manifest. A link to a folder is not followed.
-pub(super) fn texts(folder: &Path) -> Result<Vec<(String, String)>, Failure> {
+pub(super) fn texts(screen: Screen, folder: &Path) -> Result<Vec<(String, String)>, Failure> {
     let mut paths = Vec::new();
     if fs::metadata(folder).map_err(|error| failed(folder, &error))?.is_dir() {
         collect(folder, 0, &mut paths)?;
@@ -44,10 +44,8 @@ pub(super) fn texts(folder: &Path) -> Result<Vec<(String, String)>, Failure> {
                 format!("{} has more than 1 GiB of manifests", folder.display()),
             )
         })?;
-        let text = policy::text(&name, bytes, &limits()).map_err(|found| {
-            // Shown without colour: the reason is one line.
-            Failure::new(codes::DOCUMENT, format!("{name} is no text")).because(&*found)
-        })?;
+        let text = policy::text(&name, bytes, &limits())
+            .map_err(|found| refused(screen, folder, &[*found]))?;
         out.push((name, text));
     }
     Ok(out)
