@@ -160,7 +160,8 @@ network and broadcast addresses of IPv4 and the first address of IPv6 cannot be 
 IPv4, the broadcast address."
 131 PublishConflict "a host port is published twice"
 "Two publish entries take the same port and protocol on the same address of the host. An entry without `address:` takes the port \
-on every address."
+on every address. Two targets of one network cannot share a port on different addresses of one IP version either: the network's router \
+knows the port alone."
 132 PublishTarget "a publish entry that cannot lead anywhere"
 "The workload of a publish entry needs an address of the same IP version: it may not stand in a network of mode `none`, and a \
 publish entry bound to an IPv6 address needs a workload with one."

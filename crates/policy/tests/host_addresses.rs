@@ -46,6 +46,36 @@ fn a_network_leaves_with_the_addresses_that_it_names() {
 }
 
 #[test]
+fn a_router_tells_its_published_ports_apart_by_port_alone() {
+    let published = |second: &str| {
+        with_tenant(&format!(
+            "    networks: {{ main: {{ subnets: [10.0.0.0/16, \"fd00:5::/48\"] }}, side: {{ subnets: [10.0.0.0/16] }} }}
+    workloads:
+      one: {{ network: main, netns: a }}
+      two: {{ network: main, netns: b }}
+      far: {{ network: side, netns: c }}
+    publish:
+      a: {{ port: 443/tcp, to: \"one:443\", address: 198.51.100.3 }}
+      b: {{ port: 443/{second} }}
+      wrong: {{ port: 80/tcp, to: \"nobody:80\" }}"
+        ))
+    };
+    for second in ["to: \"two:443\"", "to: \"one:444\""] {
+        let told = published(&format!("tcp, {second}, address: 198.51.100.4"));
+        assert!(told.contains("443/tcp is published for two targets of one network"), "{told}");
+    }
+    for second in [
+        "tcp, to: \"one:443\", address: 198.51.100.4",
+        "tcp, to: \"far:443\", address: 198.51.100.4",
+        "udp, to: \"two:443\", address: 198.51.100.4",
+        "tcp, to: \"two:443\", address: \"2001:db8::4\"",
+    ] {
+        let told = published(second);
+        assert!(!told.contains("BH0131"), "{second}: {told}");
+    }
+}
+
+#[test]
 fn only_mode_nat_has_addresses_to_leave_with() {
     insta::assert_snapshot!(network("subnets: [10.0.0.0/16], snat: 198.51.100.3"), @"
     error[BH0127]: a network of mode `bridge` has no `snat`

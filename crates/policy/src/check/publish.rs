@@ -129,21 +129,45 @@ fn target(
 
 /// Host ports that two entries take.
 pub(super) fn conflicts(document: &Document, problems: &mut Problems<'_>) {
+    let workloads = document.workloads.iter().map(|it| ((&it.tenant, &it.name), &it.network));
+    let networks: HashMap<(&Name, &Name), &Name> = workloads.collect();
     let mut taken: HashMap<(model::Transport, u16), Vec<&Publish>> = HashMap::new();
     for publish in &document.publishes {
         let others = taken.entry((publish.transport, publish.port)).or_default();
-        let meets = |other: &&&Publish| {
-            other.address.is_none() || publish.address.is_none() || other.address == publish.address
+        let what = format!("{}/{} is published", publish.port, publish.transport);
+        let found = if let Some(first) = others.iter().find(|other| meet(publish, other)) {
+            let hint = "use another port, or give both entries different addresses of the host with `address:`";
+            Some((first, format!("{what} twice"), hint))
+        } else {
+            let same = others.iter().find(|other| is_mixed_up(&networks, publish, other));
+            let hint = "use another port, or put one of the workloads into another network";
+            same.map(|first| (first, format!("{what} for two targets of one network"), hint))
         };
-        if let Some(first) = others.iter().find(meets) {
-            let message = format!("{}/{} is published twice", publish.port, publish.transport);
+        if let Some((first, message, hint)) = found {
             problems.push(
                 Diagnostic::error(Code::PublishConflict, publish.span, message)
                     .label("and here")
                     .related(first.span, "here")
-                    .hint("use another port, or give both entries different addresses of the host with `address:`"),
+                    .hint(hint),
             );
         }
         others.push(publish);
     }
+}
+
+/// Whether two entries of one port take the same address of the host.
+fn meet(one: &Publish, other: &Publish) -> bool {
+    one.address.is_none() || other.address.is_none() || one.address == other.address
+}
+
+/// Whether two entries of one port, on different addresses of one version, are the same to a router: there the host's
+/// address is no longer known.
+fn is_mixed_up(networks: &HashMap<(&Name, &Name), &Name>, one: &Publish, other: &Publish) -> bool {
+    let network = |publish: &Publish| networks.get(&(&publish.tenant, &publish.workload)).copied();
+    let version = |publish: &Publish| publish.address.map(|address| address.is_ipv4());
+    let target = |publish: &Publish| (publish.workload.clone(), publish.workload_port);
+    one.tenant == other.tenant
+        && network(one) == network(other)
+        && version(one) == version(other)
+        && target(one) != target(other)
 }
