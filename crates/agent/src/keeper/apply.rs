@@ -33,7 +33,7 @@ impl Keeper {
         let began = Instant::now();
         let mut laps = Laps::begin();
         let facts = self.facts()?;
-        let compiler = self.compiled().filter(|_| !request.dry_run);
+        let compiler = if request.dry_run { None } else { self.compiled() };
         let (wanted, compiler, mut plan) = self.proven(request, &facts, compiler, &mut laps)?;
         if request.dry_run {
             plan.actions = self.actions(&wanted);
