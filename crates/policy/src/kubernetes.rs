@@ -15,6 +15,7 @@ mod manifest;
 mod names;
 mod peers;
 mod ports;
+mod relevant;
 mod rules;
 mod selector;
 

@@ -135,11 +135,16 @@ fn ignored(cluster: &Cluster) -> impl Iterator<Item = (String, u64)> {
     ignored.iter().map(|(kind, number)| (kind.clone(), *number as u64))
 }
 
-fn refused(folder: &Path, error: &PlanErrors) -> Failure {
+fn refused(folder: &Path, errors: &PlanErrors) -> Failure {
     let message = format!("analyse the manifests in {}", folder.display());
-    Failure::new(codes::FILE, message)
-        .because(error)
-        .hint("analyse a part of the namespaces: pods that differ in labels or ports are counted one by one")
+    let failure = Failure::new(codes::FILE, message).hint(
+        "analyse some namespaces at a time: policies tell more pods apart than fit in at once",
+    );
+    // Of what is one too many there may be thousands.
+    match errors.0.first() {
+        Some(error) => failure.because(error),
+        None => failure,
+    }
 }
 
 fn to_api(connection: &Connection<'_>) -> ClusterConnection {

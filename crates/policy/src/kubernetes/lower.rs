@@ -1,7 +1,7 @@
 //! A cluster as a native document that means the same (ADR 0016).
 //!
-//! The cluster is one tenant with one network, open in both directions; its namespaces are the segments. Pods that nothing
-//! tells apart (one namespace, equal labels and named ports) are one workload of the document. Its labels are those of the
+//! The cluster is one tenant with one network, open in both directions; its namespaces are the segments. Pods of one namespace
+//! that no policy tells apart (by labels or named ports) are one workload of the document. Its labels are those of the
 //! pod, those of the namespace, and one for each named port: so selectors of namespaces and names of ports become terms of
 //! selectors, and the planner's own matching does the rest.
 //!
@@ -18,9 +18,10 @@ use model::{
 };
 
 use super::names::{Of, Texts, cluster as scope_name, everybody, segment};
+use super::relevant::{Relevant, Seen, SeenPod};
 use super::{
-    Action, Block, Cluster, Kind, Namespaces, Operator, Peer, Pod, Pods, Policy, Port, Rule,
-    Selector, WorkloadName,
+    Action, Block, Cluster, Kind, Namespaces, Operator, Peer, Pods, Policy, Port, Rule, Selector,
+    WorkloadName,
 };
 use crate::document::{
     self, Document, Ends, Netns, Network, Scope, Segment, Span, Standing, Start, Subnets, Tenant,
@@ -106,19 +107,30 @@ impl Work<'_> {
 
     fn workloads(&mut self, name: &Name) {
         let cluster = self.cluster;
-        let mut known: BTreeMap<(&Arc<str>, &Pod), usize> = BTreeMap::new();
+        let relevant = Relevant::of(cluster);
+        let seen = cluster
+            .namespaces
+            .iter()
+            .map(|(name, labels)| (name, relevant.labels(Of::Namespace, labels)));
+        let namespaces: BTreeMap<&Arc<str>, Seen> = seen.collect();
+        let nothing = Seen::new();
+        let mut known: BTreeMap<(&Arc<str>, SeenPod), usize> = BTreeMap::new();
         let mut used: BTreeMap<usize, usize> = BTreeMap::new();
         for (owner, pods) in &cluster.workloads {
             let mut positions = Vec::with_capacity(pods.len());
             for pod in pods {
                 let next = self.out.document.workloads.len();
-                let at = *known.entry((&owner.namespace, pod)).or_insert(next);
-                positions.push(at);
+                let pod = relevant.pod(pod);
+                let at = *known.entry((&owner.namespace, pod.clone())).or_insert(next);
+                if !positions.contains(&at) {
+                    positions.push(at);
+                }
                 if at == next {
                     let here = self.segments.get(&owner.namespace).copied().unwrap_or_default();
                     let used = used.entry(here).or_insert(1);
                     *used += 1;
-                    let workload = self.workload(name, &owner.namespace, pod, (next, here, *used));
+                    let labels = namespaces.get(&owner.namespace).unwrap_or(&nothing);
+                    let workload = self.workload(name, labels, &pod, (next, here, *used));
                     self.out.document.workloads.extend(workload.map(Into::into));
                 }
             }
@@ -129,15 +141,18 @@ impl Work<'_> {
     fn workload(
         &mut self,
         tenant: &Name,
-        namespace: &Arc<str>,
-        pod: &Pod,
+        namespace: &Seen,
+        pod: &SeenPod,
         (at, here, host): (usize, usize, usize),
     ) -> Option<Workload> {
         let mut labels = Labels::new();
-        let of_namespace = self.cluster.namespaces.get(namespace).into_iter().flatten();
-        let all = of_namespace.map(|label| (Of::Namespace, label));
+        let all = namespace.iter().map(|label| (Of::Namespace, label));
         for (of, (key, value)) in all.chain(pod.labels.iter().map(|label| (Of::Pod, label))) {
-            labels.insert(self.texts.key(of, key)?, self.texts.value(value)?);
+            let value = match value {
+                Some(value) => self.texts.value(value)?,
+                None => Texts::other()?,
+            };
+            labels.insert(self.texts.key(of, key)?, value);
         }
         for ((port, transport), number) in &pod.ports {
             let value = LabelValue::new(&number.to_string()).ok()?;

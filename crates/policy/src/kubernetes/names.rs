@@ -15,7 +15,7 @@ pub(super) struct Texts {
 }
 
 /// Whose label it is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Of {
     Pod,
     Namespace,
@@ -39,6 +39,11 @@ impl Texts {
     /// The value that stands for this text.
     pub(super) fn value(&mut self, value: &Arc<str>) -> Option<LabelValue> {
         LabelValue::new(&format!("v{}", self.number(value))).ok()
+    }
+
+    /// The value that stands for every text that no policy names.
+    pub(super) fn other() -> Option<LabelValue> {
+        LabelValue::new("other").ok()
     }
 
     /// The label that says which number a named port of a pod has.
