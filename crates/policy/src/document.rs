@@ -13,8 +13,8 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 use model::{
-    CopyOnWrite, Direction, Identity, Labels, Mode, Name, Peer, PortRange, PortSpec, Postures, RuleId,
-    RuleKind, RuleRef, Subject, Transport,
+    CopyOnWrite, Direction, Identity, Labels, Mode, Name, Peer, PortRange, PortSpec, Postures,
+    RuleId, RuleKind, RuleRef, Subject, Transport,
 };
 
 /// Everything that one file says. Copies share what neither of them changes.

@@ -58,8 +58,7 @@ fn load(what: &str, text: &str) -> Vec<Code> {
     );
     assert!(shown < 2 << 20, "{what}: {shown} bytes");
     // Without optimization, on a busy machine; what is quadratic takes minutes.
-    let most =
-        Duration::from_mins(1).max(Duration::from_secs(2) * u32::try_from(mib).unwrap_or(1));
+    let most = Duration::from_mins(1).max(Duration::from_secs(2) * u32::try_from(mib).unwrap_or(1));
     assert!(took < most, "{what}: {took:?}");
     found.items.iter().map(|item| item.code).collect()
 }
