@@ -141,3 +141,18 @@ fn bytes(function: &Function) -> Vec<u8> {
     };
     function.instructions.iter().flat_map(one).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::OBJECT;
+    use super::*;
+
+    #[test]
+    fn the_object_asks_for_nothing_that_is_not_done_here() {
+        let object = Object::parse(OBJECT).expect("an object file");
+        for (name, map) in &object.maps {
+            assert!(map.data().is_empty(), "{name} would begin without its contents");
+        }
+        assert!(!object.has_btf_relocations(), "the types of the running kernel are not read");
+    }
+}
