@@ -39,6 +39,7 @@ volumes: {}
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one file and what is said of it")]
 fn workloads_and_published_ports_as_in_compose_files() {
     insta::assert_snapshot!(told("bulkhead: 1
 tenants:
@@ -147,6 +148,7 @@ tenants:
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one file and what is said of it")]
 fn policies_in_the_words_of_others() {
     insta::assert_snapshot!(told("bulkhead: 1
 tenants:
