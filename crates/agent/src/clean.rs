@@ -77,8 +77,10 @@ fn folders(options: &Options) -> Pass {
     for name in ["logs", "data"] {
         remove(&mut pass, &options.state_dir.join(name), |path| fs::remove_dir_all(path));
     }
-    for name in [saved::FILE, "agent.log"] {
-        remove(&mut pass, &options.state_dir.join(name), |path| fs::remove_file(path));
+    let document = options.state_dir.join(saved::FILE);
+    let history = store::Store::history_beside(&document);
+    for path in [document, history, options.state_dir.join("agent.log")] {
+        remove(&mut pass, &path, |path| fs::remove_file(path));
     }
     for name in ["workloads", "netns"] {
         remove(&mut pass, &options.run_dir.join(name), |path| fs::remove_dir(path));

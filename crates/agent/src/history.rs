@@ -17,7 +17,7 @@ use crate::shared::Shared;
 
 /// How often records are written.
 const INTERVAL: Duration = Duration::from_secs(3);
-/// Records in one transaction: a change of the policy waits for no more than one.
+/// Records in one transaction.
 const BATCH: usize = 2_048;
 /// Records that are read back at the start.
 const RECALLED: usize = 16_384;

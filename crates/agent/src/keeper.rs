@@ -28,6 +28,7 @@ use host::linux::kernel::Linux;
 use tokio::sync::oneshot;
 
 use crate::fault;
+use crate::force::Force;
 use crate::saved::Store;
 use crate::shared::Shared;
 
@@ -119,6 +120,8 @@ pub(crate) struct Keeper {
     compiler: Option<(u64, planner::Compiler)>,
     /// Generation and addresses of the host that the document was last compiled again for.
     compiled_for: Option<(u64, Vec<IpAddr>)>,
+    /// What was in force before the last change: taking it apart takes a while, and nobody is to wait for that.
+    past: Option<Arc<Force>>,
 }
 
 impl Keeper {
@@ -129,7 +132,16 @@ impl Keeper {
         store: Arc<Store>,
     ) -> Self {
         let timers = tend::Timers::new(Instant::now());
-        Self { shared, kernel, datapath, store, timers, compiler: None, compiled_for: None }
+        Self {
+            shared,
+            kernel,
+            datapath,
+            store,
+            timers,
+            compiler: None,
+            compiled_for: None,
+            past: None,
+        }
     }
 
     /// Works until it is told to stop or everything was taken down for good.
@@ -145,6 +157,7 @@ impl Keeper {
                         self.shared.stopping.send_replace(true);
                         return;
                     }
+                    self.past = None;
                     self.timers.changed(Instant::now());
                 }
                 Err(RecvTimeoutError::Timeout) => self.tend(),

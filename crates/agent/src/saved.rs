@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::fault::failed;
 use crate::force::{Enforced, Wanted};
 
-/// Name of the file in the state folder.
+/// Name of the document's file in the state folder; that of the history is beside it.
 pub(crate) const FILE: &str = "bulkhead.redb";
 
 /// A document and what was decided for it.
@@ -72,14 +72,14 @@ impl Saved {
 pub(crate) struct Store(store::Store);
 
 impl Store {
-    /// Opens the file in the state folder. A broken one is moved aside and told in the log.
+    /// Opens the files in the state folder. A broken one is moved aside and told in the log.
     ///
     /// # Errors
     /// `BH0214` when it can neither be read nor moved aside.
     pub(crate) fn open(state_dir: &Path) -> Result<Self, Error> {
         let opened = store::Store::open(&state_dir.join(FILE), store::Bounds::default());
         let opened = opened.map_err(|error| told("open what is remembered", &error))?;
-        if let Some(path) = &opened.set_aside {
+        for path in &opened.set_aside {
             tracing::error!(path = %path.display(), "what was remembered is broken and was moved aside");
         }
         Ok(Self(opened.store))

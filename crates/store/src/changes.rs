@@ -52,7 +52,7 @@ impl Store {
             let mut changes = write.open_table(CHANGES).map_err(Error::writing(WHAT))?;
             changes.insert(name, text.as_slice()).map_err(Error::writing(WHAT))?;
         }
-        self.commit_durably(write, WHAT)
+        write.commit().map_err(Error::writing(WHAT))
     }
 
     /// What has changed since the last document was kept.

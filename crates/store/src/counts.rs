@@ -6,18 +6,18 @@ use serde::de::DeserializeOwned;
 
 use crate::{Error, Store, TEXTS};
 
-const COUNTS: &str = "counts";
+pub(crate) const COUNTS: &str = "counts";
 const WHAT: &str = "the counts";
 
 impl Store {
-    /// Keeps what was counted in place of what was kept before; on disk with whatever is written through next.
+    /// Keeps what was counted in place of what was kept before; on disk with the flows that are written through next.
     ///
     /// # Errors
     /// When writing fails; what was kept before is then still there.
     pub fn keep_counts<C: Serialize>(&self, counts: &C) -> Result<(), Error> {
         let text =
             serde_json::to_vec(counts).map_err(|source| Error::Encode { what: WHAT, source })?;
-        let mut write = self.database.begin_write().map_err(Error::writing(WHAT))?;
+        let mut write = self.history.begin_write().map_err(Error::writing(WHAT))?;
         write.set_durability(Durability::None).map_err(Error::writing(WHAT))?;
         let mut texts = write.open_table(TEXTS).map_err(Error::writing(WHAT))?;
         texts.insert(COUNTS, text.as_slice()).map_err(Error::writing(WHAT))?;
@@ -30,7 +30,7 @@ impl Store {
     /// # Errors
     /// When they cannot be read or understood.
     pub fn counts<C: DeserializeOwned>(&self) -> Result<Option<C>, Error> {
-        let read = self.database.begin_read().map_err(Error::reading(WHAT))?;
+        let read = self.history.begin_read().map_err(Error::reading(WHAT))?;
         let texts = read.open_table(TEXTS).map_err(Error::reading(WHAT))?;
         let Some(text) = texts.get(COUNTS).map_err(Error::reading(WHAT))? else { return Ok(None) };
         let counts = serde_json::from_slice(text.value());

@@ -50,7 +50,7 @@ impl Store {
         put(&write, DOCUMENT, what, document)?;
         put(&write, ALLOCATIONS, "the allocations", allocations)?;
         set_generation(&write, document.generation)?;
-        self.commit_durably(write, what)
+        write.commit().map_err(Error::writing(what))
     }
 
     /// The last document; `None` when there is none, or it was forgotten.
@@ -74,7 +74,7 @@ impl Store {
             .remove(DOCUMENT)
             .map_err(Error::writing(what))?;
         changes::forget(&write)?;
-        self.commit_durably(write, what)
+        write.commit().map_err(Error::writing(what))
     }
 
     /// Keeps allocations without a new document.
@@ -85,7 +85,7 @@ impl Store {
         let what = "the allocations";
         let write = self.database.begin_write().map_err(Error::writing(what))?;
         put(&write, ALLOCATIONS, what, allocations)?;
-        self.commit_durably(write, what)
+        write.commit().map_err(Error::writing(what))
     }
 
     /// The allocations kept last.
@@ -119,7 +119,7 @@ impl Store {
             return write.abort().map_err(Error::writing(what));
         }
         set_generation(&write, floor)?;
-        self.commit_durably(write, what)
+        write.commit().map_err(Error::writing(what))
     }
 
     fn json<T: DeserializeOwned>(&self, key: &str, what: &'static str) -> Result<Option<T>, Error> {

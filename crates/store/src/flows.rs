@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 
 use crate::{Bounds, Error, FLOWS, META, SYNC_BATCHES, Store};
 
-const BYTES: &str = "flow-bytes";
-const NEXT: &str = "flow-next";
+pub(crate) const BYTES: &str = "flow-bytes";
+pub(crate) const NEXT: &str = "flow-next";
 const WHAT: &str = "the flow history";
 
 /// What [`Store::flows`] found, newest first.
@@ -32,16 +32,18 @@ impl Store {
         if batch.is_empty() {
             return Ok(());
         }
+        let texts = encoded(batch, self.bounds)?;
         let is_due = self.unsynced.fetch_add(1, Ordering::Relaxed) + 1 >= SYNC_BATCHES;
-        let mut write = self.database.begin_write().map_err(Error::writing(WHAT))?;
+        let mut write = self.history.begin_write().map_err(Error::writing(WHAT))?;
         if !is_due {
             write.set_durability(Durability::None).map_err(Error::writing(WHAT))?;
         }
-        append(&write, batch, self.bounds)?;
+        append(&write, &texts, self.bounds)?;
+        write.commit().map_err(Error::writing(WHAT))?;
         if is_due {
-            return self.commit_durably(write, WHAT);
+            self.unsynced.store(0, Ordering::Relaxed);
         }
-        write.commit().map_err(Error::writing(WHAT))
+        Ok(())
     }
 
     /// The newest flows that `wanted` holds for, at most `limit`.
@@ -54,7 +56,7 @@ impl Store {
         limit: usize,
     ) -> Result<Page<T>, Error> {
         let mut page = Page { flows: Vec::new(), skipped: 0, is_cut: false };
-        let read = self.database.begin_read().map_err(Error::reading(WHAT))?;
+        let read = self.history.begin_read().map_err(Error::reading(WHAT))?;
         let table = read.open_table(FLOWS).map_err(Error::reading(WHAT))?;
         for entry in table.iter().map_err(Error::reading(WHAT))?.rev() {
             let (_, text) = entry.map_err(Error::reading(WHAT))?;
@@ -76,36 +78,33 @@ impl Store {
     /// # Errors
     /// When reading fails.
     pub fn flow_count(&self) -> Result<u64, Error> {
-        let read = self.database.begin_read().map_err(Error::reading(WHAT))?;
+        let read = self.history.begin_read().map_err(Error::reading(WHAT))?;
         let table = read.open_table(FLOWS).map_err(Error::reading(WHAT))?;
         table.len().map_err(Error::reading(WHAT))
     }
 
-    /// Writes everything through to the disk.
+    /// Writes the history through to the disk.
     ///
     /// # Errors
     /// When writing fails.
     pub fn sync(&self) -> Result<(), Error> {
-        let write = self.database.begin_write().map_err(Error::writing(WHAT))?;
-        self.commit_durably(write, WHAT)
-    }
-
-    pub(crate) fn commit_durably(
-        &self,
-        write: WriteTransaction,
-        what: &'static str,
-    ) -> Result<(), Error> {
-        write.commit().map_err(Error::writing(what))?;
+        let write = self.history.begin_write().map_err(Error::writing(WHAT))?;
+        write.commit().map_err(Error::writing(WHAT))?;
         self.unsynced.store(0, Ordering::Relaxed);
         Ok(())
     }
 }
 
-fn append<T: Serialize>(
-    write: &WriteTransaction,
-    batch: &[T],
-    bounds: Bounds,
-) -> Result<(), Error> {
+/// The flows as they are written. Of a batch that is larger than the ring, only the end would stay.
+fn encoded<T: Serialize>(batch: &[T], bounds: Bounds) -> Result<Vec<Vec<u8>>, Error> {
+    let what = "a flow";
+    let fitting = usize::try_from(bounds.flows).unwrap_or(usize::MAX).min(batch.len());
+    let flows = batch.iter().skip(batch.len() - fitting);
+    let texts = flows.map(serde_json::to_vec).collect::<Result<_, _>>();
+    texts.map_err(|source| Error::Encode { what, source })
+}
+
+fn append(write: &WriteTransaction, texts: &[Vec<u8>], bounds: Bounds) -> Result<(), Error> {
     let mut meta = write.open_table(META).map_err(Error::writing(WHAT))?;
     let number = |key| -> Result<u64, Error> {
         let found = meta.get(key).map_err(Error::reading(WHAT))?;
@@ -113,11 +112,7 @@ fn append<T: Serialize>(
     };
     let (mut next, mut bytes) = (number(NEXT)?, number(BYTES)?);
     let mut table = write.open_table(FLOWS).map_err(Error::writing(WHAT))?;
-    // Of a batch that is larger than the ring, only the end would stay.
-    let fitting = usize::try_from(bounds.flows).unwrap_or(usize::MAX).min(batch.len());
-    for flow in batch.iter().skip(batch.len() - fitting) {
-        let what = "a flow";
-        let text = serde_json::to_vec(flow).map_err(|source| Error::Encode { what, source })?;
+    for text in texts {
         table.insert(next, text.as_slice()).map_err(Error::writing(WHAT))?;
         next += 1;
         bytes += text.len() as u64;

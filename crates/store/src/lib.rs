@@ -1,21 +1,26 @@
 //! What an agent remembers on disk: the last good document, its allocations, and the flows of the last days.
 //!
-//! One `redb` file, mode 0600, with a schema number. The agent is the only user; a second process that opens the same
-//! file is refused. What the file holds is enough to come up after a reboot without the people's files at hand.
+//! Two `redb` files, mode 0600, each with a schema number: `bulkhead.redb` for the document, and beside it `bulkhead-flows.redb` for
+//! the history and what was counted. The agent is the only user; a second process that opens the same files is refused. What
+//! the first holds is enough to come up after a reboot without the people's files at hand.
+//!
+//! **Why two.** A file has one writer at a time, and whatever is written through takes everything along that is not yet: in
+//! one file, a change of the policy would wait for thousands of flows.
 //!
 //! **Order.** [`Store::keep`] writes the document and the allocations it was applied with in one transaction and returns
-//! after `fsync`. Its generation must be higher than any before, also after [`Store::forget_document`].
+//! after `fdatasync`. Its generation must be higher than any before, also after [`Store::forget_document`].
 //!
 //! **Failure.** Opening verifies every checksum. A file that is broken is moved aside, never deleted and never fatal:
 //! [`Opened::set_aside`] says where it went, and the agent starts from what it is given and from what is pinned in the
 //! kernel ([`Store::raise_generation`]). A file that cannot be read for another reason is an error, and stays.
 //!
 //! **Limits.** The history is bounded by [`Bounds`], the oldest flows go first. Flows reach the disk within
-//! [`SYNC_BATCHES`] batches, or with the next document, or by [`Store::sync`]; a crash of the host may lose the newest.
+//! [`SYNC_BATCHES`] batches, or by [`Store::sync`]; a crash of the host may lose the newest.
 
 mod changes;
 mod counts;
 mod document;
+mod earlier;
 mod error;
 mod flows;
 mod open;
@@ -57,10 +62,11 @@ impl Default for Bounds {
     }
 }
 
-/// An open file. Methods may be called from several threads; writers take turns.
+/// The open files. Methods may be called from several threads; writers of one file take turns.
 #[derive(Debug)]
 pub struct Store {
     database: Database,
+    history: Database,
     bounds: Bounds,
     unsynced: std::sync::atomic::AtomicU32,
 }

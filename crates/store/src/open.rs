@@ -1,4 +1,4 @@
-//! Opening the file, or moving a broken one aside and starting a new one.
+//! Opening the files, or moving a broken one aside and starting a new one.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io;
@@ -6,9 +6,12 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError};
+use redb::{
+    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableError,
+    WriteTransaction,
+};
 
-use crate::{Bounds, CHANGES, Error, FLOWS, META, SCHEMA, Store, TEXTS};
+use crate::{Bounds, CHANGES, Error, FLOWS, META, SCHEMA, Store, TEXTS, earlier};
 
 /// Memory for pages, in bytes: reads are rare and small.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
@@ -20,8 +23,8 @@ const MAX_ASIDE: u32 = 100;
 pub struct Opened {
     /// Ready to use.
     pub store: Store,
-    /// Where a broken file was moved to; what it held is not in `store`.
-    pub set_aside: Option<PathBuf>,
+    /// Where broken files were moved to; what they held is not in `store`.
+    pub set_aside: Vec<PathBuf>,
 }
 
 /// What came of trying a file.
@@ -31,43 +34,63 @@ enum Attempt {
 }
 
 impl Store {
-    /// Opens the file at `path` or makes it. The folder is made when missing, for its owner only.
+    /// Opens the file at `path` and that of the history beside it, or makes them. The folder is made when missing, for its owner only.
     ///
     /// # Errors
-    /// When the file is in use, cannot be read or made, was written by a later version, or is broken and cannot be moved.
+    /// When a file is in use, cannot be read or made, was written by a later version, or is broken and cannot be moved.
     pub fn open(path: &Path, bounds: Bounds) -> Result<Opened, Error> {
-        prepare(path).map_err(|source| Error::Prepare { path: path.to_owned(), source })?;
-        let (database, set_aside) = match attempt(path)? {
-            Attempt::Good(database) => (database, None),
-            Attempt::Broken => {
-                let aside = set_aside(path)?;
-                prepare(path).map_err(|source| Error::Prepare { path: path.to_owned(), source })?;
-                (fresh(path)?, Some(aside))
-            }
-        };
-        let store = Self { database, bounds, unsynced: 0.into() };
-        store.check_schema(path)?;
+        let mut set_aside = Vec::new();
+        let database = open(path, &mut set_aside)?;
+        check_schema(&database, path, |write| write.open_table(CHANGES).map(drop))?;
+        let beside = Self::history_beside(path);
+        let history = open(&beside, &mut set_aside)?;
+        check_schema(&history, &beside, |write| write.open_table(FLOWS).map(drop))?;
+        earlier::move_history(&database, &history)?;
+        let store = Self { database, history, bounds, unsynced: 0.into() };
         Ok(Opened { store, set_aside })
     }
 
-    /// Makes the tables and the schema number of a new file; refuses a later schema.
-    fn check_schema(&self, path: &Path) -> Result<(), Error> {
-        let what = "the schema number";
-        let write = self.database.begin_write().map_err(Error::writing(what))?;
-        {
-            let mut meta = write.open_table(META).map_err(Error::writing(what))?;
-            let found =
-                meta.get("schema").map_err(Error::reading(what))?.map(|guard| guard.value());
-            if let Some(found) = found.filter(|found| *found > SCHEMA) {
-                return Err(Error::NewerSchema { path: path.to_owned(), found, known: SCHEMA });
-            }
-            meta.insert("schema", SCHEMA).map_err(Error::writing(what))?;
-            write.open_table(TEXTS).map_err(Error::writing(what))?;
-            write.open_table(FLOWS).map_err(Error::writing(what))?;
-            write.open_table(CHANGES).map_err(Error::writing(what))?;
-        }
-        write.commit().map_err(Error::writing(what))
+    /// Where the history of a document at `path` is: `bulkhead-flows.redb` beside `bulkhead.redb`.
+    #[must_use]
+    pub fn history_beside(path: &Path) -> PathBuf {
+        let mut name = path.file_stem().unwrap_or_default().to_owned();
+        name.push("-flows");
+        path.with_file_name(name).with_extension(path.extension().unwrap_or_default())
     }
+}
+
+/// Opens or makes one file; a broken one is added to those set aside.
+fn open(path: &Path, all_aside: &mut Vec<PathBuf>) -> Result<Database, Error> {
+    prepare(path).map_err(|source| Error::Prepare { path: path.to_owned(), source })?;
+    match attempt(path)? {
+        Attempt::Good(database) => Ok(database),
+        Attempt::Broken => {
+            all_aside.push(set_aside(path)?);
+            prepare(path).map_err(|source| Error::Prepare { path: path.to_owned(), source })?;
+            fresh(path)
+        }
+    }
+}
+
+/// Makes the tables and the schema number of a new file; refuses a later schema. `table` makes the one that only this file has.
+fn check_schema(
+    database: &Database,
+    path: &Path,
+    table: impl FnOnce(&WriteTransaction) -> Result<(), TableError>,
+) -> Result<(), Error> {
+    let what = "the schema number";
+    let write = database.begin_write().map_err(Error::writing(what))?;
+    {
+        let mut meta = write.open_table(META).map_err(Error::writing(what))?;
+        let found = meta.get("schema").map_err(Error::reading(what))?.map(|guard| guard.value());
+        if let Some(found) = found.filter(|found| *found > SCHEMA) {
+            return Err(Error::NewerSchema { path: path.to_owned(), found, known: SCHEMA });
+        }
+        meta.insert("schema", SCHEMA).map_err(Error::writing(what))?;
+        write.open_table(TEXTS).map_err(Error::writing(what))?;
+        table(&write).map_err(Error::writing(what))?;
+    }
+    write.commit().map_err(Error::writing(what))
 }
 
 /// Makes the folder and an empty file that only its owner may read: documents may hold secrets.

@@ -9,7 +9,7 @@ use redb::{Database, ReadableDatabase};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use crate::{Bounds, Changes, Document, Error, META, Opened, Page, Source, Store};
+use crate::{Bounds, Changes, Document, Error, FLOWS, META, Opened, Page, Source, Store, TEXTS};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Flow {
@@ -30,7 +30,7 @@ fn place() -> (TempDir, PathBuf) {
 
 fn open(path: &Path) -> Store {
     let Opened { store, set_aside } = Store::open(path, Bounds::default()).expect("it opens");
-    assert_eq!(set_aside, None);
+    assert_eq!(set_aside, Vec::<PathBuf>::new());
     store
 }
 
@@ -60,6 +60,7 @@ fn a_new_file_is_empty_and_private() {
     assert_eq!(store.flow_count().expect("readable"), 0);
     let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
     assert_eq!(mode(&path), 0o600);
+    assert_eq!(mode(&Store::history_beside(&path)), 0o600);
     assert_eq!(mode(path.parent().expect("a folder")), 0o700);
 }
 
@@ -113,10 +114,12 @@ fn what_was_written_survives_a_crash() {
     let store = open(&path);
     store.keep(&document(1), &()).expect("written");
     store.append_flows(&[flow(1)]).expect("written");
+    store.sync().expect("written");
     store.keep(&document(2), &()).expect("written");
-    // The bytes on disk while the file is still open are those that a crash would leave.
+    // The bytes on disk while the files are still open are those that a crash would leave.
     let copy = folder.path().join("crashed.redb");
     fs::copy(&path, &copy).expect("a free name");
+    fs::copy(Store::history_beside(&path), Store::history_beside(&copy)).expect("a free name");
     let store = open(&copy);
     assert_eq!(store.document().expect("readable"), Some(document(2)));
     assert_eq!(store.flow_count().expect("readable"), 1);
@@ -214,7 +217,7 @@ fn the_file_does_not_grow_with_what_is_dropped() {
             store.append_flows(&batch).expect("written");
         }
         store.sync().expect("written");
-        fs::metadata(&path).expect("it is there").len()
+        fs::metadata(Store::history_beside(&path)).expect("it is there").len()
     };
     let first = fill();
     assert!(fill() <= first * 2, "20 more rounds at least doubled {first} bytes");
@@ -230,19 +233,20 @@ fn flows_of_another_shape_are_left_out() {
     assert_eq!((numbers(&page), page.skipped), (vec![1], 1));
 }
 
-/// What opening does with a file whose bytes were changed by `damage`.
-fn after(damage: impl Fn(&mut Vec<u8>)) -> Opened {
+/// What opening does with files of which one was changed by `damage`: that of the document, or that of the history.
+fn after(of_history: bool, damage: impl Fn(&mut Vec<u8>)) -> Opened {
     let (folder, path) = place();
+    let file = if of_history { Store::history_beside(&path) } else { path.clone() };
     let store = open(&path);
     store.keep(&document(3), &()).expect("written");
     let flows: Vec<Flow> = (0..2000).map(flow).collect();
     store.append_flows(&flows).expect("written");
     drop(store);
-    let mut bytes = fs::read(&path).expect("readable");
+    let mut bytes = fs::read(&file).expect("readable");
     damage(&mut bytes);
-    fs::write(&path, &bytes).expect("writable");
+    fs::write(&file, &bytes).expect("writable");
     let opened = Store::open(&path, Bounds::default()).expect("never fatal");
-    if let Some(aside) = &opened.set_aside {
+    for aside in &opened.set_aside {
         assert_eq!(fs::read(aside).expect("kept").len(), bytes.len());
     }
     opened.store.keep(&document(4), &()).expect("a usable store");
@@ -252,35 +256,97 @@ fn after(damage: impl Fn(&mut Vec<u8>)) -> Opened {
 
 #[test]
 fn broken_files_are_set_aside() {
-    let text = after(|bytes| *bytes = b"this is no database".repeat(1000));
-    let aside = text.set_aside.expect("it was broken");
-    assert_eq!(aside.file_name().and_then(|name| name.to_str()), Some("bulkhead.redb.broken-1"));
-    let half = after(|bytes| bytes.truncate(bytes.len() / 2));
-    assert!(half.set_aside.is_some(), "half a file");
-    let zeroed = after(|bytes| bytes.fill(0));
-    assert!(zeroed.set_aside.is_some(), "a file of zeroes");
-    let header = after(|bytes| bytes[..512].fill(0xFF));
-    assert!(header.set_aside.is_some(), "a file without its beginning");
+    for (of_history, name) in
+        [(false, "bulkhead.redb.broken-1"), (true, "bulkhead-flows.redb.broken-1")]
+    {
+        let text = after(of_history, |bytes| *bytes = b"this is no database".repeat(1000));
+        let names: Vec<_> = text.set_aside.iter().filter_map(|aside| aside.file_name()).collect();
+        assert_eq!(names, [name]);
+        let flows = text.store.flow_count().expect("readable");
+        assert_eq!(flows, if of_history { 0 } else { 2000 }, "the other one is as it was");
+        let half = after(of_history, |bytes| bytes.truncate(bytes.len() / 2));
+        assert_eq!(half.set_aside.len(), 1, "half a file");
+        let zeroed = after(of_history, |bytes| bytes.fill(0));
+        assert_eq!(zeroed.set_aside.len(), 1, "a file of zeroes");
+        let header = after(of_history, |bytes| bytes[..512].fill(0xFF));
+        assert_eq!(header.set_aside.len(), 1, "a file without its beginning");
+    }
 }
 
 #[test]
 fn a_changed_page_is_noticed_or_harmless() {
     // Wherever a byte is changed, the store opens, and what it then says is the truth or nothing.
     for part in 1..20 {
-        let opened = after(|bytes| {
+        let opened = after(true, |bytes| {
             let at = bytes.len() / 20 * part;
             bytes[at] ^= 0xFF;
         });
         let page = opened.store.flows(|_: &Flow| true, 5000).expect("readable");
-        let expected = if opened.set_aside.is_some() { 0 } else { 2000 };
+        let expected = if opened.set_aside.is_empty() { 2000 } else { 0 };
         assert_eq!((page.flows.len(), page.skipped), (expected, 0), "part {part}");
+        assert_eq!(opened.store.generation().expect("readable"), 4, "the document's file is whole");
     }
 }
 
 #[test]
 fn an_empty_file_is_a_new_one() {
-    let opened = after(Vec::clear);
-    assert_eq!(opened.set_aside, None);
+    for of_history in [false, true] {
+        let opened = after(of_history, Vec::clear);
+        assert_eq!(opened.set_aside, Vec::<PathBuf>::new());
+    }
+}
+
+/// A file as earlier versions wrote it: the history beside the document.
+fn earlier(path: &Path, flows: std::ops::Range<u64>) {
+    let database = Database::create(path).expect("it opens");
+    let write = database.begin_write().expect("nobody writes");
+    {
+        let mut meta = write.open_table(META).expect("a table");
+        for (key, number) in [("flow-next", flows.end), ("flow-bytes", 40 * flows.end)] {
+            meta.insert(key, number).expect("written");
+        }
+        let mut table = write.open_table(FLOWS).expect("a table");
+        for number in flows {
+            let text = serde_json::to_vec(&flow(number)).expect("encodable");
+            table.insert(number, text.as_slice()).expect("written");
+        }
+        let mut texts = write.open_table(TEXTS).expect("a table");
+        texts.insert("counts", b"[7]".as_slice()).expect("written");
+    }
+    write.commit().expect("written");
+}
+
+#[test]
+fn the_history_of_an_earlier_version_moves_once() {
+    let (_folder, path) = place();
+    open(&path).keep(&document(1), &7_u64).expect("written");
+    fs::remove_file(Store::history_beside(&path)).expect("it is there");
+    earlier(&path, 0..5);
+    for _ in 0..2 {
+        let store = open(&path);
+        assert_eq!(store.document().expect("readable"), Some(document(1)));
+        assert_eq!(store.counts::<Vec<u32>>().expect("readable"), Some(vec![7]));
+        let page = store.flows(|_: &Flow| true, 9).expect("readable");
+        assert_eq!(numbers(&page), [4, 3, 2, 1, 0]);
+    }
+    let store = open(&path);
+    store.append_flows(&[flow(5)]).expect("written");
+    assert_eq!(numbers(&store.flows(|_: &Flow| true, 2).expect("readable")), [5, 4]);
+    drop(store);
+    // The move is cut off before the old history is deleted: nothing is there twice.
+    earlier(&path, 0..5);
+    let store = open(&path);
+    assert_eq!(store.flow_count().expect("readable"), 6);
+}
+
+#[test]
+fn a_document_does_not_wait_for_the_history() {
+    let (_folder, path) = place();
+    let store = open(&path);
+    let writing = store.history.begin_write().expect("nobody writes");
+    store.keep(&document(1), &()).expect("written");
+    assert_eq!(store.generation().expect("readable"), 1);
+    writing.abort().expect("nothing was written");
 }
 
 #[test]
@@ -303,7 +369,7 @@ fn a_later_schema_is_left_alone() {
     let error = Store::open(&path, Bounds::default()).expect_err("written by a later version");
     assert!(matches!(error, Error::NewerSchema { found: 2, known: 1, .. }), "{error}");
     let names = fs::read_dir(path.parent().expect("a folder")).expect("readable").count();
-    assert_eq!(names, 1, "nothing was moved");
+    assert_eq!(names, 2, "nothing was moved");
     let database = Database::open(&path).expect("it still opens");
     let read = database.begin_read().expect("readable");
     let schema = read.open_table(META).expect("it is there").get("schema").expect("readable");

@@ -57,6 +57,7 @@ impl Keeper {
                 let outcome = self.switch(before.as_deref(), wanted, look, began)?;
                 self.compiler = Some((outcome.generation, compiler));
                 self.compiled_for = Some((outcome.generation, facts.addresses));
+                self.past = before;
                 outcome
             }
         };

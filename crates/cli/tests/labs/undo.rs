@@ -139,5 +139,7 @@ fn flows_are_remembered_over_a_restart_root() {
     let seen = stage.why("t/a", "t/b", "tcp/81");
     assert!(seen["seen"]["count"].as_u64().is_some_and(|count| count > 0), "{seen}");
     stage.bulkhead.down_clean().expect("down --clean");
-    assert!(!stage.bulkhead.folders().state.join("bulkhead.redb").exists());
+    for file in ["bulkhead.redb", "bulkhead-flows.redb"] {
+        assert!(!stage.bulkhead.folders().state.join(file).exists(), "{file}");
+    }
 }
