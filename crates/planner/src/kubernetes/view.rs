@@ -156,14 +156,19 @@ impl<'c, 'w> View<'c, 'w> {
         let Some(entry) = self.groups.get(source.0 as usize) else { return Vec::new() };
         let [class, egress, ..] = entry.key;
         let index = &self.index;
-        let mut found: Vec<Group> = if posture(&entry.key, 0) == 0 {
-            let classes = index.classes.get(&egress).into_iter().flatten();
-            classes.filter_map(|class| index.by_class.get(class)).flatten().copied().collect()
-        } else {
-            let slots = index.slots.get(&class).into_iter().flatten();
-            let named = slots.filter_map(|slot| index.by_ingress.get(slot)).flatten();
-            index.open.iter().chain(named).copied().collect()
-        };
+        let slots = index.slots.get(&class).into_iter().flatten();
+        let named = slots.filter_map(|slot| index.by_ingress.get(slot)).flatten();
+        let mut found: Vec<Group> = index.open.iter().chain(named).copied().collect();
+        if posture(&entry.key, 0) == 0 {
+            // Both ends must let it pass: the shorter list of the two holds everybody.
+            let sent = || {
+                let classes = index.classes.get(&egress).into_iter().flatten();
+                classes.filter_map(|class| index.by_class.get(class))
+            };
+            if sent().map(Vec::len).sum::<usize>() < found.len() {
+                found = sent().flatten().copied().collect();
+            }
+        }
         found.sort_unstable();
         found.dedup();
         found
