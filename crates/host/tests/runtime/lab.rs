@@ -1,5 +1,7 @@
 //! A place for workloads: a network namespace, folders and a cgroup that go away with it, and are checked to have gone.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -24,7 +26,7 @@ pub(crate) struct Lab {
     pub(crate) user: User,
     netns: String,
     cgroup: PathBuf,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Lab {
@@ -33,13 +35,14 @@ impl Lab {
         let name = format!("bhrt{}-{number}", std::process::id());
         ip(&["netns", "add", &name]);
         ip(&["-n", &name, "link", "set", "lo", "up"]);
-        let folder = tempfile::tempdir().expect("a folder");
+        let open = fs::Permissions::from_mode(0o755);
+        let folder = tempfile::Builder::new().permissions(open).tempdir().expect("a folder");
         let dirs = Dirs { run: folder.path().join("run"), state: folder.path().join("state") };
         // Above the numbers of endpoints, so that no workload of the host shares the user.
         let user = User::of_endpoint(
             20_000 + u16::try_from(std::process::id() % 200).expect("small") * 100 + number,
         );
-        Self { dirs, user, cgroup: PathBuf::from(&name), netns: name, _folder: folder }
+        Self { dirs, user, cgroup: PathBuf::from(&name), netns: name, folder }
     }
 
     pub(crate) fn netns(&self) -> PathBuf {
@@ -56,10 +59,13 @@ impl Lab {
         Spec { cgroup: self.cgroup.join(&id), restart: Restart::No, ids, ..spec }
     }
 
-    /// A workload that runs `probe` of this binary.
+    /// A workload that runs `probe` of this binary, where the workload's user gets at it: the checkout may lie in a home.
     pub(crate) fn probe(&self, name: &str, what: &[&str]) -> Spec {
-        let exe = exe();
-        let argv = [&[exe.to_str().expect("plain"), "probe"], what].concat();
+        let copy = self.folder.path().join("probe");
+        if !copy.exists() {
+            fs::copy(exe(), &copy).expect("copied");
+        }
+        let argv = [&[copy.to_str().expect("plain"), "probe"], what].concat();
         self.spec(name, &argv)
     }
 
@@ -70,10 +76,10 @@ impl Lab {
     /// Every process of this lab's user.
     pub(crate) fn processes(&self) -> Vec<u32> {
         let mut found = Vec::new();
-        for entry in std::fs::read_dir("/proc").expect("proc is mounted") {
+        for entry in fs::read_dir("/proc").expect("proc is mounted") {
             let name = entry.expect("readable").file_name();
             let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
-            let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else {
+            let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
                 continue;
             };
             let is_ours =
@@ -88,7 +94,7 @@ impl Lab {
 
     /// Cgroups with the lab's name, in every hierarchy.
     pub(crate) fn cgroups(&self) -> Vec<PathBuf> {
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("readable");
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("readable");
         let roots = mounts.lines().filter(|line| line.contains(" - cgroup"));
         let folders = roots.filter_map(|line| line.split(' ').nth(4));
         folders
@@ -100,7 +106,7 @@ impl Lab {
     pub(crate) fn cgroup_of(&self, name: &str, file: &str) -> Option<String> {
         let groups = self.cgroups().into_iter();
         let files = groups.map(|group| group.join(format!("t.{name}")).join(file));
-        files.into_iter().find_map(|file| std::fs::read_to_string(file).ok())
+        files.into_iter().find_map(|file| fs::read_to_string(file).ok())
     }
 }
 
