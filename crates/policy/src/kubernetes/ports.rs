@@ -12,6 +12,14 @@ use crate::tree::Node;
 
 /// The ports of a `NetworkPolicy` rule; `None` for every protocol and port (the field is missing or empty).
 pub(super) fn of_network(rule: Object<'_, '_>, problems: &mut Problems<'_>) -> Option<Vec<Port>> {
+    of_rule(rule, network_port, problems)
+}
+
+fn of_rule<'o, 't>(
+    rule: Object<'o, 't>,
+    read: impl Fn(Object<'o, 't>, &mut Problems<'_>) -> Option<Port>,
+    problems: &mut Problems<'_>,
+) -> Option<Vec<Port>> {
     let nodes = rule.list("ports", problems);
     if nodes.is_empty() {
         return None;
@@ -19,7 +27,7 @@ pub(super) fn of_network(rule: Object<'_, '_>, problems: &mut Problems<'_>) -> O
     let mut out = Vec::new();
     for node in nodes {
         let object = Object::of(node, "a port", problems);
-        out.extend(object.and_then(|object| network_port(object, problems)));
+        out.extend(object.and_then(|object| read(object, problems)));
     }
     Some(out)
 }
@@ -52,16 +60,7 @@ fn network_port(object: Object<'_, '_>, problems: &mut Problems<'_>) -> Option<P
 
 /// The ports of a rule of an administrator's policy; `None` for every protocol and port.
 pub(super) fn of_admin(rule: Object<'_, '_>, problems: &mut Problems<'_>) -> Option<Vec<Port>> {
-    let nodes = rule.list("ports", problems);
-    if nodes.is_empty() {
-        return None;
-    }
-    let mut out = Vec::new();
-    for node in nodes {
-        let object = Object::of(node, "a port", problems);
-        out.extend(object.and_then(|object| admin_port(object, problems)));
-    }
-    Some(out)
+    of_rule(rule, admin_port, problems)
 }
 
 fn admin_port(object: Object<'_, '_>, problems: &mut Problems<'_>) -> Option<Port> {
