@@ -220,13 +220,9 @@ impl<K: FromText, V: Decode> Decode for Table<K, V> {
             let decoded = V::decode(value, problems);
             match K::from_text(&key.text) {
                 Ok(name) => table.entries.push((Val { value: name, span: key.span }, decoded)),
-                Err(error) => problems.push(text_error(
-                    K::CODE,
-                    key.span,
-                    Some(key.span.start),
-                    &key.text,
-                    error,
-                )),
+                Err(error) => {
+                    problems.push(text_error(K::CODE, key.span, key.exact, &key.text, error))
+                }
             }
         }
         Some(table)

@@ -52,6 +52,8 @@ pub(crate) struct Scalar<'a> {
 #[derive(Debug)]
 pub(crate) struct Key<'a> {
     pub(crate) text: Cow<'a, str>,
+    /// Where the text itself begins, if it stands in the file exactly as here.
+    pub(crate) exact: Option<u32>,
     pub(crate) span: Span,
 }
 
@@ -351,9 +353,11 @@ impl<'a> Builder<'a, '_> {
                     return Self::refused(node.span, "a merge key", hint);
                 }
                 (None, Value::Scalar(scalar)) => {
-                    *key = Some(Key { text: scalar.text, span: node.span });
+                    *key = Some(Key { text: scalar.text, exact: scalar.exact, span: node.span });
                 }
-                (None, _) => *key = Some(Key { text: Cow::Borrowed(""), span: node.span }),
+                (None, _) => {
+                    *key = Some(Key { text: Cow::Borrowed(""), exact: None, span: node.span })
+                }
             },
         }
         Ok(())

@@ -209,7 +209,7 @@ assert:
      --> f\u{1b}[31m.yaml:7:51
       |
     7 |     networks: { main: { subnets: [10.0.0.0/24] }, "\e[2J": {} }
-      |                                                   ^
+      |                                                   ^^^^^^^
       |
       = hint: names are lower-case letters, digits and dashes, and begin with a letter
 
@@ -217,7 +217,7 @@ assert:
      --> f\u{1b}[31m.yaml:9:32
       |
     9 |       w: { labels: { app: web, "\e]0;x\a": 1 }, netns: w, restart: "\x9b31m" }
-      |                                ^
+      |                                ^^^^^^^^^^
 
     error[BH0115]: `\u{9b}31m` is not a restart policy
      --> f\u{1b}[31m.yaml:9:68
@@ -320,5 +320,44 @@ assert:
        |
     16 |   - never: "\e[31m -> \e[31m"
        |            ^^^^^^^^^^^^^^^^^^
+    "#);
+}
+
+/// A name between quotes is marked where it goes wrong; one that is written by escapes as a whole.
+#[test]
+fn names_in_quotes() {
+    let text = "bulkhead: 1\nports:\n  \"pört\": 1/tcp\n  'é/p': 1/tcp\n  \"a\\u00e9\": 1/tcp\n  où: 1/tcp\n";
+    insta::assert_snapshot!(misread(text), @r#"
+    error[BH0110]: 'ö' may not stand at position 2 of a name
+     --> f.yaml:3:5
+      |
+    3 |   "pört": 1/tcp
+      |     ^ this is U+00F6, which may look like another character
+      |
+      = hint: names are lower-case letters, digits and dashes, and begin with a letter
+
+    error[BH0110]: 'é' may not stand at position 1 of a name
+     --> f.yaml:4:4
+      |
+    4 |   'é/p': 1/tcp
+      |    ^ this is U+00E9, which may look like another character
+      |
+      = hint: names are lower-case letters, digits and dashes, and begin with a letter
+
+    error[BH0110]: 'é' may not stand at position 2 of a name
+     --> f.yaml:5:3
+      |
+    5 |   "a\u00e9": 1/tcp
+      |   ^^^^^^^^^ this is U+00E9, which may look like another character
+      |
+      = hint: names are lower-case letters, digits and dashes, and begin with a letter
+
+    error[BH0110]: 'ù' may not stand at position 2 of a name
+     --> f.yaml:6:4
+      |
+    6 |   où: 1/tcp
+      |    ^ this is U+00F9, which may look like another character
+      |
+      = hint: names are lower-case letters, digits and dashes, and begin with a letter
     "#);
 }
