@@ -12,6 +12,7 @@ use host::linux::rcu::Expedited;
 use host::network::NoPrograms;
 
 use crate::fault::{failed, sentence};
+use crate::history;
 use crate::lock;
 use crate::options::Options;
 use crate::reconcile::{self, Pass, workloads};
@@ -31,6 +32,8 @@ pub fn clean(run_dir: &Path, state_dir: &Path, bpffs: &Path) -> Result<DownRespo
         state_dir: state_dir.to_owned(),
         bpffs: bpffs.to_owned(),
         group: None,
+        flow_days: Options::FLOW_DAYS,
+        flow_bytes: Options::FLOW_BYTES,
     };
     let mut steps: Vec<Step> = Vec::new();
     // Also ends the haste of an agent that was killed in the middle.
@@ -74,7 +77,7 @@ fn folders(options: &Options) -> Pass {
     if fs::remove_dir(&options.bpffs).is_ok() {
         pass.did(format!("rmdir {bpffs}"));
     }
-    for name in ["logs", "data"] {
+    for name in ["logs", "data", history::hours::FOLDER] {
         remove(&mut pass, &options.state_dir.join(name), |path| fs::remove_dir_all(path));
     }
     let document = options.state_dir.join(saved::FILE);
@@ -117,7 +120,14 @@ mod tests {
         for folder in [&run_dir, &state_dir, &bpffs] {
             fs::create_dir(folder).expect("made");
         }
-        let options = Options { run_dir, state_dir, bpffs, group: None };
+        let options = Options {
+            run_dir,
+            state_dir,
+            bpffs,
+            group: None,
+            flow_days: Options::FLOW_DAYS,
+            flow_bytes: Options::FLOW_BYTES,
+        };
         let failed = Pass { failed: vec!["a link stays".to_owned()], ..Pass::default() };
         let steps = [Pass::default().step("stop"), failed.step("network")];
         assert_eq!(last(&steps, &options).state, StepState::Skipped);

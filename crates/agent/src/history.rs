@@ -1,9 +1,12 @@
-//! The historian: writes flow records and the rules' counts to the disk every few seconds, and reads them back once, at the
-//! start.
+//! The historian: writes flow records, the flow store and the rules' counts to the disk every few seconds, and reads them back once, at
+//! the start.
 //!
 //! So `observe`, `why`, `plan` and `policy rules` know after a restart what was seen before it. Writing is behind and never in the way:
 //! records wait in the ring, at most [`BATCH`] are written in one transaction, and records that the ring had to forget
-//! before their turn are missing on the disk. A crash loses the last seconds.
+//! before their turn are missing on the disk. A crash loses the last seconds. The flow store counts every record as it
+//! comes, whatever the ring forgets: see [`hours`].
+
+pub(crate) mod hours;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -12,6 +15,7 @@ use flow::{Filter, RuleTally};
 use host::linux::bpf::Origin;
 use jiff::Timestamp;
 
+use self::hours::Writer;
 use crate::saved::Store;
 use crate::shared::Shared;
 
@@ -46,7 +50,13 @@ pub(crate) fn recall(shared: &Shared, store: &Store, origin: Origin) {
 }
 
 /// Writes records newer than `written` until the other end of `ended` is gone; then what is left.
-pub(crate) fn run(shared: &Shared, store: &Store, mut written: u64, ended: &Receiver<()>) {
+pub(crate) fn run(
+    shared: &Shared,
+    store: &Store,
+    mut writer: Option<Writer>,
+    mut written: u64,
+    ended: &Receiver<()>,
+) {
     let mut counted = RuleTally::default();
     loop {
         let ends = ended.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout);
@@ -54,7 +64,13 @@ pub(crate) fn run(shared: &Shared, store: &Store, mut written: u64, ended: &Rece
             written = last;
         }
         count(shared, store, &mut counted);
+        if let Some(writer) = &mut writer {
+            writer.write(shared, ends);
+        }
         if ends {
+            if let Some(writer) = &writer {
+                writer.sync();
+            }
             if let Err(error) = store.sync() {
                 complain(&error);
             }

@@ -18,7 +18,8 @@ use prometheus_client::registry::Registry;
 
 use crate::answers::{health, rules, status};
 use crate::fault::failed;
-use crate::shared::Shared;
+use crate::history::hours;
+use crate::shared::{Flows, Shared};
 
 pub use reference::reference;
 
@@ -61,6 +62,7 @@ struct Snapshot {
     unmerged: u64,
     chatter: u64,
     refused: u64,
+    store: Stored,
     states: BTreeMap<&'static str, u64>,
 }
 
@@ -82,8 +84,34 @@ impl Snapshot {
             unmerged: flows.merger.unmerged(),
             chatter: flows.merger.chatter(),
             refused: shared.seats.refused(),
+            store: Stored::of(&flows),
             states: by_state,
             status,
+        }
+    }
+}
+
+/// The flow store in numbers.
+#[derive(Debug, Default, Clone, Copy)]
+struct Stored {
+    bytes: u64,
+    hours: u64,
+    rows: u64,
+    folded: u64,
+    missing: u64,
+    failing: bool,
+}
+
+impl Stored {
+    fn of(flows: &Flows) -> Self {
+        let (hour, kept) = (flows.hour.as_ref(), &flows.kept);
+        Self {
+            bytes: kept.bytes,
+            hours: kept.hours,
+            rows: hour.map_or(0, |hour| hour.rows().len() as u64),
+            folded: kept.folded + hour.map_or(0, flow::hours::Hour::folded),
+            missing: kept.missing + hour.map_or(0, hours::missing),
+            failing: kept.failing || hour.is_none(),
         }
     }
 }
@@ -147,6 +175,14 @@ impl Snapshot {
             ("epoch", "Policy version that the kernel judges by", agent.epoch),
             ("flow_table_entries", "Entries of the connection table", agent.flows.used),
             ("flow_table_capacity", "Room in the connection table", agent.flows.capacity),
+            ("flow_store_bytes", "Size of the flow store", self.store.bytes),
+            ("flow_store_hours", "Hours in the flow store", self.store.hours),
+            ("flow_store_rows", "Different flows of the hour that goes on", self.store.rows),
+            (
+                "flow_store_failing",
+                "1 when the flow store could not be written last",
+                self.store.failing.into(),
+            ),
         ];
         for (name, help, value) in gauges {
             gauge(encoder, &Family { name, help, series: one(value) })?;
@@ -172,6 +208,16 @@ impl Snapshot {
                 "api_refused",
                 "Connections and followers of the socket that found no seat",
                 self.refused,
+            ),
+            (
+                "flow_store_folded",
+                "Flows and drops whose address or port the flow store no longer tells apart",
+                self.store.folded,
+            ),
+            (
+                "flow_store_missing",
+                "Events that the flow store has declared missing, as far as they could be counted",
+                self.store.missing,
             ),
             (
                 "flow_records_left_out",

@@ -15,9 +15,20 @@ pub struct Options {
     pub bpffs: PathBuf,
     /// The group that may ask questions; without one only root and the agent's user may.
     pub group: Option<String>,
+    /// How long the flow store keeps flows, in days.
+    pub flow_days: u32,
+    /// How large the flow store may become, in bytes; whichever is reached first.
+    pub flow_bytes: u64,
 }
 
 impl Options {
+    /// Days that the flow store keeps, unless something else is said.
+    pub const FLOW_DAYS: u32 = 14;
+    /// Bytes that the flow store may have, unless something else is said.
+    pub const FLOW_BYTES: u64 = 1 << 30;
+    /// Fewest bytes that the flow store can do with.
+    pub const MIN_FLOW_BYTES: u64 = 64 << 20;
+
     /// The agent's socket.
     pub(crate) fn socket(&self) -> PathBuf {
         self.run_dir.join(api::SOCKET)

@@ -61,13 +61,14 @@ pub fn run(options: Options) -> Result<(), Error> {
         .build()
         .map_err(|error| setup("start the event loop", &error))?;
     history::recall(&shared, &store, origin);
+    let writer = history::hours::Writer::open(&shared, &store, origin);
     let recalled = shared.flows().ring.last_number();
     let (end, ended) = mpsc::channel();
     thread::scope(|scope| {
         let watching = scope.spawn(|| watch::run(&shared, events, collector, &stop));
         scope.spawn(|| {
             let ended = ended;
-            history::run(&shared, &store, recalled, &ended);
+            history::run(&shared, &store, writer, recalled, &ended);
         });
         keeper.restore();
         let ending = Ending(Arc::clone(&shared));

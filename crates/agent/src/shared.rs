@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use api::{Error, Reconciled, codes};
+use flow::hours::Hour;
 use flow::{Aggregator, Record, Ring, RuleTally};
 use host::linux::bpf::{Clock, HookKind, Meters};
 use jiff::{SignedDuration, Timestamp};
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) stopping: watch::Sender<bool>,
     /// Who talks to the agent.
     pub(crate) seats: Arc<Seats>,
+    /// Held while an hour of the flow store goes from memory to the disk.
+    pub(crate) turning: Mutex<()>,
     force: RwLock<Option<Arc<Force>>>,
     names: RwLock<Arc<Names>>,
     flows: Mutex<Flows>,
@@ -61,6 +64,25 @@ pub(crate) struct Flows {
     pub(crate) ring: Ring,
     /// What rules decided, as far as it was reported.
     pub(crate) tally: RuleTally,
+    /// The hour of the flow store that goes on; `None` without a store.
+    pub(crate) hour: Option<Hour>,
+    /// What the flow store holds.
+    pub(crate) kept: Kept,
+}
+
+/// What the flow store holds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Kept {
+    /// Bytes of all files.
+    pub(crate) bytes: u64,
+    /// Files, one for each hour.
+    pub(crate) hours: u64,
+    /// Flows and drops of hours that are over whose address or port is not told apart, since the start.
+    pub(crate) folded: u64,
+    /// Events of hours that are over that are missing, since the start, as far as they were counted.
+    pub(crate) missing: u64,
+    /// Whether it could not be written last.
+    pub(crate) failing: bool,
 }
 
 /// How the reconcilers are doing.
@@ -93,12 +115,15 @@ impl Shared {
             newest: watch::Sender::new(0),
             stopping: watch::Sender::new(false),
             seats: Arc::default(),
+            turning: Mutex::default(),
             force: RwLock::default(),
             names: RwLock::default(),
             flows: Mutex::new(Flows {
                 merger: Aggregator::new(MERGED, MERGE_INTERVAL),
                 ring: Ring::new(RECORDS),
                 tally: RuleTally::default(),
+                hour: None,
+                kept: Kept::default(),
             }),
             condition: Mutex::default(),
         }
@@ -163,6 +188,9 @@ impl Flows {
     /// Takes a record in; repeats are told later.
     pub(crate) fn add(&mut self, record: Record, now: Timestamp) {
         self.tally.add(&record);
+        if let Some(hour) = &mut self.hour {
+            hour.add(&record);
+        }
         if let Some(record) = self.merger.push(record, now) {
             self.ring.push(record);
         }

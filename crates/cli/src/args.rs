@@ -138,6 +138,8 @@ pub(crate) enum Command {
         /// Group that may read through the socket
         #[arg(long, value_name = "GROUP")]
         group: Option<String>,
+        #[command(flatten)]
+        keep: FlowKeep,
     },
     /// Print completions for a shell
     Completions {
@@ -163,6 +165,36 @@ pub(crate) enum Command {
         #[arg(long)]
         dir: PathBuf,
     },
+}
+
+/// How many flows are kept for `replay` and `policy suggest`; whichever is reached first.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct FlowKeep {
+    /// How long flows are kept, in days
+    #[arg(long, value_name = "DAYS", default_value_t = agent::Options::FLOW_DAYS,
+        value_parser = clap::value_parser!(u32).range(1..=3_650))]
+    pub(crate) flow_days: u32,
+    /// How large the flow store may become, at least 64MiB
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = flow_size)]
+    pub(crate) flow_size: u64,
+}
+
+/// `512MiB`, `2GiB`, or bytes.
+fn flow_size(text: &str) -> Result<u64, String> {
+    let (digits, unit) =
+        text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let scale = match unit {
+        "" | "B" => Some(1_u64),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        _ => None,
+    };
+    let bytes = scale.zip(digits.parse::<u64>().ok()).and_then(|(scale, n)| n.checked_mul(scale));
+    match bytes {
+        Some(bytes) if bytes >= agent::Options::MIN_FLOW_BYTES => Ok(bytes),
+        Some(_) => Err("at least 64MiB are needed".to_owned()),
+        None => Err("write it as 512MiB or 2GiB".to_owned()),
+    }
 }
 
 /// Which flows to show.

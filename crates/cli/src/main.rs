@@ -79,7 +79,7 @@ fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Doctor => command::doctor::run(context),
         Command::Explain { code } => command::explain::run(context, code.as_deref()),
         Command::Version => command::version::run(context),
-        Command::Agent { group } => command::agent::run(context, group),
+        Command::Agent { group, keep } => command::agent::run(context, group, &keep),
         Command::Completions { shell } => command::generate::completions(context, shell),
         Command::Generate { folder } => command::generate::run(context, &folder),
         Command::Enter { request } => Ok(command::shim::enter(&request)),

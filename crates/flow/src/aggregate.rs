@@ -111,7 +111,7 @@ impl Aggregator {
 
 /// Multicast listener discovery (130 to 132, 143: RFC 2710, RFC 3810) and router solicitations (133: RFC 4861) that were
 /// dropped because multicast is not carried. Answers of a router (134) are none of it: who sends them wants to be one.
-fn is_chatter(record: &Record) -> bool {
+pub(crate) fn is_chatter(record: &Record) -> bool {
     record.reason == Reason::LocalScope
         && record.protocol == Protocol::Ip(packet::protocol::ICMPV6)
         && matches!(record.icmp, Some([130..=133 | 143, _]))

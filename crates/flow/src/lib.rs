@@ -1,8 +1,8 @@
 //! Flow records: the kernel's events with names, times and rules, merged, kept in a bounded ring, and shown as a line.
 //!
 //! The agent reads [`verdict::abi::Event`]s from the ring buffer and gives each to a [`Decoder`], which asks a [`Resolver`]
-//! for names and a [`Clock`] for times. An [`Aggregator`] merges repeated drops, a [`Ring`] keeps the newest records, and
-//! [`Line`] is what a person sees of one. Everything here is pure: time comes in as an argument.
+//! for names and a [`Clock`] for times. An [`Aggregator`] merges repeated drops, a [`Ring`] keeps the newest records, an
+//! [`hours::Hour`] counts all of an hour for the flow store, and [`Line`] is what a person sees of one. Everything here is pure: time comes in as an argument.
 //!
 //! **Limits.** Every collection has a capacity and a counter at it; what is merged or left out is counted, never lost
 //! in silence.
@@ -11,6 +11,7 @@ mod aggregate;
 mod clock;
 mod decode;
 mod filter;
+pub mod hours;
 mod line;
 pub mod reason;
 mod record;

@@ -77,6 +77,24 @@ pub enum Error {
         #[source]
         source: Box<redb::Error>,
     },
+    /// The flow store's folder, or a file in it, could not be read.
+    #[error("reading {}", path.display())]
+    Folder {
+        /// The folder or file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The flow store's files could not be written or removed.
+    #[error("writing {}", path.display())]
+    Hours {
+        /// The folder or file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A value could not be turned into JSON.
     #[error("encoding {what}")]
     Encode {

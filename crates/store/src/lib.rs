@@ -4,6 +4,8 @@
 //! the history and what was counted. The agent is the only user; a second process that opens the same files is refused. What
 //! the first holds is enough to come up after a reboot without the people's files at hand.
 //!
+//! The folder `flows` beside them holds the flow store: aggregated flows, one file for each hour, see [`hours`].
+//!
 //! **Why two.** A file has one writer at a time, and whatever is written through takes everything along that is not yet: in
 //! one file, a change of the policy would wait for thousands of flows.
 //!
@@ -23,6 +25,7 @@ mod document;
 mod earlier;
 mod error;
 mod flows;
+pub mod hours;
 mod open;
 
 #[cfg(test)]

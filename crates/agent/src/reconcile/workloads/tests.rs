@@ -9,6 +9,8 @@ fn options() -> Options {
         state_dir: "/var/lib/bulkhead".into(),
         bpffs: "/sys/fs/bpf/bulkhead".into(),
         group: None,
+        flow_days: Options::FLOW_DAYS,
+        flow_bytes: Options::FLOW_BYTES,
     }
 }
 
