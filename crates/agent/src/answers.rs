@@ -1,5 +1,6 @@
 //! Answers to questions: each from the snapshot in force and the kernel's counters, none of them changes anything.
 
+pub(crate) mod assertions;
 pub(crate) mod doctor;
 pub(crate) mod flows;
 pub(crate) mod frame;

@@ -36,6 +36,7 @@ mod shared;
 mod tests;
 mod watch;
 
+pub use answers::assertions::prove;
 pub use answers::doctor::examine;
 pub use clean::clean;
 pub use explain::{Explanation, explanations};

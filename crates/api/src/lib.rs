@@ -17,6 +17,7 @@ mod flows;
 pub mod openapi;
 mod plan;
 mod probe;
+mod proof;
 mod reach;
 mod status;
 mod why;
@@ -32,10 +33,9 @@ pub use document::{
 };
 pub use error::{Diagnostic, Error, Severity};
 pub use flows::{Flow, FlowEnd, FlowKind, FlowLine, FlowQuery, LogLine, LogQuery};
-pub use plan::{
-    AssertionResult, Change, ConnectionChange, LiveFlow, ObjectChange, PlanReport, Recorded,
-};
+pub use plan::{Change, ConnectionChange, LiveFlow, ObjectChange, PlanReport, Recorded};
 pub use probe::{Observed, ProbeRequest, ProbeResponse};
+pub use proof::{AssertionResult, Example, ExampleEnd, PROOF_SCHEMA, Proof};
 pub use reach::{Cell, Matrix, MatrixParty, RuleCount, Rules};
 pub use status::{
     AgentStatus, DropCount, Health, LabelChange, LabelChanged, Reconciled, Status, TableUse,

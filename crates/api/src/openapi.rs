@@ -7,8 +7,8 @@ use utoipa::OpenApi;
 use crate::{
     ClusterConnections, ClusterDifferences, Diagnostic, Doctor, DocumentRequest, DownRequest,
     DownResponse, Error, Flow, FlowQuery, Health, LabelChange, LabelChanged, LogLine, LogQuery,
-    Matrix, PlanReport, ProbeRequest, ProbeResponse, Rules, Status, UpResponse, Why, WhyRequest,
-    Workload,
+    Matrix, PlanReport, ProbeRequest, ProbeResponse, Proof, Rules, Status, UpResponse, Why,
+    WhyRequest, Workload,
 };
 
 /// The document, pretty-printed JSON with a newline at its end.
@@ -43,6 +43,14 @@ pub fn connections_diff_schema() -> String {
     schema(&Analysis::openapi(), "ClusterDifferences", title, parts.into_iter())
 }
 
+/// JSON Schema of [`Proof`] alone, pretty-printed: the contract of `policy prove --json`.
+#[must_use]
+pub fn proof_schema() -> String {
+    let parts = ["AssertionResult", "Example", "ExampleEnd", "RuleAt", "Reason", "Verdict"];
+    let parts = parts.into_iter().chain(["Diagnostic", "Severity"]);
+    schema(&Analysis::openapi(), "Proof", crate::PROOF_SCHEMA, parts)
+}
+
 /// The schema of one type with what it refers to, as a document of its own.
 fn schema(
     api: &utoipa::openapi::OpenApi,
@@ -66,7 +74,7 @@ fn schema(
 
 /// What commands answer without an agent.
 #[derive(OpenApi)]
-#[openapi(components(schemas(ClusterConnections, ClusterDifferences)))]
+#[openapi(components(schemas(ClusterConnections, ClusterDifferences, Proof)))]
 struct Analysis;
 
 #[derive(OpenApi)]

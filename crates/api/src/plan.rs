@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Diagnostic, RuleAt};
+use crate::{AssertionResult, Diagnostic, RuleAt};
 
 /// The difference between the policy in force and a new one.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
@@ -121,22 +121,6 @@ pub struct Recorded {
     pub workloads: u64,
     /// The oldest of them, RFC 3339.
     pub since: String,
-}
-
-/// An assertion and whether it holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct AssertionResult {
-    /// As written: `never: world -> segment=data`.
-    pub text: String,
-    /// The file's name.
-    pub file: String,
-    /// 1-based line.
-    pub line: u32,
-    /// Whether it holds.
-    pub holds: bool,
-    /// A flow that breaks it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub counterexample: Option<String>,
 }
 
 /// An object that appears, changes or goes.

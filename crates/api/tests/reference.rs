@@ -31,9 +31,15 @@ fn the_schemas_of_connections_are_committed() {
 }
 
 #[test]
+fn the_schema_of_proofs_is_committed() {
+    compare("proof.schema.json", &api::openapi::proof_schema());
+}
+
+#[test]
 fn every_schema_that_is_named_is_there() {
     let analysis = [api::openapi::connections_schema(), api::openapi::connections_diff_schema()];
-    let agent = [api::openapi::document(), api::openapi::why_schema()];
+    let agent =
+        [api::openapi::document(), api::openapi::why_schema(), api::openapi::proof_schema()];
     for text in agent.into_iter().chain(analysis) {
         let root: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         for name in text.split("\"$ref\": \"#").skip(1).filter_map(|rest| rest.split('"').next()) {

@@ -274,6 +274,12 @@ pub(crate) enum PolicyCommand {
         #[arg(long)]
         strict: bool,
     },
+    /// Prove the assertions of a file without an agent; exit 1 when one does not hold
+    Prove {
+        /// The file; - reads standard input
+        #[arg(value_name = "FILE", default_value = "bulkhead.yaml")]
+        file: PathBuf,
+    },
     /// Show every rule in force and how often it decided
     Rules,
     /// List the connections that Kubernetes network policies allow; needs no cluster and no agent

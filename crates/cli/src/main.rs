@@ -69,6 +69,7 @@ fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Policy(PolicyCommand::Check { file, strict }) => {
             command::check::run(context, &file, strict)
         }
+        Command::Policy(PolicyCommand::Prove { file }) => command::prove::run(context, &file),
         Command::Policy(PolicyCommand::Rules) => command::rules::run(context),
         Command::Policy(PolicyCommand::Connections { kubernetes, analysis }) => {
             command::connections::run(context, &kubernetes, analysis)

@@ -115,7 +115,7 @@ fn assertions() -> Vec<AssertionResult> {
             file: "shop.yaml".to_owned(),
             line: 31,
             holds: true,
-            counterexample: None,
+            ..AssertionResult::default()
         },
         AssertionResult {
             text: "only: app=web -> app=db".to_owned(),
@@ -123,6 +123,7 @@ fn assertions() -> Vec<AssertionResult> {
             line: 32,
             holds: false,
             counterexample: Some("shop/ops → shop/db 6379/tcp".to_owned()),
+            example: None,
         },
     ]
 }

@@ -1,29 +1,34 @@
 //! `assert:` of a document, checked exactly: a claim holds for every flow or has a counterexample.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+mod example;
+mod ground;
+mod search;
 
-use ipnet::IpNet;
-use model::{Peer, Proto};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use model::{PortSpec, Proto};
 use policy::Document;
-use policy::document::{Assertion, Claim, Scope};
-use rustc_hash::FxHashMap;
+use policy::document::{Assertion, Claim};
+use verdict::Reason;
+use verdict::abi::Verdict;
 
 use crate::bundle::Bundle;
-use crate::nodes::{self, Party};
-use crate::published;
-use crate::reach::{Atlas, Place, Span};
+use crate::nodes::Party;
+use crate::reach::Span;
+use ground::Ground;
+use search::Side;
 
 /// What became of an assertion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// As written.
+    /// As written, without the claim.
     pub text: String,
-    /// `never` or `only`.
+    /// What is claimed.
     pub claim: Claim,
     /// Where it stands in the file.
     pub line: u32,
-    /// A flow that should not pass and does.
+    /// A flow that should not pass and does, or that should and does not.
     pub broken: Option<Counterexample>,
 }
 
@@ -34,6 +39,8 @@ pub struct Counterexample {
     pub from: Party,
     /// With this address.
     pub source: IpAddr,
+    /// From this port; `None` for a protocol without ports.
+    pub source_port: Option<u16>,
     /// To whom.
     pub to: Party,
     /// With this address.
@@ -42,44 +49,56 @@ pub struct Counterexample {
     pub protocol: Proto,
     /// Destination port; icmp: `type << 8 | code`.
     pub port: u16,
-    /// The rule that lets it pass at the target or else at the source, 0 for the posture.
+    /// The published port that it goes through, if it does not go straight to the target.
+    pub through: Option<Through>,
+    /// Whether it passes, and why not.
+    pub why: Why,
+    /// What the source's end says, when it is a workload that was asked.
+    pub egress: Option<End>,
+    /// What the target's end says, when it is a workload that was asked.
+    pub ingress: Option<End>,
+}
+
+/// A published port on the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Through {
+    /// `<tenant>.<name>` of the publish entry.
+    pub publish: String,
+    /// To which address of the host the source speaks.
+    pub address: IpAddr,
+    /// To which port of it.
+    pub port: u16,
+}
+
+/// What becomes of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// It passes, perhaps on trial.
+    Passes,
+    /// It is dropped.
+    Dropped(Reason),
+    /// There is no way between the two: other networks, or another version of IP.
+    NoWay,
+}
+
+/// What one end of a flow says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// Whose end it is.
+    pub workload: Arc<str>,
+    /// Allow, audit or drop.
+    pub verdict: Verdict,
+    /// The rule that decides, 0 for the posture.
     pub rule: u32,
 }
 
-/// A workload or a piece of a network's address space, as assertions see it.
-struct Spot {
-    network: u32,
-    party: Party,
-    place: Place,
-    /// Position in the document, for workloads.
-    workload: Option<usize>,
-    /// The piece, for addresses.
-    net: Option<IpNet>,
-    routed: bool,
-}
-
-/// All that assertions are checked against.
-struct Ground<'a> {
-    document: &'a Document,
-    bundle: &'a Bundle,
-    spots: Vec<Spot>,
-    /// The pieces of each network's address space.
-    nets: FxHashMap<u32, BTreeSet<IpNet>>,
-    atlas: Atlas<'a>,
-}
-
-/// Checks every assertion of a document against its bundle.
-pub(crate) fn check(document: &Document, bundle: &Bundle) -> Vec<Outcome> {
+/// Checks every assertion of a document against its bundle, in file order. Exact: over all addresses, protocols and ports.
+#[must_use]
+pub fn prove(document: &Document, bundle: &Bundle) -> Vec<Outcome> {
     if document.assertions.is_empty() {
         return Vec::new();
     }
-    let atlas = Atlas::new(&bundle.tables);
-    let spots = spots(document, bundle, &atlas);
-    let mut nets: FxHashMap<u32, BTreeSet<IpNet>> = FxHashMap::default();
-    for (network, net) in nodes::pieces(bundle) {
-        nets.entry(network).or_default().insert(net);
-    }
-    let ground = Ground { document, bundle, spots, nets, atlas };
+    let ground = Ground::new(document, bundle);
     let outcome = |assertion: &Assertion| Outcome {
         text: assertion.text.clone(),
         claim: assertion.claim,
@@ -89,218 +108,54 @@ pub(crate) fn check(document: &Document, bundle: &Bundle) -> Vec<Outcome> {
     document.assertions.iter().map(outcome).collect()
 }
 
-fn spots(document: &Document, bundle: &Bundle, atlas: &Atlas<'_>) -> Vec<Spot> {
-    let positions: FxHashMap<String, usize> =
-        document.workloads.iter().enumerate().map(|(at, each)| (each.id(), at)).collect();
-    let mut out = Vec::new();
-    for router in &bundle.routers {
-        let network = u32::from(router.number);
-        let routed = router.mode == model::Mode::Routed;
-        for endpoint in &router.endpoints {
-            let of = |v4: bool| {
-                let mut all = endpoint.addresses.iter().map(IpNet::addr);
-                all.find(|address| address.is_ipv4() == v4).map(Into::into)
-            };
-            out.push(Spot {
-                network,
-                party: Party::Workload(endpoint.workload.clone()),
-                place: Place { network, v4: of(true), v6: of(false) },
-                workload: positions.get(&*endpoint.workload).copied(),
-                net: None,
-                routed,
-            });
-        }
-    }
-    let mut pieces: Vec<(u32, IpNet)> = nodes::pieces(bundle).collect();
-    pieces.sort_unstable();
-    for (network, net) in pieces {
-        let Some(peer) = atlas.peer(network, net.network().into()) else { continue };
-        let mut named = None;
-        if net.prefix_len() > 0 {
-            named = Some(net);
-        }
-        // A longer piece may begin at the same address; the zone is that of this piece's own entry.
-        let identity = own_identity(bundle, network, &net).unwrap_or(peer.identity[0]);
-        let party = match model::Identity(identity) {
-            model::Identity::HOST => Party::Host,
-            model::Identity::UNMANAGED => Party::Unmanaged(named),
-            _ => Party::World(named),
-        };
-        let place = Place::of(network, net.network());
-        out.push(Spot { network, party, place, workload: None, net: Some(net), routed: false });
-    }
-    out
-}
-
-fn own_identity(bundle: &Bundle, network: u32, net: &IpNet) -> Option<u64> {
-    let key = verdict::abi::PeerKey { network, addr: net.network().into() };
-    if net.prefix_len() == net.max_prefix_len() {
-        return bundle.tables.exact.get(&key).map(|peer| peer.identity[0]);
-    }
-    let len = 32 + crate::peers::bits(net);
-    bundle.tables.prefixes.get(&verdict::abi::PrefixKey { len, key }).map(|peer| peer.identity[0])
-}
-
 fn counterexample(assertion: &Assertion, ground: &Ground<'_>) -> Option<Counterexample> {
-    let Ground { document, spots, nets, .. } = ground;
-    let scope = &assertion.scope;
-    let find = |spot: &Spot, peers: &[Peer]| inside(spot, peers, scope, document, nets);
-    let sources: Vec<(&Spot, Place)> = spots
-        .iter()
-        .filter_map(|spot| {
-            let place = match assertion.claim {
-                Claim::Never => find(spot, &assertion.from),
-                Claim::Only => outside(spot, &assertion.from, scope, document, nets),
-            };
-            place.map(|place| (spot, place))
-        })
-        .collect();
-    let targets: Vec<(&Spot, Place)> =
-        spots.iter().filter_map(|spot| Some((spot, find(spot, &assertion.to)?))).collect();
-    for (to, target) in &targets {
-        for (from, source) in &sources {
-            let spans = passing((from, source), (to, target), ground);
-            if let Some((span, port)) = spans.iter().find_map(|span| hit(assertion, span)) {
-                return example((from, source), (to, target), span, port);
-            }
+    let Assertion { scope, from, to, ports, .. } = assertion;
+    let inside = |peers| ground.pick(|spot| ground.inside(spot, peers, scope));
+    let side = |spots| Side::new(ground, spots);
+    let breaks = |span: &Span| hit(ports, span);
+    let passing = |sources: &Side, targets: &Side| {
+        let (source, target, way, port) = search::passing(ground, sources, targets, breaks)?;
+        example::passing(ground, (source, target), &way, port)
+    };
+    match assertion.claim {
+        Claim::Never => passing(&side(inside(from)), &side(inside(to))),
+        Claim::Only => {
+            let others = ground.pick(|spot| ground.outside(spot, from, scope));
+            passing(&side(others), &side(inside(to)))
+        }
+        Claim::Isolated => {
+            let [members, others] = ground.border(assertion).map(side);
+            passing(&others, &members).or_else(|| passing(&members, &others))
+        }
+        Claim::Always => {
+            let (sources, targets) = (side(inside(from)), side(inside(to)));
+            let (source, target, part) = search::failing(ground, &sources, &targets, ports)?;
+            example::failing(ground, (source, target), part)
         }
     }
-    None
 }
 
-/// What passes between two spots, directly or through published ports.
-fn passing(
-    (from, source): (&Spot, &Place),
-    (to, target): (&Spot, &Place),
-    ground: &Ground<'_>,
-) -> Vec<Span> {
-    if from.party == to.party {
-        return Vec::new();
-    }
-    let same = from.network == to.network;
-    let local = from.workload.is_some() || to.workload.is_some();
-    let meet = same && local || !same && from.routed && to.routed;
-    let mut spans = if meet { ground.atlas.spans(source, target) } else { Vec::new() };
-    if let (Party::Workload(_), Party::Workload(workload)) = (&from.party, &to.party) {
-        spans.extend(published::spans(&ground.atlas, ground.bundle, source, (workload, target)));
-    }
-    spans
-}
+/// Ports that people know, for examples.
+const KNOWN: [u16; 4] = [80, 443, 22, 53];
 
-fn example(
-    (from, source): (&Spot, &Place),
-    (to, target): (&Spot, &Place),
-    span: &Span,
-    port: u16,
-) -> Option<Counterexample> {
-    let v6 = span.protocol == Proto::Icmp6;
-    let pair = if v6 { source.v6.zip(target.v6) } else { source.v4.zip(target.v4) };
-    let (source, target) = pair.or(source.v6.zip(target.v6))?;
-    Some(Counterexample {
-        from: from.party.clone(),
-        source: source.into(),
-        to: to.party.clone(),
-        target: target.into(),
-        protocol: span.protocol,
-        port,
-        rule: if span.ingress_rule == 0 { span.egress_rule } else { span.ingress_rule },
-    })
-}
-
-/// A port of the span that the assertion speaks of.
-fn hit<'s>(assertion: &Assertion, span: &'s Span) -> Option<(&'s Span, u16)> {
-    if assertion.ports.is_empty() {
-        return Some((span, span.ports.0));
+/// A port of the span that some of the specs mean; of no specs, every port.
+fn hit(ports: &[PortSpec], span: &Span) -> Option<u16> {
+    let matches = |port: &u16| {
+        ports.is_empty() || ports.iter().any(|spec| spec.matches(span.protocol, *port))
+    };
+    let within = |port: &u16| span.ports.0 <= *port && *port <= span.ports.1;
+    let mut candidates: Vec<u16> = Vec::new();
+    if span.protocol.transport().is_some() {
+        candidates.extend(KNOWN);
+        // Nobody offers anything at port 0.
+        candidates.push(span.ports.0.max(1));
     }
-    let matches =
-        |port: &u16| assertion.ports.iter().any(|spec| spec.matches(span.protocol, *port));
-    let mut candidates: Vec<u16> = vec![span.ports.0];
-    candidates.extend(assertion.ports.iter().filter_map(|spec| match spec {
-        model::PortSpec::Ports(_, range) => Some(range.first()),
+    candidates.push(span.ports.0);
+    candidates.extend(ports.iter().filter_map(|spec| match spec {
+        PortSpec::Ports(_, range) => Some(range.first()),
         _ => None,
     }));
+    // Types and codes of icmp.
     candidates.extend(span.ports.0..=span.ports.1.min(span.ports.0.saturating_add(255)));
-    let within = |port: &u16| span.ports.0 <= *port && *port <= span.ports.1;
-    candidates.into_iter().filter(within).find(matches).map(|port| (span, port))
-}
-
-/// Where a spot is inside of one of the peers, if anywhere.
-fn inside(
-    spot: &Spot,
-    peers: &[Peer],
-    scope: &Scope,
-    document: &Document,
-    nets: &FxHashMap<u32, BTreeSet<IpNet>>,
-) -> Option<Place> {
-    if spot.workload.is_some() {
-        return peers.iter().any(|peer| selects(spot, peer, scope, document)).then_some(spot.place);
-    }
-    let net = spot.net?;
-    let all = nets.get(&spot.network)?;
-    peers.iter().find_map(|peer| {
-        let part = match peer {
-            Peer::Cidr(range) if spot.party == Party::Host || !meets(range, &net) => return None,
-            Peer::Cidr(range) if net.contains(range) => *range,
-            Peer::Cidr(_) => net,
-            word if is_word(word, &spot.party) => net,
-            _ => return None,
-        };
-        // Addresses of the part that longer pieces do not hold.
-        nodes::witness(&part, all, &[]).map(|address| Place::of(spot.network, address))
-    })
-}
-
-/// Where a spot is outside of all peers, if anywhere.
-fn outside(
-    spot: &Spot,
-    peers: &[Peer],
-    scope: &Scope,
-    document: &Document,
-    nets: &FxHashMap<u32, BTreeSet<IpNet>>,
-) -> Option<Place> {
-    if spot.workload.is_some() {
-        let named = peers.iter().any(|peer| selects(spot, peer, scope, document));
-        return (!named).then_some(spot.place);
-    }
-    let net = spot.net?;
-    if peers.iter().any(|peer| is_word(peer, &spot.party)) {
-        return None;
-    }
-    let ranges: Vec<IpNet> = peers
-        .iter()
-        .filter(|_| spot.party != Party::Host)
-        .filter_map(|peer| match peer {
-            Peer::Cidr(range) if meets(range, &net) => Some(*range),
-            _ => None,
-        })
-        .collect();
-    let all = nets.get(&spot.network)?;
-    nodes::witness(&net, all, &ranges).map(|address| Place::of(spot.network, address))
-}
-
-fn meets(a: &IpNet, b: &IpNet) -> bool {
-    a.contains(b) || b.contains(a)
-}
-
-/// Whether a peer is the word for all of a zone.
-fn is_word(peer: &Peer, party: &Party) -> bool {
-    matches!(
-        (peer, party),
-        (Peer::Any, _)
-            | (Peer::Host, Party::Host)
-            | (Peer::World, Party::World(_))
-            | (Peer::Unmanaged, Party::Unmanaged(_))
-    )
-}
-
-fn selects(spot: &Spot, peer: &Peer, scope: &Scope, document: &Document) -> bool {
-    let Some(workload) = spot.workload.and_then(|at| document.workloads.get(at)) else {
-        return false;
-    };
-    scope.includes(&workload.tenant)
-        && match peer {
-            Peer::Selector(selector) => selector.matches(&workload.subject()),
-            Peer::Any => true,
-            _ => false,
-        }
+    candidates.into_iter().filter(within).find(matches)
 }

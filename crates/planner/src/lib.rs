@@ -17,6 +17,7 @@ pub mod kubernetes;
 mod matchers;
 mod matrix;
 mod meet;
+mod memo;
 mod nodes;
 mod objects;
 mod peers;
@@ -28,7 +29,7 @@ pub mod topology;
 mod unchanged;
 
 pub use allocate::Allocations;
-pub use assertions::{Counterexample, Outcome};
+pub use assertions::{Counterexample, End, Outcome, Through, Why, prove};
 pub use bundle::{Attachment, Bundle, Facts, Identity, Publish, Router, Transit, Workload};
 pub use check::{Fault, Limits, check};
 pub use compiler::Compiler;

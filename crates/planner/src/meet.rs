@@ -12,13 +12,25 @@ use crate::reach::Atlas;
 
 /// What the tables of one bundle say of a pair, at the source and at the target; `None` where no
 /// endpoint is asked. Equal judgements mean equal flows.
-type Judged = [Option<(Option<Row>, u64)>; 2];
+pub(crate) type Judged = [Option<(Option<Row>, u64)>; 2];
+
+/// For each slot, the classes for which it has rows.
+pub(crate) type Slots = FxHashMap<u64, Vec<u64>>;
+
+/// Which slots say something of which classes.
+pub(crate) fn slots(atlas: &Atlas<'_>) -> Slots {
+    let mut slots = Slots::default();
+    for key in atlas.rows().keys() {
+        slots.entry(key.slot).or_default().push(key.class);
+    }
+    slots
+}
 
 /// Groups, ready to be paired.
 pub(crate) struct Meetings<'n> {
     all: &'n [Node],
     /// For each bundle, the classes for which a slot has rows.
-    classes: Vec<FxHashMap<u64, Vec<u64>>>,
+    classes: Vec<Slots>,
     /// For each bundle, the groups of a network that have a class.
     holders: Vec<FxHashMap<(u32, u64), Vec<u32>>>,
     networks: FxHashMap<u32, Vec<u32>>,
@@ -41,13 +53,7 @@ impl<'n> Meetings<'n> {
                 }
             }
         }
-        let rows = |atlas: Option<&Atlas<'_>>| {
-            let mut classes: FxHashMap<u64, Vec<u64>> = FxHashMap::default();
-            for key in atlas.into_iter().flat_map(|atlas| atlas.rows().keys()) {
-                classes.entry(key.slot).or_default().push(key.class);
-            }
-            classes
-        };
+        let rows = |atlas: Option<&Atlas<'_>>| atlas.map(slots).unwrap_or_default();
         Self {
             all,
             classes: atlases.iter().copied().map(rows).collect(),

@@ -4,16 +4,18 @@
 //! as whatever it is seen as there: from a network of mode `routed` with its own address, from one of mode `nat` with its
 //! router's transit address, from the target's own network with the target's router's. Nothing leaves mode `bridge`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use model::{Mode, Proto, Transport};
+use rustc_hash::FxHashMap;
 
 use crate::bundle::{Bundle, Publish, Router};
+use crate::memo::Known;
 use crate::reach::{Atlas, Place, Span};
 
 /// One of the two judgements about a way: where, between whom, to which port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Leg {
     /// Number of the network in which it is judged.
     pub network: u16,
@@ -74,36 +76,95 @@ fn way<'b>(publish: &'b Publish, near: &Router, from: IpAddr, far: &'b Router) -
     Some(Way { router: far, publish, leaves, enters })
 }
 
-/// What passes from a workload to another one through published ports, as seen at the target's port.
-pub(crate) fn spans(
-    atlas: &Atlas<'_>,
-    bundle: &Bundle,
-    source: &Place,
-    (workload, target): (&str, &Place),
-) -> Vec<Span> {
-    let router = |network: u32| bundle.routers.iter().find(|r| u32::from(r.number) == network);
-    let (Some(near), Some(far)) = (router(source.network), router(target.network)) else {
-        return Vec::new();
-    };
-    let addresses = [source.v4, source.v6].into_iter().flatten().map(IpAddr::from);
-    let addresses: Vec<IpAddr> = addresses.collect();
-    let leading = far.publishes.iter().filter(|publish| *publish.workload == *workload);
-    let ways = leading.flat_map(|publish| {
-        addresses.iter().filter_map(move |address| way(publish, near, *address, far))
-    });
-    ways.filter_map(|way| through(atlas, &way)).collect()
+/// What passes to a workload through a published port.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Passage<'b> {
+    /// Which way.
+    pub way: Way<'b>,
+    /// The flows, as seen at the target's port.
+    pub span: Span,
 }
 
-/// What both judgements let pass.
-fn through(atlas: &Atlas<'_>, way: &Way<'_>) -> Option<Span> {
-    let leg = |leg: &Leg| {
-        let at = |address| Place::of(u32::from(leg.network), address);
-        let spans = atlas.spans(&at(leg.source), &at(leg.target));
-        one(&spans, way.publish.transport, leg.port)
-    };
-    let egress = leg(&way.leaves)?;
-    let ingress = leg(&way.enters)?;
-    Some(Span { egress_rule: egress.egress_rule, audit: egress.audit || ingress.audit, ..ingress })
+/// What a network lets pass to one port.
+type Legs = FxHashMap<(Known, Leg), Option<Span>>;
+
+/// Published ports, ready to be asked about many pairs.
+pub(crate) struct Gates<'b, 'a> {
+    atlas: &'a Atlas<'a>,
+    /// By the workload that they lead to.
+    leading: FxHashMap<&'b str, Vec<(&'b Router, &'b Publish)>>,
+    routers: FxHashMap<u32, &'b Router>,
+    /// Answers about the first leg, for all that the tables do not tell apart; and about the second, for whom a router stands.
+    known: [Legs; 2],
+}
+
+impl<'b, 'a> Gates<'b, 'a> {
+    pub(crate) fn new(atlas: &'a Atlas<'a>, bundle: &'b Bundle) -> Self {
+        let mut leading: FxHashMap<&str, Vec<(&Router, &Publish)>> = FxHashMap::default();
+        for router in &bundle.routers {
+            for publish in &router.publishes {
+                leading.entry(&publish.workload).or_default().push((router, publish));
+            }
+        }
+        let numbered = bundle.routers.iter().map(|router| (u32::from(router.number), router));
+        Self { atlas, leading, routers: numbered.collect(), known: Default::default() }
+    }
+
+    /// Whether some published port leads to a workload.
+    pub(crate) fn lead_to(&self, workload: &str) -> bool {
+        self.leading.contains_key(workload)
+    }
+
+    /// What passes from a workload, of which the tables know `key`, to another one through published ports.
+    pub(crate) fn passages(
+        &mut self,
+        key: &Known,
+        source: &Place,
+        workload: &str,
+    ) -> Vec<Passage<'b>> {
+        let Some(near) = self.routers.get(&source.network).copied() else { return Vec::new() };
+        let Some(leading) = self.leading.get(workload).cloned() else { return Vec::new() };
+        let addresses = [source.v4, source.v6].into_iter().flatten().map(IpAddr::from);
+        let addresses: Vec<IpAddr> = addresses.collect();
+        let mut found = Vec::new();
+        for (far, publish) in leading {
+            for address in &addresses {
+                let way = way(publish, near, *address, far);
+                found.extend(way.and_then(|way| self.through(key, way)));
+            }
+        }
+        found
+    }
+
+    /// What both judgements let pass.
+    fn through(&mut self, key: &Known, way: Way<'b>) -> Option<Passage<'b>> {
+        let any = if way.leaves.source.is_ipv4() { UNKNOWN_V4 } else { UNKNOWN_V6 };
+        let [first, second] = &mut self.known;
+        let leaves = Leg { source: any, ..way.leaves };
+        let egress = *first
+            .entry((*key, leaves))
+            .or_insert_with(|| leg(self.atlas, &way.leaves, way.publish.transport));
+        let egress = egress?;
+        let ingress = if way.enters.source == way.leaves.source {
+            leg(self.atlas, &way.enters, way.publish.transport)
+        } else {
+            *second
+                .entry(([0; 6], way.enters))
+                .or_insert_with(|| leg(self.atlas, &way.enters, way.publish.transport))
+        }?;
+        let audit = egress.audit || ingress.audit;
+        Some(Passage { way, span: Span { egress_rule: egress.egress_rule, audit, ..ingress } })
+    }
+}
+
+/// Stand for the address of whoever has a key.
+const UNKNOWN_V4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+const UNKNOWN_V6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
+/// What one judgement lets pass.
+fn leg(atlas: &Atlas<'_>, leg: &Leg, transport: Transport) -> Option<Span> {
+    let at = |address| Place::of(u32::from(leg.network), address);
+    one(&atlas.spans(&at(leg.source), &at(leg.target)), transport, leg.port)
 }
 
 /// Where somebody in a network goes for a published port; `None` when no address of it leads from there to the host.

@@ -57,10 +57,10 @@ pub(crate) struct Answer {
 }
 
 /// Protocols that are asked for; the last one stands for all others.
-const PROTOCOLS: [u8; 6] = [1, 6, 17, 58, 132, 253];
+pub(crate) const PROTOCOLS: [u8; 6] = [1, 6, 17, 58, 132, 253];
 
 /// Icmp types that open flows, as intervals of `type << 8 | code`.
-fn domain(protocol: u8) -> &'static [(u16, u16)] {
+pub(crate) fn domain(protocol: u8) -> &'static [(u16, u16)] {
     match protocol {
         1 => &[(0x0800, 0x08ff), (0x0d00, 0x0dff)],
         58 => &[(0x8000, 0x80ff)],
@@ -178,9 +178,7 @@ impl<'t> Atlas<'t> {
     ) -> Answer {
         let mut all = Answer { verdict: Verdict::Allow, egress_rule: 0, ingress_rule: 0 };
         for network in networks {
-            let question = Question { source, target, network: *network, ports, protocol };
-            let mut judgement = Judgement::default();
-            judge(&self.simulation, &question, self.tables.config.epoch, &mut judgement);
+            let judgement = self.judge(*network, (source, target), ports, protocol);
             all.egress_rule |= judgement.egress_rule;
             all.ingress_rule |= judgement.ingress_rule;
             match judgement.verdict {
@@ -193,6 +191,20 @@ impl<'t> Atlas<'t> {
             }
         }
         all
+    }
+
+    /// Asks the evaluator in one network.
+    pub(crate) fn judge(
+        &self,
+        network: u32,
+        (source, target): (Addr, Addr),
+        ports: Ports,
+        protocol: u8,
+    ) -> Judgement {
+        let question = Question { source, target, network, ports, protocol };
+        let mut judgement = Judgement::default();
+        judge(&self.simulation, &question, self.tables.config.epoch, &mut judgement);
+        judgement
     }
 
     /// Where answers can change; `None` when nothing can pass.

@@ -110,7 +110,7 @@ pub fn diff(old: Option<(&Document, &Bundle)>, new: (&Document, &Bundle)) -> Pla
         connections,
         omitted,
         objects: objects(old.map(|(document, _)| document), document).0,
-        assertions: assertions::check(document, bundle),
+        assertions: assertions::prove(document, bundle),
     }
 }
 
@@ -241,7 +241,7 @@ fn compare(before: &[Span], after: &[Span]) -> Vec<(ChangeKind, Span)> {
 }
 
 /// Cuts a span where the others begin and end; each part with the one that holds it.
-fn split<'o>(span: &Span, others: &'o [Span]) -> Vec<(Span, Option<&'o Span>)> {
+pub(crate) fn split<'o>(span: &Span, others: &'o [Span]) -> Vec<(Span, Option<&'o Span>)> {
     let near: Vec<&Span> = others
         .iter()
         .filter(|other| other.protocol == span.protocol)

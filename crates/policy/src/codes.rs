@@ -168,9 +168,10 @@ publish entry bound to an IPv6 address needs a workload with one."
 133 NetnsTwice "a namespace is adopted twice"
 "Two workloads name the same network namespace. A namespace has one `eth0` of ours and belongs to one workload."
 134 Assertion "not an assertion"
-"An assertion is `never: FROM -> TO[:PORT]` or `only: FROM -> TO[:PORT]`. FROM and TO are selectors; several stand in brackets, and \
-one with several terms then in parentheses: `[(app=web, tier=front), role=ops] -> app=db:5432/tcp`. Quote the whole text when it \
-begins with a bracket."
+"An assertion is `never: FROM -> TO[:PORT]`, `only: FROM -> TO[:PORT]` or `always: FROM -> TO[:PORT]`. FROM and TO are selectors; \
+several stand in brackets, and one with several terms then in parentheses: `[(app=web, tier=front), role=ops] -> app=db:5432/tcp`. Quote \
+the whole text when it begins with a bracket.\n\n`isolated: tenant NAME`, `network NAME` or `segment NAME` speaks of a border: nothing \
+crosses it, in or out, but flows with those after `except`. Networks and segments are named in their tenant's `assert`."
 135 SourcePorts "source ports of a protocol without ports"
 "`source-ports` limits the whole policy, and icmp has no ports. Write the icmp part as a policy of its own."
 136 Redundant "an entry that is written twice"

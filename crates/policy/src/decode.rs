@@ -309,7 +309,8 @@ pub(crate) fn unknown_key(
                 known.iter().filter(|word| !word.starts_with('$')).copied().collect();
             format!("known here: {}", words.join(", "))
         });
-    problems.push(found(format!("a {kind} has no key `{}`", key.text)).hint(hint));
+    let article = if kind.starts_with('a') { "an" } else { "a" };
+    problems.push(found(format!("{article} {kind} has no key `{}`", key.text)).hint(hint));
 }
 
 pub(crate) fn missing_key(kind: &str, key: &str, span: Span, problems: &mut Problems<'_>) {

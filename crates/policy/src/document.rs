@@ -305,9 +305,9 @@ pub struct Assertion {
     pub scope: Scope,
     /// What is claimed.
     pub claim: Claim,
-    /// Sources, at least one.
+    /// Sources, at least one. Of [`Claim::Isolated`]: the group, one selector.
     pub from: Vec<Peer>,
-    /// Destinations, at least one.
+    /// Destinations, at least one. Of [`Claim::Isolated`]: who may cross the border nevertheless; often nobody.
     pub to: Vec<Peer>,
     /// Ports; empty is every protocol and port.
     pub ports: Vec<PortSpec>,
@@ -324,6 +324,23 @@ pub enum Claim {
     Never,
     /// Nobody but the sources reaches a destination.
     Only,
+    /// Every source reaches every destination with every flow that is named.
+    Always,
+    /// Nothing passes between the group and anybody outside of it, in either direction.
+    Isolated,
+}
+
+impl Claim {
+    /// The key in the file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Only => "only",
+            Self::Always => "always",
+            Self::Isolated => "isolated",
+        }
+    }
 }
 
 impl Document {

@@ -10,8 +10,9 @@ use model::{LabelKey, LabelValue, Mode, Name, Peer, PortRange, Posture};
 use crate::decode::{List, OneOrMany, Table, Val, mapping};
 use crate::document::{Netns, Restart, User};
 use crate::scalar::{
-    AbsolutePath, Argument, EnvKey, EnvValue, HostPort, PolicyMode, PortWord, PublishSource,
-    SchemaAddress, Sealed, SegmentRef, Statement, Target, Until, VariableName, Version,
+    AbsolutePath, Argument, Border, EnvKey, EnvValue, HostPort, PolicyMode, PortWord,
+    PublishSource, SchemaAddress, Sealed, SegmentRef, Statement, Target, Until, VariableName,
+    Version,
 };
 
 mapping! {
@@ -156,5 +157,9 @@ mapping! {
         never: Val<Statement> = "never";
         /// Nobody but the sources reaches a destination: FROM -> TO[:PORT].
         only: Val<Statement> = "only";
+        /// Every source reaches every destination, with every flow that is named: FROM -> TO[:PORT].
+        always: Val<Statement> = "always";
+        /// Nothing crosses the border of a tenant, network or segment, in or out: tenant NAME [except PEERS].
+        isolated: Val<Border> = "isolated";
     }
 }

@@ -1,5 +1,6 @@
 //! The single values of the file: what each accepts, how its mistakes read, what the schema says.
 
+mod border;
 mod program;
 mod statement;
 mod until;
@@ -19,6 +20,7 @@ use crate::document::Restart;
 use crate::nearest::did_you_mean;
 use crate::tree::Value;
 
+pub(crate) use border::{Border, Group};
 pub(crate) use program::{AbsolutePath, Argument, EnvKey, EnvValue, SchemaAddress, VariableName};
 pub(crate) use statement::Statement;
 pub(crate) use until::Until;

@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use api::{AssertionResult, Change, ConnectionChange, LiveFlow, PlanReport, Recorded};
+use api::{Change, ConnectionChange, LiveFlow, PlanReport, Recorded};
 use flow::{Kind, Protocol, Record, Resolver as _};
 use jiff::Timestamp;
 use model::{Proto, RuleKind};
 use planner::{Bundle, ChangeKind, Party};
-use policy::document::Claim;
 use verdict::Question;
 use verdict::abi::{FlowEntry, FlowKey, FlowState, Ports, Posture, Verdict};
 use verdict::native::Tables;
@@ -21,7 +20,7 @@ use crate::shared::Shared;
 
 use super::flows::moment;
 use super::judge::Judge;
-use super::{objects, person, rule_at, status};
+use super::{assertions, objects, person, rule_at, status};
 
 mod losses;
 
@@ -61,7 +60,6 @@ pub(crate) fn report(
         let old = (&force.wanted.bundle, &*force.names);
         recorded(&mut connections, &losses, old, &wanted.bundle, &records);
     }
-    let file = &wanted.document.file;
     PlanReport {
         schema: PlanReport::SCHEMA.to_owned(),
         generation: force.as_ref().map_or(0, |force| force.generation),
@@ -72,7 +70,7 @@ pub(crate) fn report(
         omitted_connections: found.omitted as u64,
         unchanged_connections: unchanged(old.map(|old| &old.bundle), &wanted.bundle),
         connections,
-        assertions: found.assertions.iter().map(|outcome| assertion(outcome, file)).collect(),
+        assertions: assertions::shown(&found.assertions, &wanted.document, &wanted.bundle),
         objects: objects.changes,
         omitted_objects: objects.omitted,
         unchanged_objects: objects.unchanged,
@@ -111,7 +109,7 @@ fn shown(change: &planner::Change, bundle: &Bundle) -> ConnectionChange {
 }
 
 /// Who a party is to people.
-fn name(party: &Party) -> String {
+pub(super) fn name(party: &Party) -> String {
     match party {
         Party::Workload(id) => person(id),
         other => other.to_string(),
@@ -132,27 +130,8 @@ fn is_audited(change: &planner::Change, bundle: &Bundle) -> bool {
     change.examples.first().is_some_and(|(from, to)| audits(from, 0) || audits(to, 1))
 }
 
-fn assertion(outcome: &planner::Outcome, file: &str) -> AssertionResult {
-    let claim = match outcome.claim {
-        Claim::Never => "never",
-        Claim::Only => "only",
-    };
-    let broken = outcome.broken.as_ref().map(|example| {
-        let service = service(Protocol::Ip(example.protocol.number()), example.port);
-        let (from, to) = (name(&example.from), name(&example.to));
-        format!("{from} ({}) → {to} ({}) {service}", example.source, example.target)
-    });
-    AssertionResult {
-        text: format!("{claim}: {}", outcome.text),
-        file: file.to_owned(),
-        line: outcome.line,
-        holds: broken.is_none(),
-        counterexample: broken,
-    }
-}
-
 /// `6379/tcp`, `icmp/8/0`, `ip/47`.
-fn service(protocol: Protocol, port: u16) -> String {
+pub(super) fn service(protocol: Protocol, port: u16) -> String {
     let [kind, code] = port.to_be_bytes();
     if protocol.has_ports() {
         format!("{port}/{protocol}")

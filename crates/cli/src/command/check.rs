@@ -65,6 +65,21 @@ pub(crate) fn run(context: &Context, file: &Path, strict: bool) -> Result<Exit, 
     })
 }
 
+/// A file that passed every check; errors of the file are told here.
+pub(crate) fn checked(
+    context: &Context,
+    file: &Path,
+    now: jiff::Timestamp,
+) -> Result<Checked, Failure> {
+    let name = called(file);
+    let bytes = read(file)?;
+    let (result, _) = asked(|variable| {
+        let text = policy::text(&name, bytes, &limits())?;
+        policy::load(&policy::Source { name: &name, text: &text }, variable, &limits(), now)
+    });
+    result.map_err(|diagnostics| refused(context, &name, &diagnostics))
+}
+
 /// The request that carries a file to the agent; errors of the file are told here.
 pub(crate) fn request(
     context: &Context,

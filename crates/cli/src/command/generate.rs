@@ -38,6 +38,7 @@ pub(crate) fn run(context: &Context, folder: &Path) -> Result<Exit, Failure> {
         ("why.schema.json", api::openapi::why_schema()),
         ("connections.schema.json", api::openapi::connections_schema()),
         ("connections-diff.schema.json", api::openapi::connections_diff_schema()),
+        ("proof.schema.json", api::openapi::proof_schema()),
         ("codes.md", code_reference()),
         ("cli.md", command_reference()),
         ("metrics.md", agent::metrics_reference()),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use api::{ConnectionChange, PlanReport};
 
-use super::{Context, check, count, place};
+use super::{Context, check, count, place, prove};
 use crate::failure::{Exit, Failure};
 use crate::screen::Paint;
 
@@ -126,15 +126,8 @@ fn assertions(report: &PlanReport, paint: Paint) -> String {
     }
     text += "\n";
     for assertion in broken {
-        text += &format!(
-            "  {} {}  {}:{}\n",
-            paint.bad("broken"),
-            assertion.text,
-            assertion.file,
-            assertion.line
-        );
-        if let Some(example) = &assertion.counterexample {
-            text += &format!("    for example {example}\n");
+        for line in prove::assertion(assertion, paint).lines() {
+            text += &format!("  {line}\n");
         }
     }
     text

@@ -1,4 +1,4 @@
-//! Policies and assertions: peers that exist, ports that are defined, at least one rule.
+//! Policies: peers that exist, ports that are defined, at least one rule.
 
 use model::{Name, Peer, PortRange, PortSpec, Transport};
 
@@ -7,9 +7,9 @@ use super::vocabulary::Vocabulary;
 use crate::codes::Code;
 use crate::decode::{List, Mapping, OneOrMany, Table, Val};
 use crate::diagnostic::{Diagnostic, Problems};
-use crate::document::{Assertion, Claim, Document, Policy, Scope, Span, Standing};
-use crate::raw::{RawAssertion, RawPolicy};
-use crate::scalar::{PolicyMode, PortWord, Statement};
+use crate::document::{Document, Policy, Scope, Span, Standing};
+use crate::raw::RawPolicy;
+use crate::scalar::{PolicyMode, PortWord};
 
 /// Most entries on one side of a policy, and most ports in one list.
 pub(super) const MAX_ENTRIES: usize = 1024;
@@ -94,7 +94,7 @@ impl Reader<'_, '_> {
         Some(peers)
     }
 
-    fn peer(&mut self, scope: &Scope, peer: &Peer, span: Span) {
+    pub(super) fn peer(&mut self, scope: &Scope, peer: &Peer, span: Span) {
         if let Peer::Selector(selector) = peer {
             self.vocabulary.check(scope, selector, span, self.problems);
         }
@@ -180,66 +180,6 @@ impl Reader<'_, '_> {
                 );
                 Vec::new()
             }
-        }
-    }
-
-    /// Adds the assertions of a scope to the document.
-    pub(super) fn assertions(
-        &mut self,
-        scope: &Scope,
-        list: Option<&List<RawAssertion>>,
-        document: &mut Document,
-    ) {
-        for raw in list.iter().flat_map(|list| &list.items) {
-            let (claim, statement) = match (&raw.never, &raw.only) {
-                (Some(statement), None) => (Claim::Never, statement),
-                (None, Some(statement)) => (Claim::Only, statement),
-                (Some(_), Some(second)) => {
-                    self.problems.push(
-                        Diagnostic::error(
-                            Code::Exclusive,
-                            second.span,
-                            "an assertion has one claim",
-                        )
-                        .hint("write two entries of the list"),
-                    );
-                    continue;
-                }
-                (None, None) => {
-                    if !raw.given("never") && !raw.given("only") {
-                        self.problems.push(
-                            Diagnostic::error(
-                                Code::MissingKey,
-                                raw.span(),
-                                "this assertion claims nothing",
-                            )
-                            .hint("write `never: FROM -> TO` or `only: FROM -> TO`"),
-                        );
-                    }
-                    continue;
-                }
-            };
-            document.assertions.push(self.assertion(scope, claim, statement));
-        }
-    }
-
-    fn assertion(&mut self, scope: &Scope, claim: Claim, statement: &Val<Statement>) -> Assertion {
-        let Statement { from, to, port, text } = &statement.value;
-        for peer in from.iter().chain(to) {
-            self.peer(scope, peer, statement.span);
-        }
-        let ports = port
-            .iter()
-            .flat_map(|word| self.ports.resolve(word, statement.span, self.problems))
-            .collect();
-        Assertion {
-            scope: scope.clone(),
-            claim,
-            from: from.clone(),
-            to: to.clone(),
-            ports,
-            text: text.clone(),
-            span: statement.span,
         }
     }
 }

@@ -23,8 +23,22 @@ pub(super) fn instead_of_key(kind: &str, key: &str) -> Option<&'static str> {
         "workload" => of_workload(key),
         "publish entry" => of_publish(key),
         "policy" => of_policy(key),
+        "assertion" => of_assertion(key),
         _ => None,
     }
+}
+
+fn of_assertion(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "deny" | "forbid" | "not" | "no" | "unreachable" => "write never: world -> app=db",
+        "allow" | "require" | "must" | "ensure" | "reachable" => {
+            "write always: app=web -> app=db:5432/tcp"
+        }
+        "isolate" | "separate" | "isolation" => "write isolated: tenant shop",
+        "exclusive" | "just" => "write only: app=web -> app=db",
+        "from" | "to" | "port" | "ports" => "one text says it: never: world -> app=db:5432/tcp",
+        _ => return None,
+    })
 }
 
 fn of_file(key: &str) -> Option<&'static str> {

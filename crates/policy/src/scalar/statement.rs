@@ -71,7 +71,7 @@ fn split_port(text: &str) -> (&str, Option<(usize, &str)>) {
 }
 
 /// One side: a peer, or peers in brackets. `offset` is where the text begins in the assertion.
-fn side(text: &str, offset: usize) -> Result<Vec<Peer>, ParseError> {
+pub(super) fn side(text: &str, offset: usize) -> Result<Vec<Peer>, ParseError> {
     let begin = text.len() - text.trim_start().len();
     let bare = text.trim();
     let Some(inner) = bare.strip_prefix('[') else {

@@ -1,0 +1,50 @@
+//! A file as a host would have it that sees it for the first time: for commands that ask no agent.
+//!
+//! What only a running host knows is left out: addresses that were allocated earlier, labels that were changed at run time,
+//! and addresses of the host that the file does not name.
+
+use std::path::Path;
+
+use api::codes;
+use jiff::Timestamp;
+use planner::{Allocations, Bundle, Facts};
+use policy::{Checked, Document};
+
+use super::{Context, check};
+use crate::failure::Failure;
+
+/// The unit of idle timeouts; no verdict depends on it.
+const JIFFIES: u32 = 250;
+
+/// A checked file and what it compiles to.
+pub(crate) struct Offline {
+    pub(crate) checked: Checked,
+    pub(crate) bundle: Bundle,
+}
+
+/// Reads, checks and compiles a file; tells why not.
+pub(crate) fn read(context: &Context, file: &Path) -> Result<Offline, Failure> {
+    let now = Timestamp::now();
+    let checked = check::checked(context, file, now)?;
+    let facts = facts(&checked.document, now);
+    let bundle =
+        planner::compile(&checked.document, &Allocations::default(), &facts).map_err(|errors| {
+            let failure = Failure::new(codes::COMPILE, format!("plan {}", file.display()));
+            // Of what is one too many there may be thousands.
+            match errors.0.first() {
+                Some(error) => failure.because(error),
+                None => failure,
+            }
+        })?;
+    Ok(Offline { checked, bundle })
+}
+
+/// The host's addresses are those that the file names.
+fn facts(document: &Document, now: Timestamp) -> Facts {
+    let snat = document.networks.iter().flat_map(|network| network.snat.iter());
+    let published = document.publishes.iter().filter_map(|publish| publish.address);
+    let mut addresses: Vec<_> = snat.chain(published.filter(|each| !each.is_loopback())).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    Facts { addresses, now, jiffies_per_second: JIFFIES }
+}

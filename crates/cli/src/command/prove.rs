@@ -1,0 +1,88 @@
+//! `policy prove [FILE]`: the assertions of a file, proven over all addresses, protocols and ports, without an agent.
+
+use std::path::Path;
+
+use api::{AssertionResult, Example, Proof, Verdict};
+
+use super::{Context, count, offline, person, place};
+use crate::failure::{Exit, Failure};
+use crate::screen::Paint;
+
+pub(crate) fn run(context: &Context, file: &Path) -> Result<Exit, Failure> {
+    let offline::Offline { checked, bundle } = offline::read(context, file)?;
+    let proof = agent::prove(&checked, &bundle);
+    if !context.screen.json {
+        let warnings = checked.warnings.render(context.screen.errors.0);
+        if !warnings.trim().is_empty() {
+            context.screen.tell(warnings.trim_end());
+        }
+    }
+    context.screen.show(&proof, render)?;
+    Ok(if proof.holds { Exit::Done } else { Exit::Failed })
+}
+
+/// The proof as people read it.
+pub(crate) fn render(proof: &Proof, paint: Paint) -> String {
+    if proof.assertions.is_empty() {
+        return format!(
+            "{} asserts nothing; a line under `assert:` says what must hold, for example \
+             `never: world -> segment=data`\n",
+            proof.file
+        );
+    }
+    let mut text = String::new();
+    for assertion in &proof.assertions {
+        text += &self::assertion(assertion, paint);
+    }
+    let broken = proof.assertions.iter().filter(|assertion| !assertion.holds).count();
+    let holding = count((proof.assertions.len() - broken) as u64, "assertion");
+    text += &match broken {
+        0 => format!("{holding} of {}: {}\n", proof.file, paint.good("every one holds")),
+        _ => format!(
+            "{holding} of {} hold, {}\n",
+            proof.file,
+            paint.bad(&format!("{broken} broken"))
+        ),
+    };
+    text
+}
+
+/// One assertion, and the packet that breaks it.
+pub(crate) fn assertion(assertion: &AssertionResult, paint: Paint) -> String {
+    let word = if assertion.holds { paint.good("holds ") } else { paint.bad("broken") };
+    let AssertionResult { text, file, line, .. } = assertion;
+    let mut lines = format!("{word}  {text:<48}  {file}:{line}\n");
+    match (&assertion.example, &assertion.counterexample) {
+        (Some(example), _) => lines += &packet(example, paint),
+        (None, Some(sentence)) => lines += &format!("    for example {sentence}\n"),
+        (None, None) => {}
+    }
+    lines
+}
+
+fn packet(example: &Example, paint: Paint) -> String {
+    let Example { from, to, source, target, service, .. } = example;
+    let passes = if example.passes { "passes" } else { "does not pass" };
+    let mut text = format!("    {from} → {to} {service} {passes}:  {source} → {target}\n");
+    if let (Some(publish), Some(at)) = (&example.published, &example.published_at) {
+        text += &format!("      through the published port {publish}, as {source} → {at}\n");
+    }
+    for end in &example.ends {
+        let (word, who) = (end.verdict.as_str(), person(&end.workload));
+        let rule = match (&end.rule, end.verdict) {
+            (Some(rule), _) => place(rule),
+            (None, Verdict::Drop) => "no rule allows it".to_owned(),
+            (None, _) => format!("no rule: posture {word}"),
+        };
+        let side = format!("{} of {who}", end.direction);
+        text += &format!("      {side:<24} {}  {rule}\n", paint.verdict(word, 5));
+    }
+    match &example.reason {
+        Some(reason) => text += &format!("      {}  {}\n", reason.text, paint.dim(&reason.code)),
+        None if !example.passes => {
+            text += "      there is no way: they share no network, or no version of IP, and no published port leads there\n";
+        }
+        None => {}
+    }
+    text
+}

@@ -1,0 +1,226 @@
+//! Who assertions speak of: workloads, and pieces of each network's address space, each with a witness.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use model::{Identity, Mode, Peer};
+use policy::Document;
+use policy::document::{Assertion, Scope};
+use rustc_hash::FxHashMap;
+
+use crate::bundle::Bundle;
+use crate::meet::{Slots, slots};
+use crate::memo::{Known, Memo};
+use crate::nodes::{self, Party};
+use crate::reach::{Atlas, Place};
+
+/// A workload or a piece of a network's address space.
+pub(super) struct Spot {
+    pub network: u32,
+    pub party: Party,
+    pub place: Place,
+    /// What the tables know of it.
+    pub key: Known,
+    /// Position in the document, for workloads.
+    pub workload: Option<usize>,
+    /// The piece, for addresses.
+    pub net: Option<IpNet>,
+    pub routed: bool,
+}
+
+/// All that assertions are checked against.
+pub(super) struct Ground<'a> {
+    pub document: &'a Document,
+    pub bundle: &'a Bundle,
+    pub spots: Vec<Spot>,
+    /// The pieces of each network's address space.
+    pub nets: FxHashMap<u32, BTreeSet<IpNet>>,
+    pub atlas: Atlas<'a>,
+    pub slots: Slots,
+    pub memo: Memo,
+}
+
+impl<'a> Ground<'a> {
+    pub(super) fn new(document: &'a Document, bundle: &'a Bundle) -> Self {
+        let atlas = Atlas::new(&bundle.tables);
+        let mut nets: FxHashMap<u32, BTreeSet<IpNet>> = FxHashMap::default();
+        for (network, net) in nodes::pieces(bundle) {
+            nets.entry(network).or_default().insert(net);
+        }
+        let mut spots = workloads(document, bundle, &atlas);
+        spots.extend(addresses(bundle, &atlas));
+        let said = slots(&atlas);
+        Self { document, bundle, spots, nets, atlas, slots: said, memo: Memo::default() }
+    }
+
+    /// Where a spot is inside of one of the peers, if anywhere.
+    pub(super) fn inside(&self, spot: &Spot, peers: &[Peer], scope: &Scope) -> Option<Place> {
+        if spot.workload.is_some() {
+            return peers.iter().any(|peer| self.selects(spot, peer, scope)).then_some(spot.place);
+        }
+        let net = spot.net?;
+        let all = self.nets.get(&spot.network)?;
+        peers.iter().find_map(|peer| {
+            let part = match peer {
+                Peer::Cidr(range) if spot.party == Party::Host || !meets(range, &net) => {
+                    return None;
+                }
+                Peer::Cidr(range) if net.contains(range) => *range,
+                Peer::Cidr(_) => net,
+                word if is_word(word, &spot.party) => net,
+                _ => return None,
+            };
+            // Addresses of the part that longer pieces do not hold.
+            witness(&part, all, &[]).map(|address| Place::of(spot.network, address))
+        })
+    }
+
+    /// Where a spot is outside of all peers, if anywhere.
+    pub(super) fn outside(&self, spot: &Spot, peers: &[Peer], scope: &Scope) -> Option<Place> {
+        if spot.workload.is_some() {
+            let named = peers.iter().any(|peer| self.selects(spot, peer, scope));
+            return (!named).then_some(spot.place);
+        }
+        let net = spot.net?;
+        if peers.iter().any(|peer| is_word(peer, &spot.party)) {
+            return None;
+        }
+        let ranges: Vec<IpNet> = peers
+            .iter()
+            .filter(|_| spot.party != Party::Host)
+            .filter_map(|peer| match peer {
+                Peer::Cidr(range) if meets(range, &net) => Some(*range),
+                _ => None,
+            })
+            .collect();
+        let all = self.nets.get(&spot.network)?;
+        witness(&net, all, &ranges).map(|address| Place::of(spot.network, address))
+    }
+
+    /// Whether a peer of a scope means a workload.
+    pub(super) fn selects(&self, spot: &Spot, peer: &Peer, scope: &Scope) -> bool {
+        let workload = spot.workload.and_then(|at| self.document.workloads.get(at));
+        let Some(workload) = workload else { return false };
+        scope.includes(&workload.tenant)
+            && match peer {
+                Peer::Selector(selector) => selector.matches(&workload.subject()),
+                Peer::Any => true,
+                _ => false,
+            }
+    }
+
+    /// Everybody inside of `from` of an assertion about a border, and everybody outside of that and of its exceptions.
+    pub(super) fn border(&self, assertion: &Assertion) -> [Vec<(usize, Place)>; 2] {
+        let Assertion { scope, from, to, .. } = assertion;
+        let both: Vec<Peer> = from.iter().chain(to).cloned().collect();
+        [
+            self.pick(|spot| self.inside(spot, from, scope)),
+            self.pick(|spot| self.outside(spot, &both, scope)),
+        ]
+    }
+
+    /// The spots that have a place by this measure.
+    pub(super) fn pick(&self, place: impl Fn(&Spot) -> Option<Place>) -> Vec<(usize, Place)> {
+        let spots = self.spots.iter().enumerate();
+        spots.filter_map(|(at, spot)| Some((at, place(spot)?))).collect()
+    }
+}
+
+fn workloads(document: &Document, bundle: &Bundle, atlas: &Atlas<'_>) -> Vec<Spot> {
+    let positions: FxHashMap<String, usize> =
+        document.workloads.iter().enumerate().map(|(at, each)| (each.id(), at)).collect();
+    let mut out = Vec::new();
+    for router in &bundle.routers {
+        let network = u32::from(router.number);
+        for endpoint in &router.endpoints {
+            let of = |v4: bool| {
+                let mut all = endpoint.addresses.iter().map(IpNet::addr);
+                all.find(|address| address.is_ipv4() == v4).map(Into::into)
+            };
+            let place = Place { network, v4: of(true), v6: of(false) };
+            let Some(key) = nodes::key(atlas, &place) else { continue };
+            out.push(Spot {
+                network,
+                party: Party::Workload(endpoint.workload.clone()),
+                place,
+                key,
+                workload: positions.get(&*endpoint.workload).copied(),
+                net: None,
+                routed: router.mode == Mode::Routed,
+            });
+        }
+    }
+    out
+}
+
+fn addresses(bundle: &Bundle, atlas: &Atlas<'_>) -> Vec<Spot> {
+    let mut pieces: Vec<(u32, IpNet)> = nodes::pieces(bundle).collect();
+    pieces.sort_unstable();
+    let spot = |(network, net): (u32, IpNet)| {
+        let peer = own_peer(bundle, network, &net)
+            .or_else(|| atlas.peer(network, net.network().into()))?;
+        let named = (net.prefix_len() > 0).then_some(net);
+        let party = match Identity(peer.identity[0]) {
+            Identity::HOST => Party::Host,
+            Identity::UNMANAGED => Party::Unmanaged(named),
+            _ => Party::World(named),
+        };
+        let place = Place::of(network, net.network());
+        let families = u64::from(place.v4.is_some()) << 1 | u64::from(place.v6.is_some());
+        let key = [peer.class[0], 0, 0, 0, peer.identity[0], families];
+        let net = Some(net);
+        Some(Spot { network, party, place, key, workload: None, net, routed: false })
+    };
+    pieces.into_iter().filter_map(spot).collect()
+}
+
+/// The entry of exactly this piece: a longer one may begin at the same address.
+fn own_peer<'b>(bundle: &'b Bundle, network: u32, net: &IpNet) -> Option<&'b verdict::abi::Peer> {
+    let key = verdict::abi::PeerKey { network, addr: net.network().into() };
+    if net.prefix_len() == net.max_prefix_len() {
+        return bundle.tables.exact.get(&key);
+    }
+    let len = 32 + crate::peers::bits(net);
+    bundle.tables.prefixes.get(&verdict::abi::PrefixKey { len, key })
+}
+
+/// Addresses for examples (RFC 5737, RFC 3849).
+const EXAMPLES: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7)),
+];
+
+/// An address of a prefix that lies in no longer one of `all` and in none of `outside`: one that reads as an example, if it
+/// does, and one that packets can have, if there is one.
+fn witness(net: &IpNet, all: &BTreeSet<IpNet>, outside: &[IpNet]) -> Option<IpAddr> {
+    let holes = |address: &IpAddr| {
+        let inner = all.range(net..).take_while(|other| net.contains(&other.network()));
+        let mut holes = inner.filter(|other| *other != net).chain(outside);
+        holes.any(|hole| hole.contains(address))
+    };
+    let example = EXAMPLES.iter().find(|address| net.contains(*address) && !holes(address));
+    let lowest = |outside: &[IpNet]| nodes::witness(net, all, outside);
+    let real = || {
+        let mut unreal = outside.to_vec();
+        let zero = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+        unreal.extend(zero.into_iter().filter_map(|zero| IpNet::new(zero, 8).ok()));
+        lowest(&unreal)
+    };
+    example.copied().or_else(real).or_else(|| lowest(outside))
+}
+
+fn meets(a: &IpNet, b: &IpNet) -> bool {
+    a.contains(b) || b.contains(a)
+}
+
+/// Whether a peer is the word for all of a zone.
+fn is_word(peer: &Peer, party: &Party) -> bool {
+    matches!(
+        (peer, party),
+        (Peer::Any, _)
+            | (Peer::Host, Party::Host)
+            | (Peer::World, Party::World(_))
+            | (Peer::Unmanaged, Party::Unmanaged(_))
+    )
+}

@@ -1,0 +1,171 @@
+//! What assertions claim, and the packets that break them.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use planner::{Allocations, Counterexample, End, Facts, Why, compile, prove};
+use policy::{Document, Limits, Source};
+
+const TENANTS: &str = r#"
+bulkhead: 1
+tenants:
+  shop:
+    networks:
+      main:
+        mode: nat
+        subnets: [10.0.0.0/16, "fd00:5::/48"]
+        segments:
+          front: { subnet: [10.0.1.0/24, "fd00:5:0:1::/64"] }
+          data: { subnet: [10.0.2.0/24, "fd00:5:0:2::/64"], profile: sealed }
+      side: { mode: bridge, subnets: ["fd00:6::/64"] }
+    workloads:
+      web: { segment: main/front, labels: { app: web }, netns: web }
+      api: { segment: main/front, labels: { app: api }, netns: api }
+      db: { segment: main/data, labels: { app: db }, netns: db }
+      far: { network: side, labels: { app: far }, netns: far }
+    publish:
+      site: { port: 8080/tcp, to: "web:80" }
+    policies:
+      site-in: { from: [world, host], to: app=web, allow: [80/tcp] }
+      web-to-api: { from: app=web, to: app=api, allow: [9000/tcp, icmp/echo-request] }
+      api-to-db: { from: app=api, to: app=db, allow: [6379/tcp], source-ports: [1024-65535] }
+      no-telnet: { from: any, to: any, deny: [23/tcp] }
+      trial: { from: app=api, to: app=web, deny: [5000/tcp], allow: [4999-5001/tcp], mode: audit }
+"#;
+
+const BLOG: &str = r#"
+  blog:
+    networks: { main: { mode: nat, subnets: [10.0.0.0/16] } }
+    workloads: { web: { labels: { app: web }, netns: blog } }
+"#;
+
+fn load(text: &str) -> Document {
+    let source = Source { name: "shop.yaml", text };
+    let checked = policy::load(&source, &|_| None, &Limits::default(), Timestamp::UNIX_EPOCH);
+    checked.unwrap_or_else(|problems| panic!("{problems:?}")).document
+}
+
+fn end(word: &str, end: Option<&End>) -> String {
+    end.map_or_else(String::new, |end| {
+        let rule = if end.rule == 0 { "posture" } else { "rule" };
+        format!("; {word} of {} {:?} by {rule}", end.workload, end.verdict)
+    })
+}
+
+fn packet(broken: &Counterexample) -> String {
+    let why = match broken.why {
+        Why::Passes => "passes".to_owned(),
+        Why::Dropped(reason) => format!("{reason:?}"),
+        Why::NoWay => "no way".to_owned(),
+    };
+    let source_port = broken.source_port.map(|port| format!(":{port}")).unwrap_or_default();
+    let through = broken.through.as_ref();
+    let through =
+        through.map(|at| format!(" through {} at {}:{}", at.publish, at.address, at.port));
+    format!(
+        "{} {}{source_port} → {} {} {}/{}{}: {why}{}{}",
+        broken.from,
+        broken.source,
+        broken.to,
+        broken.target,
+        broken.port,
+        broken.protocol,
+        through.unwrap_or_default(),
+        end("egress", broken.egress.as_ref()),
+        end("ingress", broken.ingress.as_ref()),
+    )
+}
+
+fn proven(text: &str) -> String {
+    let document = load(text);
+    let facts = Facts {
+        addresses: vec!["192.0.2.10".parse().expect("address")],
+        now: Timestamp::UNIX_EPOCH,
+        jiffies_per_second: 250,
+    };
+    let bundle = compile(&document, &Allocations::default(), &facts).expect("compiles");
+    let mut out = String::new();
+    for outcome in prove(&document, &bundle) {
+        let what = outcome.broken.as_ref().map_or_else(|| "holds".to_owned(), packet);
+        let _ = writeln!(out, "{}: {}\n  {what}", outcome.claim.as_str(), outcome.text);
+    }
+    out
+}
+
+/// What becomes of assertions of the tenant.
+fn of_tenant(assertions: &[&str]) -> String {
+    let lines: String = assertions.iter().map(|each| format!("      - {each}\n")).collect();
+    proven(&format!("{TENANTS}    assert:\n{lines}{BLOG}"))
+}
+
+/// What becomes of assertions at the top of the file, with more policies there.
+fn of_host(policies: &str, assertions: &[&str]) -> String {
+    let lines: String = assertions.iter().map(|each| format!("  - {each}\n")).collect();
+    let policies =
+        if policies.is_empty() { String::new() } else { format!("policies:\n  {policies}\n") };
+    proven(&format!("{TENANTS}{BLOG}{policies}assert:\n{lines}"))
+}
+
+#[test]
+fn always_holds_for_every_flow_that_is_named() {
+    insta::assert_snapshot!(of_tenant(&[
+        "always: app=web -> app=api:9000/tcp",
+        "always: app=web -> app=api:icmp/echo-request",
+        "always: world -> app=web:80/tcp",
+        "always: \"[world, host] -> app=web:80/tcp\"",
+        "always: app=api -> app=web:4000-6000/tcp",
+    ]));
+}
+
+#[test]
+fn always_names_the_flow_that_does_not_pass() {
+    insta::assert_snapshot!(of_tenant(&[
+        "always: app=web -> app=api:9000-9001/tcp",
+        "always: app=web -> app=api",
+        "always: app=api -> app=db:6379/tcp",
+        "always: any -> app=web:80/tcp",
+        "always: app=web -> app=far:80/tcp",
+        "always: app=far -> app=web:80/tcp",
+        "always: app=web -> world:443/tcp",
+        "always: app=web -> app=api:22-24/tcp",
+    ]));
+}
+
+#[test]
+fn never_and_only_name_the_packet_and_both_ends() {
+    insta::assert_snapshot!(of_tenant(&[
+        "never: app=web -> app=api",
+        "never: app=api -> segment=data",
+        "never: world -> segment=front",
+        "never: app=api -> app=web:5000/tcp",
+        "never: world -> segment=data",
+        "only: app=web -> app=db",
+        "only: app=api -> app=db:6379/tcp",
+        "only: world -> app=web:80/tcp",
+    ]));
+}
+
+#[test]
+fn isolated_speaks_of_both_directions_and_of_addresses_too() {
+    insta::assert_snapshot!(of_tenant(&[
+        "isolated: tenant shop",
+        "isolated: tenant shop except [world, host]",
+        "isolated: segment data",
+        "isolated: segment data except app=api",
+        "isolated: segment main/front except [world, host]",
+        "isolated: network side",
+    ]));
+}
+
+#[test]
+fn a_published_port_crosses_the_border_of_a_tenant() {
+    let reach = "blog-out: { from: tenant=blog, to: host, allow: [8080/tcp] }";
+    let enter = "blog-in: { from: unmanaged, to: \"tenant=shop, app=web\", allow: [80/tcp] }";
+    let claims = [
+        "isolated: tenant blog",
+        "isolated: tenant shop except [world, host, unmanaged]",
+        "isolated: tenant blog except host",
+    ];
+    insta::assert_snapshot!(of_host(&format!("{reach}\n  {enter}"), &claims));
+    insta::assert_snapshot!(of_host("", &claims));
+}
