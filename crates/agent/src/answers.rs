@@ -12,6 +12,7 @@ pub(crate) mod objects;
 pub(crate) mod party;
 pub(crate) mod plan;
 pub(crate) mod probe;
+pub(crate) mod replay;
 pub(crate) mod rules;
 pub(crate) mod service;
 pub(crate) mod status;

@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Up(Box<DocumentRequest>, Reply<UpResponse>),
     /// Tell what that would mean.
     Plan(Box<DocumentRequest>, Reply<PlanReport>),
+    /// Tell what a document would be compiled with.
+    Ground(Reply<(planner::Allocations, planner::Facts)>),
     /// Take everything down; with `true` leave the host as it was.
     Down(bool, Reply<DownResponse>),
     /// Change labels of a workload.
@@ -179,6 +181,10 @@ impl Keeper {
             Command::Relabel(id, change, reply) => {
                 let answer = self.relabel(&id, &change);
                 let _gone = reply.send(answer);
+            }
+            Command::Ground(reply) => {
+                let ground = self.ground();
+                let _gone = reply.send(ground);
             }
             Command::Down(clean, reply) => {
                 let answer = self.down(clean);

@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 use crate::{
     Doctor, DocumentRequest, DownRequest, DownResponse, Error, Flow, FlowQuery, Health,
     LabelChange, LabelChanged, LogLine, LogQuery, Matrix, PlanReport, ProbeRequest, ProbeResponse,
-    Rules, Status, UpResponse, Why, WhyRequest, Workload, codes,
+    Replay, ReplayQuery, Rules, Status, UpResponse, Why, WhyRequest, Workload, codes,
 };
 
 /// Longest wait for the connection.
@@ -175,6 +175,18 @@ impl Client {
     /// See [`Client::up`].
     pub fn plan(&self, request: &DocumentRequest) -> Result<PlanReport, ClientError> {
         self.send(Method::POST, "/v1/plan", Some(request), QUESTION)
+    }
+
+    /// `POST /v1/replay`.
+    ///
+    /// # Errors
+    /// See [`Client::up`].
+    pub fn replay(
+        &self,
+        request: &DocumentRequest,
+        query: &ReplayQuery,
+    ) -> Result<Replay, ClientError> {
+        self.send(Method::POST, &with_query("/v1/replay", query)?, Some(request), CHANGE)
     }
 
     /// `POST /v1/down`.

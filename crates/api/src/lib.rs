@@ -19,6 +19,7 @@ mod plan;
 mod probe;
 mod proof;
 mod reach;
+mod replay;
 mod status;
 mod why;
 
@@ -37,6 +38,9 @@ pub use plan::{Change, ConnectionChange, LiveFlow, ObjectChange, PlanReport, Rec
 pub use probe::{Observed, ProbeRequest, ProbeResponse};
 pub use proof::{AssertionResult, Example, ExampleEnd, PROOF_SCHEMA, Proof};
 pub use reach::{Cell, Matrix, MatrixParty, RuleCount, Rules};
+pub use replay::{
+    Decision, Period, RecordGap, Replay, ReplayLine, ReplayQuery, ReplayTotals, Unjudged,
+};
 pub use status::{
     AgentStatus, DropCount, Health, LabelChange, LabelChanged, Reconciled, Status, TableUse,
     Workload, WorkloadState,

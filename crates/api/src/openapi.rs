@@ -7,8 +7,8 @@ use utoipa::OpenApi;
 use crate::{
     ClusterConnections, ClusterDifferences, Diagnostic, Doctor, DocumentRequest, DownRequest,
     DownResponse, Error, Flow, FlowQuery, Health, LabelChange, LabelChanged, LogLine, LogQuery,
-    Matrix, PlanReport, ProbeRequest, ProbeResponse, Proof, Rules, Status, UpResponse, Why,
-    WhyRequest, Workload,
+    Matrix, PlanReport, ProbeRequest, ProbeResponse, Proof, Replay, ReplayQuery, Rules, Status,
+    UpResponse, Why, WhyRequest, Workload,
 };
 
 /// The document, pretty-printed JSON with a newline at its end.
@@ -51,6 +51,14 @@ pub fn proof_schema() -> String {
     schema(&Analysis::openapi(), "Proof", crate::PROOF_SCHEMA, parts)
 }
 
+/// JSON Schema of [`Replay`] alone, pretty-printed: the contract of `replay --json`.
+#[must_use]
+pub fn replay_schema() -> String {
+    let parts = ["Period", "RecordGap", "ReplayTotals", "ReplayLine", "Decision", "Unjudged"];
+    let parts = parts.into_iter().chain(["RuleAt", "Verdict"]);
+    schema(&Api::openapi(), "Replay", Replay::SCHEMA, parts)
+}
+
 /// The schema of one type with what it refers to, as a document of its own.
 fn schema(
     api: &utoipa::openapi::OpenApi,
@@ -85,8 +93,8 @@ struct Analysis;
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     paths(
-        up, plan, down, status, workloads, workload, relabel, flows, why, probe, matrix, rules,
-        doctor, metrics, health, logs
+        up, plan, replay, down, status, workloads, workload, relabel, flows, why, probe, matrix,
+        rules, doctor, metrics, health, logs
     ),
     components(schemas(Diagnostic, Error, LogLine))
 )]
@@ -117,6 +125,9 @@ operations! {
     /// Tells what bringing a document up would mean; changes nothing.
     plan = post "/v1/plan" [request_body = DocumentRequest,]
         -> [body = PlanReport, description = "The difference."];
+    /// Judges what was recorded by a document; changes nothing.
+    replay = post "/v1/replay" [params(ReplayQuery), request_body = DocumentRequest,]
+        -> [body = Replay, description = "What would become of every recorded flow."];
     /// Takes everything down.
     down = post "/v1/down" [request_body = DownRequest,]
         -> [body = DownResponse, description = "What was done."];

@@ -121,6 +121,9 @@ pub struct Recorded {
     pub workloads: u64,
     /// The oldest of them, RFC 3339.
     pub since: String,
+    /// Since when records were looked at, RFC 3339: at most seven days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looked_since: Option<String>,
 }
 
 /// An object that appears, changes or goes.

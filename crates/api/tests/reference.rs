@@ -25,6 +25,11 @@ fn the_schema_of_why_is_committed() {
 }
 
 #[test]
+fn the_schema_of_replay_is_committed() {
+    compare("replay.schema.json", &api::openapi::replay_schema());
+}
+
+#[test]
 fn the_schemas_of_connections_are_committed() {
     compare("connections.schema.json", &api::openapi::connections_schema());
     compare("connections-diff.schema.json", &api::openapi::connections_diff_schema());
@@ -38,8 +43,12 @@ fn the_schema_of_proofs_is_committed() {
 #[test]
 fn every_schema_that_is_named_is_there() {
     let analysis = [api::openapi::connections_schema(), api::openapi::connections_diff_schema()];
-    let agent =
-        [api::openapi::document(), api::openapi::why_schema(), api::openapi::proof_schema()];
+    let agent = [
+        api::openapi::document(),
+        api::openapi::why_schema(),
+        api::openapi::proof_schema(),
+        api::openapi::replay_schema(),
+    ];
     for text in agent.into_iter().chain(analysis) {
         let root: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         for name in text.split("\"$ref\": \"#").skip(1).filter_map(|rest| rest.split('"').next()) {

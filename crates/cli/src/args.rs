@@ -75,6 +75,15 @@ pub(crate) enum Command {
         #[arg(long, short)]
         verbose: bool,
     },
+    /// Judge the recorded flows by a file; exit 3 when it would drop some that passed
+    Replay {
+        /// The file; - reads standard input
+        #[arg(value_name = "FILE", default_value = "bulkhead.yaml")]
+        file: PathBuf,
+        /// Only of the last time: 90m, 12h, 7d
+        #[arg(long, value_name = "TIME", value_parser = period)]
+        since: Option<u32>,
+    },
     /// Show the agent and every workload
     Status,
     /// Show flows, one a line: time, verdict, source, target, rule or reason
@@ -165,6 +174,22 @@ pub(crate) enum Command {
         #[arg(long)]
         dir: PathBuf,
     },
+}
+
+/// `90m`, `12h`, `7d`, `2w` in seconds.
+fn period(text: &str) -> Result<u32, String> {
+    let unit = text.chars().last().unwrap_or_default();
+    let scale = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        'w' => 7 * 86_400,
+        _ => return Err("write it as 90m, 12h or 7d".to_owned()),
+    };
+    let number = text.trim_end_matches(unit).parse::<u32>().ok();
+    let seconds = number.and_then(|number| number.checked_mul(scale)).filter(|it| *it > 0);
+    seconds.ok_or_else(|| "write it as 90m, 12h or 7d".to_owned())
 }
 
 /// How many flows are kept for `replay` and `policy suggest`; whichever is reached first.

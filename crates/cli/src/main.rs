@@ -49,6 +49,7 @@ fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Up { file, verbose } => command::up::run(context, &file, verbose),
         Command::Down { clean } => command::down::run(context, clean),
         Command::Plan { file, verbose } => command::plan::run(context, &file, verbose),
+        Command::Replay { file, since } => command::replay::run(context, &file, since),
         Command::Status => command::status::run(context),
         Command::Observe(filter) => command::observe::run(context, &filter),
         Command::Why(pair) => command::why::run(context, &pair),

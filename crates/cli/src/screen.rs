@@ -113,3 +113,44 @@ impl Paint {
         if self.0 { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 }
+
+/// Says on standard error, when that is a terminal, how long something takes already; until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    end: Option<std::sync::mpsc::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Waiting {
+    /// Begins to wait; silent for `patience`.
+    pub(crate) fn begin(screen: Screen, what: &'static str, patience: std::time::Duration) -> Self {
+        if screen.json || !io::stderr().is_terminal() {
+            return Self { end: None, thread: None };
+        }
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let began = std::time::Instant::now();
+        let thread = std::thread::spawn(move || {
+            let mut wait = patience;
+            let mut is_told = false;
+            while ended.recv_timeout(wait) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                wait = std::time::Duration::from_secs(1);
+                is_told = true;
+                drop(write!(io::stderr().lock(), "\r{what}: {} s", began.elapsed().as_secs()));
+            }
+            if is_told {
+                drop(write!(io::stderr().lock(), "\r\u{1b}[K"));
+            }
+        });
+        Self { end: Some(end), thread: Some(thread) }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.end = None;
+        if let Some(thread) = self.thread.take() {
+            // It only writes to a terminal.
+            drop(thread.join());
+        }
+    }
+}

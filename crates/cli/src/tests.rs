@@ -1,5 +1,7 @@
 //! What people see: snapshots of every rendering, without colour, and the rules colour follows.
 
+mod replay;
+
 use api::{
     AgentStatus, AssertionResult, Cell, Change, ConnectionChange, Decided, Diagnostic, Doctor,
     DropCount, Error, Finding, Flow, FlowEnd, FlowKind, FlowLine, Level, LiveFlow, Matrix,
@@ -166,7 +168,8 @@ fn report() -> PlanReport {
                 recorded: Some(Recorded {
                     flows: 41,
                     workloads: 2,
-                    since: "7 days ago".to_owned(),
+                    since: "2026-11-20T09:12:00Z".to_owned(),
+                    looked_since: Some("2026-11-15T10:00:00Z".to_owned()),
                 }),
             },
         ],

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use api::{Change, ConnectionChange, LiveFlow, PlanReport, Recorded};
-use flow::{Kind, Protocol, Record, Resolver as _};
-use jiff::Timestamp;
+use flow::{Protocol, Resolver as _};
 use model::{Proto, RuleKind};
 use planner::{Bundle, ChangeKind, Party};
 use verdict::Question;
@@ -20,6 +20,7 @@ use crate::shared::Shared;
 
 use super::flows::moment;
 use super::judge::Judge;
+use super::replay::{self, Lens, Records};
 use super::{assertions, objects, person, rule_at, status};
 
 mod losses;
@@ -32,6 +33,9 @@ const CUT: usize = 10;
 const COUNTED: usize = 500;
 /// Rules up to which they are.
 const COUNTED_RULES: usize = 10_000;
+/// Recorded flows that are judged: of the last so many seconds, as far as they can be read in this time.
+const RECORDED: u32 = 7 * 86_400;
+const LOOKING: Duration = Duration::from_millis(1_500);
 /// Lines of live flows that no other line tells.
 const ALONE: usize = 500;
 
@@ -56,9 +60,14 @@ pub(crate) fn report(
         live(&mut |key, entry| cuts.look(&key, &entry));
     }
     if let Some(force) = force.as_ref().filter(|_| !losses.is_empty()) {
-        let records = shared.flows().ring.newest(&flow::Filter::default(), usize::MAX);
-        let old = (&force.wanted.bundle, &*force.names);
-        recorded(&mut connections, &losses, old, &wanted.bundle, &records);
+        match replay::records(shared, Some(RECORDED)) {
+            Ok(mut records) => {
+                records.deadline = Some(Instant::now() + LOOKING);
+                let bundles = (&force.wanted.bundle, &wanted.bundle);
+                recorded(&mut connections, &losses, bundles, &records);
+            }
+            Err(error) => tracing::warn!("{error}"),
+        }
     }
     PlanReport {
         schema: PlanReport::SCHEMA.to_owned(),
@@ -280,70 +289,44 @@ fn question(key: &FlowKey, entry: &FlowEntry) -> Question {
     }
 }
 
-/// Adds how many recorded flows that pass now would be dropped from now on.
+/// Adds how many recorded flows that pass now would be dropped from now on: those of the last days, as far as there is time to look.
 fn recorded(
     connections: &mut [ConnectionChange],
     losses: &Losses,
-    (old, names): (&Bundle, &Names),
-    new: &Bundle,
-    records: &[Arc<Record>],
+    (old, new): (&Bundle, &Bundle),
+    records: &Records,
 ) {
-    let tables = &new.tables;
-    let judges = [Judge::new(&old.tables), Judge::new(tables)];
-    let routers = new.routers.iter();
-    let numbers: HashMap<String, u32> = routers
-        .map(|router| (format!("{}.{}", router.tenant, router.name), router.number.into()))
-        .collect();
-    let mut counts: BTreeMap<usize, (u64, BTreeSet<Arc<str>>, Timestamp)> = BTreeMap::new();
-    for record in records.iter().filter(|record| record.kind == Kind::Open) {
-        let Some(question) = asked(record, &numbers) else { continue };
-        let [before, judgement] = judges.each_ref().map(|judge| judge.judge(&question));
-        // What an older policy let pass is no loss of this change, and an address may have a new owner.
-        let passes = before.verdict != Verdict::Drop;
-        if !passes || judgement.verdict != Verdict::Drop || !is_theirs(record, &question, names) {
+    let lenses = [Lens::new(old), Lens::new(new)];
+    let (found, read) = replay::scan(records, Some(&lenses[0]), &lenses[1]);
+    let mut counts: BTreeMap<usize, (u64, BTreeSet<Arc<str>>, u32)> = BTreeMap::new();
+    for (key, group) in found.groups().filter(|(key, _)| key.class == replay::Class::Breaks) {
+        let Some(flow) = &group.witness else { continue };
+        let [Some((_, before)), Some((question, after))] =
+            lenses.each_ref().map(|lens| lens.exactly(flow))
+        else {
             continue;
-        }
+        };
         let owner = |address: IpAddr| {
-            let ends = [&record.source, &record.target];
-            ends.into_iter().find(|end| end.address == address)?.workload.clone()
+            let ends = [(question.source, &flow.source), (question.target, &flow.target)];
+            ends.into_iter().find(|(end, _)| IpAddr::from(*end) == address)?.1.workload.clone()
         };
         let rules = [before.ingress_rule, before.egress_rule];
-        let ending = ending(&question, owner, rules, &judgement);
-        if let Some(at) =
-            losses.find(&ending, tables).filter(|at| losses.tells(*at, &ending, tables))
-        {
-            let count = counts
-                .entry(at)
-                .or_insert_with(|| (0, BTreeSet::new(), record.since.unwrap_or(record.at)));
-            count.0 += record.repeats;
-            count.1.extend(record.source.workload.clone());
-        }
+        let ending = ending(&question, owner, rules, &after);
+        let line = losses.find(&ending, &new.tables);
+        let Some(at) = line.filter(|at| losses.tells(*at, &ending, &new.tables)) else { continue };
+        let count = counts.entry(at).or_insert((0, BTreeSet::new(), group.first));
+        count.0 += group.flows();
+        count.1.extend(flow.source.workload.as_ref().map(|_| Arc::clone(&key.from)));
+        count.2 = count.2.min(group.first);
     }
+    let looked_since = replay::instant(records.looked_since(&read));
     for (at, (flows, workloads, since)) in counts {
         if let Some(change) = connections.get_mut(at) {
             let workloads = workloads.len() as u64;
-            change.recorded = Some(Recorded { flows, workloads, since: moment(since) });
+            let (since, looked_since) = (replay::instant(since), Some(looked_since.clone()));
+            change.recorded = Some(Recorded { flows, workloads, since, looked_since });
         }
     }
-}
-
-/// Whether both addresses of a recorded flow are still those of the same workloads.
-fn is_theirs(record: &Record, question: &Question, names: &Names) -> bool {
-    let owner = |end: &flow::End| names.owner(question.network, end.address);
-    [&record.source, &record.target].into_iter().all(|end| owner(end) == end.workload)
-}
-
-/// The question that a recorded flow was.
-fn asked(record: &Record, networks: &HashMap<String, u32>) -> Option<Question> {
-    let Protocol::Ip(protocol) = record.protocol else { return None };
-    let target = record.icmp.map_or(record.target.port, u16::from_be_bytes);
-    Some(Question {
-        source: record.source.address.into(),
-        target: record.target.address.into(),
-        network: *networks.get(&*record.network)?,
-        ports: Ports { source: record.source.port, target },
-        protocol,
-    })
 }
 
 #[cfg(test)]

@@ -241,6 +241,11 @@ impl Keeper {
         })
     }
 
+    /// What a document is compiled with.
+    pub(super) fn ground(&mut self) -> Result<(Allocations, Facts), Error> {
+        Ok((self.allocations()?, self.facts()?))
+    }
+
     /// Numbers and addresses given so far.
     fn allocations(&self) -> Result<Allocations, Error> {
         match self.shared.force() {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use api::{
     Doctor, DownRequest, DownResponse, Error, FlowQuery, Health, LabelChange, LabelChanged,
-    LogQuery, Matrix, PlanReport, ProbeRequest, ProbeResponse, Rules, Status, UpResponse, Why,
-    WhyRequest, Workload, codes,
+    LogQuery, Matrix, PlanReport, ProbeRequest, ProbeResponse, Replay, ReplayQuery, Rules, Status,
+    UpResponse, Why, WhyRequest, Workload, codes,
 };
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -14,7 +14,7 @@ use axum::{Json, Router};
 use hyper::StatusCode;
 use hyper::header::CONTENT_TYPE;
 
-use crate::answers::{doctor, flows, health, logs, matrix, probe, rules, status, why};
+use crate::answers::{doctor, flows, health, logs, matrix, probe, replay, rules, status, why};
 use crate::fault::refused;
 use crate::keeper::Command;
 use crate::metrics;
@@ -30,6 +30,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/v1/document", put(up))
         .route("/v1/plan", post(plan))
+        .route("/v1/replay", post(replay_recorded))
         .route("/v1/down", post(down))
         .route("/v1/status", get(show_status))
         .route("/v1/workloads", get(show_workloads))
@@ -75,6 +76,21 @@ async fn up(State(shared): Node, _: Changer, Document(request): Document) -> Ans
 
 async fn plan(State(shared): Node, Document(request): Document) -> Answer<PlanReport> {
     answer(shared.commands.ask(|reply| Command::Plan(Box::new(request), reply)).await)
+}
+
+async fn replay_recorded(
+    State(shared): Node,
+    Asked(query): Asked<ReplayQuery>,
+    Document(request): Document,
+) -> Answer<Replay> {
+    let ground = shared.commands.ask(Command::Ground).await?;
+    answer(
+        apart(move || {
+            let wanted = replay::compiled(request, (&ground.0, &ground.1))?;
+            replay::replay(&shared, &wanted, query)
+        })
+        .await,
+    )
 }
 
 async fn down(

@@ -108,8 +108,8 @@ fn connection(change: &ConnectionChange, paint: Paint) -> String {
     }
     if let Some(recorded) = &change.recorded {
         text += &format!(
-            "    recorded since {}: {} from {} would have been dropped\n",
-            recorded.since,
+            "    recorded since {}: {} from {} would have been dropped; bulkhead replay shows them\n",
+            recorded.looked_since.as_ref().unwrap_or(&recorded.since),
             count(recorded.flows, "flow"),
             count(recorded.workloads, "workload")
         );

@@ -18,6 +18,7 @@ mod natted;
 mod outlive;
 mod places;
 mod processes;
+mod replayed;
 mod requests;
 mod revoke;
 mod rules;
