@@ -232,6 +232,15 @@ impl Snapshot {
             agent.drops.iter().map(|drop| (vec![("reason", drop.code.clone())], drop.packets));
         let help = "Dropped packets by reason";
         counter(encoder, &Family { name: "drops", help, series: drops.collect() })?;
+        let audits = agent.audits.iter().map(|audit| {
+            let until = audit.until.as_ref().and_then(|until| until.parse().ok());
+            let until = until.map_or(0, |until: jiff::Timestamp| until.as_second());
+            (vec![("scope", audit.scope.clone())], u64::try_from(until).unwrap_or_default())
+        });
+        let help = "Scopes under audit, and when they will be enforced (Unix time); 0 is never";
+        let family =
+            Family { name: "audit_until_timestamp_seconds", help, series: audits.collect() };
+        gauge(encoder, &family)?;
         let states =
             self.states.iter().map(|(state, count)| (vec![("state", (*state).to_owned())], *count));
         gauge(

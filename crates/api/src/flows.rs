@@ -34,6 +34,9 @@ pub struct Flow {
     /// The rule that decided; absent when a default did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<RuleAt>,
+    /// The scope whose `audit:` let it pass, as far as it is still in force: `the node`, `tenant shop`, ….
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<String>,
     /// The network, `<tenant>.<network>`.
     pub network: String,
     /// Who opened it, or sent the packet.

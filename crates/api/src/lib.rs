@@ -42,8 +42,8 @@ pub use replay::{
     Decision, Period, RecordGap, Replay, ReplayLine, ReplayQuery, ReplayTotals, Unjudged,
 };
 pub use status::{
-    AgentStatus, DropCount, Health, LabelChange, LabelChanged, Reconciled, Status, TableUse,
-    Workload, WorkloadState,
+    AgentStatus, AuditScope, DropCount, Health, LabelChange, LabelChanged, Reconciled, Status,
+    TableUse, Workload, WorkloadState,
 };
 pub use why::{
     Decided, NearMiss, Party, PartyKind, PublishedWay, Reason, RuleAt, Seen, Service, Verdict,

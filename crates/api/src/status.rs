@@ -49,11 +49,30 @@ pub struct AgentStatus {
     pub drops: Vec<DropCount>,
     /// Every reconciler and its last pass.
     pub reconcilers: Vec<Reconciled>,
-    /// The next moment at which an `until:` ends, RFC 3339.
+    /// The next moment at which the document means something else by itself (an `until:` ends), RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_expiry: Option<String>,
+    /// Scopes under audit: what policy would drop there passes and is recorded. The first 1,000 in file order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audits: Vec<AuditScope>,
     /// What is not as it should be, one sentence each. Empty: all is well.
     pub warnings: Vec<String>,
+}
+
+/// A scope under audit.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct AuditScope {
+    /// `the node`, `tenant shop`, `network shop.main` or `segment shop.main/front`.
+    pub scope: String,
+    /// Whether it holds for what its workloads receive.
+    pub ingress: bool,
+    /// Whether it holds for what its workloads send.
+    pub egress: bool,
+    /// From when on it is enforced, RFC 3339; absent when it does not end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Whether that is within a day.
+    pub ends_soon: bool,
 }
 
 /// How full a table is.

@@ -238,6 +238,9 @@ pub struct Why {
     /// The rule that decided at the target's ingress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress_rule: Option<RuleAt>,
+    /// The scope whose `audit:` lets it pass: `the node`, `tenant shop`, `network shop.main`, `segment shop.main/front`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<String>,
     /// One sentence: `no policy lets {app=scanner} reach {app=db}`.
     pub text: String,
     /// The nearest rules, at most 3, the nearest first.

@@ -62,6 +62,7 @@ fn refused() -> Why {
         rule: None,
         egress_rule: None,
         ingress_rule: None,
+        audit: None,
         text: "no policy lets {app=scanner} reach {app=db}".to_owned(),
         near_misses: vec![NearMiss {
             rule: rule(),
@@ -248,6 +249,7 @@ fn flow(verdict: &str, because: &str, code: &str, repeats: &str) -> Flow {
         verdict: Verdict::Drop,
         reason: Some(default_deny()),
         rule: None,
+        audit: None,
         network: "shop.main".to_owned(),
         source: FlowEnd::default(),
         target: FlowEnd::default(),
@@ -321,6 +323,21 @@ fn status_of_a_node() {
             text: "default deny".to_owned(),
             packets: 12,
         }],
+        audits: vec![
+            api::AuditScope {
+                scope: "tenant shop".to_owned(),
+                ingress: true,
+                egress: true,
+                ..api::AuditScope::default()
+            },
+            api::AuditScope {
+                scope: "segment shop.main/front".to_owned(),
+                ingress: true,
+                until: Some("2026-11-23T00:00:00.000Z".to_owned()),
+                ends_soon: true,
+                ..api::AuditScope::default()
+            },
+        ],
         warnings: vec!["somebody flushed table inet bulkhead; put back".to_owned()],
         ..AgentStatus::default()
     };

@@ -42,7 +42,7 @@ pub struct Bundle {
     pub workloads: CopyOnWrite<BTreeMap<Arc<str>, CopyOnWrite<Workload>>>,
     /// Identity numbers to what they stand for; the reserved ones are left out.
     pub identities: CopyOnWrite<BTreeMap<u64, CopyOnWrite<Identity>>>,
-    /// The next moment at which a policy expires: compile again then.
+    /// The next moment at which a policy expires or an audit ends: compile again then.
     pub expires: Option<Timestamp>,
 }
 

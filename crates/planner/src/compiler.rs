@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use model::digest::Digest64;
 use model::{Direction, Name, Posture, Postures};
 use policy::Document;
-use policy::document::{Network, Policy, Scope, Standing, Tier, Workload as Source};
+use policy::document::{Around, Audit, Network, Policy, Scope, Standing, Tier, Workload as Source};
 use rustc_hash::{FxHashMap, FxHashSet};
 use verdict::abi::{Addr, Config, Endpoint, FlowState, Peer, PeerKey, PrefixKey};
 
@@ -177,12 +177,15 @@ impl Compiler {
         }
         let networks: FxHashMap<(&Name, &Name), &Network> =
             document.networks.iter().map(|each| ((&each.tenant, &each.name), each)).collect();
+        let tenants: FxHashMap<&Name, Audit> =
+            document.tenants.iter().map(|each| (&each.name, each.audit)).collect();
         let grounds: Vec<[Ground; 2]> = document
             .workloads
             .iter()
             .map(|each| {
                 let network = networks.get(&(&each.tenant, &each.network)).copied();
-                grounds(network, each)
+                let tenant = tenants.get(&each.tenant).copied().unwrap_or_default();
+                grounds([document.audit, tenant], network, each, self.facts.now)
             })
             .collect();
         // Classes before slots: a class that arrives looks at every slot about it.
@@ -297,7 +300,7 @@ impl Compiler {
         }
         seat.slots = slots;
         let numbers = slots.map(|slot| self.engine.slot_number(slot));
-        let postures = grounds.map(|ground| ground.posture as u8);
+        let postures = grounds.map(|ground| ground.posture() as u8);
         let Some(lease) = self.bundle.allocations.endpoints.get(id) else { return };
         let tenant = self.bundle.allocations.tenants.get(&home.tenant).copied().unwrap_or_default();
         let mac = topology::endpoint_mac(lease.number);
@@ -430,7 +433,8 @@ impl Compiler {
 
     fn refresh_expiry(&mut self) {
         let untils = self.document.policies.iter().filter_map(|policy| policy.until);
-        self.bundle.expires = untils.filter(|until| *until > self.facts.now).min();
+        let audits = self.document.audits().filter_map(|(_, audit)| audit.ends(self.facts.now));
+        self.bundle.expires = untils.chain(audits).filter(|until| *until > self.facts.now).min();
     }
 }
 
@@ -457,8 +461,13 @@ fn host_wide(engine: &Engine, matchers: &[MatcherId]) -> Vec<MatcherId> {
     matchers.iter().copied().filter(is_host).collect()
 }
 
-/// Posture and sealing of a workload, egress first.
-fn grounds(network: Option<&Network>, workload: &Source) -> [Ground; 2] {
+/// Posture, sealing and audit of a workload, egress first; `outer` is what node and tenant say.
+fn grounds(
+    outer: [Audit; 2],
+    network: Option<&Network>,
+    workload: &Source,
+    now: Timestamp,
+) -> [Ground; 2] {
     let segment = network.and_then(|network| network.segment(workload.segment.as_ref()?));
     let postures: Postures = match (network, segment) {
         (_, Some(segment)) => segment.postures,
@@ -466,10 +475,12 @@ fn grounds(network: Option<&Network>, workload: &Source) -> [Ground; 2] {
         (None, None) => Postures::default(),
     };
     let sealed = segment.is_some_and(|segment| segment.sealed);
+    let around = Around::new(outer, network, segment);
     [Direction::Egress, Direction::Ingress].map(|direction| Ground {
         posture: if sealed { Posture::Deny } else { postures.of(direction) },
         sealed,
         isolated: false,
+        audited: around.is_audited(direction, now),
     })
 }
 

@@ -260,7 +260,9 @@ impl Engine {
             Posture::Audit => 1,
             Posture::Allow => 2,
         };
-        let flags = u64::from(key.ground.sealed) | u64::from(key.ground.isolated) << 1;
+        let flags = u64::from(key.ground.sealed)
+            | u64::from(key.ground.isolated) << 1
+            | u64::from(key.ground.audited) << 2;
         let head = [u64::from(key.ingress), ground, flags];
         let mut peers: FxHashMap<MatcherId, Vec<u32>> = FxHashMap::default();
         let mut digests = Vec::with_capacity(key.rules.len());

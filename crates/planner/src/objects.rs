@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 /// How many objects of one kind change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Objects {
-    /// `tenant`, `network`, `segment`, `workload`, `publish` or `policy`.
+    /// `tenant`, `network`, `segment`, `workload`, `publish`, `policy` or `audit`.
     pub kind: &'static str,
     /// Only in the new document.
     pub added: usize,
@@ -45,7 +45,7 @@ pub enum Fate {
 
 /// Compares objects by name.
 ///
-/// Returns the counts by kind, in the order tenant, network, segment, workload, publish, policy, and every object that
+/// Returns the counts by kind, in the order tenant, network, segment, workload, publish, policy, audit, and every object that
 /// changes: those of the new document by kind and name, then those that go.
 #[must_use]
 pub fn objects(old: Option<&Document>, new: &Document) -> (Vec<Objects>, Vec<ObjectChange>) {
@@ -53,7 +53,9 @@ pub fn objects(old: Option<&Document>, new: &Document) -> (Vec<Objects>, Vec<Obj
     let old = old.unwrap_or(&nothing);
     let mut changes = Vec::new();
     let (old_segments, new_segments) = (segments(old), segments(new));
-    let counts = vec![
+    let (old_audits, new_audits): (Vec<_>, Vec<_>) =
+        (old.audits().collect(), new.audits().collect());
+    let mut counts = vec![
         compare(
             "tenant",
             (old.tenants.iter(), new.tenants.iter()),
@@ -102,7 +104,18 @@ pub fn objects(old: Option<&Document>, new: &Document) -> (Vec<Objects>, Vec<Obj
             same_policy,
             &mut changes,
         ),
+        compare(
+            "audit",
+            (old_audits.iter(), new_audits.iter()),
+            |(place, _)| place,
+            |(place, _)| place.to_string(),
+            |(_, one), (_, other)| one == other,
+            &mut changes,
+        ),
     ];
+    // Most files have none.
+    let is_some = |each: &Objects| each.added + each.changed + each.removed + each.unchanged > 0;
+    counts.retain(|each| each.kind != "audit" || is_some(each));
     changes.sort_unstable_by(|a, b| {
         let place = |each: &ObjectChange| (each.fate == Fate::Removed, each.kind);
         place(a).cmp(&place(b)).then_with(|| a.name.cmp(&b.name))

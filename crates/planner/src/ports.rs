@@ -14,7 +14,8 @@
 //! 5. the first of the administrator's baseline rules that matches, unless the subject is isolated;
 //! 6. the posture; one that lets pass records what a deny of an audit policy matches.
 //!
-//! Native files have nothing of 1 and 5 (ADR 0016).
+//! Native files have nothing of 1 and 5 (ADR 0016). Where a scope around the subject is audited, whatever comes out as a
+//! drop passes and is recorded under the same rule (ADR 0019).
 
 use std::collections::BTreeSet;
 
@@ -57,6 +58,18 @@ pub(crate) struct Ground {
     pub sealed: bool,
     /// Whether a policy made the posture deny: the baseline is then not asked.
     pub isolated: bool,
+    /// Whether a scope around the subject is audited: what would be dropped passes and is recorded.
+    pub audited: bool,
+}
+
+impl Ground {
+    /// What the kernel does where no row speaks.
+    pub(crate) fn posture(self) -> Posture {
+        match self.posture {
+            Posture::Deny if self.audited => Posture::Audit,
+            posture => posture,
+        }
+    }
 }
 
 /// A row and the port sets it refers to.
@@ -131,7 +144,7 @@ pub(crate) fn resolve(effects: &[&Effect], ground: Ground) -> Resolved {
 
 /// What holds where no policy says anything, as a decision.
 fn silence(ground: Ground) -> Decision {
-    let verdict = match ground.posture {
+    let verdict = match ground.posture() {
         Posture::Deny => Verdict::Drop,
         Posture::Audit => Verdict::Audit,
         Posture::Allow => Verdict::Allow,
@@ -338,6 +351,15 @@ impl<'s, 'e> Active<'s, 'e> {
 
     /// The decision when, of the limited statements, exactly `limited` match the source port.
     fn decision(&self, limited: &[usize]) -> Decision {
+        let enforced = self.enforced(limited);
+        if self.ground.audited && enforced.verdict == Verdict::Drop as u8 {
+            return Decision::new(Verdict::Audit, enforced.rule);
+        }
+        enforced
+    }
+
+    /// The decision without the audit of a scope.
+    fn enforced(&self, limited: &[usize]) -> Decision {
         if let Some(decision) = self.administrator(limited, Tier::Admin(0), Tier::Ordinary) {
             return decision;
         }

@@ -29,7 +29,7 @@ pub struct PlanReport {
     /// Pairs that were not compared or are not told because there are too many; 0 when the
     /// comparison is complete.
     pub omitted: usize,
-    /// By kind, in the order tenant, network, segment, workload, publish, policy.
+    /// By kind, in the order tenant, network, segment, workload, publish, policy, audit.
     pub objects: Vec<Objects>,
     /// One for each assertion of the new document, in file order.
     pub assertions: Vec<Outcome>,

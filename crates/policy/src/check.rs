@@ -4,6 +4,7 @@
 //! document that comes out is complete only if nothing was reported.
 
 mod assertion;
+mod audit;
 mod host_address;
 mod network;
 mod place;
@@ -47,12 +48,15 @@ pub(crate) fn check(
     problems: &mut Problems<'_>,
 ) -> Document {
     let mut document = Document { file: Arc::clone(file), ..Document::default() };
+    document.audit = audit::audit(raw.audit.as_ref(), problems);
     let mut ports = Ports::read(raw, problems);
     ports.most = limits.values;
     let tenants = raw.tenants.as_ref().map_or(&[][..], |table| table.entries.as_slice());
     counts(raw, limits, problems);
     for (name, tenant) in tenants {
-        document.tenants.push(Tenant { name: name.value.clone(), span: name.span });
+        let said = tenant.as_ref().and_then(|tenant| tenant.audit.as_ref());
+        let audit = audit::audit(said, problems);
+        document.tenants.push(Tenant { name: name.value.clone(), audit, span: name.span });
         let Some(tenant) = tenant else { continue };
         network::networks(&name.value, tenant, &mut document, problems);
         workload::workloads(&name.value, tenant, &mut document, problems);

@@ -6,6 +6,8 @@
 //! **Order.** Every list is in the order of the file; [`Policy::order`] is the position among all policies, which breaks
 //! ties when several allows match.
 
+mod audit;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -17,11 +19,15 @@ use model::{
     RuleId, RuleKind, RuleRef, Subject, Transport,
 };
 
+pub use audit::{Around, Audit, Place};
+
 /// Everything that one file says. Copies share what neither of them changes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Document {
     /// The file's name as given, for messages.
     pub file: Arc<str>,
+    /// What `audit:` says of the whole node.
+    pub audit: Audit,
     /// Tenants.
     pub tenants: Vec<Tenant>,
     /// Networks of all tenants.
@@ -55,6 +61,8 @@ pub struct Span {
 pub struct Tenant {
     /// Unique in the file.
     pub name: Name,
+    /// What its `audit:` says.
+    pub audit: Audit,
     /// Where its name stands.
     pub span: Span,
 }
@@ -76,6 +84,8 @@ pub struct Network {
     pub segments: Vec<Segment>,
     /// Posture of workloads directly in the network; without meaning when there are segments.
     pub postures: Postures,
+    /// What its `audit:` says.
+    pub audit: Audit,
     /// Where its name stands.
     pub span: Span,
 }
@@ -89,8 +99,10 @@ pub struct Segment {
     pub subnets: Subnets,
     /// What happens to flows that no policy names.
     pub postures: Postures,
-    /// `profile: sealed`: posture deny both ways, and no audit policy ever lets a flow pass.
+    /// `profile: sealed`: posture deny both ways, and no audit ever lets a flow pass.
     pub sealed: bool,
+    /// What its `audit:` says; nothing when it is sealed.
+    pub audit: Audit,
     /// Where its name stands.
     pub span: Span,
 }

@@ -11,8 +11,8 @@ use crate::decode::{List, OneOrMany, Table, Val, mapping};
 use crate::document::{Netns, Restart, User};
 use crate::scalar::{
     AbsolutePath, Argument, Border, EnvKey, EnvValue, HostPort, PolicyMode, PortWord,
-    PublishSource, SchemaAddress, Sealed, SegmentRef, Statement, Target, Until, VariableName,
-    Version,
+    PublishSource, SchemaAddress, Sealed, SegmentRef, Statement, Switch, Target, Until,
+    VariableName, Version,
 };
 
 mapping! {
@@ -24,6 +24,8 @@ mapping! {
         schema: Val<SchemaAddress> = "$schema";
         /// Names of the only environment variables that `${NAME}` is replaced with.
         vars: List<Val<VariableName>> = "vars";
+        /// Lets pass and records what policy would drop, on the whole node.
+        audit: RawAudit = "audit";
         /// Named ports for use in policies and assertions: one port or a list.
         ports: Table<Name, OneOrMany<Val<PortWord>>> = "ports";
         /// Isolation domains by name.
@@ -38,6 +40,8 @@ mapping! {
 mapping! {
     /// An isolation domain: its selectors see only its own workloads.
     "tenant" RawTenant {
+        /// Lets pass and records what policy would drop at its workloads.
+        audit: RawAudit = "audit";
         /// Address spaces by name.
         networks: Table<Name, RawNetwork> = "networks";
         /// Containers, virtual machines and process groups by name.
@@ -65,6 +69,8 @@ mapping! {
         segments: Table<Name, RawSegment> = "segments";
         /// Posture of workloads directly in the network, when it has no segments.
         posture: RawPosture = "posture";
+        /// Lets pass and records what policy would drop at its workloads.
+        audit: RawAudit = "audit";
     }
 }
 
@@ -75,7 +81,9 @@ mapping! {
         subnet: OneOrMany<Val<IpNet>> = "subnet", required;
         /// What happens to flows that no policy names. Default: deny both ways.
         posture: RawPosture = "posture";
-        /// sealed: nothing in or out but what a policy allows, and no audit policy lets anything pass.
+        /// Lets pass and records what policy would drop at its workloads. Not when it is sealed.
+        audit: RawAudit = "audit";
+        /// sealed: nothing in or out but what a policy allows, and no audit lets anything pass.
         profile: Val<Sealed> = "profile";
     }
 }
@@ -87,6 +95,19 @@ mapping! {
         ingress: Val<Posture> = "ingress";
         /// For what workloads send.
         egress: Val<Posture> = "egress";
+    }
+}
+
+mapping! {
+    /// What policy would drop passes and is recorded, for each direction. The innermost of node, tenant, network and segment
+    /// that names a direction decides about it.
+    "audit" RawAudit {
+        /// For what workloads receive: true audits, false enforces.
+        ingress: Val<Switch> = "ingress";
+        /// For what workloads send: true audits, false enforces.
+        egress: Val<Switch> = "egress";
+        /// Date or RFC 3339 time from which on it is enforced.
+        until: Val<Until> = "until";
     }
 }
 

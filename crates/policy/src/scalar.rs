@@ -271,6 +271,10 @@ impl FromText for Mode {
             return Err(whole(format!("mode `{text}` comes in a later version"), text)
                 .with_hint("known: nat, bridge, routed, none"));
         }
+        if text == "audit" {
+            return Err(whole("`audit` is not the mode of a network", text)
+                .with_hint("write audit: { ingress: true, egress: true } beside it"));
+        }
         word(text, "a mode", &Self::ALL.map(|mode| (mode.as_str(), mode)))
     }
 
@@ -317,6 +321,32 @@ macro_rules! words {
 words! {
     /// Whether a policy drops or records.
     PolicyMode, "a policy mode", "enforce": "enforce" => Enforce, "audit" => Audit
+}
+
+/// Whether something holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
+
+impl FromText for Switch {
+    const CODE: Code = Code::Value;
+    const WHAT: &'static str = "`true` or `false`";
+
+    fn from_text(text: &str) -> Result<Self, ParseError> {
+        let meant = match text {
+            "audit" | "yes" | "on" => "write `true` to audit",
+            "enforce" | "no" | "off" | "deny" => "write `false` to enforce",
+            _ => "write `true` or `false`",
+        };
+        word(text, Self::WHAT, &[("true", Self::On), ("false", Self::Off)])
+            .map_err(|error| error.with_hint(meant))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "boolean" })
+    }
 }
 
 /// A prepared set of postures; there is one.

@@ -40,15 +40,15 @@ fn text_that_is_not_a_file() {
       |
       = hint: a file begins with `bulkhead: 1`
     "#);
-    insta::assert_snapshot!(refused("- a\n- b\n"), @r#"
+    insta::assert_snapshot!(refused("- a\n- b\n"), @r"
     error[BH0106]: expected a mapping for this file, found a list
      --> f.yaml:1:1
       |
     1 | - a
       | ^^^
       |
-      = hint: known keys: bulkhead, $schema, vars, ports, tenants, policies, assert
-    "#);
+      = hint: known keys: bulkhead, $schema, vars, audit, ports, tenants, policies, assert
+    ");
     insta::assert_snapshot!(refused("bulkhead: 2\n"), @r#"
     error[BH0109]: version 2 of the file format is not known
      --> f.yaml:1:11
@@ -348,15 +348,15 @@ assert:
     7 |   - never: app=web -> host
       |            ^^^
     "#);
-    insta::assert_snapshot!(refused("bulkhead: 1\nassert:\n  - {}\n"), @r#"
+    insta::assert_snapshot!(refused("bulkhead: 1\nassert:\n  - {}\n"), @r"
     error[BH0107]: this assertion claims nothing
      --> f.yaml:3:5
       |
     3 |   - {}
       |     ^^
       |
-      = hint: write `never: FROM -> TO` or `only: FROM -> TO`
-    "#);
+      = hint: write `never:`, `only:` or `always: FROM -> TO`, or `isolated: tenant NAME`
+    ");
 }
 
 #[test]

@@ -12,7 +12,8 @@ use model::{
 };
 use policy::Document;
 use policy::document::{
-    Netns, Network, Policy, Scope, Segment, Snat, Span, Standing, Start, Subnets, Tenant, Workload,
+    Audit, Netns, Network, Policy, Scope, Segment, Snat, Span, Standing, Start, Subnets, Tenant,
+    Workload,
 };
 
 use crate::rng::Rng;
@@ -40,9 +41,13 @@ fn name(text: &str) -> Name {
 /// A document.
 pub fn document(rng: &mut Rng) -> Document {
     let mut doc = Document { file: Arc::from("case.yaml"), ..Document::default() };
+    if rng.chance(30) {
+        doc.audit = audit(rng);
+    }
     for tenant in 0..rng.between(1, 3) {
         let tenant = name(&format!("t{tenant}"));
-        doc.tenants.push(Tenant { name: tenant.clone(), span: Span::default() });
+        let (audit, span) = (audit(rng), Span::default());
+        doc.tenants.push(Tenant { name: tenant.clone(), audit, span });
         let first = doc.networks.len();
         for at in 0..rng.between(1, 2) {
             let network = network(rng, &tenant, at, doc.networks.len());
@@ -58,7 +63,7 @@ pub fn document(rng: &mut Rng) -> Document {
     doc
 }
 
-/// Replaces policies and labels, and nothing else: what a policy change does to live flows.
+/// Replaces policies, audits and labels, and nothing else: what a policy change does to live flows.
 pub fn edit(rng: &mut Rng, doc: &Document) -> Document {
     let mut doc = doc.clone();
     if rng.chance(50) {
@@ -74,6 +79,9 @@ pub fn edit(rng: &mut Rng, doc: &Document) -> Document {
         }
         doc.policies.retain(|_| rng.chance(90));
         number(&mut doc);
+    }
+    if rng.chance(20) {
+        doc.audit = audit(rng);
     }
     for workload in &mut doc.workloads {
         if rng.chance(20) {
@@ -104,10 +112,10 @@ fn network(rng: &mut Rng, tenant: &Name, at: usize, unique: usize) -> Network {
         }
     }
     let postures = postures(rng);
-    let span = Span::default();
+    let (audit, span) = (audit(rng), Span::default());
     let name = name(&format!("n{at}"));
     let snat = Snat::default();
-    Network { tenant: tenant.clone(), name, mode, subnets, snat, segments, postures, span }
+    Network { tenant: tenant.clone(), name, mode, subnets, snat, segments, postures, audit, span }
 }
 
 fn segment(rng: &mut Rng, number: usize, of: Subnets) -> Segment {
@@ -127,6 +135,7 @@ fn segment(rng: &mut Rng, number: usize, of: Subnets) -> Segment {
         subnets: Subnets { v4, v6 },
         postures,
         sealed,
+        audit: if sealed { Audit::default() } else { audit(rng) },
         span: Span::default(),
     }
 }
@@ -136,6 +145,28 @@ fn postures(rng: &mut Rng) -> Postures {
         *rng.pick(&[Posture::Deny, Posture::Deny, Posture::Deny, Posture::Audit, Posture::Allow])
     };
     Postures { ingress: one(rng), egress: one(rng) }
+}
+
+/// Mostly none, so that most cases drop.
+fn audit(rng: &mut Rng) -> Audit {
+    if rng.chance(80) {
+        return Audit::default();
+    }
+    let word = |rng: &mut Rng| *rng.pick(&[None, Some(true), Some(true), Some(false)]);
+    let (ingress, egress) = (word(rng), word(rng));
+    let audits = [ingress, egress].contains(&Some(true));
+    let until = until(rng).filter(|_| audits);
+    Audit { ingress, egress, until }
+}
+
+/// Past, just past, soon, or never.
+fn until(rng: &mut Rng) -> Option<Timestamp> {
+    match rng.below(10) {
+        0 => Timestamp::from_second(now().as_second() - 1).ok(),
+        1 => Timestamp::from_second(now().as_second() + 60).ok(),
+        2 => Some(now()),
+        _ => None,
+    }
 }
 
 fn labels(rng: &mut Rng) -> Labels {
@@ -230,12 +261,7 @@ fn policy(rng: &mut Rng, scope: &Scope, at: usize) -> Policy {
     } else {
         Vec::new()
     };
-    let until = match rng.below(10) {
-        0 => Timestamp::from_second(now().as_second() - 1).ok(),
-        1 => Timestamp::from_second(now().as_second() + 60).ok(),
-        2 => Some(now()),
-        _ => None,
-    };
+    let until = until(rng);
     Policy {
         scope: scope.clone(),
         name: name(&format!("p{at}")),

@@ -10,7 +10,7 @@ use model::{
 };
 use policy::Document;
 use policy::document::{
-    Netns, Network, Policy, Scope, Snat, Span, Standing, Start, Subnets, Tenant, Workload,
+    Audit, Netns, Network, Policy, Scope, Snat, Span, Standing, Start, Subnets, Tenant, Workload,
 };
 
 const TENANT: usize = 500;
@@ -41,7 +41,7 @@ pub fn document(workloads: usize, policies: usize) -> Document {
     for tenant in 0..tenants {
         let tenant_name = name(&format!("t{tenant}"));
         let span = Span::default();
-        doc.tenants.push(Tenant { name: tenant_name.clone(), span });
+        doc.tenants.push(Tenant { name: tenant_name.clone(), audit: Audit::default(), span });
         let v4 = Some(Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 16));
         let v6 = Some(Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0), 64));
         doc.networks.push(Network {
@@ -52,6 +52,7 @@ pub fn document(workloads: usize, policies: usize) -> Document {
             snat: Snat::default(),
             segments: Vec::new(),
             postures: Postures::default(),
+            audit: Audit::default(),
             span,
         });
         for at in 0..TENANT.min(workloads - tenant * TENANT) {

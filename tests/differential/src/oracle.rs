@@ -206,6 +206,43 @@ impl Scene {
         let end = if ingress { target } else { source };
         let Who::Endpoint(subject) = end else { return Answer::Drop(0) };
         let workload = self.workload(subject);
+        let (_, sealed) = self.posture(workload, ingress);
+        let enforced = self.enforced(flow, source, target, ingress);
+        match enforced {
+            Answer::Drop(rule) if !sealed && self.is_audited(workload, ingress) => {
+                Answer::Audit(rule)
+            }
+            enforced => enforced,
+        }
+    }
+
+    /// Whether the nearest of segment, network, tenant and node that says something about the direction audits it.
+    fn is_audited(&self, workload: &Workload, ingress: bool) -> bool {
+        let tenant = self.doc.tenants.iter().find(|each| each.name == workload.tenant);
+        let networks = &mut self.doc.networks.iter();
+        let network = networks.find(|n| n.tenant == workload.tenant && n.name == workload.network);
+        let segments = network.map_or(&[][..], |network| network.segments.as_slice());
+        let segment = segments.iter().find(|each| Some(&each.name) == workload.segment.as_ref());
+        let mut said = [
+            segment.map(|each| each.audit),
+            network.map(|each| each.audit),
+            tenant.map(|each| each.audit),
+            Some(self.doc.audit),
+        ]
+        .into_iter()
+        .flatten()
+        .filter(|audit| if ingress { audit.ingress } else { audit.egress }.is_some());
+        let Some(audit) = said.next() else { return false };
+        let over = audit.until.is_some_and(|until| until <= self.now);
+        let word = if ingress { audit.ingress } else { audit.egress };
+        word == Some(true) && !over
+    }
+
+    /// What one end's policy says where nothing is audited.
+    fn enforced(&self, flow: &Flow, source: Who, target: Who, ingress: bool) -> Answer {
+        let end = if ingress { target } else { source };
+        let Who::Endpoint(subject) = end else { return Answer::Drop(0) };
+        let workload = self.workload(subject);
         let (posture, sealed) = self.posture(workload, ingress);
         let about: Vec<&Policy> = self
             .doc

@@ -4,17 +4,19 @@ use std::fmt::{Display, Write as _};
 
 use model::{Posture, Postures};
 use policy::Document;
-use policy::document::{Policy, Scope, Subnets};
+use policy::document::{Audit, Policy, Scope, Subnets};
 
 /// The file that means this document. Addresses that the planner gave stand in a comment.
 #[must_use]
 pub fn file(doc: &Document) -> String {
     let mut out = String::from("bulkhead: 1\n");
+    audit(&mut out, 0, doc.audit);
     if !doc.tenants.is_empty() {
         out.push_str("tenants:\n");
     }
     for tenant in &doc.tenants {
         line(&mut out, 1, &format!("{}:", tenant.name));
+        audit(&mut out, 2, tenant.audit);
         networks(&mut out, doc, tenant.name.as_str());
         line(&mut out, 2, "workloads:");
         for workload in doc.workloads.iter().filter(|each| each.tenant == tenant.name) {
@@ -57,6 +59,7 @@ fn networks(out: &mut String, doc: &Document, tenant: &str) {
     for network in doc.networks.iter().filter(|each| each.tenant == tenant) {
         line(out, 3, &format!("{}:", network.name));
         line(out, 4, &format!("mode: {}", network.mode));
+        audit(out, 4, network.audit);
         if network.subnets.is_empty() {
             continue;
         }
@@ -73,7 +76,10 @@ fn networks(out: &mut String, doc: &Document, tenant: &str) {
                 format!("posture: {}", posture(segment.postures))
             };
             let subnet = subnets(segment.subnets);
-            line(out, 5, &format!("{}: {{ subnet: {subnet}, {manner} }}", segment.name));
+            line(out, 5, &format!("{}:", segment.name));
+            line(out, 6, &format!("subnet: {subnet}"));
+            line(out, 6, &manner);
+            audit(out, 6, segment.audit);
         }
     }
 }
@@ -106,6 +112,16 @@ fn policies<'p>(out: &mut String, depth: usize, policies: impl Iterator<Item = &
             let _ = write!(text, ", until: {until}");
         }
         line(out, depth + 1, &format!("{text} }}"));
+    }
+}
+
+fn audit(out: &mut String, depth: usize, audit: Audit) {
+    let ingress = audit.ingress.map(|audits| format!("ingress: {audits}"));
+    let egress = audit.egress.map(|audits| format!("egress: {audits}"));
+    let until = audit.until.map(|until| format!("until: {until}"));
+    let parts: Vec<String> = [ingress, egress, until].into_iter().flatten().collect();
+    if !parts.is_empty() {
+        line(out, depth, &format!("audit: {{ {} }}", parts.join(", ")));
     }
 }
 

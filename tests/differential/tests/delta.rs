@@ -81,7 +81,8 @@ fn reachability_is_exact() {
         let doc = document(&mut rng);
         let bundle = fresh(&doc, &Allocations::default());
         let scene = Scene::new(&doc, &bundle, &facts());
-        for _ in 0..20 {
+        // Without anybody who has a network there is nothing to ask.
+        for _ in 0..if scene.seats.is_empty() { 0 } else { 20 } {
             let (a, b) = (rng.below(scene.seats.len()), rng.below(scene.seats.len()));
             let (from, to) = (scene.seats[a], scene.seats[b]);
             let Some((source, target)) = from.v4.zip(to.v4).or(from.v6.zip(to.v6)) else {

@@ -112,7 +112,8 @@ fn unprivileged(facts: &Facts) -> Doctor {
     }
 }
 
-fn finding(code: &str, level: Level, text: impl Into<String>) -> Finding {
+/// A finding with what is documented about its code.
+pub(crate) fn finding(code: &str, level: Level, text: impl Into<String>) -> Finding {
     let known = codes::CODES.iter().find(|known| known.0 == code);
     let hint = known.map(|known| known.4).filter(|_| level >= Level::Warning);
     Finding {

@@ -100,7 +100,7 @@ fn is_selector(text: &str) -> bool {
     text.contains(['=', '!', '(', ','])
 }
 
-/// A record for the outside.
+/// A record for the outside; see [`super::audits::Audited::mark`] for what it does not know.
 pub(crate) fn shown(record: &Record) -> Flow {
     let line = Line::of(record);
     Flow {
@@ -114,6 +114,7 @@ pub(crate) fn shown(record: &Record) -> Flow {
         verdict: verdict(record.decision),
         reason: reason(record.reason),
         rule: record.rule.as_ref().map(rule_at),
+        audit: None,
         network: record.network.to_string(),
         source: end(&record.source, record.protocol.has_ports()),
         target: end(&record.target, record.protocol.has_ports()),

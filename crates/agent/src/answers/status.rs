@@ -16,7 +16,7 @@ use crate::force::{Counters, Force};
 use crate::shared::Shared;
 
 use super::flows::moment;
-use super::{health, party};
+use super::{audits, health, party};
 
 /// Everything about this node.
 pub(crate) fn status(shared: &Shared) -> Status {
@@ -59,6 +59,9 @@ fn agent(shared: &Shared, force: Option<&Force>, drops: &[(u32, Reason, u64)]) -
         drops: drops_by_reason(drops),
         reconcilers: condition.reconcilers.into_values().collect(),
         next_expiry: force.and_then(|force| force.wanted.bundle.expires).map(moment),
+        audits: force.map_or_else(Vec::new, |force| {
+            audits::scopes(&force.wanted.document, jiff::Timestamp::now())
+        }),
         warnings: health::problems(shared),
     }
 }

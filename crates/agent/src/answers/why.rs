@@ -14,9 +14,10 @@ use api::{Decided, Error, PartyKind, Seen, Service, WHY_SCHEMA, Why, WhyRequest,
 use flow::{Protocol, Record, Resolver as _};
 use ipnet::IpNet;
 use jiff::Timestamp;
-use model::{Mode, Proto, RuleId};
+use model::{Direction, Mode, Proto, RuleId, RuleRef};
 use planner::{Bundle, Router};
-use policy::explain;
+use policy::document::{Audit, Place};
+use policy::{Document, explain};
 use verdict::abi::Verdict;
 use verdict::{Judgement, Reason};
 
@@ -25,6 +26,7 @@ use crate::force::{Force, Wanted};
 use crate::names::Names;
 use crate::shared::Shared;
 
+use super::audits::Audited;
 use super::doctor::firewalls;
 use super::flows::moment;
 use super::frame::First;
@@ -110,6 +112,7 @@ fn unasked(
         rule: None,
         egress_rule: None,
         ingress_rule: None,
+        audit: None,
         text,
         near_misses: Vec::new(),
         would_allow: None,
@@ -314,7 +317,9 @@ fn explained(wanted: &Wanted, names: &Names, case: &Case) -> Why {
         broadcast.is_none() && matches!(judgement.reason, Reason::PolicyDeny | Reason::DefaultDeny);
     let misses =
         if is_policy { explain::near_misses(document, &asked, now, NEAREST) } else { Vec::new() };
-    let text = words::sentence(&judgement, deciding.as_ref(), &from, &to);
+    let decided = decided(bundle, &judgement);
+    let audit = audited(document, &judgement, decided.as_ref(), deciding.as_ref(), now);
+    let text = words::sentence(&judgement, deciding.as_ref(), audit.as_ref(), (&from, &to));
     Why {
         schema: WHY_SCHEMA.to_owned(),
         generation: 0,
@@ -323,10 +328,11 @@ fn explained(wanted: &Wanted, names: &Names, case: &Case) -> Why {
         service: service(case),
         verdict: verdict_of(judgement.verdict),
         reason: reason(judgement.reason),
-        decided: decided(bundle, &judgement),
+        decided,
         rule: deciding.as_ref().map(rule_at),
         egress_rule: egress.as_ref().map(rule_at),
         ingress_rule: ingress.as_ref().map(rule_at),
+        audit: audit.map(|(place, _)| place.to_string()),
         text,
         near_misses: misses.iter().map(|miss| words::near_miss(miss, judgement.ingress)).collect(),
         would_allow: if is_policy {
@@ -375,6 +381,19 @@ fn decided(bundle: &Bundle, judgement: &Judgement) -> Option<Decided> {
     };
     let (_, at) = bundle.endpoint(u16::try_from(number).ok()?)?;
     Some(Decided { workload: at.workload.to_string(), direction: direction.to_owned() })
+}
+
+/// The scope whose audit lets pass what would be dropped.
+fn audited(
+    document: &Document,
+    judgement: &Judgement,
+    decided: Option<&Decided>,
+    rule: Option<&RuleRef>,
+    now: Timestamp,
+) -> Option<(Place, Audit)> {
+    let decided = decided.filter(|_| judgement.verdict == Verdict::Audit)?;
+    let direction = if judgement.ingress { Direction::Ingress } else { Direction::Egress };
+    Audited::of(document, now)?.by(&decided.workload, direction, rule)
 }
 
 /// How often the two were seen with this destination port.

@@ -1,10 +1,13 @@
 //! What the keeper does by itself: repairs what others changed, follows the host's addresses, lets `until:` end.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use host::network::Scope;
 use jiff::Timestamp;
 
+use crate::answers::audits;
+use crate::answers::flows::moment;
 use crate::force::{Force, Wanted};
 use crate::prepare::{Base, prepare};
 use crate::reconcile::{Pass, network, tables, workloads};
@@ -38,6 +41,8 @@ pub(super) struct Timers {
     round: Round,
     /// The end of a policy that was acted upon; should that have failed, it is tried again with the facts.
     ended: Option<Timestamp>,
+    /// Audits of which was said that they end soon; no more than are in force.
+    announced: BTreeSet<(String, Timestamp)>,
 }
 
 /// A comparison of the network that is under way.
@@ -58,6 +63,7 @@ impl Timers {
             facts: now + FACTS,
             round: Round::default(),
             ended: None,
+            announced: BTreeSet::new(),
         }
     }
 
@@ -106,6 +112,7 @@ impl Keeper {
             self.timers.facts = now + FACTS;
             self.timers.ended = ended.or(self.timers.ended);
             self.recompile(ended.is_some());
+            self.announce();
         }
         if self.timers.drift <= now {
             if self.timers.is_to_wait(now) || !self.repair() {
@@ -116,6 +123,20 @@ impl Keeper {
             }
         }
         self.go_round();
+    }
+
+    /// Says once of every audit that it ends within a day.
+    fn announce(&mut self) {
+        let Some(force) = self.shared.force() else { return };
+        let now = Timestamp::now();
+        let soon =
+            force.wanted.document.audits().filter(|(_, audit)| audits::ends_soon(audit, now));
+        let soon = soon.filter_map(|(place, audit)| Some((place.to_string(), audit.until?)));
+        let soon: BTreeSet<_> = soon.take(audits::LISTED).collect();
+        for (scope, until) in soon.difference(&self.timers.announced) {
+            tracing::warn!("{}", audits::notice(scope, &moment(*until)));
+        }
+        self.timers.announced = soon;
     }
 
     /// Compiles the document in force again when a policy has ended or the host has other addresses than when that was

@@ -59,6 +59,7 @@ fn sample() -> Snapshot {
     let code = "BH-D002".to_owned();
     status.agent.drops.push(DropCount { code, text: String::new(), packets: 0 });
     status.agent.reconcilers.push(Reconciled::default());
+    status.agent.audits.push(api::AuditScope::default());
     status.workloads.push(Workload::default());
     Snapshot {
         status,

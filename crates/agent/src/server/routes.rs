@@ -14,7 +14,9 @@ use axum::{Json, Router};
 use hyper::StatusCode;
 use hyper::header::CONTENT_TYPE;
 
-use crate::answers::{doctor, flows, health, logs, matrix, probe, replay, rules, status, why};
+use crate::answers::{
+    audits, doctor, flows, health, logs, matrix, probe, replay, rules, status, why,
+};
 use crate::fault::refused;
 use crate::keeper::Command;
 use crate::metrics;
@@ -155,8 +157,12 @@ async fn show_rules(State(shared): Node) -> Answer<Rules> {
 async fn show_doctor(State(shared): Node) -> Answer<Doctor> {
     let options = shared.options.clone();
     answer(
-        apart(move || Ok(doctor::examine(&options.run_dir, &options.state_dir, &options.bpffs)))
-            .await,
+        apart(move || {
+            let mut found = doctor::examine(&options.run_dir, &options.state_dir, &options.bpffs);
+            found.findings.extend(audits::findings(&shared));
+            Ok(found)
+        })
+        .await,
     )
 }
 

@@ -15,6 +15,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::seats::Seat;
+use crate::answers::audits::Audited;
 use crate::answers::flows;
 use crate::shared::Shared;
 
@@ -72,7 +73,7 @@ pub(super) fn flows(
     tokio::spawn(async move {
         // Kept as long as anything is sent.
         let seat = seat;
-        if sender.send(shown(&found)).await.is_err() || seat.is_none() {
+        if sender.send(shown(&shared, &found)).await.is_err() || seat.is_none() {
             return;
         }
         let (mut newest, mut stopping) = (shared.newest.subscribe(), shared.stopping.subscribe());
@@ -88,7 +89,7 @@ pub(super) fn flows(
                 if found.is_empty() {
                     break;
                 }
-                if sender.send(shown(&found)).await.is_err() {
+                if sender.send(shown(&shared, &found)).await.is_err() {
                     return;
                 }
             }
@@ -106,8 +107,20 @@ fn next(shared: &Shared, last: u64, filter: &Filter) -> (Vec<Arc<Record>>, u64) 
     (found, end)
 }
 
-fn shown(records: &[Arc<Record>]) -> Bytes {
-    lines(records.iter().map(|record| flows::shown(record)))
+/// Records for the outside, each with the scope whose audit let it pass.
+fn shown(shared: &Shared, records: &[Arc<Record>]) -> Bytes {
+    let force = shared.force();
+    let audited = force.as_ref().and_then(|force| {
+        let document = &force.wanted.document;
+        Audited::of(document, jiff::Timestamp::now())
+    });
+    lines(records.iter().map(|record| {
+        let mut flow = flows::shown(record);
+        if let Some(audited) = &audited {
+            audited.mark(&mut flow, record.rule.as_ref());
+        }
+        flow
+    }))
 }
 
 /// The lines of a log, and with a follower's seat every new one.

@@ -1,6 +1,6 @@
 //! `bulkhead status`: the agent, the kernel's tables and every workload.
 
-use api::{Status, Workload, WorkloadState};
+use api::{AuditScope, Status, Workload, WorkloadState};
 
 use super::{Context, count, person};
 use crate::failure::{Exit, Failure};
@@ -38,6 +38,7 @@ pub(crate) fn render(status: &Status, paint: Paint) -> String {
     if let Some(expiry) = &agent.next_expiry {
         text += &format!("the next `until` ends at {expiry}\n");
     }
+    text += &audits(&agent.audits, paint);
     for warning in &agent.warnings {
         text += &format!("{}: {warning}\n", paint.warn("warning"));
     }
@@ -53,6 +54,37 @@ pub(crate) fn render(status: &Status, paint: Paint) -> String {
     if !agent.drops.is_empty() {
         text += "\n";
         text += &drops(status, paint);
+    }
+    text
+}
+
+/// Scopes that are listed; `--json` has all.
+const SCOPES: usize = 8;
+
+/// `audit: tenant shop, ingress and egress, until 2026-12-31T00:00:00Z`
+fn audits(scopes: &[AuditScope], paint: Paint) -> String {
+    // What ends soon is never among those that are left out.
+    let mut ordered: Vec<&AuditScope> = scopes.iter().collect();
+    ordered.sort_by_key(|scope| !scope.ends_soon);
+    let mut text = String::new();
+    for scope in ordered.iter().take(SCOPES) {
+        let directions = match (scope.ingress, scope.egress) {
+            (true, true) => "ingress and egress",
+            (true, false) => "ingress",
+            _ => "egress",
+        };
+        let until = match &scope.until {
+            Some(until) if scope.ends_soon => {
+                format!("; {} within a day, at {until}", paint.warn("enforced"))
+            }
+            Some(until) => format!(", until {until}"),
+            None => String::new(),
+        };
+        text += &format!("{}: {}, {directions}{until}\n", paint.warn("audit"), scope.scope);
+    }
+    if ordered.len() > SCOPES {
+        text +=
+            &format!("and {} under audit\n", count((ordered.len() - SCOPES) as u64, "more scope"));
     }
     text
 }

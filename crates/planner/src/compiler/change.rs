@@ -263,7 +263,9 @@ impl Compiler {
         }
         for workload in workloads() {
             let network = document.network(&workload.tenant, &workload.network);
-            self.arm(&workload.id(), grounds(network, workload));
+            let tenant = document.tenants.iter().find(|tenant| tenant.name == workload.tenant);
+            let outer = [document.audit, tenant.map(|tenant| tenant.audit).unwrap_or_default()];
+            self.arm(&workload.id(), grounds(outer, network, workload, self.facts.now));
         }
         self.document = document;
     }
@@ -271,7 +273,12 @@ impl Compiler {
     /// What differs, when it is only labels and a few policies that keep their order.
     fn changes(&self, document: &Document, facts: &Facts) -> Option<Changes> {
         let (old, new) = (&self.document, document);
-        let same_ground = old.tenants == new.tenants
+        let audits = |document: &Document, now| {
+            document.audits().map(|(_, audit)| audit.is_on(now)).collect::<Vec<_>>()
+        };
+        let same_ground = old.audit == new.audit
+            && audits(old, self.facts.now) == audits(new, facts.now)
+            && old.tenants == new.tenants
             && old.networks == new.networks
             && old.publishes == new.publishes
             && old.workloads.len() == new.workloads.len()

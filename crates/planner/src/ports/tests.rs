@@ -19,7 +19,8 @@ fn effect(allow: &[&str], deny: &[&str], audit: bool, rule: u32) -> Effect {
     }
 }
 
-const DENY: Ground = Ground { posture: Posture::Deny, sealed: false, isolated: false };
+const DENY: Ground =
+    Ground { posture: Posture::Deny, sealed: false, isolated: false, audited: false };
 
 #[test]
 fn intervals_are_cut_into_few_aligned_blocks() {

@@ -75,6 +75,7 @@ fn one(tenant: &Name, name: &Val<Name>, raw: &RawNetwork, problems: &mut Problem
         snat,
         segments,
         postures: postures(raw.posture.as_ref()),
+        audit: super::audit::audit(raw.audit.as_ref(), problems),
         span: name.span,
     }
 }
@@ -104,6 +105,7 @@ fn segment(name: &Val<Name>, raw: &RawSegment, problems: &mut Problems<'_>) -> S
         subnets: subnets(raw.subnet.as_ref(), "segment", problems),
         postures: postures(raw.posture.as_ref()),
         sealed: raw.profile.is_some(),
+        audit: super::audit::of_segment(raw, problems),
         span: name.span,
     }
 }

@@ -12,6 +12,7 @@ const SEGMENTS: &str = "segments stand in a network: main: { subnets: [10.0.0.0/
 const MANIFEST: &str = "this is Kubernetes; here a policy is one line: web-to-db: { from: app=web, to: app=db, allow: [5432/tcp] }";
 const PEERS: &str = "write from: app=web, and to: app=db";
 const CONTAINER: &str = "the built-in runtime starts programs of the host (`run:`); a container is adopted with `netns:`";
+const AUDIT: &str = "write audit: { ingress: true, egress: true }";
 const NAMED: &str = "its name is its key: web: { .. }";
 
 /// What to write instead of a key that is planned, or that another tool has.
@@ -55,6 +56,7 @@ fn of_file(key: &str) -> Option<&'static str> {
         "variables" | "env" | "environment" => "write `vars: [NAME]`",
         "rules" => "write `policies:`",
         "name" | "description" => "write a comment: # ..",
+        "mode" | "enforcement" => AUDIT,
         "include" | "includes" | "extends" => "a host has one file; nothing is included",
         _ => return None,
     })
@@ -68,6 +70,7 @@ fn of_tenant(key: &str) -> Option<&'static str> {
         "ports" => PUBLISH,
         "vars" => "write it at the top of the file",
         "rules" | "policy" => "write `policies:`",
+        "mode" | "enforcement" => AUDIT,
         _ => return None,
     })
 }
@@ -81,6 +84,7 @@ fn of_network(kind: &str, key: &str) -> Option<&'static str> {
         (_, "default" | "policy" | "ingress" | "egress") => {
             "write `posture: { ingress: deny, egress: deny }`"
         }
+        ("segment", "mode") | (_, "enforcement") => AUDIT,
         (_, "gateway") => "the first address of each subnet is the gateway",
         (_, "sealed") => "write `profile: sealed`",
         _ => return None,
@@ -147,6 +151,7 @@ pub(super) fn instead_of_mapping(kind: &str, value: &Value<'_>) -> Option<String
     let Value::Scalar(scalar) = value else { return None };
     let text = &*scalar.text;
     match kind {
+        "audit" => Some(AUDIT.to_owned()),
         "posture" => Some(format!("write {{ ingress: {text}, egress: {text} }}")),
         "publish entry" => {
             let (host, workload) = text.rsplit_once(':').unwrap_or(("443", "8443"));

@@ -24,8 +24,8 @@ use super::{
     WorkloadName,
 };
 use crate::document::{
-    self, Document, Ends, Netns, Network, Scope, Segment, Span, Standing, Start, Subnets, Tenant,
-    Tier, Workload,
+    self, Audit, Document, Ends, Netns, Network, Scope, Segment, Span, Standing, Start, Subnets,
+    Tenant, Tier, Workload,
 };
 
 /// The upper half of every address of a pod.
@@ -89,7 +89,8 @@ impl Work<'_> {
         let segments = self.segments.values().filter_map(|at| {
             let v6 = Ipv6Net::new(address(*at, 0), 112).ok();
             let (name, subnets) = (segment(*at)?, Subnets { v4: None, v6 });
-            Some(Segment { name, subnets, postures: open, sealed: false, span: Span::default() })
+            let (audit, span) = (Audit::default(), Span::default());
+            Some(Segment { name, subnets, postures: open, sealed: false, audit, span })
         });
         let network = Network {
             tenant: name.clone(),
@@ -99,9 +100,11 @@ impl Work<'_> {
             subnets: Subnets { v4: None, v6: Ipv6Net::new(address(0, 0), 64).ok() },
             segments: segments.collect(),
             postures: open,
+            audit: Audit::default(),
             span: Span::default(),
         };
-        self.out.document.tenants.push(Tenant { name: name.clone(), span: Span::default() });
+        let (audit, span) = (Audit::default(), Span::default());
+        self.out.document.tenants.push(Tenant { name: name.clone(), audit, span });
         self.out.document.networks.push(network);
     }
 

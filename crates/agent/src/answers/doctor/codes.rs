@@ -93,6 +93,14 @@ pub(super) const CODES: &[(&str, &str, &str, &str, &str)] = &[
         "Sockets of the host itself that wait on other addresses than loopback. Bulkhead guards workloads, not yet the host.",
         "bind what is not for others to 127.0.0.1",
     ),
+    (
+        "BH-H040",
+        "audit",
+        "scopes under audit",
+        "`audit:` of the node, a tenant, a network or a segment lets pass what policy would drop there, and records it: nothing is \
+         enforced. An `until:` that comes within a day is a warning: from then on the recorded flows are dropped.",
+        "bulkhead observe --verdict audit shows what would be dropped",
+    ),
 ];
 
 /// Documentation of the findings.

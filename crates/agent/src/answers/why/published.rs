@@ -127,6 +127,10 @@ fn decided(
     let end = |address| party::end(&wanted.document, bundle, case.network, address);
     let meant = flow::reason::meant(judgement.reason, rule.as_ref());
     let judgement = Judgement { reason: meant, ..judgement };
-    let text = words::sentence(&judgement, rule.as_ref(), &end(leg.source), &end(leg.target));
+    let at = super::decided(bundle, &judgement);
+    let now = jiff::Timestamp::now();
+    let audit = super::audited(&wanted.document, &judgement, at.as_ref(), rule.as_ref(), now);
+    let ends = (&end(leg.source), &end(leg.target));
+    let text = words::sentence(&judgement, rule.as_ref(), audit.as_ref(), ends);
     (judgement, (rule, text))
 }

@@ -46,6 +46,28 @@ fn the_shop_answers_as_its_file_says() {
 }
 
 #[test]
+fn an_audited_scope_lets_pass_and_is_named() {
+    let text = SHOP
+        .replace("  shop:\n", "  shop:\n    audit: { ingress: true, until: 2999-12-31 }\n")
+        .replace("front: { subnet:", "front: { posture: { egress: allow }, subnet:");
+    let text = text.replace("    assert:\n      - never: world -> segment=data\n", "");
+    let text =
+        text.replace("no-telnet: { from: any, to: app=db,", "no-telnet: { from: any, to: any,");
+    let shop = wanted(&text);
+    let names = Names::new(&shop.bundle, None);
+    let told = |from: &str, to: &str, service: &str| {
+        let (case, _) = asked(&shop, from, to, service).expect("they can meet");
+        let why = explained(&shop, &names, &case);
+        format!("{} {:?} {}", why.verdict, why.audit, why.text)
+    };
+    insta::assert_snapshot!(told("scanner", "shop/web", "tcp/80"), @r#"audit Some("tenant shop") no policy lets {app=scanner} reach {app=web}; the audit of tenant shop lets it pass and records it until 3000-01-01T00:00:00Z"#);
+    insta::assert_snapshot!(told("world", "shop/web", "tcp/23"), @r#"audit Some("tenant shop") no-telnet shop.yaml:25 would not let 203.0.113.1 reach {app=web}; the audit of tenant shop lets it pass and records it until 3000-01-01T00:00:00Z"#);
+    insta::assert_snapshot!(told("scanner", "shop/web", "tcp/23"), @"drop None no-telnet shop.yaml:25 does not let {app=scanner} reach {app=web}");
+    insta::assert_snapshot!(told("scanner", "db", "tcp/80"), @"drop None no policy lets {app=scanner} reach {app=db}");
+    insta::assert_snapshot!(told("world", "shop/web", "tcp/8443"), @"allow None web-in shop.yaml:23 lets 203.0.113.1 reach {app=web}");
+}
+
+#[test]
 fn what_the_guard_drops_no_policy_allows() {
     let open = SHOP.replace(
         "front: { subnet:",

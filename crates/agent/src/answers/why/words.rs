@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use api::{NearMiss, WouldAllow};
 use ipnet::IpNet;
+use policy::document::{Audit, Place};
 use policy::explain::{self, Difference, End};
 use verdict::abi::Verdict;
 use verdict::{Judgement, Reason};
@@ -14,10 +15,18 @@ use crate::answers::rule_at;
 pub(super) fn sentence(
     judgement: &Judgement,
     rule: Option<&model::RuleRef>,
-    from: &End<'_>,
-    to: &End<'_>,
+    audit: Option<&(Place, Audit)>,
+    (from, to): (&End<'_>, &End<'_>),
 ) -> String {
     let pair = format!("{} reach {}", described(from), described(to));
+    if let Some((place, audit)) = audit {
+        let until = audit.until.map_or_else(String::new, |until| format!(" until {until}"));
+        let enforced = match rule {
+            Some(rule) => format!("{rule} would not let {pair}"),
+            None => format!("no policy lets {pair}"),
+        };
+        return format!("{enforced}; the audit of {place} lets it pass and records it{until}");
+    }
     match (judgement.verdict, judgement.reason, rule) {
         (Verdict::Allow, _, Some(rule)) => format!("{rule} lets {pair}"),
         (Verdict::Allow, _, None) => format!("the posture is open: it lets {pair}"),
