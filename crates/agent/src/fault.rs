@@ -24,12 +24,16 @@ pub(crate) fn sentence(error: &dyn std::error::Error) -> String {
     below.map_or_else(|| error.to_string(), |below| format!("{error}: {below}"))
 }
 
-/// What is wrong with a file.
-pub(crate) fn document(found: &policy::Diagnostics) -> Error {
-    let errors = found.errors();
-    let plural = if errors == 1 { "" } else { "s" };
-    let mut error = refused(codes::DOCUMENT, format!("{} has {errors} error{plural}", found.file));
-    error.diagnostics = diagnostics(found);
+/// What is wrong with files.
+pub(crate) fn document(found: &[policy::Diagnostics]) -> Error {
+    let told = found.iter().map(|found| {
+        let errors = found.errors();
+        let plural = if errors == 1 { "" } else { "s" };
+        format!("{} has {errors} error{plural}", found.file)
+    });
+    let told: Vec<String> = told.collect();
+    let mut error = refused(codes::DOCUMENT, told.join(", "));
+    error.diagnostics = found.iter().flat_map(diagnostics).collect();
     error
 }
 

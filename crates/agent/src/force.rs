@@ -22,8 +22,8 @@ pub(crate) struct Wanted {
     pub(crate) document: Document,
     /// What this node does about it.
     pub(crate) bundle: Bundle,
-    /// Warnings about the file.
-    pub(crate) warnings: Arc<Diagnostics>,
+    /// Warnings about the file, and then about manifests that have some.
+    pub(crate) warnings: Arc<Vec<Diagnostics>>,
 }
 
 /// A document in force.

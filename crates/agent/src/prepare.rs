@@ -45,7 +45,9 @@ pub(crate) fn prepare(
     facts: &Facts,
 ) -> Result<(Wanted, Compiler), Error> {
     let (mut document, mut warnings) = check(request, facts.now)?;
-    warnings.add(policy::strays(&document, &facts.addresses));
+    if let Some(own) = warnings.first_mut() {
+        own.add(policy::strays(&document, &facts.addresses));
+    }
     let mut kept = BTreeMap::new();
     if !relabelled.is_empty() {
         for workload in &mut document.workloads {
@@ -93,15 +95,20 @@ fn sound(bundle: &planner::Bundle) -> Result<(), Error> {
     Err(fault::refused(codes::INTERNAL, format!("the plan is not sound: {}", all.join("; "))))
 }
 
-/// Parses and checks a file.
+fn source(given: &api::Source) -> Source<'_> {
+    Source { name: &given.name, text: &given.text }
+}
+
+/// Parses and checks a file and the manifests beside it.
 fn check(
     request: &DocumentRequest,
     now: Timestamp,
-) -> Result<(policy::Document, policy::Diagnostics), Error> {
-    let source = Source { name: &request.source.name, text: &request.source.text };
+) -> Result<(policy::Document, Vec<policy::Diagnostics>), Error> {
+    let native = source(&request.source);
+    let manifests: Vec<Source<'_>> = request.manifests.iter().map(source).collect();
     let variable = |name: &str| request.vars.get(name).cloned();
     let limits = Limits::for_bytes(Limits::MAX_BYTES);
-    let checked = policy::load(&source, &variable, &limits, now);
+    let checked = policy::kubernetes::load(&native, &manifests, &variable, &limits, now);
     let checked = checked.map_err(|found| fault::document(&found))?;
     Ok((checked.document, checked.warnings))
 }

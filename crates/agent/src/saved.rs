@@ -93,7 +93,11 @@ impl Store {
         let read = |error: store::Error| told("read what is remembered", &error);
         let Some(document) = self.0.document().map_err(read)? else { return Ok(None) };
         let mut decided = self.0.allocations::<Decided>().map_err(read)?.unwrap_or_default();
-        let Some(source) = document.sources.into_iter().next() else { return Ok(None) };
+        // The file first, then the manifests beside it.
+        let sources = document.sources.into_iter();
+        let mut sources = sources.map(|each| api::Source { name: each.name, text: each.text });
+        let Some(source) = sources.next() else { return Ok(None) };
+        let manifests = sources.collect();
         let changes = self.0.changes::<Labels>().map_err(read)?;
         let applied = changes.applied_at_ms.unwrap_or(document.applied_at_ms);
         let generation = changes.generation.unwrap_or(document.generation);
@@ -103,7 +107,8 @@ impl Store {
             generation,
             applied: Timestamp::from_millisecond(applied).unwrap_or_default(),
             request: Arc::new(DocumentRequest {
-                source: api::Source { name: source.name, text: source.text },
+                source,
+                manifests,
                 vars: document.env,
                 dry_run: false,
             }),
@@ -136,10 +141,10 @@ impl Store {
     pub(crate) fn keep(&self, saved: &Saved) -> Result<(), Error> {
         let document = store::Document {
             generation: saved.generation,
-            sources: vec![store::Source {
-                name: saved.request.source.name.clone(),
-                text: saved.request.source.text.clone(),
-            }],
+            sources: std::iter::once(&saved.request.source)
+                .chain(&saved.request.manifests)
+                .map(|each| store::Source { name: each.name.clone(), text: each.text.clone() })
+                .collect(),
             env: saved.request.vars.clone(),
             applied_at_ms: u64::try_from(saved.applied.as_millisecond()).unwrap_or_default(),
         };

@@ -23,6 +23,10 @@ pub struct Source {
 pub struct DocumentRequest {
     /// The file.
     pub source: Source,
+    /// Kubernetes manifests beside it, whose policies select the file's workloads: at most 1000, and all texts together no
+    /// larger than a file may be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub manifests: Vec<Source>,
     /// Values of the variables that the file lists under `vars:`; others are ignored.
     #[serde(default)]
     pub vars: BTreeMap<String, String>,

@@ -51,11 +51,11 @@ pub(crate) enum Colour {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Apply a file; without a running agent, start one in the background
+    /// Apply files; without a running agent, start one in the background
     Up {
-        /// The file; - reads standard input
+        /// The file, and Kubernetes manifests beside it: files or folders; - reads standard input
         #[arg(value_name = "FILE", default_value = "bulkhead.yaml")]
-        file: PathBuf,
+        files: Vec<PathBuf>,
         /// Show the kernel objects that change too
         #[arg(long, short)]
         verbose: bool,
@@ -68,18 +68,18 @@ pub(crate) enum Command {
     },
     /// Show what `up` would change; exit 3 when it would change something
     Plan {
-        /// The file; - reads standard input
+        /// The file, and Kubernetes manifests beside it: files or folders; - reads standard input
         #[arg(value_name = "FILE", default_value = "bulkhead.yaml")]
-        file: PathBuf,
+        files: Vec<PathBuf>,
         /// Show the kernel objects that change too
         #[arg(long, short)]
         verbose: bool,
     },
     /// Judge the recorded flows by a file; exit 3 when it would drop some that passed
     Replay {
-        /// The file; - reads standard input
+        /// The file, and Kubernetes manifests beside it: files or folders; - reads standard input
         #[arg(value_name = "FILE", default_value = "bulkhead.yaml")]
-        file: PathBuf,
+        files: Vec<PathBuf>,
         /// Only of the last time: 90m, 12h, 7d
         #[arg(long, value_name = "TIME", value_parser = period)]
         since: Option<u32>,
@@ -290,20 +290,20 @@ pub(crate) enum WorkloadCommand {
 /// Commands about policies.
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
-    /// Check a file without an agent; exit 3 when there are only warnings and --strict is given
+    /// Check files without an agent; exit 3 when there are only warnings and --strict is given
     Check {
-        /// The file; - reads standard input
+        /// The file, and Kubernetes manifests beside it: files or folders; - reads standard input
         #[arg(value_name = "FILE", default_value = "bulkhead.yaml")]
-        file: PathBuf,
+        files: Vec<PathBuf>,
         /// Treat warnings as a difference
         #[arg(long)]
         strict: bool,
     },
     /// Prove the assertions of a file without an agent; exit 1 when one does not hold
     Prove {
-        /// The file; - reads standard input
+        /// The file, and Kubernetes manifests beside it: files or folders; - reads standard input
         #[arg(value_name = "FILE", default_value = "bulkhead.yaml")]
-        file: PathBuf,
+        files: Vec<PathBuf>,
     },
     /// Show every rule in force and how often it decided
     Rules,

@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod exec;
 pub(crate) mod explain;
+pub(crate) mod files;
 pub(crate) mod generate;
 pub(crate) mod logs;
 pub(crate) mod matrix;

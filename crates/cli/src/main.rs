@@ -46,10 +46,10 @@ fn main() -> ExitCode {
 
 fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
     match command {
-        Command::Up { file, verbose } => command::up::run(context, &file, verbose),
+        Command::Up { files, verbose } => command::up::run(context, &files, verbose),
         Command::Down { clean } => command::down::run(context, clean),
-        Command::Plan { file, verbose } => command::plan::run(context, &file, verbose),
-        Command::Replay { file, since } => command::replay::run(context, &file, since),
+        Command::Plan { files, verbose } => command::plan::run(context, &files, verbose),
+        Command::Replay { files, since } => command::replay::run(context, &files, since),
         Command::Status => command::status::run(context),
         Command::Observe(filter) => command::observe::run(context, &filter),
         Command::Why(pair) => command::why::run(context, &pair),
@@ -67,10 +67,10 @@ fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Workload(WorkloadCommand::Label { workload, labels }) => {
             command::workload::label(context, &workload, &labels)
         }
-        Command::Policy(PolicyCommand::Check { file, strict }) => {
-            command::check::run(context, &file, strict)
+        Command::Policy(PolicyCommand::Check { files, strict }) => {
+            command::check::run(context, &files, strict)
         }
-        Command::Policy(PolicyCommand::Prove { file }) => command::prove::run(context, &file),
+        Command::Policy(PolicyCommand::Prove { files }) => command::prove::run(context, &files),
         Command::Policy(PolicyCommand::Rules) => command::rules::run(context),
         Command::Policy(PolicyCommand::Connections { kubernetes, analysis }) => {
             command::connections::run(context, &kubernetes, analysis)

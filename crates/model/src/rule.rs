@@ -46,7 +46,7 @@ impl RuleKind {
 pub struct RuleRef {
     /// Derived from path and kind, so it survives edits elsewhere in the file.
     pub id: RuleId,
-    /// For example `tenants.shop.policies.web-to-db` or `policies.no-telnet`.
+    /// For example `tenants.shop.policies.web-to-db` or `policies.no-telnet`; of a Kubernetes manifest `shop/allow-web`.
     pub path: Arc<str>,
     /// The file's name as it was given.
     pub file: Arc<str>,
@@ -59,9 +59,12 @@ pub struct RuleRef {
 }
 
 impl RuleRef {
-    /// The last part of the path: the policy's own name.
+    /// The last part of the path: the policy's own name. That of a manifest's policy may have dots: it is the whole path.
     #[must_use]
     pub fn name(&self) -> &str {
+        if self.path.contains('/') {
+            return &self.path;
+        }
         self.path.rsplit('.').next().unwrap_or(&self.path)
     }
 }

@@ -526,7 +526,7 @@ fn digest(engine: &Engine, policy: &Policy, sides: &[Vec<MatcherId>; 2]) -> u64 
     }
     // Native policies keep the numbers that they had before there were others.
     if policy.standing != Standing::default() {
-        let Standing { ends, isolates, tier, pass } = &policy.standing;
+        let Standing { ends, isolates, tier, pass, origin: _ } = &policy.standing;
         let (tier, place) = match tier {
             Tier::Admin(place) => ("admin", *place),
             Tier::Ordinary => ("", 0),

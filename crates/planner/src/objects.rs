@@ -1,9 +1,10 @@
 //! What appears, changes and goes between two documents. Where something stands in the file does not matter.
 
 use std::hash::Hash;
+use std::sync::Arc;
 
 use policy::Document;
-use policy::document::{Network, Policy, Publish, Scope, Segment, Span, Workload};
+use policy::document::{Network, Policy, Publish, Scope, Segment, Span, Standing, Workload};
 use rustc_hash::FxHashMap;
 
 /// How many objects of one kind change.
@@ -55,6 +56,7 @@ pub fn objects(old: Option<&Document>, new: &Document) -> (Vec<Objects>, Vec<Obj
     let (old_segments, new_segments) = (segments(old), segments(new));
     let (old_audits, new_audits): (Vec<_>, Vec<_>) =
         (old.audits().collect(), new.audits().collect());
+    let (old_policies, new_policies) = (policies(old), policies(new));
     let mut counts = vec![
         compare(
             "tenant",
@@ -98,10 +100,12 @@ pub fn objects(old: Option<&Document>, new: &Document) -> (Vec<Objects>, Vec<Obj
         ),
         compare(
             "policy",
-            (old.policies.iter(), new.policies.iter()),
-            |policy| (&policy.scope, &policy.name),
-            |policy| policy.path().to_string(),
-            same_policy,
+            (old_policies.iter(), new_policies.iter()),
+            |(path, _)| path,
+            |(path, _)| path.to_string(),
+            |(_, one), (_, other)| {
+                one.len() == other.len() && one.iter().zip(other).all(|(a, b)| same_policy(a, b))
+            },
             &mut changes,
         ),
         compare(
@@ -162,6 +166,25 @@ fn segments(document: &Document) -> Vec<(&Network, &Segment)> {
     networks.flat_map(|network| network.segments.iter().map(move |each| (network, each))).collect()
 }
 
+/// Policies by their path. Of manifests, several together are one: a part for each of its rules.
+fn policies(document: &Document) -> Vec<(Arc<str>, Vec<&Policy>)> {
+    let mut out: Vec<(Arc<str>, Vec<&Policy>)> = Vec::with_capacity(document.policies.len());
+    let mut parts: FxHashMap<Arc<str>, usize> = FxHashMap::default();
+    for policy in &document.policies {
+        let path = policy.path();
+        if policy.standing.origin.is_none() {
+            out.push((path, vec![policy]));
+            continue;
+        }
+        let at = *parts.entry(Arc::clone(&path)).or_insert(out.len());
+        match out.get_mut(at) {
+            Some((_, all)) => all.push(policy),
+            None => out.push((path, vec![policy])),
+        }
+    }
+    out
+}
+
 fn same_network(one: &Network, other: &Network) -> bool {
     (one.mode, one.subnets, one.snat, one.postures)
         == (other.mode, other.subnets, other.snat, other.postures)
@@ -193,6 +216,8 @@ fn same_policy(one: &Policy, other: &Policy) -> bool {
         && one.source_ports == other.source_ports
         && one.audit == other.audit
         && one.until == other.until
+        && Standing { origin: None, ..one.standing.clone() }
+            == Standing { origin: None, ..other.standing.clone() }
 }
 
 /// Whether a document has policies of more than one tenant, so that a policy's peers say whose they are.

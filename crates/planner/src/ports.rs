@@ -6,16 +6,17 @@
 //!
 //! **Semantics.** At each point the first of these that applies:
 //!
-//! 1. the first of the administrator's rules that matches drops or lets pass, unless it says pass;
-//! 2. an enforced deny drops;
-//! 3. an allow lets pass, recorded when a deny of an audit policy matches too;
+//! 1. an enforced deny drops;
+//! 2. the first of the administrator's rules that matches drops or lets pass, unless it says pass;
+//! 3. an allow lets pass, as one of 2 does, recorded when a deny of an audit policy matches too;
 //! 4. a policy with `mode: audit` and allows that selects the pair, though none of its ports match,
 //!    lets pass and records (never for sealed subjects);
 //! 5. the first of the administrator's baseline rules that matches, unless the subject is isolated;
 //! 6. the posture; one that lets pass records what a deny of an audit policy matches.
 //!
-//! Native files have nothing of 1 and 5 (ADR 0016). Where a scope around the subject is audited, whatever comes out as a
-//! drop passes and is recorded under the same rule (ADR 0019).
+//! Native files have nothing of 2 and 5, and Kubernetes manifests nothing of 1 and 4 (ADR 0016).
+//! Where a scope around the subject is audited, whatever comes out as a drop passes and is recorded under the same rule
+//! (ADR 0019).
 
 use std::collections::BTreeSet;
 
@@ -360,9 +361,6 @@ impl<'s, 'e> Active<'s, 'e> {
 
     /// The decision without the audit of a scope.
     fn enforced(&self, limited: &[usize]) -> Decision {
-        if let Some(decision) = self.administrator(limited, Tier::Admin(0), Tier::Ordinary) {
-            return decision;
-        }
         let first = |kind: Kind, set: &BTreeSet<usize>| {
             let ordinary = |s: &Statement<'_>| s.kind == kind && s.tier == Tier::Ordinary;
             let narrow = limited.iter().copied();
@@ -375,11 +373,17 @@ impl<'s, 'e> Active<'s, 'e> {
             return Decision::new(Verdict::Drop, rule);
         }
         let audit = first(Kind::AuditDeny, &self.audit_deny);
-        if let Some(rule) = first(Kind::Allow, &self.allow) {
-            return match audit {
-                Some(audit) => Decision::new(Verdict::Audit, audit),
-                None => Decision::new(Verdict::Allow, rule),
-            };
+        let ranked = self.administrator(limited, Tier::Admin(0), Tier::Ordinary);
+        let allow = || {
+            let rule = first(Kind::Allow, &self.allow)?;
+            Some(Decision::new(Verdict::Allow, rule))
+        };
+        match (ranked.or_else(allow), audit) {
+            (Some(decision), Some(audit)) if decision.verdict != Verdict::Drop as u8 => {
+                return Decision::new(Verdict::Audit, audit);
+            }
+            (Some(decision), _) => return decision,
+            (None, _) => {}
         }
         let is_matched = |effect: u32| {
             limited.iter().any(|at| self.statements.get(*at).is_some_and(|s| s.effect == effect))

@@ -29,6 +29,9 @@ use crate::scalar::PortWord;
 
 use vocabulary::Vocabulary;
 
+/// How a warning about a port name that nothing uses begins; the name and a backtick follow.
+pub(crate) const UNUSED_PORT: &str = "no policy uses the port name `";
+
 /// Named ports and which of them were used.
 #[derive(Default)]
 struct Ports {
@@ -174,7 +177,7 @@ impl Ports {
     fn report_unused(&self, problems: &mut Problems<'_>) {
         for (name, (span, _)) in &self.named {
             if !self.used.contains(name) {
-                let message = format!("no policy uses the port name `{name}`");
+                let message = format!("{UNUSED_PORT}{name}`");
                 problems.push(Diagnostic::warning(Code::Unused, *span, message));
             }
         }

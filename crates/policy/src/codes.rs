@@ -233,7 +233,8 @@ means something else than its author thinks. The analysis drops the field too, a
 "The object says something about which manifests alone tell nothing: `nodes` and `domainNames` as peers, networks that may hold the \
 addresses of pods (pods are known by their labels here, and no network means them), or it is a policy of \
 another kind (of Calico, of Cilium, or of a newer version of the network policy API). It is left out: a peer that is not judged matches \
-nothing, and connections are listed as if the other policy did not exist."
+nothing, and connections are listed as if the other policy did not exist.\n\nBeside a native file, where policies are enforced, whatever \
+would let more pass by being left out is an error: policies of other kinds, and peers of a deny or a pass."
 183 ManifestTwice "an object that is there twice"
 "Two manifests have the same kind, namespace and name. A cluster holds one of them, and which one depends on the order in which \
 they are applied; of policies this is an error, of other objects the later one counts.\n\nThere is at most one \
@@ -245,6 +246,17 @@ they are left out)."
 185 ManifestPriority "two policies with one priority"
 "Two AdminNetworkPolicies have the same priority. The API leaves open which of them is asked first, so implementations differ where both \
 match. The analysis takes them in the order of their names."
+186 ManifestKind "an object of a manifest that is not run"
+"Beside a native file, manifests say who may connect: policies, and the labels of namespaces. Everything else in them, \
+workloads and services above all, is left out. The workloads that policies select stand in the native file."
+187 ManifestNamespace "a namespace that the native file does not have"
+"A namespace of a manifest is a tenant of the native file, or a segment when the file says `kubernetes: { namespaces: segment }`. \
+A policy in a namespace that does not exist protects nobody, so it is refused, as an API server would. The labels of such \
+a namespace are left out with a warning.\n\nA policy that names no namespace is in the only one there is, else in `default`. With segments as \
+namespaces, every workload is in one, and no two segments have one name."
+188 ManifestSubject "a policy of a manifest that selects no workload"
+"No workload of the native file has the namespace and the labels that the policy asks for, so it protects and opens nobody. Usually a \
+label is misspelt, on one of the two sides. If the workloads come later, the warning goes away with them."
 199 LintsBounded "not everything was checked for warnings"
 "The file is so large, or its rules overlap so much, that some warnings were not looked for. The file's meaning is not affected, \
 and every error is still found."

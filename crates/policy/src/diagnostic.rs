@@ -353,6 +353,11 @@ impl<'a> Problems<'a> {
         self.errors
     }
 
+    /// Takes warnings and notes back; errors stay.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&Diagnostic) -> bool) {
+        self.items.retain(|item| item.severity == Severity::Error || keep(item));
+    }
+
     /// Whether further warnings, and errors but the first, are only counted.
     pub(crate) fn is_full(&self) -> bool {
         self.items.len() >= self.limit

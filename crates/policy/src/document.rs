@@ -284,6 +284,17 @@ pub struct Standing {
     pub tier: Tier,
     /// Ports for which the administrator's tier leaves the decision to the ordinary one.
     pub pass: Vec<PortSpec>,
+    /// Where it was taken over from; `None` for policies of the document's own file.
+    pub origin: Option<Origin>,
+}
+
+/// Where a policy stands that is not in the document's own file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The file's name as given.
+    pub file: Arc<str>,
+    /// What it is called there, for example `shop/allow-web`.
+    pub path: Arc<str>,
 }
 
 /// The ends of a flow for which a policy speaks.
@@ -484,9 +495,10 @@ impl Policy {
     /// The path of the policy in the file, for example `tenants.shop.policies.web-to-db`.
     #[must_use]
     pub fn path(&self) -> Arc<str> {
-        match self.rules().next() {
-            Some(rule) => Arc::clone(&rule.path),
-            None => Arc::from(policy_path(&self.scope, &self.name)),
+        match (self.rules().next(), &self.standing.origin) {
+            (Some(rule), _) => Arc::clone(&rule.path),
+            (None, Some(origin)) => Arc::clone(&origin.path),
+            (None, None) => Arc::from(policy_path(&self.scope, &self.name)),
         }
     }
 

@@ -315,6 +315,25 @@ pub fn first_gap(document: &Document, flow: &Flow<'_>, now: Timestamp) -> Option
     }
 }
 
+/// The policy of a Kubernetes manifest because of which an end of the flow lets pass only what policies allow: the source
+/// for egress, the destination for ingress.
+#[must_use]
+pub fn isolating<'d>(
+    document: &'d Document,
+    flow: &Flow<'_>,
+    direction: Direction,
+) -> Option<&'d Policy> {
+    document.policies.iter().find(|policy| {
+        let (end, peers) = match direction {
+            Direction::Egress => (flow.from, &policy.from),
+            Direction::Ingress => (flow.to, &policy.to),
+        };
+        policy.standing.isolates
+            && policy.standing.ends.covers(direction)
+            && end.matches_any(&policy.scope, peers)
+    })
+}
+
 /// The label terms that make a short selector of a workload.
 fn label_terms(subject: &Subject<'_>) -> Vec<Term> {
     let terms = subject

@@ -2,12 +2,13 @@
 //!
 //! [`read`] takes the texts of a folder and makes a [`Cluster`]: typed objects, every mistake at its place. [`lower`] makes
 //! the [`Document`](crate::Document) of it that the planner compiles; nothing here decides about a connection
-//! (ADR 0016). Sources: the API reference of `NetworkPolicy` (`networking.k8s.io/v1`), and of `AdminNetworkPolicy` and
+//! (ADR 0016). [`load`] reads policies beside a native file, whose workloads they then select. Sources: the API reference of `NetworkPolicy` (`networking.k8s.io/v1`), and of `AdminNetworkPolicy` and
 //! `BaselineAdminNetworkPolicy` (`policy.networking.k8s.io/v1alpha1`).
 //!
 //! **Limits.** [`Limits`](crate::Limits) bound size, depth and findings of each file; aliases and tags are refused, so that a
 //! small file never expands to a large one. Objects of other kinds are counted and left out.
 
+mod beside;
 mod blocks;
 mod fields;
 mod lower;
@@ -19,7 +20,7 @@ mod relevant;
 mod rules;
 mod selector;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -29,6 +30,8 @@ use model::Transport;
 use crate::diagnostic::Diagnostics;
 use crate::document::Span;
 
+pub(crate) use beside::Declared;
+pub use beside::{CheckedSet, MAX_FILES, is_manifest, load, parse};
 pub use blocks::{AddressRange, ranges};
 pub use lower::{Lowered, Node, lower};
 pub use manifest::read;
@@ -130,6 +133,8 @@ pub struct Rule {
     pub peers: Option<Vec<Peer>>,
     /// Destination ports; `None` is every protocol and port.
     pub ports: Option<Vec<Port>>,
+    /// A peer that is not judged and was left out.
+    pub unjudged: Option<Span>,
 }
 
 /// What a rule does with a connection that it matches.
@@ -173,6 +178,17 @@ pub enum Namespaces {
 /// A label selector: all of its requirements hold; none of them is everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Selector(pub Vec<Requirement>);
+
+/// What manifests stand beside: a native file that has the workloads.
+#[derive(Debug, Clone, Default)]
+struct Beside {
+    /// Names of its namespaces; `None` when the file itself cannot be read.
+    known: Option<BTreeSet<Arc<str>>>,
+    /// Whether they are segments, not tenants.
+    by_segment: bool,
+    /// Its workloads, as pods.
+    workloads: BTreeMap<WorkloadName, Vec<Pod>>,
+}
 
 /// One requirement of a label selector.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -117,7 +117,7 @@ pub fn load(
     now: Timestamp,
 ) -> Result<Checked, Box<Diagnostics>> {
     let mut problems = Problems::new(source.text, limits.findings);
-    let document = checked(source, variable, limits, &mut problems)?;
+    let (document, _) = checked(source, variable, limits, &mut problems)?;
     lint::lint(&document, now, &mut problems);
     let warnings = problems.finish(Arc::clone(&document.file));
     Ok(Checked { document, warnings })
@@ -132,23 +132,24 @@ pub fn parse(
     variable: &dyn Fn(&str) -> Option<String>,
     limits: &Limits,
 ) -> Result<Document, Box<Diagnostics>> {
-    checked(source, variable, limits, &mut Problems::new(source.text, limits.findings))
+    let mut problems = Problems::new(source.text, limits.findings);
+    checked(source, variable, limits, &mut problems).map(|(document, _)| document)
 }
 
-/// A document without mistakes; warnings are left among the problems.
+/// A document without mistakes, and what it says to manifests beside it; warnings are left among the problems.
 fn checked(
     source: &Source<'_>,
     variable: &dyn Fn(&str) -> Option<String>,
     limits: &Limits,
     problems: &mut Problems<'_>,
-) -> Result<Document, Box<Diagnostics>> {
+) -> Result<(Document, kubernetes::Declared), Box<Diagnostics>> {
     let file: Arc<str> = Arc::from(source.name);
     if source.text.len() > limits.bytes {
         return Err(Box::new(text::too_large(source.name, source.text.len(), limits)));
     }
-    let document = read(source, &file, variable, limits, problems);
-    if let Some(document) = document.filter(|_| problems.errors() == 0) {
-        return Ok(document);
+    let read = read(source, &file, variable, limits, problems);
+    if let Some(read) = read.filter(|_| problems.errors() == 0) {
+        return Ok(read);
     }
     let found = std::mem::replace(problems, Problems::new("", limits.findings));
     Err(Box::new(found.finish(file)))
@@ -160,9 +161,10 @@ fn read(
     variable: &dyn Fn(&str) -> Option<String>,
     limits: &Limits,
     problems: &mut Problems<'_>,
-) -> Option<Document> {
+) -> Option<(Document, kubernetes::Declared)> {
     let mut root = tree::read(source.text, limits, problems)?;
     vars::replace(&mut root, variable, limits.bytes, problems);
     let raw = raw::RawFile::decode(&root, problems)?;
-    Some(check::check(&raw, file, limits, problems))
+    let document = check::check(&raw, file, limits, problems);
+    Some((document, kubernetes::Declared::of(&raw)))
 }

@@ -54,6 +54,7 @@ pub(crate) fn lint(document: &Document, now: Timestamp, problems: &mut Problems<
     managed_cidrs(document, problems);
     let mut index = Index::new(document);
     let mut resolved = Vec::with_capacity(document.policies.len());
+    let mut own = 0;
     for policy in document.policies.iter().filter(|policy| !policy.is_expired(now)) {
         let Some(from) = index.side(&policy.scope, &policy.from, &mut budget) else { break };
         let Some(to) = index.side(&policy.scope, &policy.to, &mut budget) else { break };
@@ -61,6 +62,8 @@ pub(crate) fn lint(document: &Document, now: Timestamp, problems: &mut Problems<
         if !budget.spend(ports) {
             break;
         }
+        // Those of other files stand behind all of this one.
+        own += usize::from(policy.standing.origin.is_none());
         resolved.push(Resolved {
             policy,
             from,
@@ -70,11 +73,12 @@ pub(crate) fn lint(document: &Document, now: Timestamp, problems: &mut Problems<
             source_ports: ports::joined(policy.source_ports.clone()),
         });
     }
+    paths::publishes(document, &resolved, &mut budget, problems);
+    resolved.truncate(own);
     never_matches(&resolved, problems);
     packets::impossible(document, &resolved, &mut budget, problems);
     paths::unreachable(document, &index, &resolved, &mut budget, problems);
     paths::audit_on_sealed(document, &resolved, &mut budget, problems);
-    paths::publishes(document, &resolved, &mut budget, problems);
     cover::cover(&resolved, &mut budget, problems);
     if budget.0 == 0 {
         let message = "the rules overlap so much that some warnings were not looked for";
@@ -98,7 +102,7 @@ fn expired(document: &Document, now: Timestamp, problems: &mut Problems<'_>) {
 }
 
 fn icmp_denied(document: &Document, problems: &mut Problems<'_>) {
-    for policy in &document.policies {
+    for policy in document.policies.iter().filter(is_own) {
         if policy.deny.contains(&PortSpec::Icmp(IcmpMatch::All)) {
             let message = format!("the policy `{}` denies all of icmp", policy.name);
             problems.push(
@@ -113,7 +117,7 @@ fn icmp_denied(document: &Document, problems: &mut Problems<'_>) {
 fn managed_cidrs(document: &Document, problems: &mut Problems<'_>) {
     let managed = Managed::new(document);
     let mut known: HashMap<IpNet, Option<(IpNet, String)>> = HashMap::new();
-    for policy in &document.policies {
+    for policy in document.policies.iter().filter(is_own) {
         for peer in policy.from.iter().chain(&policy.to) {
             let Peer::Cidr(cidr) = peer else { continue };
             let found = known.entry(*cidr).or_insert_with(|| managed.overlapping(*cidr));
@@ -131,6 +135,11 @@ fn managed_cidrs(document: &Document, problems: &mut Problems<'_>) {
             }
         }
     }
+}
+
+/// Whether a policy stands in the file that is looked at. Policies of manifests are checked where they are read.
+fn is_own(policy: &&Policy) -> bool {
+    policy.standing.origin.is_none()
 }
 
 /// From the policy's name to the end of its line: where a short policy has all of its parts.

@@ -10,9 +10,9 @@ use model::{LabelKey, LabelValue, Mode, Name, Peer, PortRange, Posture};
 use crate::decode::{List, OneOrMany, Table, Val, mapping};
 use crate::document::{Netns, Restart, User};
 use crate::scalar::{
-    AbsolutePath, Argument, Border, EnvKey, EnvValue, HostPort, PolicyMode, PortWord,
-    PublishSource, SchemaAddress, Sealed, SegmentRef, Statement, Switch, Target, Until,
-    VariableName, Version,
+    AbsolutePath, Argument, Border, ContainerPort, ContainerPortName, EnvKey, EnvValue, HostPort,
+    NamespaceIs, PolicyMode, PortWord, PublishSource, SchemaAddress, Sealed, SegmentRef, Statement,
+    Switch, Target, Until, VariableName, Version,
 };
 
 mapping! {
@@ -28,12 +28,22 @@ mapping! {
         audit: RawAudit = "audit";
         /// Named ports for use in policies and assertions: one port or a list.
         ports: Table<Name, OneOrMany<Val<PortWord>>> = "ports";
+        /// How policies of Kubernetes manifests beside this file are read.
+        kubernetes: RawKubernetes = "kubernetes";
         /// Isolation domains by name.
         tenants: Table<Name, RawTenant> = "tenants";
         /// Host-wide policies: their selectors match workloads of every tenant.
         policies: Table<Name, RawPolicy> = "policies";
         /// What must hold for every plan; selectors match workloads of every tenant.
         assert: List<RawAssertion> = "assert";
+    }
+}
+
+mapping! {
+    /// How policies of Kubernetes manifests beside this file are read.
+    "kubernetes" RawKubernetes {
+        /// What a namespace is: tenant (the default) or segment.
+        namespaces: Val<NamespaceIs> = "namespaces";
     }
 }
 
@@ -120,6 +130,9 @@ mapping! {
         segment: Val<SegmentRef> = "segment";
         /// What selectors match.
         labels: Table<LabelKey, Val<LabelValue>> = "labels";
+        /// Named ports, for policies of Kubernetes manifests: what the containers of a pod declare. Those under `ports:` at the
+        /// top of the file count for every workload.
+        ports: Table<ContainerPortName, OneOrMany<Val<ContainerPort>>> = "ports";
         /// Fixed addresses, at most one of each IP version. Default: allocated.
         address: OneOrMany<Val<IpAddr>> = "address";
         /// Program and arguments for the built-in runtime.

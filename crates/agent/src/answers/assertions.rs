@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use api::{AssertionResult, Example, ExampleEnd, PROOF_SCHEMA, Proof};
 use flow::Protocol;
 use planner::{Bundle, Counterexample, End, Outcome, Why};
-use policy::{Checked, Document};
+use policy::Document;
+use policy::kubernetes::CheckedSet;
 
 use crate::fault;
 
@@ -14,7 +15,7 @@ use super::{person, reason, rule_at};
 
 /// Checks every assertion of a file against its bundle; no agent is needed.
 #[must_use]
-pub fn prove(checked: &Checked, bundle: &Bundle) -> Proof {
+pub fn prove(checked: &CheckedSet, bundle: &Bundle) -> Proof {
     let document = &checked.document;
     let assertions = shown(&planner::prove(document, bundle), document, bundle);
     Proof {
@@ -22,7 +23,7 @@ pub fn prove(checked: &Checked, bundle: &Bundle) -> Proof {
         file: document.file.to_string(),
         holds: assertions.iter().all(|assertion| assertion.holds),
         assertions,
-        warnings: fault::diagnostics(&checked.warnings),
+        warnings: checked.warnings.iter().flat_map(fault::diagnostics).collect(),
     }
 }
 

@@ -83,7 +83,7 @@ pub(crate) fn report(
         objects: objects.changes,
         omitted_objects: objects.omitted,
         unchanged_objects: objects.unchanged,
-        warnings: fault::diagnostics(&wanted.warnings),
+        warnings: wanted.warnings.iter().flat_map(fault::diagnostics).collect(),
         actions: Vec::new(),
     }
 }

@@ -319,7 +319,10 @@ fn explained(wanted: &Wanted, names: &Names, case: &Case) -> Why {
         if is_policy { explain::near_misses(document, &asked, now, NEAREST) } else { Vec::new() };
     let decided = decided(bundle, &judgement);
     let audit = audited(document, &judgement, decided.as_ref(), deciding.as_ref(), now);
-    let text = words::sentence(&judgement, deciding.as_ref(), audit.as_ref(), (&from, &to));
+    let mut text = words::sentence(&judgement, deciding.as_ref(), audit.as_ref(), (&from, &to));
+    if judgement.verdict == Verdict::Drop && judgement.reason == Reason::DefaultDeny {
+        text.extend(words::isolated(document, &asked, judgement.ingress));
+    }
     Why {
         schema: WHY_SCHEMA.to_owned(),
         generation: 0,

@@ -261,6 +261,7 @@ fn tables(force: &Force) -> Tables {
 
 fn is_same(one: &Wanted, other: &Wanted) -> bool {
     one.request.source == other.request.source
+        && one.request.manifests == other.request.manifests
         && one.relabelled == other.relabelled
         && one.bundle == other.bundle
 }

@@ -1,6 +1,6 @@
-//! Reading a file: for `policy check`, and for the commands that hand it to the agent.
+//! Reading files: for `policy check`, and for the commands that hand them to the agent.
 //!
-//! The file is read and checked here, so that a mistake is shown without an agent, and so that only
+//! A file is read and checked here, so that a mistake is shown without an agent, and so that only
 //! those variables of the environment travel that the file lists.
 
 use std::cell::RefCell;
@@ -8,53 +8,55 @@ use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Read as _;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use api::{DocumentRequest, Source, codes};
-use policy::{Checked, Diagnostics, Limits};
+use policy::kubernetes::CheckedSet;
+use policy::{Diagnostics, Limits};
 
+use super::files::Files;
 use super::{Context, count};
 use crate::failure::{Exit, Failure};
+use crate::screen::Screen;
 
 /// The file name that means standard input.
 const STDIN: &str = "-";
 
-/// Reads, checks and reports; refuses a file with errors.
-pub(crate) fn run(context: &Context, file: &Path, strict: bool) -> Result<Exit, Failure> {
-    let name = called(file);
-    let bytes = read(file)?;
+/// Reads, checks and reports; refuses files with errors.
+pub(crate) fn run(context: &Context, paths: &[PathBuf], strict: bool) -> Result<Exit, Failure> {
     let now = jiff::Timestamp::now();
-    let (result, _) = asked(|variable| {
-        let text = policy::text(&name, bytes, &limits())?;
-        policy::load(&policy::Source { name: &name, text: &text }, variable, &limits(), now)
-    });
+    let (name, result) = match Files::read(context.screen, paths)? {
+        Err(found) => {
+            (found.first().map_or_else(String::new, |each| each.file.to_string()), Err(found))
+        }
+        Ok(files) => {
+            let (native, manifests) = files.sources();
+            let load = |variable: Variable<'_>| {
+                policy::kubernetes::load(&native, &manifests, variable, &limits(), now)
+            };
+            (files.native.0.clone(), asked(load).0)
+        }
+    };
     let (diagnostics, document) = match result {
-        Ok(Checked { document, warnings }) => (Box::new(warnings), Some(document)),
+        Ok(CheckedSet { document, warnings }) => (warnings, Some(document)),
         Err(diagnostics) => (diagnostics, None),
     };
-    let errors = diagnostics.errors();
-    let warnings = diagnostics.records().len() - errors;
+    let errors: usize = diagnostics.iter().map(Diagnostics::errors).sum();
+    let warnings = diagnostics.iter().map(|each| each.items.len()).sum::<usize>() - errors;
     if context.screen.json {
+        let records: Vec<_> = diagnostics.iter().flat_map(Diagnostics::records).collect();
         let answer = serde_json::json!({
             "schema": "bulkhead.check/1",
             "file": name,
             "ok": errors == 0,
-            "diagnostics": diagnostics.records(),
+            "diagnostics": records,
         });
         context.screen.show(&answer, |_, _| String::new())?;
     } else {
-        context.screen.tell(diagnostics.render(context.screen.errors.0).trim_end());
+        tell(context.screen, &diagnostics);
         if let Some(document) = &document {
             context.screen.show(&(), |(), paint| {
-                format!(
-                    "{} {}: {}, {}, {}, {}\n",
-                    paint.good("correct"),
-                    name,
-                    count(document.tenants.len() as u64, "tenant"),
-                    count(document.workloads.len() as u64, "workload"),
-                    count(document.policies.len() as u64, "policy").replace("policys", "policies"),
-                    count(warnings as u64, "warning"),
-                )
+                format!("{} {name}: {}\n", paint.good("correct"), summary(document, warnings))
             })?;
         }
     }
@@ -65,64 +67,101 @@ pub(crate) fn run(context: &Context, file: &Path, strict: bool) -> Result<Exit, 
     })
 }
 
-/// A file that passed every check; errors of the file are told here.
+/// Files that passed every check; errors in them are told here.
 pub(crate) fn checked(
     context: &Context,
-    file: &Path,
+    paths: &[PathBuf],
     now: jiff::Timestamp,
-) -> Result<Checked, Failure> {
-    let name = called(file);
-    let bytes = read(file)?;
+) -> Result<CheckedSet, Failure> {
+    let files = match Files::read(context.screen, paths)? {
+        Ok(files) => files,
+        Err(found) => return Err(refused(context, &found)),
+    };
+    let (native, manifests) = files.sources();
     let (result, _) = asked(|variable| {
-        let text = policy::text(&name, bytes, &limits())?;
-        policy::load(&policy::Source { name: &name, text: &text }, variable, &limits(), now)
+        policy::kubernetes::load(&native, &manifests, variable, &limits(), now)
     });
-    result.map_err(|diagnostics| refused(context, &name, &diagnostics))
+    result.map_err(|found| refused(context, &found))
 }
 
-/// The request that carries a file to the agent; errors of the file are told here.
+/// `1 tenant, 3 workloads, 2 policies, 0 warnings`.
+fn summary(document: &policy::Document, warnings: usize) -> String {
+    let theirs = |policy: &&policy::document::Policy| policy.standing.origin.is_some();
+    let own = document.policies.len() - document.policies.iter().filter(theirs).count();
+    let manifests: std::collections::BTreeSet<_> =
+        document.policies.iter().filter(theirs).map(policy::document::Policy::path).collect();
+    let counted =
+        |number: usize, noun: &str| count(number as u64, noun).replace("policys", "policies");
+    let mut parts = vec![
+        counted(document.tenants.len(), "tenant"),
+        counted(document.workloads.len(), "workload"),
+        counted(own, "policy"),
+    ];
+    if !manifests.is_empty() {
+        parts.push(counted(manifests.len(), "Kubernetes policy"));
+    }
+    parts.push(counted(warnings, "warning"));
+    parts.join(", ")
+}
+
+/// The request that carries files to the agent; errors in them are told here.
 pub(crate) fn request(
     context: &Context,
-    file: &Path,
+    paths: &[PathBuf],
     dry_run: bool,
 ) -> Result<DocumentRequest, Failure> {
-    let name = called(file);
-    let text = match policy::text(&name, read(file)?, &limits()) {
-        Ok(text) => text,
-        Err(diagnostics) => return Err(refused(context, &name, &diagnostics)),
+    let files = match Files::read(context.screen, paths)? {
+        Ok(files) => files,
+        Err(found) => return Err(refused(context, &found)),
     };
-    let source = Source { name, text };
+    let (native, manifests) = files.sources();
     // The agent looks for what is probably not meant, and says it with the plan.
-    let given = policy::Source { name: &source.name, text: &source.text };
-    let (result, vars) = asked(|variable| policy::parse(&given, variable, &limits()));
-    if let Err(diagnostics) = result {
-        return Err(refused(context, &source.name, &diagnostics));
+    let (result, vars) =
+        asked(|variable| policy::kubernetes::parse(&native, &manifests, variable, &limits()));
+    if let Err(found) = result {
+        return Err(refused(context, &found));
     }
-    Ok(DocumentRequest { source, vars, dry_run })
+    let source = |(name, text)| Source { name, text };
+    let manifests = files.manifests.into_iter().map(source).collect();
+    Ok(DocumentRequest { source: source(files.native), manifests, vars, dry_run })
 }
 
-/// Tells why a file is refused.
-fn refused(context: &Context, name: &str, diagnostics: &Diagnostics) -> Failure {
+/// Shows findings on standard error.
+pub(super) fn tell(screen: Screen, found: &[Diagnostics]) {
+    let texts: Vec<String> = found.iter().map(|each| each.render(screen.errors.0)).collect();
+    let texts: Vec<&str> = texts.iter().map(|text| text.trim_end()).collect();
+    let texts: Vec<&str> = texts.into_iter().filter(|text| !text.is_empty()).collect();
+    if !texts.is_empty() {
+        screen.tell(&texts.join("\n\n"));
+    }
+}
+
+/// Tells why files are refused.
+fn refused(context: &Context, found: &[Diagnostics]) -> Failure {
     if context.screen.json {
+        let records: Vec<_> = found.iter().flat_map(Diagnostics::records).collect();
         let answer = serde_json::json!({
-            "error": { "code": codes::DOCUMENT, "diagnostics": diagnostics.records() }
+            "error": { "code": codes::DOCUMENT, "diagnostics": records }
         });
         context.screen.tell(&answer.to_string());
-    } else {
-        context.screen.tell(diagnostics.render(context.screen.errors.0).trim_end());
-        context.screen.tell(&format!(
-            "error[{}]: {name} is refused ({}); nothing was changed",
-            codes::DOCUMENT,
-            count(diagnostics.errors() as u64, "error")
-        ));
+        return Failure::Told(Exit::Failed);
     }
+    tell(context.screen, found);
+    let names: Vec<&str> = found.iter().map(|each| &*each.file).collect();
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    context.screen.tell(&format!(
+        "error[{}]: {} {verb} refused ({}); nothing was changed",
+        codes::DOCUMENT,
+        names.join(", "),
+        count(found.iter().map(Diagnostics::errors).sum::<usize>() as u64, "error")
+    ));
     Failure::Told(Exit::Failed)
 }
 
 /// The bytes of a file, or of a pipe that is open already (`/dev/stdin`, `/dev/fd/63`); at most one more than is accepted.
 ///
 /// A named pipe would be waited for, and a device may never end: both are refused before anything is read of them.
-fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     /// `O_NONBLOCK`: a named pipe without a writer is opened at once. Of no effect on files.
     const AT_ONCE: i32 = 0o4000;
     let failed = |error: &dyn std::error::Error| {
@@ -157,7 +196,7 @@ fn all_of(file: impl std::io::Read) -> std::io::Result<Vec<u8>> {
 }
 
 /// What a file is called in diagnostics.
-fn called(file: &Path) -> String {
+pub(super) fn called(file: &Path) -> String {
     if file == Path::new(STDIN) { "<stdin>".to_owned() } else { file.display().to_string() }
 }
 
@@ -166,14 +205,17 @@ fn not_a_file(file: &Path, what: &str, hint: &str) -> Failure {
     Failure::new(codes::FILE, message).hint(hint)
 }
 
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     Limits::for_bytes(Limits::MAX_BYTES)
 }
 
-/// Reads a file; also returns the variables that it lists and the environment has.
-fn asked<T>(
-    read: impl FnOnce(&dyn Fn(&str) -> Option<String>) -> Result<T, Box<Diagnostics>>,
-) -> (Result<T, Box<Diagnostics>>, BTreeMap<String, String>) {
+/// The value of a variable of the environment.
+type Variable<'v> = &'v dyn Fn(&str) -> Option<String>;
+
+/// Reads files; also returns the variables that the native one lists and the environment has.
+fn asked<T, E>(
+    read: impl FnOnce(Variable<'_>) -> Result<T, E>,
+) -> (Result<T, E>, BTreeMap<String, String>) {
     let asked = RefCell::new(BTreeMap::new());
     let from_environment = |name: &str| {
         let value = std::env::var(name).ok()?;

@@ -3,7 +3,7 @@
 //! Text is one line for each connection, as other analysers print it, so that their files can be compared with ours.
 //! Everything but those lines goes to standard error.
 
-mod folder;
+pub(super) mod folder;
 
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write as _};

@@ -3,33 +3,34 @@
 //! What only a running host knows is left out: addresses that were allocated earlier, labels that were changed at run time,
 //! and addresses of the host that the file does not name.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use api::codes;
 use jiff::Timestamp;
 use planner::{Allocations, Bundle, Facts};
-use policy::{Checked, Document};
+use policy::Document;
+use policy::kubernetes::CheckedSet;
 
-use super::{Context, check};
+use super::{Context, check, files};
 use crate::failure::Failure;
 
 /// The unit of idle timeouts; no verdict depends on it.
 const JIFFIES: u32 = 250;
 
-/// A checked file and what it compiles to.
+/// Checked files and what it compiles to.
 pub(crate) struct Offline {
-    pub(crate) checked: Checked,
+    pub(crate) checked: CheckedSet,
     pub(crate) bundle: Bundle,
 }
 
-/// Reads, checks and compiles a file; tells why not.
-pub(crate) fn read(context: &Context, file: &Path) -> Result<Offline, Failure> {
+/// Reads, checks and compiles files; tells why not.
+pub(crate) fn read(context: &Context, files: &[PathBuf]) -> Result<Offline, Failure> {
     let now = Timestamp::now();
-    let checked = check::checked(context, file, now)?;
+    let checked = check::checked(context, files, now)?;
     let facts = facts(&checked.document, now);
     let bundle =
         planner::compile(&checked.document, &Allocations::default(), &facts).map_err(|errors| {
-            let failure = Failure::new(codes::COMPILE, format!("plan {}", file.display()));
+            let failure = Failure::new(codes::COMPILE, format!("plan {}", files::shown(files)));
             // Of what is one too many there may be thousands.
             match errors.0.first() {
                 Some(error) => failure.because(error),

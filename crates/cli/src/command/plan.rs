@@ -1,23 +1,23 @@
 //! `bulkhead plan FILE`: what changes for people, then what changes in the kernel.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use api::{ConnectionChange, PlanReport};
 
-use super::{Context, check, count, place, prove};
+use super::{Context, check, count, files, place, prove};
 use crate::failure::{Exit, Failure};
 use crate::screen::Paint;
 
-pub(crate) fn run(context: &Context, file: &Path, verbose: bool) -> Result<Exit, Failure> {
-    let request = check::request(context, file, true)?;
+pub(crate) fn run(context: &Context, files: &[PathBuf], verbose: bool) -> Result<Exit, Failure> {
+    let request = check::request(context, files, true)?;
     let report = context.client()?.plan(&request)?;
     context.screen.show(&report, |report, paint| {
         let mut text = render(report, paint, verbose);
-        let file = file.display();
+        let files = files::shown(files);
         if is_broken(report) {
             text += "exit 1: an assertion does not hold; `bulkhead up` refuses this file\n";
         } else if report.has_changes {
-            text += &format!("exit 3: there are changes; `bulkhead up {file}` applies them\n");
+            text += &format!("exit 3: there are changes; `bulkhead up {files}` applies them\n");
         }
         text
     })?;

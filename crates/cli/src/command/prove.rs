@@ -1,21 +1,18 @@
 //! `policy prove [FILE]`: the assertions of a file, proven over all addresses, protocols and ports, without an agent.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use api::{AssertionResult, Example, Proof, Verdict};
 
-use super::{Context, count, offline, person, place};
+use super::{Context, check, count, offline, person, place};
 use crate::failure::{Exit, Failure};
 use crate::screen::Paint;
 
-pub(crate) fn run(context: &Context, file: &Path) -> Result<Exit, Failure> {
-    let offline::Offline { checked, bundle } = offline::read(context, file)?;
+pub(crate) fn run(context: &Context, files: &[PathBuf]) -> Result<Exit, Failure> {
+    let offline::Offline { checked, bundle } = offline::read(context, files)?;
     let proof = agent::prove(&checked, &bundle);
     if !context.screen.json {
-        let warnings = checked.warnings.render(context.screen.errors.0);
-        if !warnings.trim().is_empty() {
-            context.screen.tell(warnings.trim_end());
-        }
+        check::tell(context.screen, &checked.warnings);
     }
     context.screen.show(&proof, render)?;
     Ok(if proof.holds { Exit::Done } else { Exit::Failed })

@@ -1,6 +1,6 @@
 //! `bulkhead replay FILE`: what would become of the flows that were recorded.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use api::{Decision, Period, RecordGap, Replay, ReplayLine, ReplayQuery, Unjudged, Verdict};
@@ -9,8 +9,8 @@ use super::{Context, check, count, place};
 use crate::failure::{Exit, Failure};
 use crate::screen::{Paint, Screen, Waiting};
 
-pub(crate) fn run(context: &Context, file: &Path, since: Option<u32>) -> Result<Exit, Failure> {
-    let request = check::request(context, file, true)?;
+pub(crate) fn run(context: &Context, files: &[PathBuf], since: Option<u32>) -> Result<Exit, Failure> {
+    let request = check::request(context, files, true)?;
     let client = context.client()?;
     let replay = waited(context.screen, "judging the recorded flows", || {
         client.replay(&request, &ReplayQuery { since_s: since })

@@ -21,8 +21,8 @@ const START: Duration = Duration::from_mins(1);
 /// How often it is asked.
 const ASK: Duration = Duration::from_millis(20);
 
-pub(crate) fn run(context: &Context, file: &Path, verbose: bool) -> Result<Exit, Failure> {
-    let request = check::request(context, file, false)?;
+pub(crate) fn run(context: &Context, files: &[PathBuf], verbose: bool) -> Result<Exit, Failure> {
+    let request = check::request(context, files, false)?;
     let client = context.client()?;
     let response = match client.up(&request) {
         Err(error) if error.is_no_agent() => {

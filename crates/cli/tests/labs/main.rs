@@ -14,6 +14,7 @@ mod enter;
 mod explained;
 mod first_packet;
 mod foreign;
+mod kubernetes;
 mod moved;
 mod natted;
 mod outlive;

@@ -231,7 +231,7 @@ impl Work<'_> {
             if peers.is_empty() {
                 continue;
             }
-            let mut standing = Standing { ends, isolates: false, tier, pass: Vec::new() };
+            let mut standing = Standing { ends, tier, ..Standing::default() };
             let (mut allow, mut deny) = (Vec::new(), Vec::new());
             match rule.action {
                 Action::Allow => allow = variant.ports,

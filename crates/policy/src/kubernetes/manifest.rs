@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use super::fields::{Object, number, refuse, text};
 use super::rules::{self, Head};
-use super::{Cluster, Kind, Pod, Policy, WorkloadName, ports, selector};
+use super::{Beside, Cluster, Kind, Pod, Policy, WorkloadName, ports, selector};
 use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, Diagnostics, Problems, Severity};
+use crate::document::Span;
+use crate::nearest::did_you_mean;
 use crate::tree;
 use crate::{Limits, Source};
 
@@ -31,7 +33,35 @@ const DEFAULT_NAMESPACE: &str = "default";
 /// # Errors
 /// The findings of every file in which Kubernetes would refuse something.
 pub fn read(sources: &[Source<'_>], limits: &Limits) -> Result<Cluster, Vec<Diagnostics>> {
-    let mut reader = Reader::default();
+    let (mut cluster, files) = read_with(Reader::default(), sources, limits);
+    cluster.warnings = findings(files, &cluster.files)?;
+    Ok(cluster)
+}
+
+/// Reads the policies and namespaces that stand beside a native file, which has the workloads.
+pub(super) fn read_beside<'t>(
+    beside: Beside,
+    sources: &[Source<'t>],
+    limits: &Limits,
+) -> (Cluster, Vec<Problems<'t>>) {
+    let cluster = Cluster {
+        namespaces: beside
+            .known
+            .iter()
+            .flatten()
+            .map(|name| (name.clone(), <_>::default()))
+            .collect(),
+        workloads: beside.workloads.clone(),
+        ..Cluster::default()
+    };
+    read_with(Reader { cluster, beside: Some(beside), ..Reader::default() }, sources, limits)
+}
+
+fn read_with<'t>(
+    mut reader: Reader,
+    sources: &[Source<'t>],
+    limits: &Limits,
+) -> (Cluster, Vec<Problems<'t>>) {
     let mut files: Vec<Problems<'_>> = Vec::with_capacity(sources.len());
     for (file, source) in sources.iter().enumerate() {
         reader.cluster.files.push(Arc::from(source.name));
@@ -39,17 +69,25 @@ pub fn read(sources: &[Source<'_>], limits: &Limits) -> Result<Cluster, Vec<Diag
         reader.file(file, source, limits, &mut problems);
         files.push(problems);
     }
-    let mut cluster = reader.finish();
-    check(&cluster, &mut files);
+    let holder = if reader.beside.is_some() { "workload" } else { "container" };
+    let cluster = reader.finish();
+    check(&cluster, holder, &mut files);
+    (cluster, files)
+}
+
+/// The findings of every file: its warnings or, when some file has errors, the errors of all.
+pub(super) fn findings(
+    files: Vec<Problems<'_>>,
+    names: &[Arc<str>],
+) -> Result<Vec<Diagnostics>, Vec<Diagnostics>> {
     let failed = files.iter().any(|problems| problems.errors() > 0);
-    let findings = files.into_iter().zip(&cluster.files);
+    let findings = files.into_iter().zip(names);
     let findings = findings.map(|(problems, name)| problems.finish(Arc::clone(name)));
     let findings: Vec<Diagnostics> = findings.filter(|each| !each.is_empty()).collect();
     if failed {
         return Err(findings.into_iter().filter(|each| each.errors() > 0).collect());
     }
-    cluster.warnings = findings;
-    Ok(cluster)
+    Ok(findings)
 }
 
 /// An owner by kind, namespace and name.
@@ -62,6 +100,8 @@ struct Reader {
     pods: BTreeMap<Owned, Vec<Pod>>,
     /// Controllers of objects.
     owners: BTreeMap<Owned, Owned>,
+    /// There when a native file has the workloads.
+    beside: Option<Beside>,
 }
 
 impl Reader {
@@ -87,7 +127,7 @@ impl Reader {
             match node.value {
                 tree::Value::Map(_) => self.object(file, Object { node }, None, problems),
                 tree::Value::Null => {}
-                _ => self.leave_out("(no object)"),
+                _ => self.leave_out("(no object)", node.span, problems),
             }
         }
     }
@@ -103,7 +143,7 @@ impl Reader {
         let written = object.get("kind").and_then(|node| text(node, "kind", problems));
         let version = object.get("apiVersion").and_then(|node| text(node, "apiVersion", problems));
         let Some(kind) = written.or(kind) else {
-            self.leave_out("(no kind)");
+            self.leave_out("(no kind)", object.span(), problems);
             return;
         };
         if let Some(items) = kind.strip_suffix("List").filter(|_| object.get("items").is_some()) {
@@ -129,20 +169,44 @@ impl Reader {
                 "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet",
                 "apps" | "extensions" | "",
             )
-            | ("Job" | "CronJob", "batch" | "") => self.workload(kind, object, problems),
+            | ("Job" | "CronJob", "batch" | "")
+                if self.beside.is_none() =>
+            {
+                self.workload(kind, object, problems);
+            }
             _ => {
                 if kind.ends_with("NetworkPolicy") || kind.ends_with("NetworkSet") {
-                    let message = format!("{kind} of {group} is not judged: it is left out");
-                    let found = Diagnostic::warning(Code::ManifestBeyond, object.span(), message);
-                    problems.push(found);
+                    problems.push(self.other_policy(kind, group, object));
                 }
-                self.leave_out(kind);
+                self.leave_out(kind, object.span(), problems);
             }
         }
     }
 
+    /// A policy of another kind: in an analysis it is left out, and what is to be enforced is refused with it.
+    fn other_policy(&self, kind: &str, group: &str, object: Object<'_, '_>) -> Diagnostic {
+        if self.beside.is_none() {
+            let message = format!("{kind} of {group} is not judged: it is left out");
+            return Diagnostic::warning(Code::ManifestBeyond, object.span(), message);
+        }
+        let message = format!("a {kind} of `{group}` cannot be enforced");
+        Diagnostic::error(Code::ManifestBeyond, object.span(), message).hint(
+            "write it as a NetworkPolicy, an AdminNetworkPolicy or a policy of the native file; without it, more could pass than its author wants",
+        )
+    }
+
     /// Counts an object of another kind. Of very many kinds, only some are counted by themselves.
-    fn leave_out(&mut self, kind: &str) {
+    fn leave_out(&mut self, kind: &str, span: Span, problems: &mut Problems<'_>) {
+        if self.beside.is_some() && !kind.ends_with("NetworkPolicy") {
+            let (message, hint) = if kind.starts_with('(') {
+                let hint = "an object of Kubernetes has `apiVersion`, `kind` and `metadata`";
+                ("this is no object of Kubernetes: it is left out".to_owned(), hint)
+            } else {
+                let hint = "workloads stand in the native file, under `workloads:` of their tenant";
+                (format!("a {kind} of a manifest is not run: it is left out"), hint)
+            };
+            problems.push(Diagnostic::warning(Code::ManifestKind, span, message).hint(hint));
+        }
         let is_known = self.cluster.ignored.contains_key(kind);
         let few = is_known || self.cluster.ignored.len() < MAX_KINDS;
         *self.cluster.ignored.entry(if few { kind } else { "(others)" }.to_owned()).or_default() +=
@@ -154,6 +218,14 @@ impl Reader {
         let labels = meta.object("labels", problems);
         let mut labels = labels.map(|each| selector::labels(each, problems)).unwrap_or_default();
         let Some(name) = name(meta, problems) else { return };
+        if let Some(known) = self.beside.as_ref().and_then(|beside| beside.known.as_ref())
+            && !known.contains(&name)
+        {
+            let message = format!("there is no {} `{name}`: its labels mean nobody", self.noun());
+            let span = meta.get("name").map_or(object.span(), |node| node.span);
+            problems.push(Diagnostic::warning(Code::ManifestNamespace, span, message));
+            return;
+        }
         labels.insert("kubernetes.io/metadata.name".into(), name.clone());
         self.cluster.namespaces.insert(name, labels);
     }
@@ -168,13 +240,55 @@ impl Reader {
         let Some(meta) = metadata(object, problems) else { return };
         let Some(name) = name(meta, problems) else { return };
         let span = meta.get("name").map_or(object.span(), |node| node.span);
-        let namespace = if kind == "NetworkPolicy" { namespace(meta, problems) } else { "".into() };
-        let head = Head { namespace, name, file, span };
+        let namespace = if kind == "NetworkPolicy" {
+            let Some(namespace) = self.namespace_of(meta, span, problems) else { return };
+            namespace
+        } else {
+            "".into()
+        };
+        let is_beside = self.beside.is_some();
+        let head = Head { namespace, name, file, span, is_beside };
         let policy = match kind {
             "NetworkPolicy" => rules::network(head, object, problems),
             _ => rules::admin(head, object, kind.starts_with("Baseline"), problems),
         };
         self.cluster.policies.extend(policy);
+    }
+
+    /// The namespace of a policy. Beside a native file it is one of those that the file makes.
+    fn namespace_of(
+        &self,
+        meta: Object<'_, '_>,
+        span: Span,
+        problems: &mut Problems<'_>,
+    ) -> Option<Arc<str>> {
+        let Some(beside) = &self.beside else { return Some(namespace(meta, problems)) };
+        let Some(known) = &beside.known else { return Some(namespace(meta, problems)) };
+        let written = meta
+            .get("namespace")
+            .and_then(|node| Some((text(node, "namespace", problems)?, node.span)));
+        let (name, span) = match (written, known.len()) {
+            (Some((name, at)), _) if !name.is_empty() => (Arc::from(name), at),
+            (_, 1) => return known.first().cloned(),
+            _ => (Arc::from(DEFAULT_NAMESPACE), span),
+        };
+        if known.contains(&name) {
+            return Some(name);
+        }
+        let noun = self.noun();
+        let message = format!("there is no {noun} `{name}`, which this namespace would be");
+        let hint = did_you_mean(&name, known.iter().map(|each| &**each)).unwrap_or_else(|| {
+            let known: Vec<&str> = known.iter().map(|each| &**each).take(8).collect();
+            format!("a namespace is a {noun} of the native file: {}", known.join(", "))
+        });
+        problems.push(Diagnostic::error(Code::ManifestNamespace, span, message).hint(hint));
+        None
+    }
+
+    /// What of the native file is a namespace.
+    fn noun(&self) -> &'static str {
+        let by_segment = self.beside.as_ref().is_some_and(|beside| beside.by_segment);
+        if by_segment { "segment" } else { "tenant" }
     }
 
     fn workload(&mut self, kind: &str, object: Object<'_, '_>, problems: &mut Problems<'_>) {
@@ -347,7 +461,7 @@ fn containers(
 }
 
 /// Checks what only all files together show.
-fn check(cluster: &Cluster, files: &mut [Problems<'_>]) {
+fn check(cluster: &Cluster, holder: &str, files: &mut [Problems<'_>]) {
     let mut report = |file: usize, found: Diagnostic| {
         if let Some(problems) = files.get_mut(file) {
             problems.push(found);
@@ -396,8 +510,9 @@ fn check(cluster: &Cluster, files: &mut [Problems<'_>]) {
             if let super::Port::Named(name, transport, span) = port
                 && !is_known(name, *transport)
             {
-                let message = format!("no container has a port `{name}` of this protocol");
-                report(policy.file, Diagnostic::warning(Code::ManifestPort, *span, message));
+                let message = format!("no {holder} has a port `{name}` of this protocol");
+                let found = Diagnostic::warning(Code::ManifestPort, *span, message);
+                report(policy.file, found);
             }
         }
     }

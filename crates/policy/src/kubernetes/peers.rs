@@ -9,6 +9,7 @@ use super::selector::selector;
 use super::{Block, Namespaces, Peer, Pods, Selector};
 use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, Problems};
+use crate::document::Span;
 use crate::tree::Node;
 
 /// The other side of a `NetworkPolicy` rule; `None` for everybody (the field is missing or empty).
@@ -86,32 +87,38 @@ fn cidr(node: &Node<'_>, problems: &mut Problems<'_>) -> Option<IpNet> {
     net.map(|net| net.trunc())
 }
 
-/// The other side of a rule of an administrator's policy.
-pub(super) fn of_admin(rule: Object<'_, '_>, key: &str, problems: &mut Problems<'_>) -> Vec<Peer> {
+/// The other side of a rule of an administrator's policy, and a peer of it that is not judged.
+pub(super) fn of_admin(
+    rule: Object<'_, '_>,
+    key: &str,
+    is_beside: bool,
+    problems: &mut Problems<'_>,
+) -> (Vec<Peer>, Option<Span>) {
     let nodes = rule.list(key, problems);
     if nodes.is_empty() {
         refuse(problems, rule.span(), format!("a rule needs `{key}` with at least one peer"));
     }
     let mut out = Vec::new();
+    let mut unjudged = None;
     for node in nodes {
         let Some(object) = Object::of(node, "a peer", problems) else { continue };
-        admin_peer(object, key == "to", &mut out, problems);
+        unjudged = unjudged.or(admin_peer(object, (key == "to", is_beside), &mut out, problems));
     }
-    out
+    (out, unjudged)
 }
 
 fn admin_peer(
     object: Object<'_, '_>,
-    is_egress: bool,
+    (is_egress, is_beside): (bool, bool),
     out: &mut Vec<Peer>,
     problems: &mut Problems<'_>,
-) {
+) -> Option<Span> {
     const FORMS: [&str; 5] = ["namespaces", "pods", "networks", "nodes", "domainNames"];
     let forms = if is_egress { &FORMS[..] } else { FORMS.get(..2).unwrap_or(&FORMS) };
     object.only(forms, problems);
     if forms.iter().filter(|form| object.get(form).is_some()).count() > 1 {
         refuse(problems, object.span(), "a peer has exactly one kind");
-        return;
+        return None;
     }
     if let Some(pods) = pods(object, problems) {
         out.push(Peer::Pods(pods));
@@ -119,7 +126,8 @@ fn admin_peer(
     if is_egress {
         for node in object.list("networks", problems) {
             let net = cidr(node, problems);
-            if net.is_some_and(|net| net.prefix_len() == 0) {
+            // Beside a native file the addresses of workloads are known, and `translate` says what of them is meant.
+            if net.is_some_and(|net| net.prefix_len() == 0) && !is_beside {
                 problems.push(whole_internet(node));
             }
             out.extend(net.map(|net| Peer::Block(Block { net, except: Vec::new() })));
@@ -128,9 +136,11 @@ fn admin_peer(
             if let Some(node) = object.get(form) {
                 let message = format!("`{form}` is not judged: the peer matches nothing");
                 problems.push(Diagnostic::warning(Code::ManifestBeyond, node.span, message));
+                return Some(node.span);
             }
         }
     }
+    None
 }
 
 /// The warning for a network that holds the addresses of pods, whatever those are.

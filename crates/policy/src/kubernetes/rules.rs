@@ -18,6 +18,8 @@ pub(super) struct Head {
     pub name: Arc<str>,
     pub file: usize,
     pub span: crate::document::Span,
+    /// Whether it is to be enforced, beside a native file.
+    pub is_beside: bool,
 }
 
 /// Reads a `NetworkPolicy`.
@@ -39,6 +41,7 @@ pub(super) fn network(
                 action: Action::Allow,
                 peers: peers::of_network(rule, peers, &head.namespace, problems),
                 ports: ports::of_network(rule, problems),
+                unjudged: None,
             });
         }
         Side { isolates: false, rules }
@@ -95,11 +98,13 @@ pub(super) fn admin(
             let Some(rule) = Object::of(node, "a rule", problems) else { continue };
             rule.only(&["name", "action", "ports", peers], problems);
             let Some(action) = action(rule, is_baseline, problems) else { continue };
+            let (peers, unjudged) = peers::of_admin(rule, peers, head.is_beside, problems);
             rules.push(Rule {
                 span: rule.span(),
                 action,
-                peers: Some(peers::of_admin(rule, peers, problems)),
+                peers: Some(peers),
                 ports: ports::of_admin(rule, problems),
+                unjudged,
             });
         }
         Side { isolates: false, rules }
@@ -153,7 +158,7 @@ fn action(rule: Object<'_, '_>, is_baseline: bool, problems: &mut Problems<'_>) 
 }
 
 fn policy(head: Head, kind: Kind, subject: Pods, sides: [Side; 2]) -> Policy {
-    let Head { namespace, name, file, span } = head;
+    let Head { namespace, name, file, span, .. } = head;
     Policy { kind, namespace, name, file, span, subject, sides }
 }
 

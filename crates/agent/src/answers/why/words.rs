@@ -48,6 +48,23 @@ pub(super) fn sentence(
     }
 }
 
+/// Which policy of a manifest closes the end at which a flow is dropped by default.
+pub(super) fn isolated(
+    document: &policy::Document,
+    asked: &explain::Flow<'_>,
+    ingress: bool,
+) -> Option<String> {
+    let (direction, end, way) = if ingress {
+        (model::Direction::Ingress, &asked.to, "in")
+    } else {
+        (model::Direction::Egress, &asked.from, "out")
+    };
+    let policy = explain::isolating(document, asked, direction)?;
+    let (origin, line) = (policy.standing.origin.as_ref()?, policy.span.line);
+    let (path, file, end) = (&origin.path, &origin.file, described(end));
+    Some(format!("; {path} {file}:{line} selects {end}: only what policies allow gets {way}"))
+}
+
 /// Why a packet is dropped before any policy is asked.
 fn hopeless(reason: Reason) -> &'static str {
     match reason {

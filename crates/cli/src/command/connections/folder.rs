@@ -26,7 +26,10 @@ pub(super) fn limits() -> Limits {
 }
 
 /// Name and text of every manifest. A link to a folder is not followed.
-pub(super) fn texts(screen: Screen, folder: &Path) -> Result<Vec<(String, String)>, Failure> {
+pub(in crate::command) fn texts(
+    screen: Screen,
+    folder: &Path,
+) -> Result<Vec<(String, String)>, Failure> {
     let mut paths = Vec::new();
     if fs::metadata(folder).map_err(|error| failed(folder, &error))?.is_dir() {
         collect(folder, 0, &mut paths)?;
