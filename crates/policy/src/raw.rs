@@ -132,7 +132,7 @@ mapping! {
         labels: Table<LabelKey, Val<LabelValue>> = "labels";
         /// Named ports, for policies of Kubernetes manifests: what the containers of a pod declare. Those under `ports:` at the
         /// top of the file count for every workload.
-        ports: Table<ContainerPortName, OneOrMany<Val<ContainerPort>>> = "ports";
+        named_ports: Table<ContainerPortName, OneOrMany<Val<ContainerPort>>> = "named-ports";
         /// Fixed addresses, at most one of each IP version. Default: allocated.
         address: OneOrMany<Val<IpAddr>> = "address";
         /// Program and arguments for the built-in runtime.

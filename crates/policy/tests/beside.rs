@@ -11,8 +11,8 @@ tenants:
   shop:
     networks: { main: { subnets: [10.0.0.0/16], posture: { ingress: allow, egress: allow } } }
     workloads:
-      web: { labels: { app: web, tier: front }, netns: web, ports: { http: 8080/tcp } }
-      api: { labels: { app: api }, netns: api, ports: { http: 8081/tcp, dns: [53/udp, 53/tcp] } }
+      web: { labels: { app: web, tier: front }, netns: web, named-ports: { http: 8080/tcp } }
+      api: { labels: { app: api }, netns: api, named-ports: { http: 8081/tcp, dns: [53/udp, 53/tcp] } }
       db: { labels: { app: db }, netns: db }
   ops:
     networks: { main: { subnets: [10.1.0.0/16] } }

@@ -23,7 +23,7 @@ tenants:
     networks: {{ main: {{ mode: routed, subnets: [10.40.0.0/24], {open} }} }}
     workloads:
       web: {{ address: 10.40.0.10, labels: {{ app: web }}, netns: {} }}
-      db: {{ address: 10.40.0.20, labels: {{ app: db }}, netns: {}, ports: {{ sql: 5432/tcp }} }}
+      db: {{ address: 10.40.0.20, labels: {{ app: db }}, netns: {}, named-ports: {{ sql: 5432/tcp }} }}
       free: {{ address: 10.40.0.30, labels: {{ app: free }}, netns: {} }}
   ops:
     networks: {{ main: {{ mode: routed, subnets: [10.41.0.0/24], {open} }} }}

@@ -1,7 +1,7 @@
 //! Policies of manifests beside a native file: the file has the networks and the workloads, the manifests select among them.
 //!
 //! A namespace is a tenant of the file or, with `kubernetes: { namespaces: segment }`, a segment. A pod is a workload: its
-//! labels are the pod's, the ports under `ports:` its named ports. What comes out is the document of the native file with
+//! labels are the pod's, what stands under `named-ports:` its named ports. What comes out is the document of the native file with
 //! more policies in it, each of which knows the file it stands in; the planner compiles all of them together (ADR 0016).
 //!
 //! **Never wider.** What an analysis may leave out with a warning is refused here when leaving it out would let more
@@ -218,7 +218,7 @@ impl Declared {
         let tenants = raw.tenants.iter().flat_map(|table| &table.entries);
         for (tenant, raw) in tenants.filter_map(|(tenant, raw)| Some((tenant, raw.as_ref()?))) {
             for (name, workload) in raw.workloads.iter().flat_map(|table| &table.entries) {
-                let ports = workload.iter().flat_map(|raw| &raw.ports);
+                let ports = workload.iter().flat_map(|raw| &raw.named_ports);
                 let ports = ports.flat_map(|table| &table.entries).flat_map(|(port, words)| {
                     let words = words.iter().flat_map(|words| &words.items);
                     words.map(|word| {
