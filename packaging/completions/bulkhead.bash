@@ -1453,7 +1453,7 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__why)
-            opts="-h -V --source-port --json --run-dir --state-dir --bpffs --color --help --version"
+            opts="-h -V --source-port --walk --no-walk --json --run-dir --state-dir --bpffs --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -2,12 +2,12 @@
 
 use verdict::Reason;
 
-use crate::answers::doctor;
+use crate::answers::{doctor, why};
 
 /// A code and what it means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
-    /// `BH-Dnnn` or `BH-H0nn`.
+    /// `BH-Dnnn`, `BH-H0nn` or `BH-Wnnn`.
     pub code: String,
     /// A few words.
     pub title: String,
@@ -17,7 +17,7 @@ pub struct Explanation {
     pub hint: Option<String>,
 }
 
-/// Every drop reason and every finding about the host, by code.
+/// Every drop reason, every finding about the host and every fault on a packet's way, by code.
 #[must_use]
 pub fn explanations() -> Vec<Explanation> {
     let drops = Reason::ALL.into_iter().filter(|reason| *reason != Reason::None);
@@ -27,5 +27,5 @@ pub fn explanations() -> Vec<Explanation> {
         text: flow::reason::explanation(reason).to_owned(),
         hint: Some(flow::reason::hint(reason).to_owned()).filter(|hint| !hint.is_empty()),
     });
-    drops.chain(doctor::explanations()).collect()
+    drops.chain(doctor::explanations()).chain(why::walk::explanations()).collect()
 }

@@ -21,6 +21,7 @@ mod proof;
 mod reach;
 mod replay;
 mod status;
+mod walk;
 mod why;
 
 pub use client::{Client, ClientError, Lines};
@@ -45,6 +46,7 @@ pub use status::{
     AgentStatus, AuditScope, DropCount, Health, LabelChange, LabelChanged, Reconciled, Status,
     TableUse, Workload, WorkloadState,
 };
+pub use walk::{Walk, WalkState, WalkStep};
 pub use why::{
     Decided, NearMiss, Party, PartyKind, PublishedWay, Reason, RuleAt, Seen, Service, Verdict,
     WHY_SCHEMA, Why, WhyRequest, WouldAllow,

@@ -24,6 +24,7 @@ pub fn document() -> String {
 pub fn why_schema() -> String {
     let parts = ["Party", "PartyKind", "Service", "Verdict", "Reason", "Decided", "RuleAt"];
     let parts = parts.into_iter().chain(["NearMiss", "WouldAllow", "Seen", "PublishedWay"]);
+    let parts = parts.chain(["Walk", "WalkStep", "WalkState"]);
     schema(&Api::openapi(), "Why", crate::WHY_SCHEMA, parts)
 }
 

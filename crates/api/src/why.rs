@@ -21,6 +21,9 @@ pub struct WhyRequest {
     /// The source port; without one 49152, the first ephemeral port, is assumed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_port: Option<u16>,
+    /// Whether the way of the packet is looked at too: links, routes, other firewalls, the service. Takes up to some seconds.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub walk: bool,
 }
 
 /// What is decided about a packet.
@@ -256,4 +259,7 @@ pub struct Why {
     /// What else can stop a flow that passes here, a sentence with its remedy each: other firewalls of the host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// The way of the packet beyond the policy; absent when it was not asked for, or when no packet would be sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub walk: Option<crate::Walk>,
 }

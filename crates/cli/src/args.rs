@@ -88,8 +88,8 @@ pub(crate) enum Command {
     Status,
     /// Show flows, one a line: time, verdict, source, target, rule or reason
     Observe(Observe),
-    /// Explain the verdict for one connection
-    Why(Pair),
+    /// Explain the verdict for one connection, and what else is on its way
+    Why(Question),
     /// Send real packets and compare what comes back with the policy
     Probe {
         #[command(flatten)]
@@ -266,6 +266,19 @@ pub(crate) struct Pair {
     /// Source port
     #[arg(long, value_name = "PORT")]
     pub(crate) source_port: Option<u16>,
+}
+
+/// What `why` is asked.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Question {
+    #[command(flatten)]
+    pub(crate) pair: Pair,
+    /// Show every step of the way, not only what is wrong
+    #[arg(long)]
+    pub(crate) walk: bool,
+    /// Answer from the policy alone, without a look at links, routes, other firewalls and the service
+    #[arg(long, conflicts_with = "walk")]
+    pub(crate) no_walk: bool,
 }
 
 /// Commands about workloads.

@@ -82,6 +82,7 @@ fn refused() -> Why {
         },
         published: Vec::new(),
         warnings: Vec::new(),
+        walk: None,
     }
 }
 

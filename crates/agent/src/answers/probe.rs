@@ -61,6 +61,7 @@ pub(crate) fn probe(shared: &Shared, request: &ProbeRequest) -> Result<ProbeResp
         to: request.to.clone(),
         service: request.service.clone(),
         source_port,
+        walk: false,
     };
     let Some(case) = case(bundle, &from, &to, asked, 0)? else {
         let why = why(shared, &question(request.source_port))?;

@@ -6,6 +6,7 @@
 mod itself;
 mod published;
 mod separate;
+pub(crate) mod walk;
 mod words;
 
 use std::net::IpAddr;
@@ -87,6 +88,9 @@ pub(crate) fn why(shared: &Shared, request: &WhyRequest) -> Result<Why, Error> {
         worldly(&mut why, is_world(&from));
     }
     why.published = published::ways(&force.wanted, &force.names, (&from, &to), asked, false);
+    if request.walk {
+        why.walk = Some(walk::walk(shared, &force, (&from, &to), &case, &why));
+    }
     Ok(why)
 }
 
@@ -119,6 +123,7 @@ fn unasked(
         seen: Seen::default(),
         published: Vec::new(),
         warnings: Vec::new(),
+        walk: None,
     }
 }
 
@@ -346,6 +351,7 @@ fn explained(wanted: &Wanted, names: &Names, case: &Case) -> Why {
         seen: Seen::default(),
         published: Vec::new(),
         warnings: broadcast.map(|net| words::unheard(case.target, net)).into_iter().collect(),
+        walk: None,
     }
 }
 

@@ -1,21 +1,26 @@
 //! `bulkhead why A B tcp/5432`: the verdict, what decided, what nearly did, what would allow it.
 
-use api::{Verdict, Why, WhyRequest};
+use api::{Verdict, Walk, WalkState, WalkStep, Why, WhyRequest};
 
 use super::{Context, person, place};
-use crate::args::Pair;
+use crate::args::Question;
 use crate::failure::{Exit, Failure};
 use crate::screen::Paint;
 
-pub(crate) fn run(context: &Context, pair: &Pair) -> Result<Exit, Failure> {
+pub(crate) fn run(context: &Context, question: &Question) -> Result<Exit, Failure> {
+    let pair = &question.pair;
     let request = WhyRequest {
         from: pair.from.clone(),
         to: pair.to.clone(),
         service: pair.service.clone(),
         source_port: pair.source_port,
+        walk: !question.no_walk,
     };
     let why = context.client()?.why(&request)?;
-    context.screen.show(&why, render)?;
+    context.screen.show(&why, |why, paint| {
+        render(why, paint)
+            + &why.walk.as_ref().map_or_else(String::new, |walk| way(walk, question.walk, paint))
+    })?;
     Ok(Exit::Done)
 }
 
@@ -90,4 +95,48 @@ fn seen(why: &Why) -> String {
         "  seen {} times since {since}, last {last}       bulkhead observe --from {} --to {}{verdict}\n",
         why.seen.count, why.from.name, why.to.name
     )
+}
+
+/// The way of the packet: all of its steps, or what is wrong with it. The policy's own step is the answer's first line.
+fn way(walk: &Walk, is_whole: bool, paint: Paint) -> String {
+    let others = || walk.steps.iter().filter(|step| step.topic != "policy");
+    let count = |state| others().filter(|step| step.state == state).count();
+    let (faults, unknown) = (count(WalkState::Fault), count(WalkState::Unknown));
+    let steps = others().count();
+    let looked = format!("{steps} steps were looked at");
+    let summary = match (faults, unknown) {
+        (0, 0) => format!("{}, {looked}", paint.good("nothing wrong")),
+        (0, 1) => format!("{looked}, 1 of them cannot be told"),
+        (0, _) => format!("{looked}, {unknown} of them cannot be told"),
+        (1, _) => format!("{}, {looked}", paint.bad("1 fault")),
+        _ => format!(
+            "{}, {looked}; the first one comes first",
+            paint.bad(&format!("{faults} faults"))
+        ),
+    };
+    let is_shown =
+        |step: &&WalkStep| is_whole || step.state != WalkState::Ok && step.topic != "policy";
+    let shown = walk.steps.iter().filter(is_shown).map(|step| told(step, paint));
+    format!("  way      {summary}\n{}", shown.collect::<String>())
+}
+
+/// One step: where, what, how, and what shows it.
+fn told(step: &WalkStep, paint: Paint) -> String {
+    let state = match step.state {
+        WalkState::Ok => paint.good("ok     "),
+        WalkState::Fault => paint.bad("fault  "),
+        WalkState::Unknown => paint.warn("unknown"),
+    };
+    let code = step.code.as_ref().map_or_else(String::new, |code| format!("   {code}"));
+    let mut text = format!("  {state}  {}, {}: {}{code}\n", step.place, step.topic, step.text);
+    if step.state == WalkState::Ok {
+        return text;
+    }
+    if let Some(command) = &step.command {
+        text += &format!("           {} {command}\n", paint.hint("see:"));
+    }
+    if let Some(hint) = &step.hint {
+        text += &format!("           {} {hint}\n", paint.hint("do: "));
+    }
+    text
 }

@@ -32,3 +32,5 @@ mod stage;
 mod state;
 mod tenants;
 mod undo;
+mod walk;
+mod walk_faults;

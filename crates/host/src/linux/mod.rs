@@ -12,3 +12,4 @@ pub mod rcu;
 pub mod route;
 pub mod runtime;
 pub mod sysctl;
+pub mod walk;

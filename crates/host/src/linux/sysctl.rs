@@ -134,6 +134,17 @@ pub fn read(key: &str) -> io::Result<Option<String>> {
     Ok(Some(text.split_whitespace().collect::<Vec<_>>().join(" ")))
 }
 
+/// Reads a small file of `/proc` of the calling thread's namespace.
+///
+/// # Errors
+///
+/// The system's answer.
+pub(crate) fn small_file(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(MAX_VALUE_BYTES).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 /// Writes a value.
 ///
 /// # Errors

@@ -73,6 +73,16 @@ impl Hooks {
         Self { programs, links: root.join("links"), kind }
     }
 
+    /// Looks at what is pinned below `bpffs`, without loading or changing anything.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Open`] when the programs of this object are not pinned there.
+    pub fn look(bpffs: &Path, kind: HookKind) -> Result<Self, Error> {
+        let root = object::root(bpffs)?;
+        Ok(Self::new(Arc::new(object::pinned(&root)?), &root, kind))
+    }
+
     /// The same with another way of attaching. For tests of the older way on newer kernels.
     #[doc(hidden)]
     #[must_use]

@@ -112,6 +112,11 @@ impl Programs {
     }
 }
 
+/// The programs of this object that are pinned below `root`.
+pub(super) fn pinned(root: &Path) -> Result<Programs, Error> {
+    Programs::open(root.join("programs").join(digest(OBJECT)))
+}
+
 /// Adopts or loads and pins maps and programs below `root` (`<bpffs>/v<ABI>`).
 pub(super) fn load(root: &Path, limits: &Limits) -> Result<(Programs, Origin), Error> {
     load_object(root, limits, OBJECT)

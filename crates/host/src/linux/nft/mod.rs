@@ -101,6 +101,11 @@ pub(crate) fn fingerprint_rule(comment: &str) -> Value {
     } })
 }
 
+/// The number of the ruleset of a namespace; `None` when the kernel does not tell.
+pub(crate) fn generation(ns: &crate::linux::netns::NetNs) -> Option<u32> {
+    generation::Generations::open_in(ns).ok()?.read().ok()
+}
+
 /// The first 16 hexadecimal digits of the SHA-256 of `value`'s text.
 pub(crate) fn digest(value: &Value) -> String {
     let hash = Sha256::digest(value.to_string().as_bytes());

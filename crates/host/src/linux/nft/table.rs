@@ -146,6 +146,32 @@ impl Answer {
     }
 }
 
+/// Runs a program in `ns` that only reads, and returns what it printed, cut off after `limit` bytes; `None` when it did
+/// not end in time.
+///
+/// # Errors
+///
+/// [`Refusal`] when it cannot be run or fails.
+pub(crate) fn ask(
+    ns: &NetNs,
+    command: &mut Command,
+    patience: Duration,
+    limit: u64,
+) -> Result<Option<Vec<u8>>, Refusal> {
+    match run_up_to(ns, command, b"", patience, limit) {
+        Ok(answer) if answer.status.success() || at_least(&answer.stdout, limit) => {
+            Ok(Some(answer.stdout))
+        }
+        Ok(answer) => Err(Refusal::Nft(answer.complaint())),
+        Err(Refusal::Late(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn at_least(bytes: &[u8], limit: u64) -> bool {
+    u64::try_from(bytes.len()).is_ok_and(|length| length >= limit)
+}
+
 fn nft(ns: &NetNs, arguments: &[&str], input: &[u8]) -> Result<Answer, Refusal> {
     let mut command = Command::new("nft");
     run(ns, command.args(arguments), input, PATIENCE)
@@ -157,13 +183,23 @@ fn run(
     input: &[u8],
     patience: Duration,
 ) -> Result<Answer, Refusal> {
+    run_up_to(ns, command, input, patience, MAX_LISTING_BYTES)
+}
+
+fn run_up_to(
+    ns: &NetNs,
+    command: &mut Command,
+    input: &[u8],
+    patience: Duration,
+    limit: u64,
+) -> Result<Answer, Refusal> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = ns.spawn(command).map_err(|error| Refusal::from(error.into_io()))?;
     let answer = std::thread::scope(|scope| -> io::Result<Option<Answer>> {
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let output = scope.spawn(move || read_limited(stdout));
-        let errors = scope.spawn(move || read_limited(stderr));
+        let output = scope.spawn(move || read_limited(stdout, limit));
+        let errors = scope.spawn(move || read_limited(stderr, limit));
         let feeder = scope.spawn(move || stdin.map_or(Ok(()), |mut pipe| pipe.write_all(input)));
         let ended = wait(&child, patience);
         if !matches!(ended, Ok(true)) {
@@ -200,10 +236,10 @@ fn wait(child: &Child, patience: Duration) -> io::Result<bool> {
     }
 }
 
-fn read_limited(pipe: Option<impl Read>) -> io::Result<Vec<u8>> {
+fn read_limited(pipe: Option<impl Read>, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if let Some(pipe) = pipe {
-        pipe.take(MAX_LISTING_BYTES).read_to_end(&mut bytes)?;
+        pipe.take(limit).read_to_end(&mut bytes)?;
     }
     Ok(bytes)
 }

@@ -1,0 +1,194 @@
+//! Takes apart what `iptables-save` prints, `iptables-save(8)`. What is not understood cannot be told of a packet.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use super::filter::{Action, Addresses, Base, Chain, Condition, Hook, Rule, Table, Test};
+use super::nftables::{clean, icmp_named, protocol_named, state_named};
+
+/// More lines than this are not looked at.
+const MAX_LINES: usize = 100_000;
+/// The longest rule that is repeated, characters.
+const MAX_RULE: usize = 120;
+
+/// The tables of a text, or only those of these names.
+pub(super) fn tables(text: &str, v6: bool, only: Option<&[&str]>) -> Vec<Table> {
+    let mut tables: BTreeMap<String, Table> = BTreeMap::new();
+    let mut name = String::new();
+    for line in text.lines().take(MAX_LINES) {
+        if let Some(table) = line.strip_prefix('*') {
+            name = clean(table.trim());
+            continue;
+        }
+        if only.is_some_and(|only| !only.contains(&name.as_str())) {
+            continue;
+        }
+        if let Some(chain) = line.strip_prefix(':') {
+            let table = tables.entry(name.clone()).or_insert_with(|| empty(v6));
+            declare(table, &name, chain, v6);
+        } else if let Some(rule) = line.strip_prefix("-A ")
+            && let Some(table) = tables.get_mut(&name)
+        {
+            append(table, rule);
+        }
+    }
+    tables.into_values().collect()
+}
+
+fn empty(v6: bool) -> Table {
+    Table { v6: Some(v6), is_bridge: false, chains: BTreeMap::new() }
+}
+
+/// `FORWARD DROP [0:0]`.
+fn declare(table: &mut Table, name: &str, line: &str, v6: bool) {
+    let mut words = line.split(' ');
+    let (Some(chain), Some(policy)) = (words.next(), words.next()) else { return };
+    let hook = match chain {
+        "PREROUTING" => Some(Hook::Prerouting),
+        "INPUT" => Some(Hook::Input),
+        "FORWARD" => Some(Hook::Forward),
+        "OUTPUT" => Some(Hook::Output),
+        "POSTROUTING" => Some(Hook::Postrouting),
+        _ => None,
+    };
+    let priority = match name {
+        "raw" => -300,
+        "mangle" => -150,
+        "nat" => -100,
+        "security" => 50,
+        _ => 0,
+    };
+    let base =
+        hook.map(|hook| Base { hook, priority, drops: policy == "DROP", devices: Vec::new() });
+    let program = if v6 { "ip6tables" } else { "iptables" };
+    let place = format!("{program} -t {name} {}", clean(chain));
+    table.chains.insert(chain.to_owned(), Chain { place, base, rules: Vec::new() });
+}
+
+/// The words of a line; a quoted one is one word.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let (mut word, mut is_quoted, mut is_escaped) = (String::new(), false, false);
+    for c in line.chars() {
+        match c {
+            _ if is_escaped => {
+                word.push(c);
+                is_escaped = false;
+            }
+            '\\' if is_quoted => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            ' ' if !is_quoted => words.push(std::mem::take(&mut word)),
+            c => word.push(c),
+        }
+    }
+    words.push(word);
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// `FORWARD -s 10.0.0.0/8 -p tcp -m tcp --dport 80 -j DROP`.
+fn append(table: &mut Table, line: &str) {
+    let words = words(line);
+    let Some((chain, words)) = words.split_first() else { return };
+    let Some(chain) = table.chains.get_mut(chain) else { return };
+    let shown: String = clean_rule(line);
+    let place = format!("{} of {}: -A {shown}", chain.rules.len() + 1, chain.place);
+    let mut rule = Rule { place, conditions: Vec::new(), action: Action::Go };
+    let mut rest = words.iter().map(String::as_str);
+    let mut is_negated = false;
+    while let Some(word) = rest.next() {
+        match word {
+            "!" => {
+                is_negated = true;
+                continue;
+            }
+            // The names of matches; what they ask for follows. Some ask for nothing that is known.
+            "-m" => {
+                let name = rest.next().unwrap_or_default();
+                if !KNOWN.contains(&name) {
+                    rule.conditions.push(unknown());
+                }
+                continue;
+            }
+            "-j" | "-g" => {
+                let name = rest.next().unwrap_or_default();
+                rule.action = action(name, word == "-g");
+                // What follows are options of the target.
+                break;
+            }
+            "--comment" => drop(rest.next()),
+            option => {
+                let value = rest.next().unwrap_or_default();
+                rule.conditions.push(condition(option, value, is_negated));
+            }
+        }
+        is_negated = false;
+    }
+    chain.rules.push(rule);
+}
+
+fn clean_rule(line: &str) -> String {
+    line.chars().filter(|c| !c.is_control()).take(MAX_RULE).collect()
+}
+
+/// Matches whose options are read.
+const KNOWN: [&str; 9] =
+    ["tcp", "udp", "sctp", "icmp", "icmp6", "conntrack", "state", "comment", "multiport"];
+
+fn unknown() -> Condition {
+    Condition { test: Test::Unknown, is_negated: false }
+}
+
+fn action(name: &str, is_goto: bool) -> Action {
+    match name {
+        "ACCEPT" | "MASQUERADE" | "SNAT" | "DNAT" | "REDIRECT" | "NETMAP" => Action::Accept,
+        "DROP" | "REJECT" => Action::Drop,
+        "RETURN" => Action::Return,
+        "NFQUEUE" | "QUEUE" | "TPROXY" | "SYNPROXY" => Action::Unknown,
+        "LOG" | "NFLOG" | "ULOG" | "MARK" | "CONNMARK" | "CT" | "NOTRACK" | "TCPMSS" | "TOS"
+        | "DSCP" | "TTL" | "HL" | "CLASSIFY" | "SET" | "TRACE" | "AUDIT" | "CHECKSUM"
+        | "TCPOPTSTRIP" | "ECN" | "SECMARK" | "CONNSECMARK" | "RATEEST" | "LED" | "TEE" => {
+            Action::Go
+        }
+        chain if is_goto => Action::Goto(chain.to_owned()),
+        chain => Action::Jump(chain.to_owned()),
+    }
+}
+
+fn condition(option: &str, value: &str, is_negated: bool) -> Condition {
+    let test = match option {
+        "-s" => net(value).map(|net| Test::Source(vec![net])),
+        "-d" => net(value).map(|net| Test::Target(vec![net])),
+        "-i" => Some(Test::CameIn(vec![value.to_owned()])),
+        "-o" => Some(Test::GoesOut(vec![value.to_owned()])),
+        "-p" => protocol_named(value).map(|number| Test::Protocol(vec![number])),
+        "--dport" | "--dports" => ports(value).map(Test::TargetPort),
+        "--sport" | "--sports" => ports(value).map(Test::SourcePort),
+        "--ctstate" | "--state" => {
+            Some(Test::State(value.split(',').filter_map(state_named).collect()))
+        }
+        "--icmp-type" | "--icmpv6-type" => {
+            let kind = value.split('/').next().and_then(icmp_named);
+            // With a code it may be another message of the type.
+            kind.filter(|_| !value.contains('/')).map(|kind| Test::IcmpType(vec![kind..=kind]))
+        }
+        _ => None,
+    };
+    test.map_or_else(unknown, |test| Condition { test, is_negated })
+}
+
+fn net(value: &str) -> Option<Addresses> {
+    let net = value.parse().ok().or_else(|| Some(value.parse::<std::net::IpAddr>().ok()?.into()));
+    net.map(Addresses::Net)
+}
+
+/// `80`, `80:90`, `80,443,8000:8080`.
+fn ports(value: &str) -> Option<Vec<RangeInclusive<u16>>> {
+    let one = |text: &str| {
+        let (first, last) = text.split_once(':').unwrap_or((text, text));
+        let first = if first.is_empty() { 0 } else { first.parse().ok()? };
+        let last = if last.is_empty() { u16::MAX } else { last.parse().ok()? };
+        Some(first..=last)
+    };
+    value.split(',').map(one).collect()
+}
