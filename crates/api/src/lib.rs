@@ -35,7 +35,9 @@ pub use document::{
 };
 pub use error::{Diagnostic, Error, Severity};
 pub use flows::{Flow, FlowEnd, FlowKind, FlowLine, FlowQuery, LogLine, LogQuery};
-pub use plan::{Change, ConnectionChange, LiveFlow, ObjectChange, PlanReport, Recorded};
+pub use plan::{
+    Area, Between, Change, ConnectionChange, LiveFlow, ObjectChange, PlanReport, Recorded,
+};
 pub use probe::{Observed, ProbeRequest, ProbeResponse};
 pub use proof::{AssertionResult, Example, ExampleEnd, PROOF_SCHEMA, Proof};
 pub use reach::{Cell, Matrix, MatrixParty, RuleCount, Rules};

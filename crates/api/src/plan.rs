@@ -14,8 +14,11 @@ pub struct PlanReport {
     pub generation: u64,
     /// Whether `up` would change anything.
     pub has_changes: bool,
-    /// Pairs that gain or lose a connection.
+    /// Connections that are gained or lost; each line holds for every pair of its two sides.
     pub connections: Vec<ConnectionChange>,
+    /// Every segment of the new document and those that go, at most 500.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub areas: Vec<Area>,
     /// Pairs beyond the bound of the comparison, which are not told; 0 when the comparison is complete.
     #[serde(default)]
     pub omitted_connections: u64,
@@ -71,10 +74,16 @@ impl Change {
 pub struct ConnectionChange {
     /// Gained, judged differently (allowed became audited, …), or lost.
     pub change: Change,
-    /// The sources, for example `app=web`.
+    /// The sources: as the policy says it where it changes as a whole (`app=web`), else by segment, label or name.
     pub from: String,
     /// The destinations.
     pub to: String,
+    /// How many pairs of workloads, zones and ranges this is.
+    #[serde(default)]
+    pub pairs: u64,
+    /// Between which segments and zones, at most 64 pairs; empty for a live flow that no other line tells.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub between: Vec<Between>,
     /// Protocols and ports, for example `6379/tcp`.
     pub service: String,
     /// The rule that makes it so; absent for a default.
@@ -97,6 +106,31 @@ pub struct ConnectionChange {
     /// Recorded flows that would be dropped from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recorded: Option<Recorded>,
+}
+
+/// A segment, or a network without segments.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct Area {
+    /// `shop/main/front`, or `shop/main` of a network without segments.
+    pub name: String,
+    /// Whether it comes or goes; absent when it is on both sides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Change>,
+    /// Its workloads' names, at most 8, in the order of the file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workloads: Vec<String>,
+    /// How many more there are.
+    #[serde(default)]
+    pub omitted_workloads: u64,
+}
+
+/// Two segments or zones, by [`Area::name`], or `host`, `world`, `unmanaged`, or a range.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct Between {
+    /// Where the sources stand.
+    pub from: String,
+    /// Where the destinations stand.
+    pub to: String,
 }
 
 /// A flow in the connection table.

@@ -74,6 +74,8 @@ pub(crate) enum Command {
         /// Show the kernel objects that change too
         #[arg(long, short)]
         verbose: bool,
+        #[command(flatten)]
+        form: PlanForm,
     },
     /// Judge the recorded flows by a file; exit 3 when it would drop some that passed
     Replay {
@@ -104,6 +106,9 @@ pub(crate) enum Command {
         /// Also probe every pair with real packets and compare
         #[arg(long)]
         live: bool,
+        /// Draw it: one SVG file on standard output
+        #[arg(long, conflicts_with_all = ["live", "json"])]
+        svg: bool,
     },
     /// Run a command inside a workload
     Exec {
@@ -220,6 +225,18 @@ fn flow_size(text: &str) -> Result<u64, String> {
         Some(_) => Err("at least 64MiB are needed".to_owned()),
         None => Err("write it as 512MiB or 2GiB".to_owned()),
     }
+}
+
+/// In which form a plan is shown.
+#[derive(Debug, Clone, Copy, Default, Args)]
+#[group(multiple = false)]
+pub(crate) struct PlanForm {
+    /// As a comment for a review
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) markdown: bool,
+    /// Draw the segments and the connections that change: one SVG file on standard output
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) svg: bool,
 }
 
 /// Which flows to show.

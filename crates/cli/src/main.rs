@@ -12,6 +12,7 @@
 mod args;
 mod command;
 mod failure;
+mod picture;
 mod screen;
 mod table;
 #[cfg(test)]
@@ -48,13 +49,15 @@ fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Up { files, verbose } => command::up::run(context, &files, verbose),
         Command::Down { clean } => command::down::run(context, clean),
-        Command::Plan { files, verbose } => command::plan::run(context, &files, verbose),
+        Command::Plan { files, verbose, form } => {
+            command::plan::run(context, &files, verbose, form)
+        }
         Command::Replay { files, since } => command::replay::run(context, &files, since),
         Command::Status => command::status::run(context),
         Command::Observe(filter) => command::observe::run(context, &filter),
         Command::Why(pair) => command::why::run(context, &pair),
         Command::Probe { pair, timeout } => command::probe::run(context, &pair, timeout),
-        Command::Matrix { live } => command::matrix::run(context, live),
+        Command::Matrix { live, svg } => command::matrix::run(context, live, svg),
         Command::Exec { workload, user, command } => {
             command::exec::run(context, &workload, user.as_deref(), &command)
         }

@@ -42,6 +42,12 @@ impl Screen {
         } else {
             render(data, self.data)
         };
+        self.text(&text)
+    }
+
+    /// Prints a text that is the same for people and programs.
+    #[expect(clippy::unused_self, reason = "everything that is printed goes through the screen")]
+    pub(crate) fn text(self, text: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes())?;
         out.flush()

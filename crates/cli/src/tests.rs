@@ -3,11 +3,11 @@
 mod replay;
 
 use api::{
-    AgentStatus, AssertionResult, Cell, Change, ConnectionChange, Decided, Diagnostic, Doctor,
-    DropCount, Error, Finding, Flow, FlowEnd, FlowKind, FlowLine, Level, LiveFlow, Matrix,
-    MatrixParty, NearMiss, ObjectChange, Observed, Outcome, Party, PlanReport, ProbeResponse,
-    PublishedWay, Reason, Recorded, RuleAt, RuleCount, Rules, Seen, Service, Status, Step,
-    StepState, TableUse, UpResponse, Verdict, Why, Workload, WorkloadState, WouldAllow,
+    AgentStatus, Area, AssertionResult, Between, Cell, Change, ConnectionChange, Decided,
+    Diagnostic, Doctor, DropCount, Error, Finding, Flow, FlowEnd, FlowKind, FlowLine, Level,
+    LiveFlow, Matrix, MatrixParty, NearMiss, ObjectChange, Observed, Outcome, Party, PlanReport,
+    ProbeResponse, PublishedWay, Reason, Recorded, RuleAt, RuleCount, Rules, Seen, Service, Status,
+    Step, StepState, TableUse, UpResponse, Verdict, Why, Workload, WorkloadState, WouldAllow,
 };
 use clap::CommandFactory as _;
 use insta::assert_snapshot;
@@ -17,6 +17,8 @@ use crate::command::matrix::{Picture, Probed};
 use crate::command::{doctor, matrix, observe, plan, probe, rules, status, up, why};
 use crate::failure::{self, Exit, Failure};
 use crate::screen::Paint;
+
+mod forms;
 
 const PLAIN: Paint = Paint(false);
 const COLOUR: Paint = Paint(true);
@@ -132,6 +134,15 @@ fn assertions() -> Vec<AssertionResult> {
     ]
 }
 
+fn between(from: &str, to: &[&str]) -> Vec<Between> {
+    to.iter().map(|to| Between { from: from.to_owned(), to: (*to).to_owned() }).collect()
+}
+
+fn area(name: &str, change: Option<Change>, workloads: &[&str]) -> Area {
+    let workloads = workloads.iter().map(ToString::to_string).collect();
+    Area { name: name.to_owned(), change, workloads, omitted_workloads: 0 }
+}
+
 fn report() -> PlanReport {
     PlanReport {
         schema: PlanReport::SCHEMA.to_owned(),
@@ -142,6 +153,8 @@ fn report() -> PlanReport {
                 change: Change::Add,
                 from: "app=web".to_owned(),
                 to: "app=db".to_owned(),
+                pairs: 2,
+                between: between("shop/main/front", &["shop/main/data"]),
                 service: "6379/tcp".to_owned(),
                 rule: Some(rule()),
                 by: None,
@@ -155,6 +168,8 @@ fn report() -> PlanReport {
                 change: Change::Remove,
                 from: "segment=front".to_owned(),
                 to: "world".to_owned(),
+                pairs: 4,
+                between: between("shop/main/front", &["world"]),
                 service: "everything but 80,443/tcp".to_owned(),
                 rule: None,
                 by: None,
@@ -174,6 +189,11 @@ fn report() -> PlanReport {
                     looked_since: Some("2026-11-15T10:00:00Z".to_owned()),
                 }),
             },
+        ],
+        areas: vec![
+            area("shop/main/front", None, &["web", "api", "scanner", "edge", "probe"]),
+            area("shop/main/data", Some(Change::Add), &["db"]),
+            area("shop/main/admin", None, &["ops"]),
         ],
         omitted_connections: 3,
         unchanged_connections: Some(5),

@@ -40,7 +40,7 @@ pub use nodes::Party;
 pub use objects::{Fate, ObjectChange, Objects, objects};
 pub use published::{Leg, Way, ways};
 pub use reach::Span;
-pub use report::{Change, ChangeKind, PlanReport, diff};
+pub use report::{Area, Change, ChangeKind, PlanReport, diff};
 pub use unchanged::unchanged;
 
 use policy::Document;

@@ -1,16 +1,13 @@
 //! What a new document changes for people: connections gained and lost, objects, assertions.
 //!
 //! Connections are compared as exact sets between groups of parties that nothing tells apart; only
-//! pairs with a changed side are looked at. They are then told as people wrote them: under the
-//! policy that now lets them pass, or that did before.
+//! pairs with a changed side are looked at. They are then told in few lines, each of which holds for every pair of its
+//! two sides: under the policy that now lets them pass or that did before, in its own words where it changes as a whole.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
-use model::{Peer, RuleRef};
+use model::RuleRef;
 use policy::Document;
-use policy::document::Policy;
-use rustc_hash::FxHashMap;
 
 use crate::assertions::{self, Outcome};
 use crate::bundle::Bundle;
@@ -18,8 +15,16 @@ use crate::flows::Flows;
 use crate::matrix::places;
 use crate::meet::{Meetings, is_same};
 use crate::nodes::{Node, Party, nodes};
-use crate::objects::{Objects, has_many_tenants, objects, tenant};
+use crate::objects::{Objects, objects};
 use crate::reach::{Atlas, Span};
+
+mod lines;
+mod words;
+
+use lines::{Found, lines};
+use words::{Names, Population};
+
+pub use words::Area;
 
 /// What a plan says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,14 +40,14 @@ pub struct PlanReport {
     pub assertions: Vec<Outcome>,
 }
 
-/// Connections that change for one reason.
+/// Connections that change for one reason: everybody of one side with everybody of the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// What happens to them.
     pub kind: ChangeKind,
-    /// Who opens them, as the policy says it.
+    /// Who opens them: as the policy says it, or by segment, label or name.
     pub from: String,
-    /// To whom, as the policy says it.
+    /// To whom.
     pub to: String,
     /// Which flows.
     pub flows: Flows,
@@ -52,13 +57,23 @@ pub struct Change {
     pub cause: Option<RuleRef>,
     /// How many pairs of parties this is; ranges count as one.
     pub pairs: usize,
-    /// Some of the pairs, at most [`Change::EXAMPLES`].
-    pub examples: Vec<(Party, Party)>,
+    /// Who opens them and to whom, at most [`Change::PARTIES`] each; nobody meets himself.
+    pub sides: [Vec<Party>; 2],
+    /// Between which segments and zones, at most [`Change::AREAS`] pairs.
+    pub between: Vec<(Area, Area)>,
 }
 
 impl Change {
-    /// Most pairs that are listed.
-    pub const EXAMPLES: usize = 8;
+    /// Most parties that are listed of a side.
+    pub const PARTIES: usize = 1_000;
+    /// Most pairs of areas that are listed.
+    pub const AREAS: usize = 64;
+
+    /// Whether a side has more parties than are listed.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.sides.iter().any(|side| side.len() >= Self::PARTIES)
+    }
 }
 
 /// What happens to a connection.
@@ -121,14 +136,14 @@ const EXACT: usize = 20_000;
 /// Most lines that are told. Nobody reads more, and a first plan has as many as there are rules.
 const LINES: usize = 2_000;
 
-/// What a change is told under; the parties only when no rule names them.
-type Reason = (ChangeKind, u32, u32, Option<(Party, Party)>);
+/// What a line is told under: what happens, the rule that lets pass, the rule that drops.
+type Reason = (ChangeKind, u32, u32);
 
 /// A comparison on its way.
 struct Comparison<'c, 't> {
     atlases: [Option<&'c Atlas<'t>>; 2],
     names: Names<'c>,
-    found: BTreeMap<Reason, Change>,
+    found: Found<'c>,
     looks: usize,
     exact: usize,
     omitted: usize,
@@ -144,15 +159,16 @@ fn connections(
         (old.map(|(_, bundle)| bundle), old_atlas.as_ref()),
         (Some(new.1), Some(&new_atlas)),
     ]);
+    let atlases = [old_atlas.as_ref(), Some(&new_atlas)];
     let mut this = Comparison {
-        atlases: [old_atlas.as_ref(), Some(&new_atlas)],
+        atlases,
         names: Names::new(old.map(|(document, _)| document), new.0),
-        found: BTreeMap::new(),
+        found: Found::new(),
         looks: LOOKS,
         exact: EXACT,
         omitted: 0,
     };
-    Meetings::new(&all, &this.atlases).visit(|one, others, count, opens| {
+    Meetings::new(&all, &atlases).visit(|one, others, count, opens| {
         if this.looks == 0 || this.exact == 0 {
             this.omitted += count;
             return;
@@ -162,9 +178,15 @@ fn connections(
             this.pair(from, to);
         }
     });
-    let mut all: Vec<Change> = this.found.into_values().filter(|change| change.pairs > 0).collect();
+    if this.found.is_empty() {
+        return (Vec::new(), this.omitted);
+    }
+    let population = Population::new(old.map(|(document, _)| document), new.0, &all);
+    let mut all = lines(&this.found, &this.names, &population);
     all.sort_by(|a, b| place(a).cmp(&place(b)));
-    (all, this.omitted)
+    let beyond: usize = all.iter().skip(LINES).map(|change| change.pairs).sum();
+    all.truncate(LINES);
+    (all, this.omitted + beyond)
 }
 
 /// Where a change is told.
@@ -173,9 +195,9 @@ fn place(change: &Change) -> (ChangeKind, Option<(u32, &str)>, &str, &str) {
     (change.kind, rule, &change.from, &change.to)
 }
 
-impl Comparison<'_, '_> {
+impl<'c> Comparison<'c, '_> {
     /// Compares what passes from one group to another.
-    fn pair(&mut self, from: &Node, to: &Node) {
+    fn pair(&mut self, from: &'c Node, to: &'c Node) {
         if !(from.changed || to.changed) {
             return;
         }
@@ -193,13 +215,15 @@ impl Comparison<'_, '_> {
             let pair = atlas.zip(places(from, to, bundle));
             pair.map(|(atlas, (a, b))| atlas.spans(&a, &b)).unwrap_or_default()
         };
-        let mut told: BTreeMap<(ChangeKind, u32, u32), Flows> = BTreeMap::new();
+        let mut told: BTreeMap<Reason, Flows> = BTreeMap::new();
         for (kind, part) in compare(&spans(0), &spans(1)) {
             let cause = match (kind, self.atlases[1].zip(places(from, to, 1))) {
                 (ChangeKind::Lost, Some((atlas, (a, b)))) => denied_by(atlas, &a, &b, &part),
                 _ => 0,
             };
-            let rule = self.names.of(&part, kind).map_or(0, |(_, rule)| rule.id.0);
+            let known = |rule: &u32| self.names.get(*rule, kind).is_some();
+            // The rule that lets a part pass, at the target or else at the source.
+            let rule = [part.ingress_rule, part.egress_rule].into_iter().find(known).unwrap_or(0);
             told.entry((kind, rule, cause)).or_default().add(part.protocol, part.ports);
         }
         let places = places(from, to, 1).or(places(from, to, 0));
@@ -208,7 +232,7 @@ impl Comparison<'_, '_> {
         });
         for (reason, mut flows) in told {
             flows.between(common.0, common.1);
-            self.tell((from, to), reason, &flows);
+            self.found.entry((reason, flows.to_string())).or_default().push((from, to, flows));
         }
     }
 }
@@ -299,115 +323,4 @@ fn denied_by(
     networks.dedup();
     let answer = atlas.ask(&networks, source, target, ports, part.protocol.number());
     if answer.ingress_rule == 0 { answer.egress_rule } else { answer.ingress_rule }
-}
-
-impl Comparison<'_, '_> {
-    /// Adds what changes between two groups to the line that tells it.
-    fn tell(
-        &mut self,
-        (from, to): (&Node, &Node),
-        (kind, id, cause): (ChangeKind, u32, u32),
-        flows: &Flows,
-    ) {
-        let pairs = || {
-            let targets = |source| to.members.iter().filter(move |target| *target != source);
-            from.members.iter().flat_map(move |source| targets(source).map(move |to| (source, to)))
-        };
-        let policy = self.names.get(id, kind);
-        let cause_rule = self.names.rules.get(&cause).map(|(_, rule)| (*rule).clone());
-        let empty = |from: String, to: String| Change {
-            kind,
-            from,
-            to,
-            flows: Flows::default(),
-            rule: policy.map(|(_, rule)| rule.clone()),
-            cause: cause_rule.clone(),
-            pairs: 0,
-            examples: Vec::new(),
-        };
-        if let Some((policy, _)) = policy {
-            let Some(change) = self.line((kind, id, cause, None), |names| {
-                empty(names.side(policy, &policy.from), names.side(policy, &policy.to))
-            }) else {
-                return;
-            };
-            let room = Change::EXAMPLES - change.examples.len().min(Change::EXAMPLES);
-            change.examples.extend(pairs().take(room).map(|(a, b)| (a.clone(), b.clone())));
-            change.flows.extend(flows);
-            let selves =
-                from.members.iter().filter(|party| to.members.binary_search(party).is_ok());
-            change.pairs += from.members.len() * to.members.len() - selves.count();
-            return;
-        }
-        for (source, target) in pairs() {
-            let reason = (kind, id, cause, Some((source.clone(), target.clone())));
-            let made = |_: &Names<'_>| empty(source.to_string(), target.to_string());
-            let Some(change) = self.line(reason, made) else { continue };
-            if change.examples.is_empty() {
-                change.examples.push((source.clone(), target.clone()));
-            }
-            change.flows.extend(flows);
-            change.pairs += 1;
-        }
-    }
-
-    /// The line of a reason; when there are too many already, a new one is only counted.
-    fn line(
-        &mut self,
-        reason: Reason,
-        make: impl FnOnce(&Names<'_>) -> Change,
-    ) -> Option<&mut Change> {
-        let is_full = self.found.len() >= LINES;
-        match self.found.entry(reason) {
-            Entry::Occupied(line) => Some(line.into_mut()),
-            Entry::Vacant(_) if is_full => {
-                self.omitted += 1;
-                None
-            }
-            Entry::Vacant(place) => Some(place.insert(make(&self.names))),
-        }
-    }
-}
-
-/// Rule numbers of both documents to what people wrote.
-struct Names<'d> {
-    rules: FxHashMap<u32, (&'d Policy, &'d RuleRef)>,
-    before: FxHashMap<u32, (&'d Policy, &'d RuleRef)>,
-    /// Whether peers say whose they are.
-    are_many: bool,
-}
-
-impl<'d> Names<'d> {
-    fn new(old: Option<&'d Document>, new: &'d Document) -> Self {
-        let table = |document: &'d Document| {
-            let rules = document
-                .policies
-                .iter()
-                .flat_map(|policy| policy.rules().map(move |rule| (rule.id.0, (policy, rule))));
-            rules.collect::<FxHashMap<_, _>>()
-        };
-        let are_many = has_many_tenants(new) || old.is_some_and(has_many_tenants);
-        Self { rules: table(new), before: old.map(table).unwrap_or_default(), are_many }
-    }
-
-    /// One side of a policy: `app=web`, or `shop/app=web` when there are other tenants.
-    fn side(&self, policy: &Policy, peers: &[Peer]) -> String {
-        let tenant = tenant(&policy.scope).filter(|_| self.are_many);
-        let text = |peer: &Peer| match (tenant, peer) {
-            (Some(tenant), Peer::Selector(_) | Peer::Any) => format!("{tenant}/{peer}"),
-            _ => peer.to_string(),
-        };
-        let texts: Vec<String> = peers.iter().map(text).collect();
-        if let [one] = texts.as_slice() { one.clone() } else { format!("[{}]", texts.join(", ")) }
-    }
-
-    /// The rule that lets a part pass, at the target or else at the source.
-    fn of(&self, part: &Span, kind: ChangeKind) -> Option<(&'d Policy, &'d RuleRef)> {
-        self.get(part.ingress_rule, kind).or_else(|| self.get(part.egress_rule, kind))
-    }
-
-    fn get(&self, id: u32, kind: ChangeKind) -> Option<(&'d Policy, &'d RuleRef)> {
-        let table = if kind == ChangeKind::Lost { &self.before } else { &self.rules };
-        table.get(&id).copied()
-    }
 }

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use planner::{Allocations, Bundle, Facts, PlanReport, compile, diff, matrix};
+use model::Proto;
+use planner::{Allocations, Bundle, ChangeKind, Facts, Party, PlanReport, compile, diff, matrix};
 use policy::{Document, Limits, Source};
 
 const SHOP: &str = r#"
@@ -221,4 +222,154 @@ fn pairs_that_stay_as_they_are_are_counted_as_the_matrix_has_them() {
         }
     }
     assert!(unchanged_pairs(&bundles[3], &bundles[4]) > 10, "the test compares something");
+}
+
+/// A tenant with two segments and these workloads, postures and policies.
+fn crowd(workloads: &[(&str, &str, &str)], egress: &str, policies: &str) -> Document {
+    let mut text = format!(
+        "bulkhead: 1
+tenants:
+  shop:
+    networks:
+      main:
+        mode: nat
+        subnets: [10.0.0.0/16]
+        segments:
+          front: {{ subnet: 10.0.1.0/24, posture: {{ ingress: deny, egress: {egress} }} }}
+          data: {{ subnet: 10.0.2.0/24 }}
+    workloads:
+"
+    );
+    for (name, segment, app) in workloads {
+        let _ = writeln!(
+            text,
+            "      {name}: {{ segment: {segment}, labels: {{ app: {app} }}, netns: {name} }}"
+        );
+    }
+    load(&(text + "    policies:\n" + policies))
+}
+
+const CROWD: [(&str, &str, &str); 6] = [
+    ("a", "front", "web"),
+    ("b", "front", "web"),
+    ("c", "front", "job"),
+    ("d", "data", "db"),
+    ("e", "data", "db"),
+    ("f", "data", "log"),
+];
+const TO_DB: &str = "      to-db: { from: app=web, to: app=db, allow: [6379/tcp] }\n";
+
+/// Crowds that differ in postures, labels, members and rules.
+fn crowds() -> Vec<Document> {
+    let moved =
+        CROWD.map(|(name, segment, app)| (name, segment, if name == "b" { "job" } else { app }));
+    let grown = [CROWD.as_slice(), &[("g", "front", "web"), ("h", "data", "db")]].concat();
+    let mesh = "      mesh: { from: segment=front, to: segment=front, allow: [80-90/tcp] }\n";
+    let wide = "      wide: { from: any, to: any, allow: [443/tcp, 80/tcp] }\n";
+    let range = "      range: { from: app=job, to: [192.0.2.0/24, host], allow: [443/tcp] }\n";
+    let deny = "      deny: { from: app=web, to: [app=log, world], deny: [80/tcp] }\n";
+    vec![
+        crowd(&CROWD, "deny", TO_DB),
+        crowd(&CROWD, "allow", TO_DB),
+        crowd(&CROWD, "audit", &[TO_DB, range].concat()),
+        crowd(&moved, "deny", &[TO_DB, mesh].concat()),
+        crowd(&grown, "deny", &[TO_DB, wide, deny].concat()),
+        crowd(&grown, "allow", &[mesh, range, deny].concat()),
+    ]
+}
+
+#[test]
+fn lines_hold_for_every_pair_of_their_sides_and_nothing_is_left_out() {
+    let ports = [22_u16, 79, 80, 81, 90, 91, 443, 6379];
+    let range = Party::World("192.0.2.0/24".parse().ok());
+    let is_named = |document: &Document| {
+        let mut policies = document.policies.iter();
+        policies.any(|policy| policy.name.as_str() == "range")
+    };
+    let passes = |(document, bundle): (&Document, &Bundle), from: &Party, to: &Party, port: u16| {
+        // A range that no rule of the document names is the world.
+        let in_it = |party: &Party| match party {
+            Party::World(Some(_)) if !is_named(document) => Party::World(None),
+            known => known.clone(),
+        };
+        let all = planner::Flows::of(&planner::between(bundle, &in_it(from), &in_it(to)));
+        let list = all.of_protocol(Proto::Tcp);
+        list.iter().any(|(first, last)| (*first..=*last).contains(&port))
+    };
+    let all = crowds();
+    let bundles: Vec<Bundle> = all.iter().map(bundle).collect();
+    let mut parties: Vec<Party> =
+        "abcdefgh".chars().map(|name| Party::Workload(format!("shop.{name}").into())).collect();
+    parties.extend([Party::Host, Party::World(None), range.clone()]);
+    let mut told = 0;
+    for (old, before) in all.iter().zip(&bundles) {
+        for (new, after) in all.iter().zip(&bundles) {
+            let report = diff(Some((old, before)), (new, after));
+            for (from, to) in parties.iter().flat_map(|a| parties.iter().map(move |b| (a, b))) {
+                let is_workload = |party: &Party| matches!(party, Party::Workload(_));
+                let is_nobody = [from, to].contains(&&range) && !is_named(old) && !is_named(new);
+                if from == to || is_nobody || !is_workload(from) && !is_workload(to) {
+                    continue;
+                }
+                for port in ports {
+                    let has = |kind: ChangeKind| {
+                        let lines = report.connections.iter().filter(|line| line.kind == kind);
+                        let mut lines = lines.filter(|line| {
+                            line.sides[0].contains(from) && line.sides[1].contains(to)
+                        });
+                        lines.any(|line| {
+                            let list = line.flows.of_protocol(Proto::Tcp);
+                            list.iter().any(|(first, last)| (*first..=*last).contains(&port))
+                        })
+                    };
+                    let [was, is] =
+                        [(old, before), (new, after)].map(|of| passes(of, from, to, port));
+                    let what = format!("{from} → {to} {port}\n{}", show(&report));
+                    assert_eq!(has(ChangeKind::Gained), is && !was, "gained: {what}");
+                    assert_eq!(has(ChangeKind::Lost), was && !is, "lost: {what}");
+                    told += usize::from(was != is);
+                }
+            }
+        }
+    }
+    assert!(told > 500, "the test compares something: {told}");
+}
+
+#[test]
+fn few_lines_tell_what_many_pairs_change() {
+    let all = crowds();
+    let bundles: Vec<Bundle> = all.iter().map(bundle).collect();
+    let told = |old: usize, new: usize| {
+        let report = diff(Some((&all[old], &bundles[old])), (&all[new], &bundles[new]));
+        let shown = show(&report);
+        let lines = shown.lines().filter(|line| line.starts_with(['+', '-', '~']));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!(told(1, 0), @"- segment=front → [host, world, unmanaged]  everything  open  (9)");
+    insta::assert_snapshot!(told(0, 2), @r"
+    + app=web → [host, world, unmanaged]  everything  open  (8)
+    + shop/c → [host, 192.0.2.0/24]  everything but 443/tcp  open  (2)
+    + shop/c → [world, unmanaged]  everything  open  (2)
+    + app=job → [192.0.2.0/24, host]  443/tcp  range shop.yaml:20  (2)
+    ");
+    insta::assert_snapshot!(told(0, 3), @r"
+    + segment=front → segment=front  80-90/tcp  mesh shop.yaml:20  (6)
+    - shop/b → app=db  6379/tcp  to-db shop.yaml:19  (2)
+    ");
+    insta::assert_snapshot!(told(0, 4), @r"
+    + [shop/a, shop/b] → shop/h  6379/tcp  to-db shop.yaml:21  (2)
+    + shop/g → app=db  6379/tcp  to-db shop.yaml:21  (3)
+    + [host, world, unmanaged] → tenant=shop  80,443/tcp  wide shop.yaml:22  (24)
+    + [segment=data, shop/c] → any  80,443/tcp  wide shop.yaml:22  (50)
+    + app=web → [segment=front, app=db, host, unmanaged]  80,443/tcp  wide shop.yaml:22  (24)
+    + app=web → [shop/f, world]  443/tcp  wide shop.yaml:22  (6)
+    ");
+    insta::assert_snapshot!(told(4, 0), @r"
+    - [shop/a, shop/b] → shop/h  6379/tcp  to-db shop.yaml:21  (2)
+    - shop/g → app=db  6379/tcp  to-db shop.yaml:21  (3)
+    - [host, world, unmanaged] → tenant=shop  80,443/tcp  wide shop.yaml:22  (24)
+    - [segment=data, shop/c] → any  80,443/tcp  wide shop.yaml:22  (50)
+    - app=web → [segment=front, app=db, host, unmanaged]  80,443/tcp  wide shop.yaml:22  (24)
+    - app=web → [shop/f, world]  443/tcp  wide shop.yaml:22  (6)
+    ");
 }

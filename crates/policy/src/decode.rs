@@ -221,7 +221,7 @@ impl<K: FromText, V: Decode> Decode for Table<K, V> {
             match K::from_text(&key.text) {
                 Ok(name) => table.entries.push((Val { value: name, span: key.span }, decoded)),
                 Err(error) => {
-                    problems.push(text_error(K::CODE, key.span, key.exact, &key.text, error))
+                    problems.push(text_error(K::CODE, key.span, key.exact, &key.text, error));
                 }
             }
         }

@@ -356,7 +356,7 @@ impl<'a> Builder<'a, '_> {
                     *key = Some(Key { text: scalar.text, exact: scalar.exact, span: node.span });
                 }
                 (None, _) => {
-                    *key = Some(Key { text: Cow::Borrowed(""), exact: None, span: node.span })
+                    *key = Some(Key { text: Cow::Borrowed(""), exact: None, span: node.span });
                 }
             },
         }

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use api::{Change, ConnectionChange, LiveFlow, PlanReport, Recorded};
+use api::{Between, Change, ConnectionChange, LiveFlow, PlanReport, Recorded};
 use flow::{Protocol, Resolver as _};
 use model::{Proto, RuleKind};
-use planner::{Bundle, ChangeKind, Party};
+use planner::{Area, Bundle, ChangeKind, Party};
+use policy::Document;
 use verdict::Question;
 use verdict::abi::{FlowEntry, FlowKey, FlowState, Ports, Posture, Verdict};
 use verdict::native::Tables;
@@ -38,6 +39,10 @@ const RECORDED: u32 = 7 * 86_400;
 const LOOKING: Duration = Duration::from_millis(1_500);
 /// Lines of live flows that no other line tells.
 const ALONE: usize = 500;
+/// Segments that are told.
+const AREAS: usize = 500;
+/// Workloads that are named of each.
+const NAMED: usize = 8;
 
 /// The difference between what is in force and `wanted`. `live` shows every flow of the connection table that goes on.
 pub(crate) fn report(
@@ -78,6 +83,7 @@ pub(crate) fn report(
             || old.is_none(),
         omitted_connections: found.omitted as u64,
         unchanged_connections: unchanged(old.map(|old| &old.bundle), &wanted.bundle),
+        areas: areas(old.map(|old| &old.document), &wanted.document),
         connections,
         assertions: assertions::shown(&found.assertions, &wanted.document, &wanted.bundle),
         objects: objects.changes,
@@ -96,16 +102,14 @@ fn shown(change: &planner::Change, bundle: &Bundle) -> ConnectionChange {
         (ChangeKind::Recorded, _) => (Change::Change, Some("not recorded")),
         (ChangeKind::Settled, _) => (Change::Change, Some("audited")),
     };
-    // Without a rule the line is about two parties.
-    let parties = change.examples.first().filter(|_| change.rule.is_none());
-    let (from, to) = match parties {
-        Some((from, to)) => (name(from), name(to)),
-        None => (change.from.clone(), change.to.clone()),
-    };
+    let between = change.between.iter();
+    let between = between.map(|(from, to)| Between { from: from.to_string(), to: to.to_string() });
     ConnectionChange {
         change: sign,
-        from,
-        to,
+        from: change.from.clone(),
+        to: change.to.clone(),
+        pairs: change.pairs as u64,
+        between: between.collect(),
         service: change.flows.to_string(),
         rule: change.rule.as_ref().map(rule_at),
         by: change.cause.as_ref().map(rule_at),
@@ -115,6 +119,47 @@ fn shown(change: &planner::Change, bundle: &Bundle) -> ConnectionChange {
         cut_total: 0,
         recorded: None,
     }
+}
+
+/// Every segment, and what becomes of it, in the order of the file; then those that go.
+fn areas(old: Option<&Document>, new: &Document) -> Vec<api::Area> {
+    let before: BTreeSet<Area> = old.map(segments).into_iter().flatten().collect();
+    let after: Vec<Area> = segments(new).collect();
+    let known: BTreeSet<&Area> = after.iter().collect();
+    let gone: Vec<&Area> = before.iter().filter(|area| !known.contains(area)).collect();
+    let mut members: HashMap<Area, Vec<&model::Name>> = HashMap::new();
+    for workload in &new.workloads {
+        members.entry(Area::of(workload)).or_default().push(&workload.name);
+    }
+    let shown = |area: &Area, change: Option<Change>| {
+        let all = members.get(area).map_or(&[][..], Vec::as_slice);
+        api::Area {
+            name: area.to_string(),
+            change,
+            workloads: all.iter().take(NAMED).map(ToString::to_string).collect(),
+            omitted_workloads: all.len().saturating_sub(NAMED) as u64,
+        }
+    };
+    let after = after
+        .iter()
+        .map(|area| shown(area, (old.is_some() && !before.contains(area)).then_some(Change::Add)));
+    after
+        .chain(gone.into_iter().map(|area| shown(area, Some(Change::Remove))))
+        .take(AREAS)
+        .collect()
+}
+
+/// The segments of a document; a network without any is one.
+fn segments(document: &Document) -> impl Iterator<Item = Area> {
+    document.networks.iter().flat_map(|network| {
+        let area = |segment: Option<&model::Name>| Area::Segment {
+            tenant: network.tenant.clone(),
+            network: network.name.clone(),
+            segment: segment.cloned(),
+        };
+        let whole = network.segments.is_empty().then(|| area(None));
+        whole.into_iter().chain(network.segments.iter().map(move |it| area(Some(&it.name))))
+    })
 }
 
 /// Who a party is to people.
@@ -136,7 +181,7 @@ fn is_audited(change: &planner::Change, bundle: &Bundle) -> bool {
         let endpoint = bundle.tables.endpoints.get(&u32::from(at.number));
         endpoint.is_some_and(|endpoint| endpoint.posture[0][direction] == Posture::Audit as u8)
     };
-    change.examples.first().is_some_and(|(from, to)| audits(from, 0) || audits(to, 1))
+    change.sides.iter().zip(0..).any(|(side, at)| side.first().is_some_and(|it| audits(it, at)))
 }
 
 /// `6379/tcp`, `icmp/8/0`, `ip/47`.
@@ -264,6 +309,8 @@ fn alone(flow: &LiveFlow) -> ConnectionChange {
         change: Change::Remove,
         from: flow.from.clone(),
         to: flow.to.clone(),
+        pairs: 1,
+        between: Vec::new(),
         service: flow.service.clone(),
         rule: None,
         by: None,

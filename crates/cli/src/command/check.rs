@@ -78,9 +78,8 @@ pub(crate) fn checked(
         Err(found) => return Err(refused(context, &found)),
     };
     let (native, manifests) = files.sources();
-    let (result, _) = asked(|variable| {
-        policy::kubernetes::load(&native, &manifests, variable, &limits(), now)
-    });
+    let (result, _) =
+        asked(|variable| policy::kubernetes::load(&native, &manifests, variable, &limits(), now));
     result.map_err(|found| refused(context, &found))
 }
 

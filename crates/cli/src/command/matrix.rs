@@ -1,4 +1,4 @@
-//! `bulkhead matrix [--live]`: who may reach whom, and whether real packets agree.
+//! `bulkhead matrix [--live|--svg]`: who may reach whom, and whether real packets agree.
 //!
 //! Live, every pair of workloads of one network is probed on every service that some policy offers
 //! at the target, and by ping: what is declared closed must be closed, what is declared open must
@@ -39,11 +39,17 @@ pub(crate) struct Picture {
     pub(crate) probes: Option<Vec<Probed>>,
 }
 
-pub(crate) fn run(context: &Context, live: bool) -> Result<Exit, Failure> {
+pub(crate) mod picture;
+
+pub(crate) fn run(context: &Context, live: bool, svg: bool) -> Result<Exit, Failure> {
     let client = context.client()?;
     let matrix = client.matrix()?;
     let probes = if live { Some(probe_all(context, &matrix, &client.workloads()?)?) } else { None };
     let picture = Picture { matrix, probes };
+    if svg {
+        context.screen.text(&picture::svg(&picture))?;
+        return Ok(Exit::Done);
+    }
     context.screen.show(&picture, render)?;
     let differs = picture.probes.iter().flatten().any(|probe| probe.agrees == Some(false));
     Ok(if differs { Exit::Difference } else { Exit::Done })
@@ -135,9 +141,7 @@ fn probe_all(
 
 pub(crate) fn render(picture: &Picture, paint: Paint) -> String {
     let matrix = &picture.matrix;
-    let used: BTreeSet<usize> = (0..matrix.parties.len())
-        .filter(|index| matrix.parties[*index].workload.is_some() || is_named(matrix, *index))
-        .collect();
+    let used = shown_parties(matrix);
     let mut headings = vec!["FROM \\ TO".to_owned()];
     headings.extend(used.iter().map(|index| matrix.parties[*index].name.clone()));
     let mut table = Table::with_headings(headings);
@@ -171,6 +175,13 @@ pub(crate) fn render(picture: &Picture, paint: Paint) -> String {
         );
     }
     text
+}
+
+/// Every workload, and what else occurs in an open pair.
+pub(crate) fn shown_parties(matrix: &Matrix) -> Vec<usize> {
+    (0..matrix.parties.len())
+        .filter(|index| matrix.parties[*index].workload.is_some() || is_named(matrix, *index))
+        .collect()
 }
 
 /// Whether host or world occur in any open pair.

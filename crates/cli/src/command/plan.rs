@@ -1,19 +1,44 @@
-//! `bulkhead plan FILE`: what changes for people, then what changes in the kernel.
+//! `bulkhead plan FILE`: what changes for people, then what changes in the kernel; as text, as a comment, as a picture.
 
 use std::path::PathBuf;
 
 use api::{ConnectionChange, PlanReport};
 
 use super::{Context, check, count, files, place, prove};
+use crate::args::PlanForm;
 use crate::failure::{Exit, Failure};
 use crate::screen::Paint;
 
-pub(crate) fn run(context: &Context, files: &[PathBuf], verbose: bool) -> Result<Exit, Failure> {
+pub(crate) mod markdown;
+pub(crate) mod picture;
+
+pub(crate) fn run(
+    context: &Context,
+    files: &[PathBuf],
+    verbose: bool,
+    form: PlanForm,
+) -> Result<Exit, Failure> {
     let request = check::request(context, files, true)?;
     let report = context.client()?.plan(&request)?;
-    context.screen.show(&report, |report, paint| {
+    let name = files::shown(files);
+    match form {
+        PlanForm { markdown: true, .. } => {
+            context.screen.text(&markdown::markdown(&report, &name))?;
+        }
+        PlanForm { svg: true, .. } => context.screen.text(&picture::svg(&report, &name))?,
+        PlanForm { .. } => text(context, &report, &name, verbose)?,
+    }
+    let broken = is_broken(&report);
+    Ok(match (broken, report.has_changes) {
+        (true, _) => Exit::Failed,
+        (false, true) => Exit::Difference,
+        (false, false) => Exit::Done,
+    })
+}
+
+fn text(context: &Context, report: &PlanReport, files: &str, verbose: bool) -> Result<(), Failure> {
+    context.screen.show(report, |report, paint| {
         let mut text = render(report, paint, verbose);
-        let files = files::shown(files);
         if is_broken(report) {
             text += "exit 1: an assertion does not hold; `bulkhead up` refuses this file\n";
         } else if report.has_changes {
@@ -21,12 +46,7 @@ pub(crate) fn run(context: &Context, files: &[PathBuf], verbose: bool) -> Result
         }
         text
     })?;
-    let broken = is_broken(&report);
-    Ok(match (broken, report.has_changes) {
-        (true, _) => Exit::Failed,
-        (false, true) => Exit::Difference,
-        (false, false) => Exit::Done,
-    })
+    Ok(())
 }
 
 fn is_broken(report: &PlanReport) -> bool {

@@ -9,7 +9,11 @@ use super::{Context, check, count, place};
 use crate::failure::{Exit, Failure};
 use crate::screen::{Paint, Screen, Waiting};
 
-pub(crate) fn run(context: &Context, files: &[PathBuf], since: Option<u32>) -> Result<Exit, Failure> {
+pub(crate) fn run(
+    context: &Context,
+    files: &[PathBuf],
+    since: Option<u32>,
+) -> Result<Exit, Failure> {
     let request = check::request(context, files, true)?;
     let client = context.client()?;
     let replay = waited(context.screen, "judging the recorded flows", || {

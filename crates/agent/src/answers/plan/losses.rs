@@ -20,8 +20,8 @@ pub(super) struct Losses<'c> {
     exact: HashMap<(u32, u32), Vec<usize>>,
     /// By the rule that let them pass.
     rules: HashMap<u32, Vec<usize>>,
-    /// Lines without a rule, under the workloads of their parties.
-    postures: HashMap<Arc<str>, Vec<(usize, Party, Party)>>,
+    /// Lines without a rule, under the workloads of their sides.
+    postures: HashMap<Arc<str>, Vec<usize>>,
 }
 
 /// One side of a flow.
@@ -56,12 +56,11 @@ impl<'c> Losses<'c> {
                 let cause = change.cause.as_ref().map_or(0, |cause| cause.id.0);
                 this.exact.entry((rule.id.0, cause)).or_default().push(at);
                 this.rules.entry(rule.id.0).or_default().push(at);
-            } else if let Some((from, to)) = change.examples.first() {
-                for party in [from, to] {
-                    if let Party::Workload(id) = party {
-                        let lines = this.postures.entry(Arc::clone(id)).or_default();
-                        lines.push((at, from.clone(), to.clone()));
-                    }
+                continue;
+            }
+            for party in change.sides.iter().flatten() {
+                if let Party::Workload(id) = party {
+                    this.postures.entry(Arc::clone(id)).or_default().push(at);
                 }
             }
         }
@@ -77,16 +76,20 @@ impl<'c> Losses<'c> {
     pub(super) fn tells(&self, at: usize, flow: &Ending, tables: &Tables) -> bool {
         let Some(line) = self.lines.get(at) else { return false };
         let holds = |(first, last): &(u16, u16)| (*first..=*last).contains(&flow.port);
-        let fits = |party: &Party, end: &End| closeness(party, end, flow.network, tables).is_some();
-        let is_pair =
-            |(from, to): &(Party, Party)| fits(from, &flow.source) && fits(to, &flow.target);
+        let is_pair = || self.fit(at, flow, tables).is_some();
         // Protocols without ports stand for each other.
         let proto = match flow.proto {
             Proto::Other(_) => Proto::Other(ANY),
             known => known,
         };
-        line.flows.of_protocol(proto).iter().any(holds)
-            && (line.pairs > line.examples.len() || line.examples.iter().any(is_pair))
+        line.flows.of_protocol(proto).iter().any(holds) && (line.is_cut() || is_pair())
+    }
+
+    /// How closely the sides of a line name both ends of a flow.
+    fn fit(&self, at: usize, flow: &Ending, tables: &Tables) -> Option<u32> {
+        let [from, to] = &self.lines.get(at)?.sides;
+        let of = |side: &[Party], end: &End| closest(side, end, flow.network, tables);
+        Some(of(from, &flow.source)? + of(to, &flow.target)?)
     }
 
     /// The line of a flow; `tables` say who stands behind an address.
@@ -100,23 +103,26 @@ impl<'c> Losses<'c> {
         }
         let owners = [&flow.source.owner, &flow.target.owner].into_iter().flatten();
         let lines = owners.filter_map(|owner| self.postures.get(owner)).flatten();
-        let fitting = lines.filter_map(|(at, from, to)| {
-            let from = closeness(from, &flow.source, flow.network, tables)?;
-            let to = closeness(to, &flow.target, flow.network, tables)?;
-            Some((from + to, *at))
-        });
+        let fitting = lines.filter_map(|at| Some((self.fit(*at, flow, tables)?, *at)));
         fitting.max().map(|(_, at)| at)
     }
 }
 
-/// How closely a party names one side of a flow; `None` when it is somebody else.
+/// How closely a side, in order, names one end of a flow; `None` when the end is not among it.
+fn closest(side: &[Party], end: &End, network: u32, tables: &Tables) -> Option<u32> {
+    if let Some(owner) = &end.owner {
+        let party = Party::Workload(Arc::clone(owner));
+        return side.binary_search(&party).ok().map(|_| 0);
+    }
+    let zones = side.iter().rev().take_while(|party| !matches!(party, Party::Workload(_)));
+    zones.filter_map(|party| closeness(party, end, network, tables)).max()
+}
+
+/// How closely a zone names one side of a flow; `None` when it is somebody else.
 fn closeness(party: &Party, end: &End, network: u32, tables: &Tables) -> Option<u32> {
-    let zone = || {
-        let network = u16::try_from(network).ok()?;
-        planner::identity_at(tables, network, end.address).filter(|_| end.owner.is_none())
-    };
+    let zone = || planner::identity_at(tables, u16::try_from(network).ok()?, end.address);
     let (wanted, net) = match party {
-        Party::Workload(id) => return (end.owner.as_ref() == Some(id)).then_some(0),
+        Party::Workload(_) => return None,
         Party::Host => (Identity::HOST, None),
         Party::World(net) => (Identity::WORLD, *net),
         Party::Unmanaged(net) => (Identity::UNMANAGED, *net),
@@ -169,9 +175,15 @@ tenants:
             let rule = change.rule.as_ref().map_or("posture", |rule| rule.name()).to_owned();
             format!("{} → {} ({rule})", change.from, change.to)
         };
-        assert_eq!(told(&ending("shop.job", "203.0.113.9", 0)), "shop.job → world (posture)");
-        assert_eq!(told(&ending("shop.web", "203.0.113.9", 0)), "shop.web → world (posture)");
-        assert_eq!(told(&ending("shop.web", "192.0.2.7", 0)), "shop.web → 192.0.2.0/24 (posture)");
+        assert_eq!(
+            told(&ending("shop.job", "203.0.113.9", 0)),
+            "shop/job → [host, world, unmanaged] (posture)"
+        );
+        assert_eq!(
+            told(&ending("shop.web", "203.0.113.9", 0)),
+            "shop/web → [host, world, unmanaged] (posture)"
+        );
+        assert_eq!(told(&ending("shop.web", "192.0.2.7", 0)), "shop/web → 192.0.2.0/24 (posture)");
         let mail = old.document.policies[0].allow_rule.as_ref().expect("a rule").id.0;
         assert_eq!(told(&ending("shop.web", "192.0.2.7", mail)), "app=web → 192.0.2.0/24 (mail)");
         let tells = |flow: &Ending| {
