@@ -66,10 +66,11 @@ fn run(options: &Options) -> Result<()> {
         options.only.is_empty() || options.only.iter().any(|only| only.eq_ignore_ascii_case(id))
     };
     suite::paths::run(&mut run, &wanted)?;
-    let suites: [(&str, Suite); 5] = [
+    let suites: [(&str, Suite); 6] = [
         (suite::program::ID, suite::program::run),
         (suite::scale::ID, suite::scale::run),
         (suite::apply::ID, suite::apply::run),
+        (suite::reach::ID, suite::reach::run),
         (suite::attach::ID, suite::attach::run),
         (suite::revoke::ID, suite::revoke::run),
     ];

@@ -4,6 +4,7 @@ pub mod apply;
 pub mod attach;
 pub mod paths;
 pub mod program;
+pub mod reach;
 pub mod revoke;
 pub mod scale;
 

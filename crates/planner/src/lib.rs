@@ -24,6 +24,7 @@ mod peers;
 mod ports;
 mod published;
 mod reach;
+mod reachability;
 mod report;
 pub mod topology;
 mod unchanged;
@@ -40,6 +41,7 @@ pub use nodes::Party;
 pub use objects::{Fate, ObjectChange, Objects, objects};
 pub use published::{Leg, Way, ways};
 pub use reach::Span;
+pub use reachability::{Class, Group, Headers, Pair, Reachability, reachability};
 pub use report::{Area, Change, ChangeKind, PlanReport, diff};
 pub use unchanged::unchanged;
 

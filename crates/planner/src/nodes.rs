@@ -143,9 +143,15 @@ fn workloads(bundles: &[(Option<&Bundle>, Option<&Atlas<'_>>)]) -> Vec<Seen> {
 /// A witness for every piece of every network's address space.
 fn addresses(bundles: &[(Option<&Bundle>, Option<&Atlas<'_>>)]) -> Vec<(u32, Party, Place)> {
     let mut nets: BTreeMap<u32, BTreeSet<IpNet>> = BTreeMap::new();
+    // With the addresses of workloads, which are nobody else's though a piece holds them.
+    let mut all: BTreeMap<u32, BTreeSet<IpNet>> = BTreeMap::new();
     for bundle in bundles.iter().filter_map(|(bundle, _)| *bundle) {
         for (network, net) in pieces(bundle) {
             nets.entry(network).or_default().insert(net);
+            all.entry(network).or_default().insert(net);
+        }
+        for (network, net) in taken(bundle) {
+            all.entry(network).or_default().insert(net);
         }
     }
     // Subnets have entries without any rule that names them.
@@ -156,7 +162,8 @@ fn addresses(bundles: &[(Option<&Bundle>, Option<&Atlas<'_>>)]) -> Vec<(u32, Par
     let mut out = Vec::new();
     for (network, nets) in nets {
         for net in &nets {
-            let Some(address) = witness(net, &nets, &[]) else { continue };
+            let all = all.get(&network).unwrap_or(&nets);
+            let Some(address) = witness(net, all, &[]) else { continue };
             let identity = bundles
                 .iter()
                 .rev()
@@ -188,6 +195,12 @@ pub(crate) fn pieces(bundle: &Bundle) -> impl Iterator<Item = (u32, IpNet)> {
         Some((key.key.network, IpNet::new(address, u8::try_from(bits).ok()?).ok()?))
     });
     exact.chain(prefixes)
+}
+
+/// The address of every workload that a network of a bundle knows, with the network.
+pub(crate) fn taken(bundle: &Bundle) -> impl Iterator<Item = (u32, IpNet)> {
+    let exact = bundle.tables.exact.iter().filter(|(_, peer)| peer.identity[0] >= 256);
+    exact.map(|(key, _)| (key.network, IpNet::from(IpAddr::from(key.addr))))
 }
 
 /// The lowest address of a prefix that lies in no longer one of `all` and in none of `outside`.

@@ -9,7 +9,7 @@ use model::Proto;
 use rustc_hash::FxHashMap;
 use verdict::abi::{Addr, Endpoint, Peer, PeerKey, PortEntry, PortKey, Ports, RowKey, Verdict};
 use verdict::native::{Shards, Simulation, Tables};
-use verdict::{Judgement, Question, judge};
+use verdict::{Judgement, Question, Reason, judge};
 
 /// Flows of one protocol that pass alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,9 +52,14 @@ impl Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub verdict: Verdict,
+    /// Why it is dropped.
+    pub reason: Reason,
     pub egress_rule: u32,
     pub ingress_rule: u32,
 }
+
+/// Destination ports, source ports if they matter, and what is answered.
+pub(crate) type Cell = ((u16, u16), Option<(u16, u16)>, Answer);
 
 /// Protocols that are asked for; the last one stands for all others.
 pub(crate) const PROTOCOLS: [u8; 6] = [1, 6, 17, 58, 132, 253];
@@ -121,13 +126,28 @@ impl<'t> Atlas<'t> {
         &self,
         from: &Place,
         to: &Place,
-        (source, target): (Addr, Addr),
+        pair: (Addr, Addr),
         protocol: u8,
         out: &mut Vec<Span>,
     ) {
+        for (ports, sources, answer) in self.cells(from, to, pair, protocol) {
+            push(out, protocol, ports, sources, answer);
+        }
+    }
+
+    /// The answers to all flows of a protocol that policy is asked about, as intervals of destination and source ports;
+    /// nothing when neither end has a row or an open posture.
+    pub(crate) fn cells(
+        &self,
+        from: &Place,
+        to: &Place,
+        (source, target): (Addr, Addr),
+        protocol: u8,
+    ) -> Vec<Cell> {
+        let mut out = Vec::new();
         let mut networks = vec![from.network, to.network];
         networks.dedup();
-        let Some(bounds) = self.bounds(&networks, source, target, protocol) else { return };
+        let Some(bounds) = self.bounds(&networks, source, target, protocol) else { return out };
         let sources = spaces(&bounds.sources, 0, u16::MAX);
         for (first, last) in domain(protocol) {
             for ports in spaces(&bounds.ports, *first, *last) {
@@ -143,11 +163,10 @@ impl<'t> Atlas<'t> {
                 if let [(range, _)] = found.as_mut_slice() {
                     *range = None;
                 }
-                for (sources, answer) in found {
-                    push(out, protocol, ports, sources, answer);
-                }
+                out.extend(found.into_iter().map(|(sources, answer)| (ports, sources, answer)));
             }
         }
+        out
     }
 
     /// The destination ports at which a flow of a protocol with ports passes inside of one network, from any source port.
@@ -176,7 +195,8 @@ impl<'t> Atlas<'t> {
         ports: Ports,
         protocol: u8,
     ) -> Answer {
-        let mut all = Answer { verdict: Verdict::Allow, egress_rule: 0, ingress_rule: 0 };
+        let (verdict, reason) = (Verdict::Allow, Reason::None);
+        let mut all = Answer { verdict, reason, egress_rule: 0, ingress_rule: 0 };
         for network in networks {
             let judgement = self.judge(*network, (source, target), ports, protocol);
             all.egress_rule |= judgement.egress_rule;
@@ -186,6 +206,7 @@ impl<'t> Atlas<'t> {
                 Verdict::Audit => all.verdict = Verdict::Audit,
                 Verdict::Drop | Verdict::Silent => {
                     all.verdict = Verdict::Drop;
+                    all.reason = judgement.reason;
                     return all;
                 }
             }

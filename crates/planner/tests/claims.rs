@@ -158,6 +158,14 @@ fn isolated_speaks_of_both_directions_and_of_addresses_too() {
 }
 
 #[test]
+fn a_range_that_begins_at_a_workload_has_other_addresses_too() {
+    // The workload of the blog has the first of the two addresses.
+    let out = "out: { from: tenant=blog, to: 10.0.0.2/31, allow: [80/tcp] }";
+    let claims = ["never: tenant=blog -> 10.0.0.2/31", "never: tenant=blog -> unmanaged"];
+    insta::assert_snapshot!(of_host(out, &claims));
+}
+
+#[test]
 fn a_published_port_crosses_the_border_of_a_tenant() {
     let reach = "blog-out: { from: tenant=blog, to: host, allow: [8080/tcp] }";
     let enter = "blog-in: { from: unmanaged, to: \"tenant=shop, app=web\", allow: [80/tcp] }";

@@ -34,7 +34,7 @@ pub(super) struct Ground<'a> {
     pub document: &'a Document,
     pub bundle: &'a Bundle,
     pub spots: Vec<Spot>,
-    /// The pieces of each network's address space.
+    /// The pieces of each network's address space, and the addresses of workloads.
     pub nets: FxHashMap<u32, BTreeSet<IpNet>>,
     pub atlas: Atlas<'a>,
     pub slots: Slots,
@@ -45,7 +45,7 @@ impl<'a> Ground<'a> {
     pub(super) fn new(document: &'a Document, bundle: &'a Bundle) -> Self {
         let atlas = Atlas::new(&bundle.tables);
         let mut nets: FxHashMap<u32, BTreeSet<IpNet>> = FxHashMap::default();
-        for (network, net) in nodes::pieces(bundle) {
+        for (network, net) in nodes::pieces(bundle).chain(nodes::taken(bundle)) {
             nets.entry(network).or_default().insert(net);
         }
         let mut spots = workloads(document, bundle, &atlas);
