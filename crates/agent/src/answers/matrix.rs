@@ -34,12 +34,16 @@ pub(crate) fn matrix(shared: &Shared) -> Result<Matrix, Error> {
     let found = planner::matrix(bundle);
     let parties = parties(bundle, &found);
     let positions: BTreeMap<&Party, u32> = parties.iter().zip(0..).collect();
-    let mut cells = Vec::new();
+    // What passes in IPv4 and what passes in IPv6 to a zone are two cells there, and one here.
+    let mut open: BTreeMap<(u32, u32), Vec<Span>> = BTreeMap::new();
     for cell in &found {
-        let (Some(from), Some(to)) = (positions.get(&cell.from), positions.get(&cell.to)) else {
-            continue;
-        };
-        cells.extend(grouped(&cell.spans, &force.names, *from, *to));
+        if let (Some(from), Some(to)) = (positions.get(&cell.from), positions.get(&cell.to)) {
+            open.entry((*from, *to)).or_default().extend(&cell.spans);
+        }
+    }
+    let mut cells = Vec::new();
+    for ((from, to), spans) in &open {
+        cells.extend(grouped(spans, &force.names, *from, *to));
     }
     cells.extend(published(&force, &positions));
     cells.sort_by_key(|cell| (cell.from, cell.to));

@@ -184,16 +184,22 @@ pub(crate) fn shown_parties(matrix: &Matrix) -> Vec<usize> {
         .collect()
 }
 
+/// Whether a policy has a say: one of the two is a workload, and nobody meets himself.
+pub(crate) fn is_governed(matrix: &Matrix, from: usize, to: usize) -> bool {
+    let is_workload = |at: usize| matrix.parties.get(at).is_some_and(|it| it.workload.is_some());
+    from != to && (is_workload(from) || is_workload(to))
+}
+
 /// Whether host or world occur in any open pair.
 fn is_named(matrix: &Matrix, index: usize) -> bool {
     matrix.cells.iter().any(|cell| cell.from as usize == index || cell.to as usize == index)
 }
 
 fn cell(picture: &Picture, from: usize, to: usize) -> String {
-    if from == to {
+    let matrix = &picture.matrix;
+    if !is_governed(matrix, from, to) {
         return String::new();
     }
-    let matrix = &picture.matrix;
     let open: Vec<String> = matrix
         .cells
         .iter()

@@ -32,14 +32,10 @@ pub(crate) fn render(proof: &Proof, paint: Paint) -> String {
         text += &self::assertion(assertion, paint);
     }
     let broken = proof.assertions.iter().filter(|assertion| !assertion.holds).count();
-    let holding = count((proof.assertions.len() - broken) as u64, "assertion");
+    let all = count(proof.assertions.len() as u64, "assertion");
     text += &match broken {
-        0 => format!("{holding} of {}: {}\n", proof.file, paint.good("every one holds")),
-        _ => format!(
-            "{holding} of {} hold, {}\n",
-            proof.file,
-            paint.bad(&format!("{broken} broken"))
-        ),
+        0 => format!("{all} of {}: {}\n", proof.file, paint.good("every one holds")),
+        _ => format!("{all} of {}: {}\n", proof.file, paint.bad(&format!("{broken} broken"))),
     };
     text
 }

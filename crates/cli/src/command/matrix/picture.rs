@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use api::{Cell, Verdict};
 
-use super::{Picture as Answer, shown_parties};
+use super::{Picture as Answer, is_governed, shown_parties};
 use crate::picture::{Anchor, Ink, Picture, cut, room};
 
 /// Height of a cell.
@@ -40,7 +40,7 @@ pub(crate) fn svg(answer: &Answer) -> String {
             let at = (left + column * cell, y);
             let open = cells.get(&(*from, *to)).map_or(&[][..], Vec::as_slice);
             let pair = format!("{} → {}", name(*from), name(*to));
-            if from != to {
+            if is_governed(matrix, *from, *to) {
                 entry(&mut picture, at, (cell - 4, wide), open, &pair);
             }
         }
