@@ -329,6 +329,15 @@ pub(crate) enum PolicyCommand {
         #[arg(long)]
         strict: bool,
     },
+    /// Lay a file out, in place: comments and meaning stay
+    Fmt {
+        /// The file; - reads standard input and prints the result
+        #[arg(value_name = "FILE", default_value = "bulkhead.yaml")]
+        file: PathBuf,
+        /// Change nothing; exit 3 when the file is laid out differently
+        #[arg(long)]
+        check: bool,
+    },
     /// Prove the assertions of a file without an agent; exit 1 when one does not hold
     Prove {
         /// The file, and Kubernetes manifests beside it: files or folders; - reads standard input

@@ -8,6 +8,7 @@ pub(crate) mod down;
 pub(crate) mod exec;
 pub(crate) mod explain;
 pub(crate) mod files;
+pub(crate) mod fmt;
 pub(crate) mod generate;
 pub(crate) mod logs;
 pub(crate) mod matrix;

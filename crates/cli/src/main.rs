@@ -74,6 +74,9 @@ fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
             command::check::run(context, &files, strict)
         }
         Command::Policy(PolicyCommand::Prove { files }) => command::prove::run(context, &files),
+        Command::Policy(PolicyCommand::Fmt { file, check }) => {
+            command::fmt::run(context, &file, check)
+        }
         Command::Policy(PolicyCommand::Rules) => command::rules::run(context),
         Command::Policy(PolicyCommand::Connections { kubernetes, analysis }) => {
             command::connections::run(context, &kubernetes, analysis)

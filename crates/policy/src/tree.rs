@@ -46,6 +46,8 @@ pub(crate) struct Scalar<'a> {
     pub(crate) text: Cow<'a, str>,
     /// Where the text itself begins, if it stands in the file exactly as here.
     pub(crate) exact: Option<u32>,
+    /// Whether it is written as a block, `|` or `>`: its span then begins at the text in the next line.
+    pub(crate) is_block: bool,
 }
 
 /// A key of a mapping.
@@ -325,7 +327,8 @@ impl<'a> Builder<'a, '_> {
             ScalarStyle::Literal | ScalarStyle::Folded => None,
         };
         let exact = (inner == Some(&*text)).then_some(span.start + quote);
-        Node { value: Value::Scalar(Scalar { text, exact }), span }
+        let is_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+        Node { value: Value::Scalar(Scalar { text, exact, is_block }), span }
     }
 
     fn open(&mut self, frame: Frame<'a>) -> Step {

@@ -20,7 +20,7 @@ use crate::failure::{Exit, Failure};
 use crate::screen::Screen;
 
 /// The file name that means standard input.
-const STDIN: &str = "-";
+pub(super) const STDIN: &str = "-";
 
 /// Reads, checks and reports; refuses files with errors.
 pub(crate) fn run(context: &Context, paths: &[PathBuf], strict: bool) -> Result<Exit, Failure> {
@@ -136,7 +136,7 @@ pub(super) fn tell(screen: Screen, found: &[Diagnostics]) {
 }
 
 /// Tells why files are refused.
-fn refused(context: &Context, found: &[Diagnostics]) -> Failure {
+pub(super) fn refused(context: &Context, found: &[Diagnostics]) -> Failure {
     if context.screen.json {
         let records: Vec<_> = found.iter().flat_map(Diagnostics::records).collect();
         let answer = serde_json::json!({
@@ -204,6 +204,7 @@ fn not_a_file(file: &Path, what: &str, hint: &str) -> Failure {
     Failure::new(codes::FILE, message).hint(hint)
 }
 
+/// The largest file that is taken.
 pub(super) fn limits() -> Limits {
     Limits::for_bytes(Limits::MAX_BYTES)
 }

@@ -1,0 +1,102 @@
+//! One way to lay a file out: `policy fmt`.
+//!
+//! The tree is printed again, with the comments where they stood. Order, the choice between block and flow style, and the way
+//! in which a value is written stay the author's: what changes is indentation, spaces, blank lines, quotes and line breaks.
+//!
+//! **Meaning.** What comes out is read again and compared with what went in, value by value and comment by comment. If
+//! anything differs nothing is returned, so a text can be left as it is but never change its meaning.
+
+pub(crate) mod comments;
+mod printer;
+mod scalars;
+#[cfg(test)]
+mod tests;
+
+use crate::codes::Code;
+use crate::diagnostic::{Diagnostic, Diagnostics, Problems};
+use crate::tree::{self, Node, Value};
+use crate::{Limits, Severity, Source};
+
+use comments::{Comment, comments};
+use printer::Printer;
+
+/// Lays a file out. It may name what does not exist: only its YAML has to be right.
+///
+/// # Errors
+/// Why the text cannot be read, or that it cannot be laid out without changing it.
+pub fn format(source: &Source<'_>, limits: &Limits) -> Result<String, Box<Diagnostics>> {
+    let mut problems = Problems::new(source.text, limits.findings);
+    if source.text.len() > limits.bytes {
+        return Err(Box::new(crate::text::too_large(source.name, source.text.len(), limits)));
+    }
+    let tree = tree::read(source.text, limits, &mut problems).filter(|_| problems.errors() == 0);
+    let out = tree.map(|tree| settled(source.text, &tree));
+    match out {
+        Some(Some(out)) => return Ok(out),
+        Some(None) => {
+            let message = "this file cannot be laid out without changing what it says";
+            problems.push(
+                Diagnostic::new(Code::Yaml, Severity::Error, None, message.to_owned())
+                    .hint("it is left as it is; write the value or comment in a simpler way"),
+            );
+        }
+        None => {}
+    }
+    Err(Box::new(problems.finish(source.name.into())))
+}
+
+/// How often a text is laid out until it stays as it is. A comment at an odd place may move once.
+const ROUNDS: usize = 4;
+
+/// The layout that stays as it is when it is laid out again; `None` if there is none that says the same.
+fn settled(text: &str, tree: &Node<'_>) -> Option<String> {
+    let said = comments(text)?;
+    let limits = Limits::for_bytes(Limits::MAX_BYTES);
+    let mut out = Printer::new(text, &said).print(tree);
+    for _ in 0..ROUNDS {
+        if !is_same(text, (tree, &said), &out, &limits) {
+            return None;
+        }
+        let again = {
+            let mut problems = Problems::new(&out, limits.findings);
+            let tree = tree::read(&out, &limits, &mut problems)?;
+            Printer::new(&out, &comments(&out)?).print(&tree)
+        };
+        if again == out {
+            return Some(out);
+        }
+        out = again;
+    }
+    None
+}
+
+/// Whether a text has the same values and the same comments.
+fn is_same(text: &str, (tree, said): (&Node<'_>, &[Comment]), out: &str, limits: &Limits) -> bool {
+    let mut problems = Problems::new(out, limits.findings);
+    let Some(again) = tree::read(out, limits, &mut problems) else { return false };
+    let Some(still) = comments(out).filter(|_| problems.errors() == 0) else { return false };
+    let written = |text: &'_ str, of: &Comment| text.get(of.start..of.end).map(str::to_owned);
+    let said = said.iter().map(|each| written(text, each));
+    same_value(tree, &again) && said.eq(still.iter().map(|each| written(out, each)))
+}
+
+/// Whether two trees have the same values; where they stand does not matter.
+fn same_value(one: &Node<'_>, other: &Node<'_>) -> bool {
+    match (&one.value, &other.value) {
+        (Value::Null, Value::Null) => true,
+        (Value::Scalar(one), Value::Scalar(other)) => one.text == other.text,
+        (Value::List(one), Value::List(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(a, b)| same_value(a, b))
+        }
+        (Value::Map(one), Value::Map(other)) => {
+            let same =
+                |((a, one), (b, other)): (&(_, _), &(_, _))| same_entry((a, one), (b, other));
+            one.len() == other.len() && one.iter().zip(other).all(same)
+        }
+        _ => false,
+    }
+}
+
+fn same_entry(one: (&tree::Key<'_>, &Node<'_>), other: (&tree::Key<'_>, &Node<'_>)) -> bool {
+    one.0.text == other.0.text && same_value(one.1, other.1)
+}
