@@ -100,6 +100,10 @@ codes! {
     UNKNOWN_CODE = "BH0223", 0, "no such code",
         "The code is not one of this version's.",
         "bulkhead explain lists all codes";
+    NO_FLOW = "BH0240", 404, "no such flow record",
+        "The agent keeps the newest 65,536 flow records since it started, each with a number; this number is older, or was never given, \
+         or belongs to a network that the document in force no longer has.",
+        "bulkhead observe shows the numbers; or ask for the pair: bulkhead why A B tcp/PORT";
 }
 
 /// The documentation of a code.

@@ -50,8 +50,8 @@ pub use status::{
 };
 pub use walk::{Walk, WalkState, WalkStep};
 pub use why::{
-    Decided, NearMiss, Party, PartyKind, PublishedWay, Reason, RuleAt, Seen, Service, Verdict,
-    WHY_SCHEMA, Why, WhyRequest, WouldAllow,
+    Connection, Decided, NearMiss, Party, PartyKind, PublishedWay, Reason, RuleAt, Seen, Service,
+    Verdict, WHY_SCHEMA, Why, WhyRequest, WouldAllow,
 };
 
 /// Name of the socket in the run folder.

@@ -24,7 +24,8 @@ pub fn document() -> String {
 pub fn why_schema() -> String {
     let parts = ["Party", "PartyKind", "Service", "Verdict", "Reason", "Decided", "RuleAt"];
     let parts = parts.into_iter().chain(["NearMiss", "WouldAllow", "Seen", "PublishedWay"]);
-    let parts = parts.chain(["Walk", "WalkStep", "WalkState"]);
+    let parts = parts.chain(["Walk", "WalkStep", "WalkState", "Connection"]);
+    let parts = parts.chain(["Flow", "FlowEnd", "FlowKind", "FlowLine"]);
     schema(&Api::openapi(), "Why", crate::WHY_SCHEMA, parts)
 }
 

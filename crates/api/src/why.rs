@@ -12,12 +12,19 @@ pub const WHY_SCHEMA: &str = "bulkhead.why/1";
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WhyRequest {
-    /// Who opens the flow: a workload (`shop/web`, or `web` when only one tenant has it), `host`, `world`, or an address.
+    /// Who opens the flow: a workload (`shop/web`, or `web` when only one tenant has it), `host`, `world`, or an address. Needed, as are
+    /// `to` and `service`, unless `flow` is given.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub from: String,
     /// To whom.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub to: String,
     /// `tcp/5432`, `5432/tcp`, `icmp` (echo request), `icmp/3/4`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub service: String,
+    /// Instead of these three: the number of a flow record, as `observe` shows it. Its addresses and ports are asked about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<u64>,
     /// The source port; without one 49152, the first ephemeral port, is assumed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_port: Option<u16>,
@@ -211,6 +218,24 @@ pub struct PublishedWay {
     pub text: String,
 }
 
+/// An entry of the connection table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Connection {
+    /// `opening`, `answered`, `established`, `closing`, `closed`, `one-way`, `two-way`, `echo`.
+    pub state: String,
+    /// `allow`, or `audit`.
+    pub verdict: Verdict,
+    /// The rule that let it pass, where it is known by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleAt>,
+    /// Whether it was judged by the policy in force; if not, its next packet is judged again.
+    pub is_current: bool,
+    /// Seconds since its last packet.
+    pub silent_s: u64,
+    /// Packets and bytes from the originator, then from the responder.
+    pub counts: [[u64; 2]; 2],
+}
+
 /// Answer of `POST /v1/why`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Why {
@@ -259,6 +284,13 @@ pub struct Why {
     /// What else can stop a flow that passes here, a sentence with its remedy each: other firewalls of the host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// The record that was asked about: what was decided then. The rest of the answer is what would be decided now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<crate::Flow>,
+    /// The live connection with these addresses and ports, when the source port was given and there is one: its packets pass by
+    /// it, and no rule is asked until the policy changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<Connection>,
     /// The way of the packet beyond the policy; absent when it was not asked for, or when no packet would be sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub walk: Option<crate::Walk>,

@@ -288,8 +288,21 @@ pub(crate) struct Pair {
 /// What `why` is asked.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Question {
-    #[command(flatten)]
-    pub(crate) pair: Pair,
+    /// Who opens it: a workload, `host`, `world`, or an address
+    #[arg(required_unless_present = "flow")]
+    pub(crate) from: Option<String>,
+    /// To whom
+    #[arg(required_unless_present = "flow")]
+    pub(crate) to: Option<String>,
+    /// Protocol and port: tcp/5432, udp/53, icmp
+    #[arg(required_unless_present = "flow")]
+    pub(crate) service: Option<String>,
+    /// Source port; a live connection with it is shown
+    #[arg(long, value_name = "PORT")]
+    pub(crate) source_port: Option<u16>,
+    /// Instead of a pair: a flow record by its number, as `observe` shows it
+    #[arg(long, value_name = "ID", conflicts_with_all = ["from", "to", "service", "source_port"])]
+    pub(crate) flow: Option<u64>,
     /// Show every step of the way, not only what is wrong
     #[arg(long)]
     pub(crate) walk: bool,

@@ -2,6 +2,8 @@
 
 mod replay;
 
+mod way;
+
 use api::{
     AgentStatus, Area, AssertionResult, Between, Cell, Change, ConnectionChange, Decided,
     Diagnostic, Doctor, DropCount, Error, Finding, Flow, FlowEnd, FlowKind, FlowLine, Level,
@@ -84,6 +86,8 @@ fn refused() -> Why {
         },
         published: Vec::new(),
         warnings: Vec::new(),
+        recorded: None,
+        connection: None,
         walk: None,
     }
 }

@@ -61,7 +61,7 @@ pub(crate) fn probe(shared: &Shared, request: &ProbeRequest) -> Result<ProbeResp
         to: request.to.clone(),
         service: request.service.clone(),
         source_port,
-        walk: false,
+        ..WhyRequest::default()
     };
     let Some(case) = case(bundle, &from, &to, asked, 0)? else {
         let why = why(shared, &question(request.source_port))?;
@@ -87,7 +87,9 @@ pub(crate) fn probe(shared: &Shared, request: &ProbeRequest) -> Result<ProbeResp
     };
     let seen = sent.map_err(|error| unsent(&error))?.map_err(|error| unsent(&error))?;
     let record = own_record(shared, before, target, case.port, seen.source_port);
-    let why = why(shared, &question(seen.source_port))?;
+    // What stops a packet that the policy lets pass is looked for.
+    let walk = !matches!(seen.observed, Observed::Connected | Observed::Answered);
+    let why = why(shared, &WhyRequest { walk, ..question(seen.source_port) })?;
     Ok(told(asked, seen, record.as_deref(), why))
 }
 

@@ -3,8 +3,10 @@
 //!
 //! Flows between two routed networks are judged twice, as their packets are: where they leave, and where they arrive.
 
+mod connection;
 mod itself;
 mod published;
+mod recorded;
 mod separate;
 pub(crate) mod walk;
 mod words;
@@ -65,6 +67,9 @@ pub(crate) struct Case {
 /// `BH0211` for unknown names, `BH0204` for an unknown service, `BH0216` without a document.
 pub(crate) fn why(shared: &Shared, request: &WhyRequest) -> Result<Why, Error> {
     let force = shared.forced()?;
+    if let Some(number) = request.flow {
+        return recorded::why(shared, &force, number, request);
+    }
     let bundle = &force.wanted.bundle;
     let from = party::who(bundle, &request.from)?;
     let to = party::who(bundle, &request.to)?;
@@ -79,19 +84,27 @@ pub(crate) fn why(shared: &Shared, request: &WhyRequest) -> Result<Why, Error> {
         return Ok(Why { generation: force.generation, ..why });
     };
     let mut why = told(shared, &force, &case);
-    if why.verdict != api::Verdict::Drop && is_forwarded(&why, &case) {
-        let others = firewalls::in_the_way(&shared.foreign.look(), Some(case.source.is_ipv6()));
-        why.warnings.extend(others);
-    }
+    warned(shared, &mut why, &case);
     let is_world = |who: &Who| *who == Who::World;
     if is_world(&from) || is_world(&to) {
         worldly(&mut why, is_world(&from));
     }
     why.published = published::ways(&force.wanted, &force.names, (&from, &to), asked, false);
+    if request.source_port.is_some() {
+        why.connection = connection::find(shared, &force, &case);
+    }
     if request.walk {
         why.walk = Some(walk::walk(shared, &force, (&from, &to), &case, &why));
     }
     Ok(why)
+}
+
+/// Adds what other firewalls may do to a flow that passes here.
+fn warned(shared: &Shared, why: &mut Why, case: &Case) {
+    if why.verdict != api::Verdict::Drop && is_forwarded(why, case) {
+        let others = firewalls::in_the_way(&shared.foreign.look(), Some(case.source.is_ipv6()));
+        why.warnings.extend(others);
+    }
 }
 
 /// The answer about a pair that no hook is asked about: without a generation, and nothing seen.
@@ -123,6 +136,8 @@ fn unasked(
         seen: Seen::default(),
         published: Vec::new(),
         warnings: Vec::new(),
+        recorded: None,
+        connection: None,
         walk: None,
     }
 }
@@ -351,6 +366,8 @@ fn explained(wanted: &Wanted, names: &Names, case: &Case) -> Why {
         seen: Seen::default(),
         published: Vec::new(),
         warnings: broadcast.map(|net| words::unheard(case.target, net)).into_iter().collect(),
+        recorded: None,
+        connection: None,
         walk: None,
     }
 }

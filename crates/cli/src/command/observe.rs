@@ -26,7 +26,7 @@ pub(crate) fn run(context: &Context, filter: &Observe) -> Result<Exit, Failure> 
     Ok(Exit::Done)
 }
 
-/// A flow as one line, in columns that line up for names of usual length.
+/// A flow as one line, in columns that line up for names of usual length; its number, for `why --flow`, ends it.
 pub(crate) fn render(flow: &Flow, paint: Paint) -> String {
     let line = &flow.line;
     let text = format!(
@@ -39,5 +39,5 @@ pub(crate) fn render(flow: &Flow, paint: Paint) -> String {
         line.code,
         line.repeats
     );
-    text.trim_end().to_owned()
+    format!("{}  #{}", text.trim_end(), flow.number)
 }

@@ -31,5 +31,6 @@ pub(crate) fn render(answer: &ProbeResponse, paint: Paint) -> String {
         format!("observed  {}{took}   {agrees}\n  {}\n", answer.observed.as_str(), answer.text);
     text += "declared  ";
     text += &why::render(&answer.why, paint);
+    text += &answer.why.walk.as_ref().map(|walk| why::way(walk, false, paint)).unwrap_or_default();
     text
 }

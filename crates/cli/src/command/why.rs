@@ -1,25 +1,26 @@
 //! `bulkhead why A B tcp/5432`: the verdict, what decided, what nearly did, what would allow it.
 
-use api::{Verdict, Walk, WalkState, WalkStep, Why, WhyRequest};
+use api::{Connection, Flow, Verdict, Walk, WalkState, WalkStep, Why, WhyRequest};
 
-use super::{Context, person, place};
+use super::{Context, observe, person, place};
 use crate::args::Question;
 use crate::failure::{Exit, Failure};
 use crate::screen::Paint;
 
 pub(crate) fn run(context: &Context, question: &Question) -> Result<Exit, Failure> {
-    let pair = &question.pair;
+    let text = |given: &Option<String>| given.clone().unwrap_or_default();
     let request = WhyRequest {
-        from: pair.from.clone(),
-        to: pair.to.clone(),
-        service: pair.service.clone(),
-        source_port: pair.source_port,
+        from: text(&question.from),
+        to: text(&question.to),
+        service: text(&question.service),
+        source_port: question.source_port,
+        flow: question.flow,
         walk: !question.no_walk,
     };
     let why = context.client()?.why(&request)?;
     context.screen.show(&why, |why, paint| {
-        render(why, paint)
-            + &why.walk.as_ref().map_or_else(String::new, |walk| way(walk, question.walk, paint))
+        let way = why.walk.as_ref().map(|walk| way(walk, question.walk, paint));
+        render(why, paint) + &way.unwrap_or_default()
     })?;
     Ok(Exit::Done)
 }
@@ -61,7 +62,49 @@ pub(crate) fn render(why: &Why, paint: Paint) -> String {
     for warning in &why.warnings {
         text += &format!("  {} {warning}\n", paint.warn("but:"));
     }
+    if let Some(connection) = &why.connection {
+        text += &live(connection);
+    }
+    if let Some(flow) = &why.recorded {
+        text +=
+            &format!("  recorded {}\n{}", observe::render(flow, paint), since(flow, why, paint));
+    }
     text + &seen(why)
+}
+
+/// What is different from what a record says.
+fn since(flow: &Flow, why: &Why, paint: Paint) -> String {
+    // Drops by the policy; all others are for what the packet was.
+    let is_policy = |code: &str| ["BH-D001", "BH-D002", "BH-D003", "BH-D041"].contains(&code);
+    match &flow.reason {
+        Some(reason) if flow.verdict == Verdict::Drop && !is_policy(&reason.code) => format!(
+            "           dropped for what it was, {}, and not by the policy; above is the answer for a first packet\n",
+            reason.text
+        ),
+        _ if flow.verdict == why.verdict => String::new(),
+        _ => format!(
+            "           {} {} then, {} now\n",
+            paint.warn("the policy has changed:"),
+            flow.verdict,
+            why.verdict
+        ),
+    }
+}
+
+/// The connection whose packets pass without a question.
+fn live(connection: &Connection) -> String {
+    let by =
+        connection.rule.as_ref().map_or_else(String::new, |rule| format!(" by {}", place(rule)));
+    let judged = if connection.is_current {
+        "its packets pass without another question"
+    } else {
+        "the policy has changed since: its next packet is judged again"
+    };
+    let [[sent, _], [received, _]] = connection.counts;
+    format!(
+        "  live     {}, let through{by}; {sent} packets there, {received} back, the last one {} s ago; {judged}\n",
+        connection.state, connection.silent_s
+    )
 }
 
 /// `drop  default deny   at db, ingress            reason BH-D002`
@@ -98,12 +141,16 @@ fn seen(why: &Why) -> String {
 }
 
 /// The way of the packet: all of its steps, or what is wrong with it. The policy's own step is the answer's first line.
-fn way(walk: &Walk, is_whole: bool, paint: Paint) -> String {
+pub(crate) fn way(walk: &Walk, is_whole: bool, paint: Paint) -> String {
     let others = || walk.steps.iter().filter(|step| step.topic != "policy");
     let count = |state| others().filter(|step| step.state == state).count();
     let (faults, unknown) = (count(WalkState::Fault), count(WalkState::Unknown));
     let steps = others().count();
-    let looked = format!("{steps} steps were looked at");
+    let looked = if steps == 1 {
+        "1 step was looked at".to_owned()
+    } else {
+        format!("{steps} steps were looked at")
+    };
     let summary = match (faults, unknown) {
         (0, 0) => format!("{}, {looked}", paint.good("nothing wrong")),
         (0, 1) => format!("{looked}, 1 of them cannot be told"),

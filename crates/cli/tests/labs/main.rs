@@ -34,3 +34,4 @@ mod tenants;
 mod undo;
 mod walk;
 mod walk_faults;
+mod walk_flows;

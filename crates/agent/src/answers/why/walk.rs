@@ -380,3 +380,6 @@ fn answer(packet: &Packet) -> Packet {
 fn number(router: &Router) -> Option<NetworkNumber> {
     NetworkNumber::new(router.number).ok()
 }
+
+#[cfg(test)]
+mod tests;

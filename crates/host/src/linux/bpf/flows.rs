@@ -4,12 +4,13 @@
 //! between, the entry goes back, unless that packet's successor has opened the flow anew.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use verdict::Reason;
-use verdict::abi::{Config, Event, FlowEntry, FlowKey, FlowState};
+use verdict::abi::{Addr, Config, Event, FlowEntry, FlowKey, FlowState};
 use verdict::meters::Budget;
 
 use super::Error;
@@ -133,6 +134,23 @@ impl Collector {
             }
         }
     }
+}
+
+/// The entry of a flow between two ends, in whichever order the table has them; `None` when there is none.
+pub(super) fn find(
+    maps: &Path,
+    (network, protocol): (u32, u8),
+    ends: [(IpAddr, u16); 2],
+) -> Result<Option<FlowEntry>, Error> {
+    let table: Table<FlowKey, FlowEntry> = Table::open(maps, "FLOWS")?;
+    let [one, other] = ends.map(|(address, port)| (Addr::from(address), port));
+    for ((low, low_port), (high, high_port)) in [(one, other), (other, one)] {
+        let key = FlowKey { low, high, network, low_port, high_port, protocol, pad: [0; 3] };
+        if let Some(entry) = table.get(&key)? {
+            return Ok(Some(entry));
+        }
+    }
+    Ok(None)
 }
 
 /// Reads every flow. For people and metrics: flows that come or go meanwhile may be missing.

@@ -56,6 +56,19 @@ use shared::Shared;
 use state::State;
 use table::Table;
 
+/// The live flow between two ends, from what is pinned below `bpffs`; `None` when there is none.
+///
+/// # Errors
+///
+/// [`Error`] when the table is not there or cannot be read.
+pub fn find_flow(
+    bpffs: &Path,
+    (network, protocol): (u32, u8),
+    ends: [(std::net::IpAddr, u16); 2],
+) -> Result<Option<FlowEntry>, Error> {
+    flows::find(&object::root(bpffs)?.join("maps"), (network, protocol), ends)
+}
+
 /// The programs and maps of this node.
 pub struct Datapath {
     root: PathBuf,
