@@ -359,6 +359,16 @@ pub(crate) enum PolicyCommand {
     },
     /// Show every rule in force and how often it decided
     Rules,
+    /// Make a file of another firewall's rules; what is not understood is told and allows nothing
+    Import {
+        /// What it is: the output of nft -j list ruleset, of iptables-save or ip6tables-save, of ufw show added (or user.rules), or a
+        /// compose file
+        #[arg(long, value_enum)]
+        from: ImportFrom,
+        /// The file; - reads standard input
+        #[arg(value_name = "FILE", default_value = "-")]
+        file: PathBuf,
+    },
     /// List the connections that Kubernetes network policies allow; needs no cluster and no agent
     Connections {
         /// Folder of manifests; every .yaml, .yml and .json below it is read
@@ -375,6 +385,19 @@ pub(crate) enum PolicyCommand {
         #[command(flatten)]
         analysis: Analysis,
     },
+}
+
+/// What can be imported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImportFrom {
+    /// nft -j list ruleset
+    Nft,
+    /// iptables-save or ip6tables-save
+    Iptables,
+    /// Docker compose
+    Compose,
+    /// ufw show added, or /etc/ufw/user.rules
+    Ufw,
 }
 
 /// How an analysis is printed.

@@ -77,6 +77,9 @@ fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Policy(PolicyCommand::Fmt { file, check }) => {
             command::fmt::run(context, &file, check)
         }
+        Command::Policy(PolicyCommand::Import { from, file }) => {
+            command::import::run(context, from, &file)
+        }
         Command::Policy(PolicyCommand::Rules) => command::rules::run(context),
         Command::Policy(PolicyCommand::Connections { kubernetes, analysis }) => {
             command::connections::run(context, &kubernetes, analysis)

@@ -14,6 +14,7 @@ mod diagnostic;
 pub mod document;
 pub mod explain;
 mod format;
+pub mod import;
 pub mod kubernetes;
 mod lint;
 mod nearest;

@@ -1,0 +1,427 @@
+//! Docker compose files: services become workloads, those that share a network may speak, published ports are published.
+//!
+//! All of it is one network here: who may speak with whom is said by policies, over a label for each network of the file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use model::Name;
+
+use super::{
+    Format, ImportError, Imported, MAX_REPORTS, MAX_RULES, Skipped, shown, too_much, write,
+};
+use crate::Limits;
+use crate::diagnostic::Problems;
+use crate::document::Span;
+use crate::tree::{self, Node, Value};
+
+const WHAT: &str = "a compose file";
+
+/// Most ports of one range.
+const MAX_RANGE: u16 = 100;
+
+#[derive(Default)]
+struct Compose {
+    services: Vec<Service>,
+    /// Networks: whether they lead out, and whether their members speak.
+    networks: BTreeMap<String, (bool, bool)>,
+    skipped: Vec<Skipped>,
+}
+
+struct Service {
+    name: Name,
+    line: u32,
+    networks: BTreeSet<String>,
+    ports: Vec<Port>,
+    alone: bool,
+}
+
+struct Port {
+    line: u32,
+    address: Option<String>,
+    host: u16,
+    own: u16,
+    protocol: &'static str,
+}
+
+/// Makes a native file.
+pub(super) fn import(name: &str, text: &str) -> Result<Imported, ImportError> {
+    let limits = Limits { depth: 32, ..Limits::for_bytes(text.len().max(4096)) };
+    let mut problems = Problems::new(text, 10);
+    let root = tree::read(text, &limits, &mut problems);
+    let not = |line: u32, why: String| ImportError::NotThat { line, what: WHAT, why };
+    let Some(root) = root.filter(|_| problems.errors() == 0) else {
+        let found = problems.finish(name.into());
+        let first = found.items.first();
+        let line = first.and_then(|item| item.span).map_or(0, |span| span.line);
+        return Err(not(line, first.map_or_else(String::new, |item| item.message.clone())));
+    };
+    let Some(services) = get(&root, "services") else {
+        return Err(not(root.span.line, "it has no `services`".to_owned()));
+    };
+    let mut compose = Compose::default();
+    compose.networks(get(&root, "networks"));
+    for (key, span, node) in entries(services) {
+        if compose.services.len() >= MAX_RULES.min(limits.workloads) {
+            return Err(too_much("it has too many services"));
+        }
+        compose.service(key, span, node);
+    }
+    for (key, span, _) in entries(&root) {
+        if !matches!(
+            key,
+            "services" | "networks" | "version" | "name" | "volumes" | "configs" | "secrets"
+        ) && !key.starts_with("x-")
+        {
+            compose.tell(span, key, "it is not read: what it adds is missing");
+        }
+    }
+    Ok(compose.write(name))
+}
+
+fn entries<'n>(node: &'n Node<'_>) -> impl Iterator<Item = (&'n str, Span, &'n Node<'n>)> {
+    let entries = match &node.value {
+        Value::Map(entries) => entries.as_slice(),
+        _ => &[],
+    };
+    entries.iter().map(|(key, node)| (&*key.text, key.span, node))
+}
+
+fn get<'n>(node: &'n Node<'_>, key: &str) -> Option<&'n Node<'n>> {
+    entries(node).find(|(name, ..)| *name == key).map(|(_, _, node)| node)
+}
+
+fn text<'n>(node: &'n Node<'_>) -> Option<&'n str> {
+    match &node.value {
+        Value::Scalar(scalar) => Some(&scalar.text),
+        _ => None,
+    }
+}
+
+impl Compose {
+    fn tell(&mut self, span: Span, source: &str, reason: impl Into<String>) {
+        self.skipped.push(Skipped {
+            line: span.line,
+            source: shown(source),
+            reason: reason.into(),
+        });
+    }
+
+    fn networks(&mut self, node: Option<&Node<'_>>) {
+        self.networks.insert("default".to_owned(), (true, true));
+        for (name, span, body) in node.into_iter().flat_map(entries) {
+            let flag = |key: &str| get(body, key).map(|node| text(node).map(str::to_owned));
+            let (mut leads_out, mut speaks) = (true, true);
+            match flag("internal") {
+                None => {}
+                Some(Some(word)) if word == "false" => {}
+                Some(word) => {
+                    leads_out = false;
+                    if word.as_deref() != Some("true") {
+                        self.tell(
+                            span,
+                            name,
+                            "`internal` is neither true nor false: taken for true",
+                        );
+                    }
+                }
+            }
+            if get(body, "external").is_some() {
+                self.tell(
+                    span,
+                    name,
+                    "an external network: what else is on it is not known, and not imported",
+                );
+            }
+            if let Some(driver) = get(body, "driver").and_then(text)
+                && !matches!(driver, "bridge" | "overlay")
+            {
+                speaks = false;
+                leads_out = false;
+                self.tell(
+                    span,
+                    name,
+                    format!("the driver {}: nothing is allowed on this network", shown(driver)),
+                );
+            }
+            for (key, at, value) in get(body, "driver_opts").into_iter().flat_map(entries) {
+                if key == "com.docker.network.bridge.enable_icc" && text(value) != Some("true") {
+                    speaks = false;
+                } else if key.contains("masquerade") || key.contains("gateway_mode") {
+                    leads_out = false;
+                    self.tell(at, key, "how it leads out is not known: nothing may leave it");
+                }
+            }
+            self.networks.insert(name.to_owned(), (leads_out, speaks));
+        }
+    }
+
+    fn service(&mut self, key: &str, span: Span, body: &Node<'_>) {
+        let Some(name) = workload_name(key) else {
+            return self.tell(span, key, "not a name that a workload can have: it is missing");
+        };
+        if self.services.iter().any(|other| other.name == name) {
+            return self.tell(
+                span,
+                key,
+                format!("another service is called {name} here: this one is missing"),
+            );
+        }
+        for word in ["extends", "deploy", "scale"] {
+            if get(body, word).is_some() {
+                self.tell(span, key, format!("`{word}` is not read"));
+            }
+        }
+        let mut service = Service {
+            name,
+            line: span.line,
+            networks: BTreeSet::new(),
+            ports: Vec::new(),
+            alone: false,
+        };
+        match get(body, "network_mode").map(|node| text(node).unwrap_or("")) {
+            None | Some("bridge") => {}
+            Some("none") => service.alone = true,
+            Some(mode) => {
+                service.alone = true;
+                self.tell(
+                    span,
+                    key,
+                    format!("network_mode {}: it is imported without any network", shown(mode)),
+                );
+            }
+        }
+        if !service.alone {
+            self.members(&mut service, get(body, "networks"), span, key);
+            self.ports(&mut service, get(body, "ports"));
+        }
+        self.services.push(service);
+    }
+
+    fn members(&mut self, service: &mut Service, node: Option<&Node<'_>>, span: Span, key: &str) {
+        let names: Vec<String> = match node.map(|node| &node.value) {
+            None | Some(Value::Null) => vec!["default".to_owned()],
+            Some(Value::List(items)) => items.iter().filter_map(text).map(str::to_owned).collect(),
+            Some(Value::Map(entries)) => {
+                entries.iter().map(|(key, _)| key.text.to_string()).collect()
+            }
+            Some(_) => Vec::new(),
+        };
+        for name in names {
+            if !self.networks.contains_key(&name) {
+                self.tell(
+                    span,
+                    key,
+                    format!("the network {} is not defined: it is not in it", shown(&name)),
+                );
+            } else if label(&name).is_none() {
+                self.tell(
+                    span,
+                    key,
+                    format!("the network {} has no name that a label can have", shown(&name)),
+                );
+            } else {
+                service.networks.insert(name);
+            }
+        }
+    }
+
+    fn ports(&mut self, service: &mut Service, node: Option<&Node<'_>>) {
+        let Some(Value::List(items)) = node.map(|node| &node.value) else { return };
+        for item in items {
+            let found = match &item.value {
+                Value::Scalar(scalar) => short(&scalar.text),
+                Value::Map(_) => long(item),
+                _ => None,
+            };
+            match found {
+                Some(ports) => service.ports.extend(ports.into_iter().map(|mut port| {
+                    port.line = item.span.line;
+                    port
+                })),
+                None => {
+                    let source = text(item).unwrap_or("a published port");
+                    self.tell(item.span, source, "not understood as HOST:PORT/PROTOCOL: it is not published, and nothing may come in by it");
+                }
+            }
+        }
+    }
+
+    fn write(mut self, name: &str) -> Imported {
+        let (mut policies, mut workloads, mut publish) =
+            (String::new(), String::new(), String::new());
+        let mut count = 0;
+        let mut names: BTreeSet<String> = BTreeSet::new();
+        for (network, (leads_out, speaks)) in &self.networks {
+            let members =
+                self.services.iter().filter(|each| each.networks.contains(network)).count();
+            let Some(label) = label(network).filter(|_| members > 0) else { continue };
+            if *speaks && members > 1 {
+                count += 1;
+                let policy = unique(&format!("net-{}", plain(network)), &mut names);
+                let _ = writeln!(
+                    policies,
+                    "      # services of the network {} speak with each other",
+                    shown(network)
+                );
+                let _ = writeln!(
+                    policies,
+                    "      {policy}: {{ from: {label}=yes, to: {label}=yes, allow: [any] }}"
+                );
+            }
+            if *leads_out {
+                count += 1;
+                let policy = unique(&format!("out-{}", plain(network)), &mut names);
+                let _ = writeln!(policies, "      # the network {} leads out", shown(network));
+                let _ = writeln!(
+                    policies,
+                    "      {policy}: {{ from: {label}=yes, to: world, allow: [any] }}"
+                );
+            }
+        }
+        let mut taken: BTreeSet<(Option<String>, u16, &str)> = BTreeSet::new();
+        for service in &self.services {
+            let labels = service
+                .networks
+                .iter()
+                .filter_map(|name| label(name))
+                .map(|label| format!("{label}: \"yes\""));
+            let labels: Vec<String> =
+                std::iter::once(format!("service: {}", service.name)).chain(labels).collect();
+            let place = if service.alone { "network: alone" } else { "network: main" };
+            let (own, line) = (&service.name, service.line);
+            let _ = writeln!(workloads, "      # line {line}");
+            let _ = writeln!(
+                workloads,
+                "      {own}: {{ {place}, labels: {{ {} }}, netns: {own} }}",
+                labels.join(", ")
+            );
+            for port in &service.ports {
+                let Port { line, address, host, own: target, protocol } = port;
+                let every = (None, *host, *protocol);
+                if taken.contains(&every) || !taken.insert((address.clone(), *host, protocol)) {
+                    let source = format!("{host}:{target}/{protocol}");
+                    let reason =
+                        "another service has this port of the host: it is not published".to_owned();
+                    self.skipped.push(Skipped { line: *line, source, reason });
+                    continue;
+                }
+                count += 1;
+                let entry = unique(&format!("in-{host}-{protocol}"), &mut names);
+                let address = address
+                    .as_ref()
+                    .map(|text| format!(", address: \"{text}\""))
+                    .unwrap_or_default();
+                let _ = writeln!(publish, "      # line {line}");
+                let _ = writeln!(
+                    publish,
+                    "      {entry}: {{ port: {host}/{protocol}, to: {own}:{target}{address} }}"
+                );
+                let _ = writeln!(policies, "      # line {line}: published");
+                let _ = writeln!(
+                    policies,
+                    "      {entry}: {{ from: world, to: workload={own}, allow: [{target}/{protocol}] }}"
+                );
+            }
+        }
+        let rules = self.services.len();
+        let omitted = self.skipped.len().saturating_sub(MAX_REPORTS);
+        self.skipped.sort_by_key(|each| each.line);
+        self.skipped.truncate(MAX_REPORTS);
+        let mut out = write::head(name, Format::Compose, rules, &self.skipped, omitted);
+        out += "# Networks of the compose file are labels here. Bulkhead adopts namespaces: put each container's own in `netns:`.\n";
+        out += "bulkhead: 1\ntenants:\n  imported:\n    networks:\n";
+        out += "      main: { mode: nat, subnets: [10.96.0.0/16, \"fd00:96::/64\"] }\n";
+        if self.services.iter().any(|each| each.alone) {
+            out += "      alone: { mode: none }\n";
+        }
+        for (key, part) in [("workloads", workloads), ("publish", publish), ("policies", policies)]
+        {
+            if !part.is_empty() {
+                let _ = write!(out, "    {key}:\n{part}");
+            }
+        }
+        Imported { text: out, rules, policies: count, skipped: self.skipped, omitted }
+    }
+}
+
+/// The label that stands for a network.
+fn label(network: &str) -> Option<String> {
+    let text = format!("net.{network}");
+    model::LabelKey::new(&text).ok()?;
+    Some(text)
+}
+
+/// A name of ours that is most like it.
+fn plain(text: &str) -> String {
+    let fine = |c: char| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' };
+    let text: String = text.to_ascii_lowercase().chars().map(fine).take(18).collect();
+    format!("{}-net", text.trim_matches('-')).trim_start_matches('-').to_owned()
+}
+
+/// The service's name as that of a workload: `_`, `.` and upper case are what ours may not have.
+fn workload_name(key: &str) -> Option<Name> {
+    let text: String = key.to_ascii_lowercase().replace(['_', '.'], "-");
+    Name::new(&text).ok()
+}
+
+fn unique(wanted: &str, used: &mut BTreeSet<String>) -> String {
+    let mut name = wanted.to_owned();
+    let mut number = 2;
+    while !used.insert(name.clone()) {
+        name = format!("{wanted}-{number}");
+        number += 1;
+    }
+    name
+}
+
+/// `8080:80`, `127.0.0.1:8080:80/udp`, `[::1]:80:80`, `3000-3005:3000-3005`.
+fn short(text: &str) -> Option<Vec<Port>> {
+    let (ports, protocol) = match text.split_once('/') {
+        Some((ports, word)) => (ports, protocol(word)?),
+        None => (text, "tcp"),
+    };
+    let (front, own) = ports.rsplit_once(':')?;
+    let (address, host) = match front.rsplit_once(':') {
+        Some((address, host)) => (Some(address.trim_matches(['[', ']'])), host),
+        None => (None, front),
+    };
+    pairs(address, host, own, protocol)
+}
+
+/// `{ target: 80, published: "8080", protocol: tcp, host_ip: 127.0.0.1 }`.
+fn long(node: &Node<'_>) -> Option<Vec<Port>> {
+    let field = |key: &str| get(node, key).map(|node| text(node).unwrap_or(""));
+    let protocol = protocol(field("protocol").unwrap_or("tcp"))?;
+    pairs(field("host_ip"), field("published")?, field("target")?, protocol)
+}
+
+fn protocol(word: &str) -> Option<&'static str> {
+    ["tcp", "udp", "sctp"].into_iter().find(|each| *each == word)
+}
+
+fn pairs(
+    address: Option<&str>,
+    host: &str,
+    own: &str,
+    protocol: &'static str,
+) -> Option<Vec<Port>> {
+    let range = |text: &str| -> Option<(u16, u16)> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+        (0 < first && first <= last && last - first < MAX_RANGE).then_some((first, last))
+    };
+    let (host, own) = (range(host)?, range(own)?);
+    if host.1 - host.0 != own.1 - own.0 {
+        return None;
+    }
+    let address = match address.filter(|text| !matches!(*text, "0.0.0.0" | "::" | "")) {
+        Some(text) => Some(text.parse::<std::net::IpAddr>().ok()?.to_string()),
+        None => None,
+    };
+    let all = (host.0..=host.1).zip(own.0..=own.1);
+    Some(
+        all.map(|(host, own)| Port { line: 0, address: address.clone(), host, own, protocol })
+            .collect(),
+    )
+}
