@@ -499,3 +499,11 @@ fn exit_codes_are_those_of_the_documents() {
 fn the_command_line_is_consistent() {
     Cli::command().debug_assert();
 }
+
+#[test]
+fn an_import_tells_what_it_did_not_understand() {
+    let rules = "*filter\n:INPUT DROP\n-A INPUT -p tcp --dport 22 -j ACCEPT\n-A INPUT -m mark --mark 1 -j ACCEPT\nCOMMIT\n";
+    let format = policy::import::Format::Iptables;
+    let imported = policy::import::import(format, "rules", rules).expect("is read");
+    insta::assert_snapshot!(crate::command::import::report("rules", format, &imported));
+}
