@@ -10,6 +10,7 @@ mod network;
 mod place;
 mod policy;
 mod publish;
+mod sets;
 mod vocabulary;
 mod workload;
 
@@ -31,6 +32,14 @@ use vocabulary::Vocabulary;
 
 /// How a warning about a port name that nothing uses begins; the name and a backtick follow.
 pub(crate) const UNUSED_PORT: &str = "no policy uses the port name `";
+
+/// The set that a peer stands for, if it is one.
+pub(crate) fn names_set(peer: &model::Peer) -> Option<&str> {
+    match sets::mention(peer) {
+        sets::Mention::Of(name) => Some(name),
+        _ => None,
+    }
+}
 
 /// Named ports and which of them were used.
 #[derive(Default)]
@@ -56,6 +65,8 @@ pub(crate) fn check(
     ports.most = limits.values;
     let tenants = raw.tenants.as_ref().map_or(&[][..], |table| table.entries.as_slice());
     counts(raw, limits, problems);
+    let vocabulary = Vocabulary::of(raw);
+    let mut sets = sets::Sets::read(raw, &vocabulary, limits.values, problems);
     for (name, tenant) in tenants {
         let said = tenant.as_ref().and_then(|tenant| tenant.audit.as_ref());
         let audit = audit::audit(said, problems);
@@ -63,14 +74,14 @@ pub(crate) fn check(
         let Some(tenant) = tenant else { continue };
         network::networks(&name.value, tenant, &mut document, problems);
         workload::workloads(&name.value, tenant, &mut document, problems);
-        publish::publishes(&name.value, tenant, &mut document, problems);
+        publish::publishes(&name.value, tenant, &mut sets, &mut document, problems);
     }
     network::routed_overlaps(&document, problems);
     host_address::routed(&document, problems);
     workload::addresses(&document, problems);
     publish::conflicts(&document, problems);
-    let vocabulary = Vocabulary::of(raw);
-    let mut policies = policy::Reader { vocabulary: &vocabulary, ports: &mut ports, problems };
+    let (vocabulary, ports, sets) = (&vocabulary, &mut ports, &mut sets);
+    let mut policies = policy::Reader { vocabulary, ports, sets, problems };
     for (name, tenant) in tenants {
         let Some(tenant) = tenant else { continue };
         let scope = Scope::Tenant(name.value.clone());
@@ -80,6 +91,7 @@ pub(crate) fn check(
     policies.policies(&Scope::Host, raw.policies.as_ref(), &mut document);
     policies.assertions(&Scope::Host, raw.assert.as_ref(), &mut document);
     ports.report_unused(problems);
+    sets.report_unused(raw, problems);
     document.policies.sort_by_key(|policy| policy.span);
     document.assertions.sort_by_key(|assertion| assertion.span);
     number_rules(&mut document.policies, file);

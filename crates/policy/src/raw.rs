@@ -30,6 +30,8 @@ mapping! {
         ports: Table<Name, OneOrMany<Val<PortWord>>> = "ports";
         /// How policies of Kubernetes manifests beside this file are read.
         kubernetes: RawKubernetes = "kubernetes";
+        /// Named sets of peers: CIDRs, selectors, words and other sets. `set=NAME` stands for all of them.
+        sets: Table<Name, OneOrMany<Val<Peer>>> = "sets";
         /// Isolation domains by name.
         tenants: Table<Name, RawTenant> = "tenants";
         /// Host-wide policies: their selectors match workloads of every tenant.
@@ -56,6 +58,8 @@ mapping! {
         networks: Table<Name, RawNetwork> = "networks";
         /// Containers, virtual machines and process groups by name.
         workloads: Table<Name, RawWorkload> = "workloads";
+        /// Named sets of peers of this tenant; those of the file can be used, too.
+        sets: Table<Name, OneOrMany<Val<Peer>>> = "sets";
         /// Ports of the host that lead to workloads, by name.
         publish: Table<Name, RawPublish> = "publish";
         /// Rules by name.

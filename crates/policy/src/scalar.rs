@@ -513,6 +513,8 @@ impl FromText for Target {
 pub(crate) enum PublishSource {
     World,
     Net(IpNet),
+    /// A set, which is to have nothing but CIDRs.
+    Set(Peer),
 }
 
 impl FromText for PublishSource {
@@ -523,6 +525,7 @@ impl FromText for PublishSource {
         match text.parse::<Peer>() {
             Ok(Peer::World) => Ok(Self::World),
             Ok(Peer::Cidr(net)) => Ok(Self::Net(net)),
+            Ok(peer) if crate::check::names_set(&peer).is_some() => Ok(Self::Set(peer)),
             Ok(_) => Err(whole("a published port is limited to `world` or to CIDRs", text)
                 .with_hint("who may connect is decided by policies; this only narrows where the port exists")),
             Err(error) => Err(error),

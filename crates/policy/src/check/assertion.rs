@@ -73,9 +73,7 @@ impl Reader<'_, '_> {
 
     fn flows(&mut self, scope: &Scope, claim: Claim, statement: &Val<Statement>) -> Assertion {
         let Statement { from, to, port, text } = &statement.value;
-        for peer in from.iter().chain(to) {
-            self.peer(scope, peer, statement.span);
-        }
+        let [from, to] = [from, to].map(|side| self.side(scope, side, statement.span));
         let ports = port
             .iter()
             .flat_map(|word| self.ports.resolve(word, statement.span, self.problems))
@@ -83,12 +81,26 @@ impl Reader<'_, '_> {
         Assertion {
             scope: scope.clone(),
             claim,
-            from: from.clone(),
-            to: to.clone(),
+            from,
+            to,
             ports,
             text: text.clone(),
             span: statement.span,
         }
+    }
+
+    /// The peers of one side, sets resolved.
+    fn side(&mut self, scope: &Scope, peers: &[Peer], span: Span) -> Vec<Peer> {
+        let mut all = Vec::with_capacity(peers.len());
+        for peer in peers {
+            if let Some(members) = self.members(scope, peer, span) {
+                all.extend(members);
+            } else {
+                self.peer(scope, peer, span);
+                all.push(peer.clone());
+            }
+        }
+        all
     }
 
     fn border(
@@ -98,9 +110,7 @@ impl Reader<'_, '_> {
         document: &Document,
     ) -> Option<Assertion> {
         let Border { group, except, text } = &border.value;
-        for peer in except {
-            self.peer(scope, peer, border.span);
-        }
+        let except = self.side(scope, except, border.span);
         let selector = match (group, scope) {
             (Group::Tenant(name), _) => format!("tenant={name}"),
             (Group::Network(name), Scope::Tenant(_)) => format!("network={name}"),
@@ -117,7 +127,7 @@ impl Reader<'_, '_> {
             scope: scope.clone(),
             claim: Claim::Isolated,
             from: vec![peer],
-            to: except.clone(),
+            to: except,
             ports: Vec::new(),
             text: text.clone(),
             span: border.span,

@@ -1,8 +1,11 @@
 //! Policies: peers that exist, ports that are defined, at least one rule.
 
+use std::collections::HashSet;
+
 use model::{Name, Peer, PortRange, PortSpec, Transport};
 
 use super::Ports;
+use super::sets::{Mention, Sets, mention, mixed};
 use super::vocabulary::Vocabulary;
 use crate::codes::Code;
 use crate::decode::{List, Mapping, OneOrMany, Table, Val};
@@ -24,6 +27,7 @@ pub(super) fn too_long(length: usize, span: Span) -> Diagnostic {
 pub(super) struct Reader<'r, 't> {
     pub(super) vocabulary: &'r Vocabulary,
     pub(super) ports: &'r mut Ports,
+    pub(super) sets: &'r mut Sets,
     pub(super) problems: &'r mut Problems<'t>,
 }
 
@@ -83,6 +87,11 @@ impl Reader<'_, '_> {
         self.length(raw.written, raw.span);
         let mut peers: Vec<Peer> = Vec::with_capacity(raw.items.len());
         for peer in &raw.items {
+            if let Some(members) = self.members(scope, &peer.value, peer.span) {
+                let new: HashSet<Peer> = peers.iter().cloned().collect();
+                peers.extend(members.into_iter().filter(|member| !new.contains(member)));
+                continue;
+            }
             self.peer(scope, &peer.value, peer.span);
             if raw.items.len() <= 64 && peers.contains(&peer.value) {
                 let message = format!("`{}` stands here twice", peer.value);
@@ -91,7 +100,30 @@ impl Reader<'_, '_> {
             }
             peers.push(peer.value.clone());
         }
+        if peers.len() > MAX_ENTRIES && raw.written <= MAX_ENTRIES {
+            let message = format!(
+                "with what its sets stand for, this list has more than {MAX_ENTRIES} peers"
+            );
+            self.problems.push(Diagnostic::error(Code::Limit, raw.span, message));
+            return None;
+        }
         Some(peers)
+    }
+
+    /// What a set stands for that is named here; `None` for anything else.
+    pub(super) fn members(&mut self, scope: &Scope, peer: &Peer, span: Span) -> Option<Vec<Peer>> {
+        match mention(peer) {
+            Mention::No => None,
+            Mention::Of(name) => {
+                let members = self.sets.find(scope, name, span, self.problems);
+                let is_too_much = self.expanded(members.len(), span);
+                Some(if is_too_much { Vec::new() } else { members })
+            }
+            Mention::Mixed => {
+                self.problems.push(mixed(span));
+                Some(Vec::new())
+            }
+        }
     }
 
     pub(super) fn peer(&mut self, scope: &Scope, peer: &Peer, span: Span) {
@@ -157,8 +189,9 @@ impl Reader<'_, '_> {
         let is_more = self.ports.expanded > self.ports.most;
         if is_more && before <= self.ports.most {
             let most = self.ports.most;
-            let message =
-                format!("the policies have more than {most} ports together, from here on");
+            let message = format!(
+                "the policies have more than {most} ports and members of sets together, from here on"
+            );
             self.problems.push(
                 Diagnostic::error(Code::Limit, span, message).hint("write ranges: 8000-8999/tcp"),
             );

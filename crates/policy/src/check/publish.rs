@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use model::{Mode, Name};
+use model::{Mode, Name, Peer};
 
+use super::sets::{Mention, Sets, mention};
 use crate::codes::Code;
 use crate::decode::Val;
 use crate::diagnostic::{Diagnostic, Problems};
-use crate::document::{Document, Publish, Span, Workload};
+use crate::document::{Document, Publish, Scope, Span, Workload};
 use crate::raw::{RawPublish, RawTenant};
 use crate::scalar::PublishSource;
 
@@ -17,6 +18,7 @@ use crate::scalar::PublishSource;
 pub(super) fn publishes(
     tenant: &Name,
     raw: &RawTenant,
+    sets: &mut Sets,
     document: &mut Document,
     problems: &mut Problems<'_>,
 ) {
@@ -28,14 +30,12 @@ pub(super) fn publishes(
         .map(|(name, _)| name.value.as_str())
         .map(|name| (name, made.get(name).copied()))
         .collect();
-    let found: Vec<Publish> = raw
-        .publish
-        .iter()
-        .flat_map(|table| &table.entries)
-        .filter_map(|(name, publish)| {
-            one(tenant, &targets, name, publish.as_ref()?, document, problems)
-        })
-        .collect();
+    let mut found: Vec<Publish> = Vec::new();
+    for (name, publish) in raw.publish.iter().flat_map(|table| &table.entries) {
+        let Some(publish) = publish else { continue };
+        let from = sources(tenant, publish, sets, problems);
+        found.extend(one(tenant, &targets, (name, from), publish, document, problems));
+    }
     document.publishes.extend(found);
 }
 
@@ -45,12 +45,11 @@ type Targets<'d> = HashMap<&'d str, Option<&'d Workload>>;
 fn one(
     tenant: &Name,
     targets: &Targets<'_>,
-    name: &Val<Name>,
+    (name, from): (&Val<Name>, Vec<IpNet>),
     raw: &RawPublish,
     document: &Document,
     problems: &mut Problems<'_>,
 ) -> Option<Publish> {
-    let from = sources(raw, problems);
     if let Some(address) = &raw.address {
         super::host_address::published(address, problems);
     }
@@ -75,15 +74,23 @@ fn one(
     })
 }
 
-fn sources(raw: &RawPublish, problems: &mut Problems<'_>) -> Vec<IpNet> {
+fn sources(
+    tenant: &Name,
+    raw: &RawPublish,
+    sets: &mut Sets,
+    problems: &mut Problems<'_>,
+) -> Vec<IpNet> {
     let mut nets = Vec::new();
     if let Some(list) = raw.from.as_ref().filter(|list| list.written == 0) {
         problems.push(super::empty_list(list.span, "leave `from` out if everybody is meant"));
     }
     let items = raw.from.as_ref().map_or(&[][..], |list| list.items.as_slice());
     for source in items {
-        match source.value {
-            PublishSource::Net(net) => nets.push(net),
+        match &source.value {
+            PublishSource::Net(net) => nets.push(*net),
+            PublishSource::Set(peer) => {
+                nets.extend(ranges(tenant, peer, source.span, sets, problems))
+            }
             PublishSource::World if items.len() > 1 => problems.push(Diagnostic::error(
                 Code::Redundant,
                 source.span,
@@ -93,6 +100,30 @@ fn sources(raw: &RawPublish, problems: &mut Problems<'_>) -> Vec<IpNet> {
         }
     }
     nets
+}
+
+/// The ranges of a set; one with anything else in it is refused, as who may connect is for policies to say.
+fn ranges(
+    tenant: &Name,
+    peer: &Peer,
+    span: Span,
+    sets: &mut Sets,
+    problems: &mut Problems<'_>,
+) -> Vec<IpNet> {
+    let Mention::Of(name) = mention(peer) else { return Vec::new() };
+    let members = sets.find(&Scope::Tenant(tenant.clone()), name, span, problems);
+    let net = |member: &Peer| match member {
+        Peer::Cidr(net) => Some(*net),
+        _ => None,
+    };
+    if let Some(other) = members.iter().find(|member| net(member).is_none()) {
+        let message =
+            format!("a published port is limited to CIDRs, and `{other}` in `{name}` is none");
+        problems.push(Diagnostic::error(Code::Address, span, message).hint(
+            "who may connect is decided by policies; this only narrows where the port exists",
+        ));
+    }
+    members.iter().filter_map(net).collect()
 }
 
 fn target(

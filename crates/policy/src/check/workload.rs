@@ -33,6 +33,14 @@ pub(super) fn workloads(
             .flat_map(|table| &table.entries)
             .filter_map(|(key, value)| Some((key.value.clone(), value.as_ref()?.value.clone())))
             .collect();
+        let reserved = workload.labels.iter().flat_map(|table| &table.entries);
+        for (key, _) in reserved.filter(|(key, _)| key.value.as_str() == super::sets::KEY) {
+            let message = "`set` is a word of the selector language and cannot be a label key";
+            problems
+                .push(Diagnostic::error(Code::Label, key.span, message).hint(
+                    "`set=NAME` in a policy stands for a set of `sets:`; choose another key",
+                ));
+        }
         if labels.len() > MAX_LABELS {
             let message =
                 format!("a workload has at most {MAX_LABELS} labels, this has {}", labels.len());
