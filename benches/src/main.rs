@@ -73,6 +73,7 @@ fn run(options: &Options) -> Result<()> {
         (suite::reach::ID, suite::reach::run),
         (suite::attach::ID, suite::attach::run),
         (suite::revoke::ID, suite::revoke::run),
+        (suite::replay::ID, suite::replay::run),
     ];
     for (id, suite) in suites {
         if wanted(id) {

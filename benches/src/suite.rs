@@ -5,6 +5,7 @@ pub mod attach;
 pub mod paths;
 pub mod program;
 pub mod reach;
+pub mod replay;
 pub mod revoke;
 pub mod scale;
 

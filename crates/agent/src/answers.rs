@@ -17,6 +17,7 @@ pub(crate) mod replay;
 pub(crate) mod rules;
 pub(crate) mod service;
 pub(crate) mod status;
+pub(crate) mod suggest;
 pub(crate) mod why;
 
 use api::RuleAt;

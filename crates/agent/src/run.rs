@@ -71,6 +71,8 @@ pub fn run(options: Options) -> Result<(), Error> {
             history::run(&shared, &store, writer, recalled, &ended);
         });
         keeper.restore();
+        // Without a document there are no names to wait for.
+        shared.named.store(true, Ordering::Release);
         let ending = Ending(Arc::clone(&shared));
         let keeping = scope.spawn(move || {
             let _ending = ending;

@@ -1,6 +1,7 @@
 //! What the threads of the agent have in common. Everything in it is a snapshot or behind a short lock.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use api::{Error, Reconciled, codes};
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) stopping: watch::Sender<bool>,
     /// Who talks to the agent.
     pub(crate) seats: Arc<Seats>,
+    /// Whether names for the numbers in events are known, or there are none.
+    pub(crate) named: AtomicBool,
     /// Held while an hour of the flow store goes from memory to the disk.
     pub(crate) turning: Mutex<()>,
     force: RwLock<Option<Arc<Force>>>,
@@ -115,6 +118,7 @@ impl Shared {
             newest: watch::Sender::new(0),
             stopping: watch::Sender::new(false),
             seats: Arc::default(),
+            named: AtomicBool::new(false),
             turning: Mutex::default(),
             force: RwLock::default(),
             names: RwLock::default(),
@@ -155,6 +159,7 @@ impl Shared {
     /// Replaces the names. Done before the first packet of a new endpoint can be reported.
     pub(crate) fn set_names(&self, names: Arc<Names>) {
         *self.names.write().unwrap_or_else(PoisonError::into_inner) = names;
+        self.named.store(true, Ordering::Release);
     }
 
     /// Flow records, for a short look or change.

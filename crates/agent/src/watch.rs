@@ -15,6 +15,8 @@ use crate::shared::Shared;
 
 /// How often events are read; the programs wake us earlier when the buffer fills.
 const INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+/// How often is looked whether names are known.
+const PATIENCE: Duration = Duration::from_millis(5);
 /// How often the next part of the connection table is looked at.
 const COLLECT: Duration = Duration::from_millis(500);
 /// Events taken in one batch.
@@ -27,6 +29,10 @@ pub(crate) fn run(
     mut collector: Collector,
     stop: &AtomicBool,
 ) {
+    // What the kernel kept while no agent ran is of the document that is being restored: its names are needed first.
+    while !shared.named.load(Ordering::Acquire) && !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(PATIENCE);
+    }
     let mut batch = Vec::new();
     let mut collected = Instant::now();
     while !stop.load(Ordering::Relaxed) {

@@ -19,7 +19,8 @@ use tokio::runtime::Runtime;
 use crate::{
     Doctor, DocumentRequest, DownRequest, DownResponse, Error, Flow, FlowQuery, Health,
     LabelChange, LabelChanged, LogLine, LogQuery, Matrix, PlanReport, ProbeRequest, ProbeResponse,
-    Replay, ReplayQuery, Rules, Status, UpResponse, Why, WhyRequest, Workload, codes,
+    Replay, ReplayQuery, Rules, Status, SuggestQuery, Suggestion, UpResponse, Why, WhyRequest,
+    Workload, codes,
 };
 
 /// Longest wait for the connection.
@@ -187,6 +188,15 @@ impl Client {
         query: &ReplayQuery,
     ) -> Result<Replay, ClientError> {
         self.send(Method::POST, &with_query("/v1/replay", query)?, Some(request), CHANGE)
+    }
+
+    /// `GET /v1/suggestion`.
+    ///
+    /// # Errors
+    /// See [`Client::up`].
+    pub fn suggestion(&self, query: &SuggestQuery) -> Result<Suggestion, ClientError> {
+        let path = with_query("/v1/suggestion", query)?;
+        self.send(Method::GET, &path, None::<&()>, CHANGE)
     }
 
     /// `POST /v1/down`.

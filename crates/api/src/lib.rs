@@ -21,6 +21,7 @@ mod proof;
 mod reach;
 mod replay;
 mod status;
+mod suggest;
 mod walk;
 mod why;
 
@@ -48,6 +49,7 @@ pub use status::{
     AgentStatus, AuditScope, DropCount, Health, LabelChange, LabelChanged, Reconciled, Status,
     TableUse, Workload, WorkloadState,
 };
+pub use suggest::{SuggestQuery, Suggestion};
 pub use walk::{Walk, WalkState, WalkStep};
 pub use why::{
     Connection, Decided, NearMiss, Party, PartyKind, PublishedWay, Reason, RuleAt, Seen, Service,

@@ -8,7 +8,7 @@ use crate::{
     ClusterConnections, ClusterDifferences, Diagnostic, Doctor, DocumentRequest, DownRequest,
     DownResponse, Error, Flow, FlowQuery, Health, LabelChange, LabelChanged, LogLine, LogQuery,
     Matrix, PlanReport, ProbeRequest, ProbeResponse, Proof, Replay, ReplayQuery, Rules, Status,
-    UpResponse, Why, WhyRequest, Workload,
+    SuggestQuery, Suggestion, UpResponse, Why, WhyRequest, Workload,
 };
 
 /// The document, pretty-printed JSON with a newline at its end.
@@ -61,6 +61,13 @@ pub fn replay_schema() -> String {
     schema(&Api::openapi(), "Replay", Replay::SCHEMA, parts)
 }
 
+/// JSON Schema of [`Suggestion`] alone, pretty-printed: the contract of `policy suggest --json`.
+#[must_use]
+pub fn suggestion_schema() -> String {
+    let parts = ["Period", "RecordGap"];
+    schema(&Api::openapi(), "Suggestion", Suggestion::SCHEMA, parts.into_iter())
+}
+
 /// The schema of one type with what it refers to, as a document of its own.
 fn schema(
     api: &utoipa::openapi::OpenApi,
@@ -95,8 +102,8 @@ struct Analysis;
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     paths(
-        up, plan, replay, down, status, workloads, workload, relabel, flows, why, probe, matrix,
-        rules, doctor, metrics, health, logs
+        up, plan, replay, suggestion, down, status, workloads, workload, relabel, flows, why,
+        probe, matrix, rules, doctor, metrics, health, logs
     ),
     components(schemas(Diagnostic, Error, LogLine))
 )]
@@ -130,6 +137,9 @@ operations! {
     /// Judges what was recorded by a document; changes nothing.
     replay = post "/v1/replay" [params(ReplayQuery), request_body = DocumentRequest,]
         -> [body = Replay, description = "What would become of every recorded flow."];
+    /// The file in force with the tightest policies that pass what was observed; changes nothing.
+    suggestion = get "/v1/suggestion" [params(SuggestQuery),]
+        -> [body = Suggestion, description = "A file to look at, with the evidence."];
     /// Takes everything down.
     down = post "/v1/down" [request_body = DownRequest,]
         -> [body = DownResponse, description = "What was done."];

@@ -25,8 +25,9 @@ fn the_schema_of_why_is_committed() {
 }
 
 #[test]
-fn the_schema_of_replay_is_committed() {
+fn the_schemas_of_replay_and_suggestion_are_committed() {
     compare("replay.schema.json", &api::openapi::replay_schema());
+    compare("suggestion.schema.json", &api::openapi::suggestion_schema());
 }
 
 #[test]
@@ -48,6 +49,7 @@ fn every_schema_that_is_named_is_there() {
         api::openapi::why_schema(),
         api::openapi::proof_schema(),
         api::openapi::replay_schema(),
+        api::openapi::suggestion_schema(),
     ];
     for text in agent.into_iter().chain(analysis) {
         let root: serde_json::Value = serde_json::from_str(&text).expect("JSON");

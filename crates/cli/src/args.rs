@@ -369,6 +369,15 @@ pub(crate) enum PolicyCommand {
         #[arg(value_name = "FILE", default_value = "-")]
         file: PathBuf,
     },
+    /// Print the file in force with the tightest policies that pass what was recorded; applies nothing
+    Suggest {
+        /// Only for flows of this workload; other policies stay
+        #[arg(long = "for", value_name = "WORKLOAD")]
+        workload: Option<String>,
+        /// Only of the last time: 90m, 12h, 7d
+        #[arg(long, value_name = "TIME", value_parser = period)]
+        since: Option<u32>,
+    },
     /// List the connections that Kubernetes network policies allow; needs no cluster and no agent
     Connections {
         /// Folder of manifests; every .yaml, .yml and .json below it is read

@@ -22,6 +22,7 @@ pub(crate) mod replay;
 pub(crate) mod rules;
 pub(crate) mod shim;
 pub(crate) mod status;
+pub(crate) mod suggest;
 pub(crate) mod up;
 pub(crate) mod version;
 pub(crate) mod why;

@@ -80,6 +80,9 @@ fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Policy(PolicyCommand::Import { from, file }) => {
             command::import::run(context, from, &file)
         }
+        Command::Policy(PolicyCommand::Suggest { workload, since }) => {
+            command::suggest::run(context, workload, since)
+        }
         Command::Policy(PolicyCommand::Rules) => command::rules::run(context),
         Command::Policy(PolicyCommand::Connections { kubernetes, analysis }) => {
             command::connections::run(context, &kubernetes, analysis)

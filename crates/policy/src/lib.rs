@@ -19,6 +19,7 @@ pub mod kubernetes;
 mod lint;
 mod nearest;
 mod raw;
+pub mod rewrite;
 mod scalar;
 mod schema;
 mod strays;

@@ -27,8 +27,8 @@ use crate::shared::Shared;
 use super::flows::verdict;
 use super::rule_at;
 
-pub(crate) use lens::Lens;
-pub(crate) use read::{Records, records};
+pub(crate) use lens::{Lens, Stand};
+pub(crate) use read::{Read, Records, records};
 pub(crate) use scan::{Class, Group, Key, Scan, scan};
 
 /// Examples of addresses of one line.
@@ -55,11 +55,7 @@ pub(crate) fn replay(
 }
 
 /// What becomes of every record.
-pub(crate) fn judged(
-    records: &Records,
-    force: Option<&Force>,
-    wanted: &Wanted,
-) -> (Scan, read::Read) {
+pub(crate) fn judged(records: &Records, force: Option<&Force>, wanted: &Wanted) -> (Scan, Read) {
     let old = force.map(|force| Lens::new(&force.wanted.bundle));
     let new = Lens::new(&wanted.bundle);
     scan(records, old.as_ref(), &new)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api::{
     Doctor, DownRequest, DownResponse, Error, FlowQuery, Health, LabelChange, LabelChanged,
     LogQuery, Matrix, PlanReport, ProbeRequest, ProbeResponse, Replay, ReplayQuery, Rules, Status,
-    UpResponse, Why, WhyRequest, Workload, codes,
+    SuggestQuery, Suggestion, UpResponse, Why, WhyRequest, Workload, codes,
 };
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -15,7 +15,7 @@ use hyper::StatusCode;
 use hyper::header::CONTENT_TYPE;
 
 use crate::answers::{
-    audits, doctor, flows, health, logs, matrix, probe, replay, rules, status, why,
+    audits, doctor, flows, health, logs, matrix, probe, replay, rules, status, suggest, why,
 };
 use crate::fault::refused;
 use crate::keeper::Command;
@@ -33,6 +33,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/document", put(up))
         .route("/v1/plan", post(plan))
         .route("/v1/replay", post(replay_recorded))
+        .route("/v1/suggestion", get(show_suggestion))
         .route("/v1/down", post(down))
         .route("/v1/status", get(show_status))
         .route("/v1/workloads", get(show_workloads))
@@ -93,6 +94,16 @@ async fn replay_recorded(
         })
         .await,
     )
+}
+
+/// The answer holds the file in force, which is for those who may change it.
+async fn show_suggestion(
+    State(shared): Node,
+    _: Changer,
+    Asked(query): Asked<SuggestQuery>,
+) -> Answer<Suggestion> {
+    let ground = shared.commands.ask(Command::Ground).await?;
+    answer(apart(move || suggest::suggest(&shared, &query, &ground)).await)
 }
 
 async fn down(

@@ -36,6 +36,7 @@ pub(crate) fn run(context: &Context, folder: &Path) -> Result<Exit, Failure> {
         ("bulkhead.schema.json", policy::json_schema()),
         ("openapi.json", api::openapi::document()),
         ("why.schema.json", api::openapi::why_schema()),
+        ("suggestion.schema.json", api::openapi::suggestion_schema()),
         ("replay.schema.json", api::openapi::replay_schema()),
         ("connections.schema.json", api::openapi::connections_schema()),
         ("connections-diff.schema.json", api::openapi::connections_diff_schema()),

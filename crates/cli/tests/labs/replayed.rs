@@ -154,8 +154,9 @@ fn an_agent_that_is_stopped_and_started_misses_nothing_root() {
     assert!(reaches(web, "10.0.1.20:5432"), "while no agent runs");
     scene.stage.bulkhead.start_agent().expect("started again");
     let seen = || scene.replay(&scene.file).0["totals"]["kept"].as_u64() >= Some(6);
-    wait_until("what happened meanwhile", SOON, seen).expect("six flows");
+    let came = wait_until("what happened meanwhile", SOON, seen);
     let (replay, _) = scene.replay(&scene.file);
+    assert!(came.is_ok(), "six flows: {replay:#}\n{}", scene.stage.bulkhead.log());
     assert_eq!(replay["period"]["gaps"], Value::Array(vec![]), "the kernel kept it: {replay:#}");
 
     // Who is not in the file cannot be judged; who stands in for it can.
@@ -167,4 +168,34 @@ fn an_agent_that_is_stopped_and_started_misses_nothing_root() {
     assert_eq!((code, replay["totals"]["unjudged"].as_u64()), (Some(0), Some(1)), "{replay:#}");
     let why = replay["unjudged"][0]["why"].as_str().unwrap_or_default();
     assert!(why.starts_with("t/old is not in the file"), "{why}");
+}
+
+#[test]
+fn a_suggestion_passes_what_was_observed_root() {
+    root_or_return!("a_suggestion_passes_what_was_observed_root");
+    let scene = scene();
+    let seen = || scene.replay(&scene.file).0["totals"]["kept"].as_u64() >= Some(5);
+    wait_until("the flows in the store", SOON, seen).expect("five flows");
+    let found = scene.stage.bulkhead.cli_json(&["policy", "suggest"]).expect("a suggestion");
+    let text = found["yaml"].as_str().expect("a file");
+    assert_eq!(found["wider"], Value::Array(vec![]), "{text}");
+    for line in [
+        "{ from: [app=job, app=old, app=web], to: app=db, allow: [5432/tcp] }",
+        "{ from: app=job, to: 203.0.113.9, allow: [25/tcp] }",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    let (replay, code) = scene.replay(text);
+    assert_eq!((code, &replay["totals"]["breaks"]), (Some(0), &Value::from(0)), "{replay:#}");
+    assert_eq!(replay["totals"]["passes"], 0, "nothing that was dropped: {replay:#}");
+    // It is a file like any other: it can be checked, applied, and then lets pass what it should and no more.
+    let path = scene.stage.bulkhead.up(text).expect("applied");
+    let checked = scene.stage.bulkhead.cli(&["policy", "check", &path.display().to_string()]);
+    assert_eq!(checked.expect("it runs").code(), Some(0));
+    let [web, job, db, _] = &scene.spaces;
+    let _servers = serve(db, "10.0.1.20", &[5432, 22]);
+    assert!(reaches(web, "10.0.1.20:5432") && !reaches(job, "10.0.1.20:22"));
+    let one = scene.stage.bulkhead.cli(&["policy", "suggest", "--for", "job"]).expect("it runs");
+    assert_eq!(one.code(), Some(0), "{}", one.stderr);
+    assert!(one.stdout.contains("# Suggested from what passed of t/job"), "{}", one.stdout);
 }

@@ -123,6 +123,12 @@ impl Reader {
         }
     }
 
+    /// Whether a frame has actors or rules.
+    #[must_use]
+    pub fn has_names(bytes: &[u8]) -> bool {
+        matches!(bytes.first(), Some(&(ACTORS | RULES)))
+    }
+
     /// Whether a frame has rows: [`Reader::rows`] then hands them out without a list of them.
     #[must_use]
     pub fn has_rows(bytes: &[u8]) -> bool {

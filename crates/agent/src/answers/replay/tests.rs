@@ -61,7 +61,12 @@ pub(crate) fn recorded(records: &[Record]) -> Records {
     for record in records {
         hour.add(record);
     }
-    Records { current: hour.whole(AT + 60, 0, false), until: AT + 60, ..Records::default() }
+    Records {
+        current: hour.whole(AT + 60, 0, false),
+        until: AT + 60,
+        is_all: true,
+        ..Records::default()
+    }
 }
 
 fn replayed(records: &[Record], new: &str) -> Replay {
