@@ -1,6 +1,6 @@
 //! The text of a file with other policies: everything else stays as people wrote it, comments and variables too.
 //!
-//! For `policy suggest`: the policies of a scope are replaced, and postures and modes that let pass what no policy names are set to
+//! For `policy suggest`: the policies of a scope are replaced, and postures and audits that let pass what no policy names are set to
 //! what enforces. The text is cut at the places that the parser tells, and is not printed anew.
 
 use crate::Limits;
@@ -37,7 +37,7 @@ pub fn with_policies(text: &str, policies: &impl Policies) -> Option<String> {
         edits.scope(&root, node, Some(&tenant.text), policies);
         edits.enforce(node);
     }
-    edits.mode(&root);
+    edits.audit(&root);
     Some(edits.done())
 }
 
@@ -129,15 +129,15 @@ impl Edits<'_> {
         self.all.push((at, at, format!("\n{}policies:{text}", " ".repeat(column))));
     }
 
-    /// Sets the postures and modes of a tenant's networks and segments to what enforces.
+    /// Sets the postures and audits of a tenant's networks and segments to what enforces.
     fn enforce(&mut self, tenant: &Node<'_>) {
-        self.mode(tenant);
+        self.audit(tenant);
         for (_, network) in entries(tenant, "networks").unwrap_or_default() {
             self.posture(network);
-            self.mode(network);
+            self.audit(network);
             for (_, segment) in entries(network, "segments").unwrap_or_default() {
                 self.posture(segment);
-                self.mode(segment);
+                self.audit(segment);
             }
         }
     }
@@ -146,8 +146,8 @@ impl Edits<'_> {
         self.set(node, "posture", &["allow", "audit"], "deny");
     }
 
-    fn mode(&mut self, node: &Node<'_>) {
-        self.set(node, "mode", &["audit"], "enforce");
+    fn audit(&mut self, node: &Node<'_>) {
+        self.set(node, "audit", &["true"], "false");
     }
 
     /// Replaces single values below a key.
@@ -248,7 +248,7 @@ mod tests {
     }
 
     const NETWORK: &str =
-        "networks: { n: { subnets: [10.0.0.0/24], posture: { ingress: audit, egress: allow } } }";
+        "networks: { n: { subnets: [10.0.0.0/24], posture: { ingress: audit, egress: allow }, audit: { egress: true } } }";
     const WORKLOADS: &str =
         "workloads: { a: { labels: { app: a }, netns: a }, b: { labels: { app: b }, netns: b } }";
 
@@ -258,7 +258,7 @@ mod tests {
         let source = crate::Source { name: "new.yaml", text: &new };
         let parsed = crate::parse(&source, &|_| None, &Limits::default());
         let parsed = parsed.unwrap_or_else(|found| panic!("{new}\n{}", found.render(false)));
-        assert!(!new.contains("audit"), "{new}");
+        assert!(!new.contains(": audit") && !new.contains(": true"), "{new}");
         parsed.policies.iter().map(|policy| policy.name.to_string()).collect()
     }
 
@@ -267,7 +267,7 @@ mod tests {
         let old = "x: { from: app=b, to: app=a, allow: [2/tcp] }";
         let stays = "stays: { from: app=b, to: app=a, allow: [3/tcp] }";
         let block = |policies: &str| {
-            format!("bulkhead: 1\ntenants:\n  s:\n    {NETWORK}\n    {WORKLOADS}{policies}")
+            format!("bulkhead: 1\naudit: {{ ingress: true }}\ntenants:\n  s:\n    {NETWORK}\n    {WORKLOADS}{policies}")
         };
         assert_eq!(names(&block("")), ["one", "two"], "none yet, and no end of line");
         assert_eq!(names(&block("   # a comment\n\n")), ["one", "two"]);
