@@ -71,6 +71,7 @@ fn run(options: &Options) -> Result<()> {
         (suite::scale::ID, suite::scale::run),
         (suite::apply::ID, suite::apply::run),
         (suite::reach::ID, suite::reach::run),
+        (suite::plan::ID, suite::plan::run),
         (suite::attach::ID, suite::attach::run),
         (suite::revoke::ID, suite::revoke::run),
         (suite::replay::ID, suite::replay::run),

@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod attach;
 pub mod paths;
+pub mod plan;
 pub mod program;
 pub mod reach;
 pub mod replay;

@@ -8,11 +8,11 @@ use std::fs;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use jiff::Timestamp;
-use planner::{Allocations, Bundle, Facts, Reachability, compile, reachability};
+use planner::{Bundle, Reachability, reachability};
 
 use super::Run;
 use super::attach::ms;
+use super::plan::compiled;
 use crate::fleet;
 use crate::report::Goal;
 
@@ -36,7 +36,7 @@ pub fn run(run: &mut Run) -> Result<()> {
     let text = fleet::file(workloads, rules);
     let size = format!("{workloads} workloads, {rules} rules");
     let peak = Peak::begin();
-    let bundle = bundle(&text)?;
+    let (_, bundle) = compiled(&text)?;
     let (times, found) = timed(&bundle, repeats);
     let note = format!(
         "ms; {} groups, {} pairs, {} different spaces",
@@ -53,20 +53,10 @@ pub fn run(run: &mut Run) -> Result<()> {
         Err(cause) => run.report.gap(ID, "memory", format!("{cause:#}")),
     }
     drop((bundle, found));
-    let shop = self::bundle(SHOP)?;
+    let (_, shop) = compiled(SHOP)?;
     let (times, _) = timed(&shop, 101);
     run.report.measured(ID, "classes: examples/shop.yaml", &times, Goal::AtMost(5.0), "ms");
     Ok(())
-}
-
-fn bundle(text: &str) -> Result<Bundle> {
-    let now = Timestamp::now();
-    let source = policy::Source { name: "fleet.yaml", text };
-    let limits = policy::Limits::for_bytes(policy::Limits::MAX_BYTES);
-    let checked = policy::load(&source, &|_| None, &limits, now)
-        .map_err(|found| anyhow::anyhow!("{found}"))?;
-    let facts = Facts { addresses: Vec::new(), now, jiffies_per_second: 250 };
-    compile(&checked.document, &Allocations::default(), &facts).context("compile")
 }
 
 /// Milliseconds of each repeat, and what was found.
