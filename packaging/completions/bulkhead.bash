@@ -61,6 +61,9 @@ _bulkhead() {
             bulkhead,probe)
                 cmd="bulkhead__subcmd__probe"
                 ;;
+            bulkhead,replay)
+                cmd="bulkhead__subcmd__replay"
+                ;;
             bulkhead,shim)
                 cmd="bulkhead__subcmd__shim"
                 ;;
@@ -124,6 +127,9 @@ _bulkhead() {
             bulkhead__subcmd__help,probe)
                 cmd="bulkhead__subcmd__help__subcmd__probe"
                 ;;
+            bulkhead__subcmd__help,replay)
+                cmd="bulkhead__subcmd__help__subcmd__replay"
+                ;;
             bulkhead__subcmd__help,shim)
                 cmd="bulkhead__subcmd__help__subcmd__shim"
                 ;;
@@ -151,8 +157,20 @@ _bulkhead() {
             bulkhead__subcmd__help__subcmd__policy,diff)
                 cmd="bulkhead__subcmd__help__subcmd__policy__subcmd__diff"
                 ;;
+            bulkhead__subcmd__help__subcmd__policy,fmt)
+                cmd="bulkhead__subcmd__help__subcmd__policy__subcmd__fmt"
+                ;;
+            bulkhead__subcmd__help__subcmd__policy,import)
+                cmd="bulkhead__subcmd__help__subcmd__policy__subcmd__import"
+                ;;
+            bulkhead__subcmd__help__subcmd__policy,prove)
+                cmd="bulkhead__subcmd__help__subcmd__policy__subcmd__prove"
+                ;;
             bulkhead__subcmd__help__subcmd__policy,rules)
                 cmd="bulkhead__subcmd__help__subcmd__policy__subcmd__rules"
+                ;;
+            bulkhead__subcmd__help__subcmd__policy,suggest)
+                cmd="bulkhead__subcmd__help__subcmd__policy__subcmd__suggest"
                 ;;
             bulkhead__subcmd__help__subcmd__workload,label)
                 cmd="bulkhead__subcmd__help__subcmd__workload__subcmd__label"
@@ -169,11 +187,23 @@ _bulkhead() {
             bulkhead__subcmd__policy,diff)
                 cmd="bulkhead__subcmd__policy__subcmd__diff"
                 ;;
+            bulkhead__subcmd__policy,fmt)
+                cmd="bulkhead__subcmd__policy__subcmd__fmt"
+                ;;
             bulkhead__subcmd__policy,help)
                 cmd="bulkhead__subcmd__policy__subcmd__help"
                 ;;
+            bulkhead__subcmd__policy,import)
+                cmd="bulkhead__subcmd__policy__subcmd__import"
+                ;;
+            bulkhead__subcmd__policy,prove)
+                cmd="bulkhead__subcmd__policy__subcmd__prove"
+                ;;
             bulkhead__subcmd__policy,rules)
                 cmd="bulkhead__subcmd__policy__subcmd__rules"
+                ;;
+            bulkhead__subcmd__policy,suggest)
+                cmd="bulkhead__subcmd__policy__subcmd__suggest"
                 ;;
             bulkhead__subcmd__policy__subcmd__help,check)
                 cmd="bulkhead__subcmd__policy__subcmd__help__subcmd__check"
@@ -184,11 +214,23 @@ _bulkhead() {
             bulkhead__subcmd__policy__subcmd__help,diff)
                 cmd="bulkhead__subcmd__policy__subcmd__help__subcmd__diff"
                 ;;
+            bulkhead__subcmd__policy__subcmd__help,fmt)
+                cmd="bulkhead__subcmd__policy__subcmd__help__subcmd__fmt"
+                ;;
             bulkhead__subcmd__policy__subcmd__help,help)
                 cmd="bulkhead__subcmd__policy__subcmd__help__subcmd__help"
                 ;;
+            bulkhead__subcmd__policy__subcmd__help,import)
+                cmd="bulkhead__subcmd__policy__subcmd__help__subcmd__import"
+                ;;
+            bulkhead__subcmd__policy__subcmd__help,prove)
+                cmd="bulkhead__subcmd__policy__subcmd__help__subcmd__prove"
+                ;;
             bulkhead__subcmd__policy__subcmd__help,rules)
                 cmd="bulkhead__subcmd__policy__subcmd__help__subcmd__rules"
+                ;;
+            bulkhead__subcmd__policy__subcmd__help,suggest)
+                cmd="bulkhead__subcmd__policy__subcmd__help__subcmd__suggest"
                 ;;
             bulkhead__subcmd__workload,help)
                 cmd="bulkhead__subcmd__workload__subcmd__help"
@@ -215,7 +257,7 @@ _bulkhead() {
 
     case "${cmd}" in
         bulkhead)
-            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help"
+            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -245,13 +287,21 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__agent)
-            opts="-h -V --group --json --run-dir --state-dir --bpffs --color --help --version"
+            opts="-h -V --group --flow-days --flow-size --json --run-dir --state-dir --bpffs --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --group)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --flow-days)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --flow-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -493,7 +543,7 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__help)
-            opts="up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help"
+            opts="up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -689,7 +739,7 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__help__subcmd__policy)
-            opts="check rules connections diff"
+            opts="check fmt prove rules import suggest connections diff"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -744,6 +794,48 @@ _bulkhead() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        bulkhead__subcmd__help__subcmd__policy__subcmd__fmt)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__help__subcmd__policy__subcmd__import)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__help__subcmd__policy__subcmd__prove)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         bulkhead__subcmd__help__subcmd__policy__subcmd__rules)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
@@ -758,7 +850,35 @@ _bulkhead() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        bulkhead__subcmd__help__subcmd__policy__subcmd__suggest)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         bulkhead__subcmd__help__subcmd__probe)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__help__subcmd__replay)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -923,7 +1043,7 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__matrix)
-            opts="-h -V --live --json --run-dir --state-dir --bpffs --color --help --version"
+            opts="-h -V --live --svg --json --run-dir --state-dir --bpffs --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1003,7 +1123,7 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__plan)
-            opts="-v -h -V --verbose --json --run-dir --state-dir --bpffs --color --help --version"
+            opts="-v -h -V --verbose --markdown --svg --json --run-dir --state-dir --bpffs --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1033,7 +1153,7 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__policy)
-            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version check rules connections diff help"
+            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version check fmt prove rules import suggest connections diff help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1176,8 +1296,38 @@ _bulkhead() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        bulkhead__subcmd__policy__subcmd__fmt)
+            opts="-h -V --check --json --run-dir --state-dir --bpffs --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bpffs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         bulkhead__subcmd__policy__subcmd__help)
-            opts="check rules connections diff help"
+            opts="check fmt prove rules import suggest connections diff help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1232,7 +1382,49 @@ _bulkhead() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        bulkhead__subcmd__policy__subcmd__help__subcmd__fmt)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         bulkhead__subcmd__policy__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__policy__subcmd__help__subcmd__import)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__policy__subcmd__help__subcmd__prove)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1253,6 +1445,84 @@ _bulkhead() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__policy__subcmd__help__subcmd__suggest)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__policy__subcmd__import)
+            opts="-h -V --from --json --run-dir --state-dir --bpffs --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --from)
+                    COMPREPLY=($(compgen -W "nft iptables compose ufw" -- "${cur}"))
+                    return 0
+                    ;;
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bpffs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__policy__subcmd__prove)
+            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bpffs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1290,6 +1560,44 @@ _bulkhead() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        bulkhead__subcmd__policy__subcmd__suggest)
+            opts="-h -V --for --since --json --run-dir --state-dir --bpffs --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --for)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bpffs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         bulkhead__subcmd__probe)
             opts="-h -V --source-port --timeout --json --run-dir --state-dir --bpffs --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -1302,6 +1610,40 @@ _bulkhead() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bpffs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__replay)
+            opts="-h -V --since --json --run-dir --state-dir --bpffs --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --since)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1453,13 +1795,17 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__why)
-            opts="-h -V --source-port --walk --no-walk --json --run-dir --state-dir --bpffs --color --help --version"
+            opts="-h -V --source-port --flow --walk --no-walk --json --run-dir --state-dir --bpffs --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --source-port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --flow)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -33,9 +33,10 @@ never\t'Never'"
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -l json -d 'Print data as JSON'
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -s V -l version -d 'Print version'
-complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "up" -d 'Apply a file; without a running agent, start one in the background'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "up" -d 'Apply files; without a running agent, start one in the background'
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "down" -d 'Stop every workload and remove every network; with --clean leave the host as it was'
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "plan" -d 'Show what `up` would change; exit 3 when it would change something'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "replay" -d 'Judge the recorded flows by a file; exit 3 when it would drop some that passed'
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "status" -d 'Show the agent and every workload'
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "observe" -d 'Show flows, one a line: time, verdict, source, target, rule or reason'
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "why" -d 'Explain the verdict for one connection, and what else is on its way'
@@ -81,9 +82,21 @@ complete -c bulkhead -n "__fish_bulkhead_using_subcommand plan" -l color -d 'Whe
 always\t'Always'
 never\t'Never'"
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand plan" -s v -l verbose -d 'Show the kernel objects that change too'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand plan" -l markdown -d 'As a comment for a review'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand plan" -l svg -d 'Draw the segments and the connections that change: one SVG file on standard output'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand plan" -l json -d 'Print data as JSON'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand plan" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand plan" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand replay" -l since -d 'Only of the last time: 90m, 12h, 7d' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand replay" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand replay" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand replay" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand replay" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand replay" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand replay" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand replay" -s V -l version -d 'Print version'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand status" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand status" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand status" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
@@ -109,7 +122,8 @@ complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -s f -l follo
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -l json -d 'Print data as JSON'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand observe" -s V -l version -d 'Print version'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand why" -l source-port -d 'Source port' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand why" -l source-port -d 'Source port; a live connection with it is shown' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand why" -l flow -d 'Instead of a pair: a flow record by its number, as `observe` shows it' -r
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand why" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand why" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand why" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
@@ -139,6 +153,7 @@ complete -c bulkhead -n "__fish_bulkhead_using_subcommand matrix" -l color -d 'W
 always\t'Always'
 never\t'Never'"
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand matrix" -l live -d 'Also probe every pair with real packets and compare'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand matrix" -l svg -d 'Draw it: one SVG file on standard output'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand matrix" -l json -d 'Print data as JSON'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand matrix" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand matrix" -s V -l version -d 'Print version'
@@ -197,20 +212,24 @@ complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_s
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from help" -f -a "list" -d 'List them'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from help" -f -a "label" -d 'Change labels at run time: `app=web` sets, `app-` removes; until the next `up`'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules connections diff help" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules connections diff help" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules connections diff help" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules connections diff help" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check fmt prove rules import suggest connections diff help" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check fmt prove rules import suggest connections diff help" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check fmt prove rules import suggest connections diff help" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check fmt prove rules import suggest connections diff help" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
 always\t'Always'
 never\t'Never'"
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules connections diff help" -l json -d 'Print data as JSON'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules connections diff help" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules connections diff help" -s V -l version -d 'Print version'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules connections diff help" -f -a "check" -d 'Check a file without an agent; exit 3 when there are only warnings and --strict is given'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules connections diff help" -f -a "rules" -d 'Show every rule in force and how often it decided'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules connections diff help" -f -a "connections" -d 'List the connections that Kubernetes network policies allow; needs no cluster and no agent'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules connections diff help" -f -a "diff" -d 'Show how two folders of manifests differ in what they allow; exit 3 when they do'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check rules connections diff help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check fmt prove rules import suggest connections diff help" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check fmt prove rules import suggest connections diff help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check fmt prove rules import suggest connections diff help" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check fmt prove rules import suggest connections diff help" -f -a "check" -d 'Check files without an agent; exit 3 when there are only warnings and --strict is given'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check fmt prove rules import suggest connections diff help" -f -a "fmt" -d 'Lay a file out, in place: comments and meaning stay'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check fmt prove rules import suggest connections diff help" -f -a "prove" -d 'Prove the assertions of a file without an agent; exit 1 when one does not hold'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check fmt prove rules import suggest connections diff help" -f -a "rules" -d 'Show every rule in force and how often it decided'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check fmt prove rules import suggest connections diff help" -f -a "import" -d 'Make a file of another firewall\'s rules; what is not understood is told and allows nothing'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check fmt prove rules import suggest connections diff help" -f -a "suggest" -d 'Print the file in force with the tightest policies that pass what was recorded; applies nothing'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check fmt prove rules import suggest connections diff help" -f -a "connections" -d 'List the connections that Kubernetes network policies allow; needs no cluster and no agent'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check fmt prove rules import suggest connections diff help" -f -a "diff" -d 'Show how two folders of manifests differ in what they allow; exit 3 when they do'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check fmt prove rules import suggest connections diff help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from check" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from check" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from check" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
@@ -221,6 +240,25 @@ complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_see
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from check" -l json -d 'Print data as JSON'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from check" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from fmt" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from fmt" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from fmt" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from fmt" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from fmt" -l check -d 'Change nothing; exit 3 when the file is laid out differently'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from fmt" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from fmt" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from fmt" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from prove" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from prove" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from prove" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from prove" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from prove" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from prove" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from prove" -s V -l version -d 'Print version'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from rules" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from rules" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from rules" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
@@ -230,6 +268,30 @@ never\t'Never'"
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from rules" -l json -d 'Print data as JSON'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from rules" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from rules" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from import" -l from -d 'What it is: the output of nft -j list ruleset, of iptables-save or ip6tables-save, of ufw show added (or user.rules), or a compose file' -r -f -a "nft\t'nft -j list ruleset'
+iptables\t'iptables-save or ip6tables-save'
+compose\t'Docker compose'
+ufw\t'ufw show added, or /etc/ufw/user.rules'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from import" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from import" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from import" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from import" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from import" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from import" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from import" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from suggest" -l for -d 'Only for flows of this workload; other policies stay' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from suggest" -l since -d 'Only of the last time: 90m, 12h, 7d' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from suggest" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from suggest" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from suggest" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from suggest" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from suggest" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from suggest" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from suggest" -s V -l version -d 'Print version'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from connections" -l kubernetes -d 'Folder of manifests; every .yaml, .yml and .json below it is read' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from connections" -s o -l output -d 'Form of the output' -r -f -a "text\t'One line for each connection'
 json\t'As data, like --json'"
@@ -256,8 +318,12 @@ complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_see
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from diff" -l json -d 'Print data as JSON'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from diff" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from diff" -s V -l version -d 'Print version'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "check" -d 'Check a file without an agent; exit 3 when there are only warnings and --strict is given'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "check" -d 'Check files without an agent; exit 3 when there are only warnings and --strict is given'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "fmt" -d 'Lay a file out, in place: comments and meaning stay'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "prove" -d 'Prove the assertions of a file without an agent; exit 1 when one does not hold'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "rules" -d 'Show every rule in force and how often it decided'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "import" -d 'Make a file of another firewall\'s rules; what is not understood is told and allows nothing'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "suggest" -d 'Print the file in force with the tightest policies that pass what was recorded; applies nothing'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "connections" -d 'List the connections that Kubernetes network policies allow; needs no cluster and no agent'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "diff" -d 'Show how two folders of manifests differ in what they allow; exit 3 when they do'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -289,6 +355,8 @@ complete -c bulkhead -n "__fish_bulkhead_using_subcommand version" -l json -d 'P
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand version" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand version" -s V -l version -d 'Print version'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l group -d 'Group that may read through the socket' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l flow-days -d 'How long flows are kept, in days' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l flow-size -d 'How large the flow store may become, at least 64MiB' -r
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
@@ -335,30 +403,35 @@ never\t'Never'"
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand shim" -l json -d 'Print data as JSON'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand shim" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand shim" -s V -l version -d 'Print version'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "up" -d 'Apply a file; without a running agent, start one in the background'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "down" -d 'Stop every workload and remove every network; with --clean leave the host as it was'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "plan" -d 'Show what `up` would change; exit 3 when it would change something'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "status" -d 'Show the agent and every workload'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "observe" -d 'Show flows, one a line: time, verdict, source, target, rule or reason'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "why" -d 'Explain the verdict for one connection, and what else is on its way'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "probe" -d 'Send real packets and compare what comes back with the policy'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "matrix" -d 'Show who may reach whom'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "exec" -d 'Run a command inside a workload'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "logs" -d 'Show what a workload wrote to its standard output and error'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "workload" -d 'Workloads and their labels'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "policy" -d 'Policies: check a file, count rules'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "doctor" -d 'Report what this host can promise, what it cannot, and why'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "explain" -d 'Explain a code such as BH0102, BH-D002 or BH-H010'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "version" -d 'Print the version'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "agent" -d 'Run the agent in the foreground'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "completions" -d 'Print completions for a shell'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "generate" -d 'Write generated documents: man pages, completions, JSON schemas, OpenAPI'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "enter" -d 'Run a command in a workload\'s namespaces'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "shim" -d 'Supervise one workload'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "up" -d 'Apply files; without a running agent, start one in the background'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "down" -d 'Stop every workload and remove every network; with --clean leave the host as it was'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "plan" -d 'Show what `up` would change; exit 3 when it would change something'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "replay" -d 'Judge the recorded flows by a file; exit 3 when it would drop some that passed'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "status" -d 'Show the agent and every workload'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "observe" -d 'Show flows, one a line: time, verdict, source, target, rule or reason'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "why" -d 'Explain the verdict for one connection, and what else is on its way'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "probe" -d 'Send real packets and compare what comes back with the policy'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "matrix" -d 'Show who may reach whom'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "exec" -d 'Run a command inside a workload'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "logs" -d 'Show what a workload wrote to its standard output and error'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "workload" -d 'Workloads and their labels'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "policy" -d 'Policies: check a file, count rules'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "doctor" -d 'Report what this host can promise, what it cannot, and why'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "explain" -d 'Explain a code such as BH0102, BH-D002 or BH-H010'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "version" -d 'Print the version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "agent" -d 'Run the agent in the foreground'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "completions" -d 'Print completions for a shell'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "generate" -d 'Write generated documents: man pages, completions, JSON schemas, OpenAPI'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "enter" -d 'Run a command in a workload\'s namespaces'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "shim" -d 'Supervise one workload'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from workload" -f -a "list" -d 'List them'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from workload" -f -a "label" -d 'Change labels at run time: `app=web` sets, `app-` removes; until the next `up`'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "check" -d 'Check a file without an agent; exit 3 when there are only warnings and --strict is given'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "check" -d 'Check files without an agent; exit 3 when there are only warnings and --strict is given'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "fmt" -d 'Lay a file out, in place: comments and meaning stay'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "prove" -d 'Prove the assertions of a file without an agent; exit 1 when one does not hold'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "rules" -d 'Show every rule in force and how often it decided'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "import" -d 'Make a file of another firewall\'s rules; what is not understood is told and allows nothing'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "suggest" -d 'Print the file in force with the tightest policies that pass what was recorded; applies nothing'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "connections" -d 'List the connections that Kubernetes network policies allow; needs no cluster and no agent'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "diff" -d 'Show how two folders of manifests differ in what they allow; exit 3 when they do'
