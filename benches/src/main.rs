@@ -66,7 +66,7 @@ fn run(options: &Options) -> Result<()> {
         options.only.is_empty() || options.only.iter().any(|only| only.eq_ignore_ascii_case(id))
     };
     suite::paths::run(&mut run, &wanted)?;
-    let suites: [(&str, Suite); 7] = [
+    let suites: [(&str, Suite); 8] = [
         (suite::program::ID, suite::program::run),
         (suite::scale::ID, suite::scale::run),
         (suite::apply::ID, suite::apply::run),
