@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use testkit::server::TcpEcho;
+use testkit::server::{TcpEcho, UdpEcho};
 use testkit::{Namespace, root_or_return, wait_until};
 
 use crate::stage::{OUTSIDE, Stage, serve};
@@ -37,6 +37,7 @@ pub(crate) enum At {
     B,
     C,
     R,
+    S,
 }
 
 /// What a case needs beyond commands.
@@ -56,6 +57,8 @@ pub(crate) enum Special {
     Detached,
     /// The kernel's connection tracking of `main` is filled.
     Full,
+    /// The namespace of the router of `shut` is unpinned.
+    Unpinned,
     /// The namespace of C is deleted.
     Gone,
 }
@@ -71,7 +74,7 @@ pub(crate) struct Fault {
     pub(crate) code: &'static str,
 }
 
-fn file(a: &str, b: &str, c: &str, r: &str) -> String {
+fn file([a, b, c, r, s]: [&str; 5]) -> String {
     format!(
         "bulkhead: 1
 tenants:
@@ -80,22 +83,26 @@ tenants:
       main: {{ mode: nat, subnets: [10.0.1.0/24, fd01::/64] }}
       flat: {{ mode: routed, subnets: [10.0.2.0/24] }}
       shut: {{ mode: bridge, subnets: [10.0.3.0/24] }}
+      far: {{ mode: routed, subnets: [10.0.4.0/24] }}
     workloads:
       a: {{ network: main, address: [10.0.1.10, fd01::10], labels: {{ app: a }}, netns: {a} }}
       b: {{ network: main, address: [10.0.1.20, fd01::20], labels: {{ app: b }}, netns: {b} }}
       p: {{ network: main, address: [10.0.1.30, fd01::30], labels: {{ app: p }}, run: [sleep, \"1000\"], restart: \"no\" }}
       r: {{ network: flat, address: [10.0.2.10], labels: {{ app: r }}, netns: {r} }}
       c: {{ network: shut, address: [10.0.3.10], labels: {{ app: c }}, netns: {c} }}
+      s: {{ network: far, address: [10.0.4.10], labels: {{ app: s }}, netns: {s} }}
     publish:
       web: {{ port: 8080/tcp, to: \"b:80\" }}
     policies:
-      use: {{ from: app=a, to: app=b, allow: [80-89/tcp, icmp] }}
+      use: {{ from: app=a, to: app=b, allow: [80-89/tcp, 87/udp, icmp] }}
       never: {{ from: app=a, to: app=b, deny: [89/tcp] }}
       once: {{ from: app=a, to: app=b, allow: [99/tcp], until: 2020-01-01 }}
       out: {{ from: [app=a, app=r, app=c], to: world, allow: [80/tcp] }}
       in: {{ from: world, to: [app=b, app=r], allow: [80/tcp, 86/tcp] }}
       run: {{ from: app=a, to: app=p, allow: [80/tcp] }}
       home: {{ from: app=a, to: host, allow: [80/tcp] }}
+      across: {{ from: app=r, to: app=s, allow: [80/tcp] }}
+      local: {{ from: host, to: [app=b, app=r], allow: [80/tcp] }}
 "
     )
 }
@@ -106,6 +113,7 @@ pub(crate) struct Ground {
     spaces: BTreeMap<At, Namespace>,
     server: Option<TcpEcho>,
     _others: Vec<TcpEcho>,
+    _datagrams: UdpEcho,
 }
 
 impl Ground {
@@ -117,7 +125,8 @@ impl Ground {
             spaces.insert(at, space);
             path
         };
-        let (a, b, c, r) = (path(At::A, "a"), path(At::B, "b"), path(At::C, "c"), path(At::R, "r"));
+        let places = [(At::A, "a"), (At::B, "b"), (At::C, "c"), (At::R, "r"), (At::S, "s")];
+        let paths = places.map(|(at, name)| path(at, name));
         stage
             .host
             .ip("addr add 2001:db8:5::2/64 dev uplink nodad\nroute add default via 2001:db8:5::1")
@@ -127,7 +136,7 @@ impl Ground {
             .ip("addr add 2001:db8:5::1/64 dev uplink nodad\naddr add 2001:db8:9::9/128 dev lo\n\
                  route add 10.0.2.0/24 via 198.51.100.2")
             .expect("IPv6 of the outside");
-        stage.bulkhead.up(&file(&a, &b, &c, &r)).expect("applied");
+        stage.bulkhead.up(&file(paths.each_ref().map(String::as_str))).expect("applied");
         let run = stage.bulkhead.folders().run.clone();
         for (at, name) in [(At::Main, "t.main.router"), (At::Flat, "t.flat.router")] {
             let space = Namespace::open(name, &run.join("netns").join(name)).expect(name);
@@ -137,8 +146,12 @@ impl Ground {
         spaces.insert(At::Host, host);
         let mut others = serve(&spaces[&At::B], "0.0.0.0", &[86]);
         others.extend(serve(&spaces[&At::R], "0.0.0.0", &[80]));
+        others.extend(serve(&spaces[&At::S], "10.0.4.10", &[80]));
+        let datagrams = "10.0.1.20:87".parse().expect("an address");
+        let datagrams = UdpEcho::start(&spaces[&At::B], datagrams).expect("a server");
         others.extend(serve(&stage.host, "0.0.0.0", &[80]));
-        let mut ground = Self { stage, spaces, server: None, _others: others };
+        let mut ground =
+            Self { stage, spaces, server: None, _others: others, _datagrams: datagrams };
         ground.start();
         ground
     }
@@ -197,6 +210,12 @@ impl Ground {
             }
             Special::Full => {
                 fill(&self.spaces[&At::Main]);
+                Box::new(())
+            }
+            Special::Unpinned => {
+                let pin = self.stage.bulkhead.folders().run.join("netns/t.shut.router");
+                let pin = pin.display().to_string();
+                self.stage.host.check(&["umount", "-l", &pin]).expect("unpinned");
                 Box::new(())
             }
             Special::Gone => {
@@ -305,6 +324,12 @@ fn faults_on_the_way_are_found_and_named_root() {
         [OUTSIDE, "t/b", "tcp/80"],
         [OUTSIDE, "t/r", "tcp/80"],
         ["t/a", "host", "tcp/80"],
+        ["t/a", "198.51.100.2", "tcp/80"],
+        ["t/a", "t/b", "udp/87"],
+        ["t/r", "t/s", "tcp/80"],
+        ["host", "t/r", "tcp/80"],
+        ["host", "t/b", "tcp/80"],
+        [OUTSIDE_V6, "t/b", "tcp/80"],
     ] {
         ground.is_clean(ask).expect("no false alarm before any fault");
     }

@@ -1,6 +1,6 @@
 //! The faults of the walk's lab: what breaks, where, and which code tells it.
 
-use crate::walk::At::{A, B, Host, Main};
+use crate::walk::At::{A, B, Host, Main, S};
 use crate::walk::{At, Fault, Special};
 
 type Commands = &'static [(At, &'static str)];
@@ -11,6 +11,7 @@ pub(crate) const PAIR: Ask = ["t/a", "t/b", "tcp/80"];
 const WORLD: Ask = ["t/a", "203.0.113.9", "tcp/80"];
 const WORLD_V6: Ask = ["t/a", "2001:db8:9::9", "tcp/80"];
 const ROUTED: Ask = ["t/r", "203.0.113.9", "tcp/80"];
+const ACROSS: Ask = ["t/r", "t/s", "tcp/80"];
 const INWARDS: Ask = ["203.0.113.9", "t/b", "tcp/80"];
 
 const fn fault(
@@ -187,6 +188,20 @@ pub(crate) const FAULTS: &[Fault] = &[
         &[(B, "ip route replace default via 10.0.1.1 proto 98")],
     ),
     fault(
+        "no route back to the client from the host",
+        INWARDS,
+        "BH-W030",
+        &[(Host, "ip route del default")],
+        &[(Host, "ip route replace default via 198.51.100.1")],
+    ),
+    fault(
+        "wrong route between two routed networks",
+        ACROSS,
+        "BH-W034",
+        &[(Host, "ip route add 10.0.4.10/32 via 198.51.100.1")],
+        &[(Host, "ip route del 10.0.4.10/32 via 198.51.100.1")],
+    ),
+    fault(
         "no route to a routed network",
         ["203.0.113.9", "t/r", "tcp/80"],
         "BH-W034",
@@ -274,7 +289,55 @@ pub(crate) const FAULTS: &[Fault] = &[
         &[(Main, "bridge fdb del 02:62:68:00:00:02 dev bh2 master")],
         &[(Main, "bridge fdb replace 02:62:68:00:00:02 dev bh2 master static")],
     ),
+    fault(
+        "wrong static neighbour of the gateway",
+        WORLD,
+        "BH-W041",
+        &[(A, "ip neigh replace 10.0.1.1 lladdr 02:00:00:00:00:99 dev eth0 nud permanent")],
+        &[(A, "ip neigh replace 10.0.1.1 lladdr 02:62:68:ff:00:01 dev eth0 nud permanent")],
+    ),
+    fault(
+        "receiver's link taken off the bridge",
+        PAIR,
+        "BH-W013",
+        &[(Main, "ip link set bh2 nomaster")],
+        &[(
+            Main,
+            "ip link set bh2 master br0; bridge link set dev bh2 learning off flood off neigh_suppress on; \
+             bridge fdb replace 02:62:68:00:00:02 dev bh2 master static",
+        )],
+    ),
     // Other firewalls.
+    fault(
+        "nft drop in the host's input",
+        ["t/a", "host", "tcp/80"],
+        "BH-W050",
+        &[(
+            Host,
+            "nft 'table inet guard { chain inputs { type filter hook input priority 0; policy drop; iifname lo accept; }; }'",
+        )],
+        &[(Host, "nft delete table inet guard")],
+    ),
+    fault(
+        "nft drop between two routed networks",
+        ACROSS,
+        "BH-W050",
+        &[(
+            Host,
+            "nft 'table ip guard { chain forwards { type filter hook forward priority 0; iifname \"bt2\" oifname \"bt4\" drop; }; }'",
+        )],
+        &[(Host, "nft delete table ip guard")],
+    ),
+    fault(
+        "nft drop of datagrams",
+        ["t/a", "t/b", "udp/87"],
+        "BH-W050",
+        &[(
+            B,
+            "nft 'table inet guard { chain inputs { type filter hook prerouting priority -200; udp dport 80-90 drop; }; }'",
+        )],
+        &[(B, "nft delete table inet guard")],
+    ),
     fault(
         "nft drop in the host's forward",
         WORLD,
@@ -403,5 +466,12 @@ pub(crate) const LAST: &[Fault] = &[
     special("workload's program gone", ["t/a", "t/p", "tcp/80"], "BH-W001", Special::Killed),
     special("programs detached", PAIR, "BH-W080", Special::Detached),
     special("connection tracking full", WORLD, "BH-W051", Special::Full),
+    special(
+        "router's namespace gone",
+        ["t/c", "203.0.113.9", "tcp/80"],
+        "BH-W003",
+        Special::Unpinned,
+    ),
+    fault("workload's link removed", ACROSS, "BH-W010", &[(S, "ip link del eth0")], &[]),
     special("namespace gone", ["t/c", "203.0.113.9", "tcp/80"], "BH-W002", Special::Gone),
 ];

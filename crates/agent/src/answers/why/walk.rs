@@ -155,7 +155,7 @@ impl Trip<'_> {
         if source.router.number == target.router.number {
             self.bridged(source, target)?;
             let arrived = self.arrive(target);
-            self.widths.tell(&mut self.report, &self.packet, &from, (None, None));
+            self.widths.tell(&mut self.report, &self.packet, Some(&from), (None, None));
             return arrived;
         }
         let router = self.out(source)?;
@@ -163,7 +163,7 @@ impl Trip<'_> {
         self.arrive_at_router(target, true)?;
         let arrived = self.arrive(target);
         let back = (Some(&router), Some(&host));
-        self.widths.tell(&mut self.report, &self.packet, &from, back);
+        self.widths.tell(&mut self.report, &self.packet, Some(&from), back);
         arrived
     }
 
@@ -187,7 +187,7 @@ impl Trip<'_> {
         }
         let router = self.out(source)?;
         let host = self.through(Some(source.router), None, None)?;
-        self.widths.tell(&mut self.report, &self.packet, &from, (Some(&router), Some(&host)));
+        self.widths.tell(&mut self.report, &self.packet, Some(&from), (Some(&router), Some(&host)));
         Some(())
     }
 
@@ -197,7 +197,9 @@ impl Trip<'_> {
         self.enter(is_host, target)?;
         self.arrive_at_router(target, target.router.mode == Mode::Routed)?;
         self.judged();
-        self.arrive(target)
+        let arrived = self.arrive(target);
+        self.widths.tell(&mut self.report, &self.packet, None, (None, None));
+        arrived
     }
 
     fn aims_at_gateway(&self, source: End<'_>) -> bool {

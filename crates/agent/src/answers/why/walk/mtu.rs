@@ -71,13 +71,13 @@ impl Widths {
         }
     }
 
-    /// Tells what was found. `sender` and `router` are where an error message passes on its way back, `host` where it may
-    /// come from.
+    /// Tells what was found. `sender`, when it is on this host, and `router` are where an error message passes on its way back,
+    /// `host` where it may come from.
     pub(super) fn tell(
         &self,
         report: &mut Report,
         packet: &Packet,
-        sender: &Station,
+        sender: Option<&Station>,
         (router, host): (Option<&Station>, Option<&Station>),
     ) {
         if let Some(narrow) = &self.silent {
@@ -92,13 +92,11 @@ impl Widths {
         }
         let Some(narrow) = &self.told else {
             if let Some(limit) = self.limit.filter(|_| self.silent.is_none()) {
+                let place = sender.map_or("host", |sender| sender.place.as_str());
+                let shown = format!("ip link show dev {ETH0}");
+                let command = sender.map_or_else(String::new, |sender| sender.shell(&shown));
                 let text = format!("packets of {limit} bytes pass as far as this host knows");
-                report.ok(
-                    &sender.place,
-                    "mtu",
-                    text,
-                    sender.shell(&format!("ip link show dev {ETH0}")),
-                );
+                report.ok(place, "mtu", text, command);
             }
             return;
         };
@@ -106,7 +104,9 @@ impl Widths {
             "{} carries {} bytes, what comes before it {}",
             narrow.what, narrow.mtu, narrow.before
         );
-        let Some((station, place)) = self.swallowed(packet, sender, router, host) else {
+        let swallowed =
+            sender.and_then(|sender| self.swallowed(packet, sender, router, host));
+        let Some((station, place)) = swallowed else {
             let text = format!("{text}; the sender is told and sends smaller ones");
             report.ok(&narrow.place, "mtu", text, "ip link show".to_owned());
             return;
