@@ -74,7 +74,7 @@ pub(crate) struct Fault {
     pub(crate) code: &'static str,
 }
 
-fn file([a, b, c, r, s]: [&str; 5]) -> String {
+fn file(paths: [&str; 5]) -> String {
     format!(
         "bulkhead: 1
 tenants:
@@ -103,7 +103,12 @@ tenants:
       home: {{ from: app=a, to: host, allow: [80/tcp] }}
       across: {{ from: app=r, to: app=s, allow: [80/tcp] }}
       local: {{ from: host, to: [app=b, app=r], allow: [80/tcp] }}
-"
+",
+        a = paths[0],
+        b = paths[1],
+        c = paths[2],
+        r = paths[3],
+        s = paths[4],
     )
 }
 
@@ -216,6 +221,7 @@ impl Ground {
                 let pin = self.stage.bulkhead.folders().run.join("netns/t.shut.router");
                 let pin = pin.display().to_string();
                 self.stage.host.check(&["umount", "-l", &pin]).expect("unpinned");
+                std::fs::remove_file(&pin).expect("the place of the pin");
                 Box::new(())
             }
             Special::Gone => {

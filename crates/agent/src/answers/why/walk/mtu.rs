@@ -104,8 +104,7 @@ impl Widths {
             "{} carries {} bytes, what comes before it {}",
             narrow.what, narrow.mtu, narrow.before
         );
-        let swallowed =
-            sender.and_then(|sender| self.swallowed(packet, sender, router, host));
+        let swallowed = sender.and_then(|sender| self.swallowed(packet, sender, router, host));
         let Some((station, place)) = swallowed else {
             let text = format!("{text}; the sender is told and sends smaller ones");
             report.ok(&narrow.place, "mtu", text, "ip link show".to_owned());

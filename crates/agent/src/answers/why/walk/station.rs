@@ -72,7 +72,8 @@ impl Station {
             report.fault(&self.place, "link", fault(codes::LINK_DOWN, text, hint), command);
             return None;
         }
-        if !link.has_carrier {
+        // A bridge has the carrier of its ports, each of which is looked at by itself.
+        if !link.has_carrier && link.kind != "bridge" {
             let text = format!("the link {name} is up, but its other end, {far}, is down");
             let hint = format!("set {far} up");
             report.fault(&self.place, "link", fault(codes::NO_CARRIER, text, hint), command);
