@@ -33,7 +33,13 @@ pub(crate) fn rule_at(rule: &RuleRef) -> RuleAt {
         line: rule.line,
         column: rule.column,
         kind: rule.kind.to_string(),
+        comment: None,
     }
+}
+
+/// Adds what people wrote about a rule's policy.
+pub(crate) fn remark(document: &policy::Document, rule: &mut RuleAt) {
+    rule.comment = document.remark(&rule.path).map(str::to_owned);
 }
 
 /// A drop reason as the API carries it; `None` when nothing was dropped.

@@ -94,6 +94,9 @@ pub struct RuleAt {
     pub column: u32,
     /// `allow`, `deny` or `audit`.
     pub kind: String,
+    /// The comment on the policy in the file: one line of at most 200 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
 }
 
 /// What kind of party an end is.

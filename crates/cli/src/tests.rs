@@ -34,6 +34,7 @@ fn rule() -> RuleAt {
         line: 24,
         column: 7,
         kind: "allow".to_owned(),
+        comment: Some("customers come in here".to_owned()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the loader says about a file: findings with places in the text, rendered like a compiler's or as JSON.
 
-mod printable;
+pub(crate) mod printable;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -41,6 +41,8 @@ pub struct Document {
     pub policies: CopyOnWrite<Vec<Policy>>,
     /// What must hold for every plan.
     pub assertions: Vec<Assertion>,
+    /// What people wrote about policies, by the path of their rules: one line of at most 200 characters, without controls.
+    pub remarks: CopyOnWrite<BTreeMap<Arc<str>, Arc<str>>>,
 }
 
 /// A place in the file.
@@ -379,6 +381,12 @@ impl Document {
         let (tenant, name) = id.split_once('.')?;
         let mut workloads = self.workloads.iter().map(|workload| &**workload);
         workloads.find(|workload| workload.tenant == tenant && workload.name == name)
+    }
+
+    /// The comment on the policy with this path.
+    #[must_use]
+    pub fn remark(&self, path: &str) -> Option<&str> {
+        self.remarks.get(path).map(|said| &**said)
     }
 
     /// Every rule of every policy, in file order: the table behind the rule ids in map entries and flow events.

@@ -19,6 +19,7 @@ pub mod kubernetes;
 mod lint;
 mod nearest;
 mod raw;
+mod remarks;
 pub mod rewrite;
 mod scalar;
 mod schema;
@@ -169,6 +170,7 @@ fn read(
     let mut root = tree::read(source.text, limits, problems)?;
     vars::replace(&mut root, variable, limits.bytes, problems);
     let raw = raw::RawFile::decode(&root, problems)?;
-    let document = check::check(&raw, file, limits, problems);
+    let mut document = check::check(&raw, file, limits, problems);
+    document.remarks = remarks::remarks(source.text, &document).into();
     Some((document, kubernetes::Declared::of(&raw)))
 }

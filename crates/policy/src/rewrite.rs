@@ -247,8 +247,7 @@ mod tests {
         }
     }
 
-    const NETWORK: &str =
-        "networks: { n: { subnets: [10.0.0.0/24], posture: { ingress: audit, egress: allow }, audit: { egress: true } } }";
+    const NETWORK: &str = "networks: { n: { subnets: [10.0.0.0/24], posture: { ingress: audit, egress: allow }, audit: { egress: true } } }";
     const WORKLOADS: &str =
         "workloads: { a: { labels: { app: a }, netns: a }, b: { labels: { app: b }, netns: b } }";
 
@@ -267,7 +266,9 @@ mod tests {
         let old = "x: { from: app=b, to: app=a, allow: [2/tcp] }";
         let stays = "stays: { from: app=b, to: app=a, allow: [3/tcp] }";
         let block = |policies: &str| {
-            format!("bulkhead: 1\naudit: {{ ingress: true }}\ntenants:\n  s:\n    {NETWORK}\n    {WORKLOADS}{policies}")
+            format!(
+                "bulkhead: 1\naudit: {{ ingress: true }}\ntenants:\n  s:\n    {NETWORK}\n    {WORKLOADS}{policies}"
+            )
         };
         assert_eq!(names(&block("")), ["one", "two"], "none yet, and no end of line");
         assert_eq!(names(&block("   # a comment\n\n")), ["one", "two"]);

@@ -22,7 +22,7 @@ use crate::shared::Shared;
 use super::flows::moment;
 use super::judge::Judge;
 use super::replay::{self, Lens, Records};
-use super::{assertions, objects, person, rule_at, status};
+use super::{assertions, objects, person, remark, rule_at, status};
 
 mod losses;
 
@@ -57,6 +57,9 @@ pub(crate) fn report(
     let objects = objects::compare(old.map(|old| &old.document), &wanted.document);
     let mut connections: Vec<ConnectionChange> =
         found.connections.iter().map(|change| shown(change, &wanted.bundle)).collect();
+    for rule in connections.iter_mut().filter_map(|change| change.rule.as_mut()) {
+        remark(&wanted.document, rule);
+    }
     let losses = Losses::new(&found.connections);
     let names = Names::new(&wanted.bundle, force.as_ref().map(|force| &*force.names));
     // Nobody's share of the table is used: nothing to look through.

@@ -8,7 +8,7 @@ use crate::fault::failed;
 use crate::shared::Shared;
 
 use super::flows::moment;
-use super::rule_at;
+use super::{remark, rule_at};
 
 /// Rules in file order. Flows and drops are the kernel's counts, what was only recorded is counted from flow
 /// events; neither begins anew when the agent does.
@@ -35,11 +35,16 @@ pub(crate) fn counted(shared: &Shared, most: usize) -> Result<Rules, Error> {
     let rules = policies.iter().flat_map(|policy| {
         policy.rules().map(|rule| (policy.is_expired(now), rule)).collect::<Vec<_>>()
     });
+    let commented = |rule| {
+        let mut rule = rule_at(rule);
+        remark(&force.wanted.document, &mut rule);
+        rule
+    };
     let rules = rules.take(most).map(|(expired, rule)| {
         let seen = flows.tally.of(rule.id.0);
         let count = counts.get(&rule.id.0).copied().unwrap_or_default();
         RuleCount {
-            rule: rule_at(rule),
+            rule: commented(rule),
             expired,
             flows: count.flows,
             drops: count.drops,

@@ -36,7 +36,7 @@ use super::frame::First;
 use super::judge::Judge;
 use super::party::{self, Who};
 use super::service::Asked;
-use super::{person, reason, rule_at};
+use super::{person, reason, remark, rule_at};
 
 /// The first ephemeral port: assumed as the source port when none is given.
 const SOURCE_PORT: u16 = 49_152;
@@ -343,7 +343,7 @@ fn explained(wanted: &Wanted, names: &Names, case: &Case) -> Why {
     if judgement.verdict == Verdict::Drop && judgement.reason == Reason::DefaultDeny {
         text.extend(words::isolated(document, &asked, judgement.ingress));
     }
-    Why {
+    let mut why = Why {
         schema: WHY_SCHEMA.to_owned(),
         generation: 0,
         from: party::shown(&from, bundle, case.network, case.source),
@@ -369,7 +369,12 @@ fn explained(wanted: &Wanted, names: &Names, case: &Case) -> Why {
         recorded: None,
         connection: None,
         walk: None,
+    };
+    let named = [&mut why.rule, &mut why.egress_rule, &mut why.ingress_rule].into_iter().flatten();
+    for rule in named.chain(why.near_misses.iter_mut().map(|miss| &mut miss.rule)) {
+        remark(document, rule);
     }
+    why
 }
 
 /// The subnet whose broadcast address is asked for.

@@ -99,6 +99,8 @@ pub(crate) fn render(report: &PlanReport, paint: Paint, verbose: bool) -> String
 
 fn connection(change: &ConnectionChange, paint: Paint) -> String {
     let rule = change.rule.as_ref().map_or_else(String::new, place);
+    let said = change.rule.as_ref().and_then(|rule| rule.comment.as_ref());
+    let said = said.map_or_else(String::new, |said| format!("   # {said}"));
     let by = change.by.as_ref().map(|by| format!("   (denied by {})", place(by)));
     let by = by.unwrap_or_default();
     let audit = if change.audit { "   (audit)" } else { "" };
@@ -109,7 +111,8 @@ fn connection(change: &ConnectionChange, paint: Paint) -> String {
         other => paint.warn(&other.to_string()),
     };
     let pair = format!("{} → {}", change.from, change.to);
-    let mut text = format!("  {sign} {pair:<28} {:<20} {rule}{audit}{was}{by}", change.service);
+    let mut text =
+        format!("  {sign} {pair:<28} {:<20} {rule}{audit}{was}{by}{said}", change.service);
     text.truncate(text.trim_end().len());
     text += "\n";
     if change.cut_total > 0 {

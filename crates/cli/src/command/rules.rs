@@ -1,6 +1,6 @@
 //! `bulkhead policy rules`: every rule in force and how often it decided.
 
-use api::Rules;
+use api::{RuleCount, Rules};
 
 use super::Context;
 use crate::failure::{Exit, Failure};
@@ -11,6 +11,13 @@ pub(crate) fn run(context: &Context) -> Result<Exit, Failure> {
     let rules = context.client()?.rules()?;
     context.screen.show(&rules, render)?;
     Ok(Exit::Done)
+}
+
+/// `expired`, and what the file says about the policy.
+fn remark(count: &RuleCount) -> String {
+    let expired = count.expired.then(|| "expired".to_owned());
+    let comment = count.rule.comment.as_ref().map(|comment| format!("# {comment}"));
+    expired.into_iter().chain(comment).collect::<Vec<_>>().join(" ")
 }
 
 pub(crate) fn render(rules: &Rules, paint: Paint) -> String {
@@ -25,7 +32,7 @@ pub(crate) fn render(rules: &Rules, paint: Paint) -> String {
             count.drops.to_string(),
             count.audits.to_string(),
             count.last.clone().unwrap_or_else(|| "never".to_owned()),
-            if count.expired { "expired".to_owned() } else { String::new() },
+            remark(count),
         ]);
     }
     let mut text = table.render(paint);

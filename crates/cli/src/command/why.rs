@@ -32,6 +32,9 @@ pub(crate) fn render(why: &Why, paint: Paint) -> String {
     for (side, rule) in rules {
         if let Some(rule) = rule {
             text += &format!("  {side:<8} {} rule {}\n", rule.kind, place(rule));
+            if let Some(comment) = &rule.comment {
+                text += &format!("           # {comment}\n");
+            }
         }
     }
     for miss in &why.near_misses {
