@@ -228,7 +228,8 @@ word or a number that the field does not take, fields that exclude each other. T
 meaning to analyse.\n\n`kubectl apply --dry-run=server -f FILE` says the same of the file."
 181 ManifestField "a field that the Kubernetes API does not have"
 "The API server drops fields that it does not know: a misspelt `policyType` or `endport` is as if it was not there, and the policy \
-means something else than its author thinks. The analysis drops the field too, as the cluster would."
+means something else than its author thinks. The analysis drops the field too, as the cluster would. Beside a native file it is \
+an error, as it is for `kubectl apply`."
 182 ManifestBeyond "a part of a policy that is not judged"
 "The object says something about which manifests alone tell nothing: `nodes` and `domainNames` as peers, networks that may hold the \
 addresses of pods (pods are known by their labels here, and no network means them), or it is a policy of \

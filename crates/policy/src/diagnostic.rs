@@ -353,6 +353,14 @@ impl<'a> Problems<'a> {
         self.errors
     }
 
+    /// Makes errors of all warnings with this code.
+    pub(crate) fn escalate(&mut self, code: Code) {
+        for item in self.items.iter_mut().filter(|item| item.code == code) {
+            self.errors += usize::from(item.severity != Severity::Error);
+            item.severity = Severity::Error;
+        }
+    }
+
     /// Takes warnings and notes back; errors stay.
     pub(crate) fn retain(&mut self, keep: impl Fn(&Diagnostic) -> bool) {
         self.items.retain(|item| item.severity == Severity::Error || keep(item));

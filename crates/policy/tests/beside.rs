@@ -211,6 +211,15 @@ fn what_would_be_wider_is_refused_at_its_place() {
 }
 
 #[test]
+fn a_field_that_would_be_dropped_is_refused() {
+    let text = admin(
+        "{ priority: 1, subject: { namespaces: {} }, ingress: [{ action: Allow, from: [{ namespaces: { sameLabels: [team] } }] }] }",
+    );
+    let found = read(NATIVE, &[("anp.yaml", &text)]).expect_err("it would mean everybody");
+    assert_snapshot!(rendered(&found));
+}
+
+#[test]
 fn what_is_left_out_is_told() {
     let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: web }\n---\nkind: Namespace\napiVersion: v1\nmetadata: { name: gone, labels: { a: b } }\n---\n[1]\n";
     let nobody = policy(

@@ -58,6 +58,26 @@ fn nftables_with_sets_maps_and_chains() {
     assert_snapshot!(found.text);
 }
 
+/// What ufw makes on a real machine asks whether an address is the machine's own: what comes in is for it.
+#[test]
+fn what_comes_in_is_for_the_machine() {
+    let text = "*filter
+:INPUT DROP [0:0]
+:not-local - [0:0]
+-A INPUT -j not-local
+-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT
+-A not-local -m addrtype --dst-type LOCAL -j RETURN
+-A not-local -m addrtype --dst-type MULTICAST -j RETURN
+-A not-local -j DROP
+COMMIT
+";
+    let found = imported(Format::Iptables, text);
+    assert!(found.skipped.is_empty(), "{:?}", found.skipped);
+    assert!(found.text.contains("in-5: { from: 0.0.0.0/0, to: workload=machine, allow: [22/tcp] }"), "{}", found.text);
+    let text = text.replace(":INPUT", ":OUTPUT").replace("-A INPUT", "-A OUTPUT");
+    assert_eq!(imported(Format::Iptables, &text).policies, 0, "what goes out may be for anybody");
+}
+
 #[test]
 fn ufw_as_commands_and_as_rules() {
     let added = "Added user rules (see 'ufw status' for running firewall):

@@ -14,6 +14,7 @@ mod enter;
 mod explained;
 mod first_packet;
 mod foreign;
+mod imported;
 mod kubernetes;
 mod moved;
 mod natted;

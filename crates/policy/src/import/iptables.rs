@@ -256,6 +256,10 @@ impl<'w> Parser<'w> {
                     word,
                 )
             }
+            "--dst-type" => {
+                let mut types = self.next().split(',');
+                Condition::LocalTarget(types.any(|word| word == "LOCAL") != not)
+            }
             "--state" | "--ctstate" => states(self.next().split(','), not),
             "--syn" => Condition::Fixed(!not),
             "--tcp-flags" => match (self.next(), self.next()) {
@@ -297,6 +301,7 @@ impl<'w> Parser<'w> {
             "conntrack",
             "comment",
             "iprange",
+            "addrtype",
             "udplite",
         ];
         if !known.contains(&name) {

@@ -246,7 +246,7 @@ impl Reader {
                 table: reading.table.clone(),
                 conditions: reading.conditions.clone(),
             };
-            let found = self.compared(reading, left, std::slice::from_ref(element), false);
+            let found = compared(left, std::slice::from_ref(element), false);
             one.conditions.extend(found);
             let Some((kind, value)) = verdict.as_object().and_then(|object| object.iter().next())
             else {
@@ -283,56 +283,55 @@ impl Reader {
         let is_named = right.as_str().is_some_and(|text| text.starts_with('@'));
         if is_list || is_named {
             return match self.elements(reading, right) {
-                Some(list) => self.compared(reading, left, list, not),
+                Some(list) => compared(left, list, not),
                 None => unknown(&format!("a set that changes: {right}")),
             };
         }
-        self.compared(reading, left, std::slice::from_ref(right), not)
+        compared(left, std::slice::from_ref(right), not)
     }
+}
 
-    /// What it means that a field is one of some values, or none of them.
-    fn compared(
-        &self,
-        reading: &Reading,
-        left: &Value,
-        right: &[Value],
-        not: bool,
-    ) -> Vec<Condition> {
-        let unknown = || vec![Condition::Unknown(shown(&left.to_string()))];
-        let texts = || right.iter().map(Value::as_str).collect::<Option<Vec<&str>>>();
-        if let Some(payload) = left.get("payload") {
-            let (Some(protocol), Some(field)) = (
-                payload.get("protocol").and_then(Value::as_str),
-                payload.get("field").and_then(Value::as_str),
-            ) else {
-                return unknown();
-            };
-            return payload_condition(protocol, field, right, not).unwrap_or_else(unknown);
-        }
-        if let Some(key) = left.get("meta").and_then(|meta| meta.get("key")).and_then(Value::as_str)
-        {
-            return match (key, texts()) {
-                ("l4proto", _) => protocols(right, not).map_or_else(unknown, |one| vec![one]),
-                ("nfproto", Some(words)) => {
-                    version(&words, ("ipv4", "ipv6"), not).map_or_else(unknown, |one| vec![one])
-                }
-                ("protocol", Some(words)) => {
-                    version(&words, ("ip", "ip6"), not).map_or_else(unknown, |one| vec![one])
-                }
-                ("iifname" | "iif", Some(words)) => links(&words, not, Condition::InLink),
-                ("oifname" | "oif", Some(words)) => links(&words, not, Condition::OutLink),
-                _ => unknown(),
-            };
-        }
-        if let Some(key) = left.get("ct").and_then(|ct| ct.get("key")).and_then(Value::as_str) {
-            return match (key, texts()) {
-                ("state", Some(words)) => vec![states(words.into_iter(), not)],
-                _ => unknown(),
-            };
-        }
-        let _ = reading;
-        unknown()
+/// What it means that a field is one of some values, or none of them.
+fn compared(left: &Value, right: &[Value], not: bool) -> Vec<Condition> {
+    let unknown = || vec![Condition::Unknown(shown(&left.to_string()))];
+    let texts = || right.iter().map(Value::as_str).collect::<Option<Vec<&str>>>();
+    if let Some(payload) = left.get("payload") {
+        let (Some(protocol), Some(field)) = (
+            payload.get("protocol").and_then(Value::as_str),
+            payload.get("field").and_then(Value::as_str),
+        ) else {
+            return unknown();
+        };
+        return payload_condition(protocol, field, right, not).unwrap_or_else(unknown);
     }
+    if let Some(key) = left.get("meta").and_then(|meta| meta.get("key")).and_then(Value::as_str) {
+        return match (key, texts()) {
+            ("l4proto", _) => protocols(right, not).map_or_else(unknown, |one| vec![one]),
+            ("nfproto", Some(words)) => {
+                version(&words, ("ipv4", "ipv6"), not).map_or_else(unknown, |one| vec![one])
+            }
+            ("protocol", Some(words)) => {
+                version(&words, ("ip", "ip6"), not).map_or_else(unknown, |one| vec![one])
+            }
+            ("iifname" | "iif", Some(words)) => links(&words, not, Condition::InLink),
+            ("oifname" | "oif", Some(words)) => links(&words, not, Condition::OutLink),
+            _ => unknown(),
+        };
+    }
+    if let Some(key) = left.get("ct").and_then(|ct| ct.get("key")).and_then(Value::as_str) {
+        return match (key, texts()) {
+            ("state", Some(words)) => vec![states(words.into_iter(), not)],
+            _ => unknown(),
+        };
+    }
+    if let (Some(fib), Some(words)) = (left.get("fib"), texts()) {
+        let is_type = fib.get("result").and_then(Value::as_str) == Some("type");
+        let flags = fib.get("flags").map(Value::to_string).unwrap_or_default();
+        if is_type && matches!(flags.as_str(), "\"daddr\"" | "[\"daddr\"]") {
+            return vec![Condition::LocalTarget(words.contains(&"local") != not)];
+        }
+    }
+    unknown()
 }
 
 impl Reading {

@@ -87,6 +87,8 @@ pub(super) enum Condition {
     Port(Vec<Range>, Not),
     /// Which interface it comes in by, or goes out by: only whether it is the loopback is known.
     InLink(String, Not),
+    /// Whether it is for an address of the machine, as what comes in is.
+    LocalTarget(bool),
     OutLink(String, Not),
     Unknown(String),
 }
@@ -134,6 +136,12 @@ impl Condition {
                     return Ok(Err(format!("the interface {}", shown(name))));
                 }
                 (if *not { Set::all() } else { Set::default() }, false)
+            }
+            Self::LocalTarget(holds) if side == Side::In => {
+                (if *holds { Set::all() } else { Set::default() }, false)
+            }
+            Self::LocalTarget(_) => {
+                return Ok(Err("whether an address is the machine's own".to_owned()));
             }
             Self::Unknown(what) => return Ok(Err(what.clone())),
         };
