@@ -13,6 +13,7 @@ pub(crate) mod objects;
 pub(crate) mod party;
 pub(crate) mod plan;
 pub(crate) mod probe;
+pub(crate) mod radius;
 pub(crate) mod replay;
 pub(crate) mod rules;
 pub(crate) mod service;

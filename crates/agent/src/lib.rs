@@ -38,6 +38,7 @@ mod watch;
 
 pub use answers::assertions::prove;
 pub use answers::doctor::examine;
+pub use answers::radius::blast_radius;
 pub use clean::clean;
 pub use explain::{Explanation, explanations};
 pub use metrics::reference as metrics_reference;

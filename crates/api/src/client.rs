@@ -17,10 +17,10 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
 use crate::{
-    Doctor, DocumentRequest, DownRequest, DownResponse, Error, Flow, FlowQuery, Health,
-    LabelChange, LabelChanged, LogLine, LogQuery, Matrix, PlanReport, ProbeRequest, ProbeResponse,
-    Replay, ReplayQuery, Rules, Status, SuggestQuery, Suggestion, UpResponse, Why, WhyRequest,
-    Workload, codes,
+    BlastRadius, Doctor, DocumentRequest, DownRequest, DownResponse, Error, Flow, FlowQuery,
+    Health, LabelChange, LabelChanged, LogLine, LogQuery, Matrix, PlanReport, ProbeRequest,
+    ProbeResponse, RadiusQuery, Replay, ReplayQuery, Rules, Status, SuggestQuery, Suggestion,
+    UpResponse, Why, WhyRequest, Workload, codes,
 };
 
 /// Longest wait for the connection.
@@ -277,6 +277,26 @@ impl Client {
     /// See [`Client::up`].
     pub fn matrix(&self) -> Result<Matrix, ClientError> {
         self.ask("/v1/matrix")
+    }
+
+    /// `GET /v1/blast-radius`.
+    ///
+    /// # Errors
+    /// See [`Client::up`].
+    pub fn blast_radius(&self, query: &RadiusQuery) -> Result<BlastRadius, ClientError> {
+        self.ask(&with_query("/v1/blast-radius", query)?)
+    }
+
+    /// `POST /v1/blast-radius`.
+    ///
+    /// # Errors
+    /// See [`Client::up`].
+    pub fn blast_radius_after(
+        &self,
+        query: &RadiusQuery,
+        request: &DocumentRequest,
+    ) -> Result<BlastRadius, ClientError> {
+        self.send(Method::POST, &with_query("/v1/blast-radius", query)?, Some(request), QUESTION)
     }
 
     /// `GET /v1/rules`.

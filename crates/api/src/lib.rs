@@ -18,6 +18,7 @@ pub mod openapi;
 mod plan;
 mod probe;
 mod proof;
+mod radius;
 mod reach;
 mod replay;
 mod status;
@@ -41,6 +42,7 @@ pub use plan::{
 };
 pub use probe::{Observed, ProbeRequest, ProbeResponse};
 pub use proof::{AssertionResult, Example, ExampleEnd, PROOF_SCHEMA, Proof};
+pub use radius::{BlastRadius, RADIUS_SCHEMA, Radius, RadiusQuery, Reached};
 pub use reach::{Cell, Matrix, MatrixParty, RuleCount, Rules};
 pub use replay::{
     Decision, Period, RecordGap, Replay, ReplayLine, ReplayQuery, ReplayTotals, Unjudged,

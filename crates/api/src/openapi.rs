@@ -5,10 +5,10 @@
 use utoipa::OpenApi;
 
 use crate::{
-    ClusterConnections, ClusterDifferences, Diagnostic, Doctor, DocumentRequest, DownRequest,
-    DownResponse, Error, Flow, FlowQuery, Health, LabelChange, LabelChanged, LogLine, LogQuery,
-    Matrix, PlanReport, ProbeRequest, ProbeResponse, Proof, Replay, ReplayQuery, Rules, Status,
-    SuggestQuery, Suggestion, UpResponse, Why, WhyRequest, Workload,
+    BlastRadius, ClusterConnections, ClusterDifferences, Diagnostic, Doctor, DocumentRequest,
+    DownRequest, DownResponse, Error, Flow, FlowQuery, Health, LabelChange, LabelChanged, LogLine,
+    LogQuery, Matrix, PlanReport, ProbeRequest, ProbeResponse, Proof, RadiusQuery, Replay,
+    ReplayQuery, Rules, Status, SuggestQuery, Suggestion, UpResponse, Why, WhyRequest, Workload,
 };
 
 /// The document, pretty-printed JSON with a newline at its end.
@@ -51,6 +51,13 @@ pub fn proof_schema() -> String {
     let parts = ["AssertionResult", "Example", "ExampleEnd", "RuleAt", "Reason", "Verdict"];
     let parts = parts.into_iter().chain(["Diagnostic", "Severity"]);
     schema(&Analysis::openapi(), "Proof", crate::PROOF_SCHEMA, parts)
+}
+
+/// JSON Schema of [`BlastRadius`] alone, pretty-printed: the contract of `policy blast-radius --json`.
+#[must_use]
+pub fn radius_schema() -> String {
+    let parts = ["Radius", "Reached", "RuleAt"].into_iter();
+    schema(&Api::openapi(), "BlastRadius", crate::RADIUS_SCHEMA, parts)
 }
 
 /// JSON Schema of [`Replay`] alone, pretty-printed: the contract of `replay --json`.
@@ -102,8 +109,26 @@ struct Analysis;
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     paths(
-        up, plan, replay, suggestion, down, status, workloads, workload, relabel, flows, why,
-        probe, matrix, rules, doctor, metrics, health, logs
+        up,
+        plan,
+        replay,
+        suggestion,
+        down,
+        status,
+        workloads,
+        workload,
+        relabel,
+        flows,
+        why,
+        probe,
+        matrix,
+        rules,
+        doctor,
+        metrics,
+        health,
+        logs,
+        blast_radius,
+        blast_radius_after
     ),
     components(schemas(Diagnostic, Error, LogLine))
 )]
@@ -166,6 +191,12 @@ operations! {
         -> [body = ProbeResponse, description = "Observed beside declared."];
     /// Every pair and what may pass.
     matrix = get "/v1/matrix" [] -> [body = Matrix, description = "Declared reachability."];
+    /// What falls if a workload is taken over.
+    blast_radius = get "/v1/blast-radius" [params(RadiusQuery),]
+        -> [body = BlastRadius, description = "Whom it reaches, by hop, as it is in force."];
+    /// The same as it is in force and as it would be after a document.
+    blast_radius_after = post "/v1/blast-radius" [params(RadiusQuery), request_body = DocumentRequest,]
+        -> [body = BlastRadius, description = "Whom it reaches, by hop, before and after."];
     /// Every rule and how often it decided.
     rules = get "/v1/rules" [] -> [body = Rules, description = "In file order."];
     /// What this host can promise.

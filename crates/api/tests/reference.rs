@@ -42,6 +42,11 @@ fn the_schema_of_proofs_is_committed() {
 }
 
 #[test]
+fn the_schema_of_blast_radii_is_committed() {
+    compare("blast-radius.schema.json", &api::openapi::radius_schema());
+}
+
+#[test]
 fn every_schema_that_is_named_is_there() {
     let analysis = [api::openapi::connections_schema(), api::openapi::connections_diff_schema()];
     let agent = [

@@ -357,6 +357,17 @@ pub(crate) enum PolicyCommand {
         #[arg(value_name = "FILE", default_value = "bulkhead.yaml")]
         files: Vec<PathBuf>,
     },
+    /// Show what falls if a workload is taken over: whom it reaches, and whom those do
+    BlastRadius {
+        /// The workload, `tenant/name`, or `name` when that is unique
+        workload: String,
+        /// Compare with what these would make of it: the file, and Kubernetes manifests beside it
+        #[arg(long, value_name = "FILE", num_args = 1..)]
+        file: Vec<PathBuf>,
+        /// Look at the file alone and ask no agent
+        #[arg(long, requires = "file")]
+        offline: bool,
+    },
     /// Show every rule in force and how often it decided
     Rules,
     /// Make a file of another firewall's rules; what is not understood is told and allows nothing

@@ -18,6 +18,7 @@ pub(crate) mod offline;
 pub(crate) mod plan;
 pub(crate) mod probe;
 pub(crate) mod prove;
+pub(crate) mod radius;
 pub(crate) mod replay;
 pub(crate) mod rules;
 pub(crate) mod shim;

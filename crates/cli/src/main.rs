@@ -83,6 +83,9 @@ fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Policy(PolicyCommand::Suggest { workload, since }) => {
             command::suggest::run(context, workload, since)
         }
+        Command::Policy(PolicyCommand::BlastRadius { workload, file, offline }) => {
+            command::radius::run(context, &workload, &file, offline)
+        }
         Command::Policy(PolicyCommand::Rules) => command::rules::run(context),
         Command::Policy(PolicyCommand::Connections { kubernetes, analysis }) => {
             command::connections::run(context, &kubernetes, analysis)

@@ -115,6 +115,11 @@ impl<'b, 'a> Gates<'b, 'a> {
         self.leading.contains_key(workload)
     }
 
+    /// The workloads that some published port leads to.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &'b str> {
+        self.leading.keys().copied()
+    }
+
     /// What passes from a workload, of which the tables know `key`, to another one through published ports.
     pub(crate) fn passages(
         &mut self,

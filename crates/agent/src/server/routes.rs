@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use api::{
-    Doctor, DownRequest, DownResponse, Error, FlowQuery, Health, LabelChange, LabelChanged,
-    LogQuery, Matrix, PlanReport, ProbeRequest, ProbeResponse, Replay, ReplayQuery, Rules, Status,
-    SuggestQuery, Suggestion, UpResponse, Why, WhyRequest, Workload, codes,
+    BlastRadius, Doctor, DownRequest, DownResponse, Error, FlowQuery, Health, LabelChange,
+    LabelChanged, LogQuery, Matrix, PlanReport, ProbeRequest, ProbeResponse, RadiusQuery, Replay,
+    ReplayQuery, Rules, Status, SuggestQuery, Suggestion, UpResponse, Why, WhyRequest, Workload,
+    codes,
 };
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -15,7 +16,7 @@ use hyper::StatusCode;
 use hyper::header::CONTENT_TYPE;
 
 use crate::answers::{
-    audits, doctor, flows, health, logs, matrix, probe, replay, rules, status, suggest, why,
+    audits, doctor, flows, health, logs, matrix, probe, radius, replay, rules, status, suggest, why,
 };
 use crate::fault::refused;
 use crate::keeper::Command;
@@ -42,6 +43,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/why", post(explain))
         .route("/v1/probe", post(send_probe))
         .route("/v1/matrix", get(show_matrix))
+        .route("/v1/blast-radius", get(radius_now).post(radius_after))
         .route("/v1/rules", get(show_rules))
         .route("/v1/doctor", get(show_doctor))
         .route("/v1/metrics", get(show_metrics))
@@ -159,6 +161,25 @@ async fn send_probe(
 
 async fn show_matrix(State(shared): Node) -> Answer<Matrix> {
     answer(apart(move || matrix::matrix(&shared)).await)
+}
+
+async fn radius_now(State(shared): Node, Asked(query): Asked<RadiusQuery>) -> Answer<BlastRadius> {
+    answer(apart(move || radius::radius(&shared, &query, None)).await)
+}
+
+async fn radius_after(
+    State(shared): Node,
+    Asked(query): Asked<RadiusQuery>,
+    Document(request): Document,
+) -> Answer<BlastRadius> {
+    let ground = shared.commands.ask(Command::Ground).await?;
+    answer(
+        apart(move || {
+            let wanted = replay::compiled(request, (&ground.0, &ground.1))?;
+            radius::radius(&shared, &query, Some(&wanted))
+        })
+        .await,
+    )
 }
 
 async fn show_rules(State(shared): Node) -> Answer<Rules> {

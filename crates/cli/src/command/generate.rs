@@ -40,6 +40,7 @@ pub(crate) fn run(context: &Context, folder: &Path) -> Result<Exit, Failure> {
         ("replay.schema.json", api::openapi::replay_schema()),
         ("connections.schema.json", api::openapi::connections_schema()),
         ("connections-diff.schema.json", api::openapi::connections_diff_schema()),
+        ("blast-radius.schema.json", api::openapi::radius_schema()),
         ("proof.schema.json", api::openapi::proof_schema()),
         ("codes.md", code_reference()),
         ("cli.md", command_reference()),
