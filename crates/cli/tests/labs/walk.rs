@@ -1,7 +1,7 @@
 //! The datapath walk: every fault that is put into a real path is found, named by its code, and gone when it is undone.
 //!
 //! One stage for all of them. Each case puts one fault in, asks `why`, takes the fault out again, and asks until the walk
-//! finds nothing: a walk that cries wolf fails the test as one that is blind. The agent repairs drift every 10 seconds, so a
+//! finds nothing, and harmless things are put in as well: a walk that cries wolf fails the test as one that is blind. The agent repairs drift every 10 seconds, so a
 //! fault that was repaired before it was asked about is put in again.
 
 use std::any::Any;
@@ -14,7 +14,7 @@ use testkit::server::{TcpEcho, UdpEcho};
 use testkit::{Namespace, root_or_return, wait_until};
 
 use crate::stage::{OUTSIDE, Stage, serve};
-use crate::walk_faults::{FAULTS, LAST, PAIR};
+use crate::walk_faults::{FAULTS, HARMLESS, LAST, PAIR};
 
 /// How many of the faults must be found, of at least how many.
 const WANTED: (usize, usize) = (28, 30);
@@ -243,7 +243,7 @@ impl Ground {
             if fault.special != Special::Gone {
                 self.run(fault.undo);
             }
-            if !walk["fault"].is_null() {
+            if walk["fault"] == fault.code {
                 break;
             }
         }
@@ -342,6 +342,15 @@ fn faults_on_the_way_are_found_and_named_root() {
     let only = std::env::var("WALK_ONLY").ok();
     let chosen = |fault: &&Fault| only.as_deref().is_none_or(|only| fault.name.contains(only));
     let (mut score, mut missed, mut alarms) = (0, Vec::new(), Vec::new());
+    for harmless in HARMLESS.iter().filter(chosen) {
+        ground.run(harmless.inject);
+        let walk = ground.walk(harmless.ask);
+        ground.run(harmless.undo);
+        println!("harmless: {}", harmless.name);
+        if !walk["fault"].is_null() {
+            alarms.push(format!("with {}: {}", harmless.name, faults(&walk)));
+        }
+    }
     for fault in FAULTS.iter().chain(LAST).filter(chosen) {
         let since = Instant::now();
         let walk = ground.found(fault);
@@ -371,6 +380,7 @@ fn faults_on_the_way_are_found_and_named_root() {
         println!("  missed {each}");
     }
     assert!(alarms.is_empty(), "false alarms:\n  {}", alarms.join("\n  "));
-    let enough = only.is_some() || all >= WANTED.1 && score * WANTED.1 >= all * WANTED.0;
-    assert!(enough && missed.is_empty(), "{score} of {all}; missed:\n  {}", missed.join("\n  "));
+    let enough = only.is_some() && missed.is_empty()
+        || all >= WANTED.1 && score * WANTED.1 >= all * WANTED.0;
+    assert!(enough, "{score} of {all}; missed:\n  {}", missed.join("\n  "));
 }

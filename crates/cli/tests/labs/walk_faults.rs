@@ -461,11 +461,88 @@ pub(crate) const FAULTS: &[Fault] = &[
     ),
 ];
 
+/// What looks like trouble and is none: the walk finds no fault, though it may say that something cannot be told.
+pub(crate) const HARMLESS: &[Fault] = &[
+    fault(
+        "iptables of a host with containers that lets our links pass",
+        WORLD,
+        "",
+        &[(
+            Host,
+            "iptables -P FORWARD DROP; iptables -N USER; iptables -A FORWARD -j USER; \
+             iptables -A USER -i bt+ -j ACCEPT; iptables -A USER -o bt+ -j ACCEPT; \
+             iptables -A FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT; \
+             iptables -t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE",
+        )],
+        &[(
+            Host,
+            "iptables -P FORWARD ACCEPT; iptables -F FORWARD; iptables -F USER; iptables -X USER; iptables -t nat -F",
+        )],
+    ),
+    fault(
+        "a host that closes its own ports",
+        WORLD,
+        "",
+        &[(
+            Host,
+            "nft 'table inet guard { chain inputs { type filter hook input priority 0; policy drop; ct state established,related accept; tcp dport 22 accept; }; }'",
+        )],
+        &[(Host, "nft delete table inet guard")],
+    ),
+    fault(
+        "a receiver that opens what is asked for",
+        PAIR,
+        "",
+        &[(
+            B,
+            "nft 'table inet guard { chain inputs { type filter hook input priority 0; policy drop; \
+             ct state vmap { established : accept, related : accept, invalid : drop }; iifname lo accept; \
+             ip saddr 10.0.1.0/24 tcp dport { 80, 443, 8000-8080 } jump web; }; \
+             chain web { tcp dport 443 drop; accept; }; }'",
+        )],
+        &[(B, "nft delete table inet guard")],
+    ),
+    fault(
+        "a limit that drops what is too much",
+        PAIR,
+        "",
+        &[(
+            B,
+            "nft 'table inet guard { chain inputs { type filter hook input priority 0; limit rate over 1000/second drop; }; }'",
+        )],
+        &[(B, "nft delete table inet guard")],
+    ),
+    fault(
+        "a smaller MTU that the sender is told of",
+        WORLD,
+        "",
+        &[(Host, "ip route replace default via 198.51.100.1 mtu lock 1200")],
+        &[(Host, "ip route replace default via 198.51.100.1")],
+    ),
+    fault(
+        "a strict reverse path filter and symmetric routes",
+        ROUTED,
+        "",
+        &[(Host, "echo 1 > /proc/sys/net/ipv4/conf/all/rp_filter")],
+        &[(Host, "echo 0 > /proc/sys/net/ipv4/conf/all/rp_filter")],
+    ),
+    fault(
+        "routing by source",
+        ROUTED,
+        "",
+        &[(
+            Host,
+            "ip rule add from 10.0.2.0/24 table 100; ip route add default via 198.51.100.1 table 100",
+        )],
+        &[(Host, "ip rule del from 10.0.2.0/24 table 100; ip route flush table 100")],
+    ),
+];
+
 /// Faults that stay, or that the agent undoes.
 pub(crate) const LAST: &[Fault] = &[
     special("workload's program gone", ["t/a", "t/p", "tcp/80"], "BH-W001", Special::Killed),
-    special("programs detached", PAIR, "BH-W080", Special::Detached),
     special("connection tracking full", WORLD, "BH-W051", Special::Full),
+    special("programs detached", PAIR, "BH-W080", Special::Detached),
     special(
         "router's namespace gone",
         ["t/c", "203.0.113.9", "tcp/80"],
