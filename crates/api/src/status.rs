@@ -49,7 +49,7 @@ pub struct AgentStatus {
     pub drops: Vec<DropCount>,
     /// Every reconciler and its last pass.
     pub reconcilers: Vec<Reconciled>,
-    /// The next moment at which the document means something else by itself (an `until:` ends), RFC 3339.
+    /// The next moment at which the document means something else by itself (an `until:` ends, a schedule opens or closes), RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_expiry: Option<String>,
     /// Scopes under audit: what policy would drop there passes and is recorded. The first 1,000 in file order.

@@ -376,7 +376,7 @@ impl Compiler {
 impl Compiler {
     /// Compiles a policy in, unless it has expired; returns the matchers that are new.
     fn add_policy(&mut self, policy: &Policy) -> Vec<MatcherId> {
-        if policy.is_expired(self.facts.now) {
+        if policy.is_absent(self.facts.now) {
             return Vec::new();
         }
         for rule in policy.rules() {
@@ -432,7 +432,8 @@ impl Compiler {
     }
 
     fn refresh_expiry(&mut self) {
-        let untils = self.document.policies.iter().filter_map(|policy| policy.until);
+        let now = self.facts.now;
+        let untils = self.document.policies.iter().filter_map(|policy| policy.next_change(now));
         let audits = self.document.audits().filter_map(|(_, audit)| audit.ends(self.facts.now));
         self.bundle.expires = untils.chain(audits).filter(|until| *until > self.facts.now).min();
     }

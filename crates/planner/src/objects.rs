@@ -216,6 +216,7 @@ fn same_policy(one: &Policy, other: &Policy) -> bool {
         && one.source_ports == other.source_ports
         && one.audit == other.audit
         && one.until == other.until
+        && one.schedule == other.schedule
         && Standing { origin: None, ..one.standing.clone() }
             == Standing { origin: None, ..other.standing.clone() }
 }

@@ -7,6 +7,7 @@
 //! ties when several allows match.
 
 mod audit;
+mod schedule;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -20,6 +21,7 @@ use model::{
 };
 
 pub use audit::{Around, Audit, Place};
+pub use schedule::Schedule;
 
 /// Everything that one file says. Copies share what neither of them changes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -261,6 +263,8 @@ pub struct Policy {
     pub audit: bool,
     /// From this moment on the policy does not exist.
     pub until: Option<Timestamp>,
+    /// Outside of it the policy does not exist.
+    pub schedule: Option<Schedule>,
     /// The rule that `allow` makes; there exactly when `allow` is not empty.
     pub allow_rule: Option<RuleRef>,
     /// The rule that `deny` makes; there exactly when `deny` is not empty.
@@ -523,6 +527,21 @@ impl Policy {
             RuleKind::Deny => self.deny_rule.as_ref(),
             RuleKind::Audit => self.audit_rule.as_ref(),
         }
+    }
+
+    /// Whether it does not exist now: it has expired, or this is outside its schedule.
+    #[must_use]
+    pub fn is_absent(&self, now: Timestamp) -> bool {
+        self.is_expired(now) || self.schedule.as_ref().is_some_and(|times| !times.contains(now))
+    }
+
+    /// The next moment at which it begins or ceases to exist.
+    #[must_use]
+    pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
+        let until = self.until.filter(|until| *until > now);
+        let times = self.schedule.as_ref().filter(|_| !self.is_expired(now));
+        let change = times.and_then(|times| times.next_change(now));
+        until.into_iter().chain(change).min()
     }
 
     /// Whether its `until` lies in the past: it then does not exist.

@@ -64,6 +64,8 @@ pub enum Difference {
     Direction,
     /// The policy's `until` has passed.
     Expired,
+    /// This is outside the policy's schedule.
+    Schedule,
 }
 
 /// A rule that fits a flow in part.
@@ -141,7 +143,7 @@ pub fn near_misses(
     found.truncate(limit);
     let miss = |(_, _, policy, differs): (usize, u32, &Policy, Vec<Difference>)| {
         let rule = policy.rule(RuleKind::Allow)?.clone();
-        Some(NearMiss { rule, sentence: sentence(policy, flow, &differs), differs })
+        Some(NearMiss { rule, sentence: sentence(policy, flow, &differs, now), differs })
     };
     found.into_iter().filter_map(miss).collect()
 }
@@ -184,11 +186,13 @@ fn differences(policy: &Policy, flow: &Flow<'_>, now: Timestamp) -> Option<Vec<D
     }
     if policy.is_expired(now) {
         differs.push(Difference::Expired);
+    } else if policy.is_absent(now) {
+        differs.push(Difference::Schedule);
     }
     (!differs.is_empty()).then_some(differs)
 }
 
-fn sentence(policy: &Policy, flow: &Flow<'_>, differs: &[Difference]) -> String {
+fn sentence(policy: &Policy, flow: &Flow<'_>, differs: &[Difference], now: Timestamp) -> String {
     let parts = [
         ("port", Difference::Port),
         ("source", Difference::Source),
@@ -206,11 +210,11 @@ fn sentence(policy: &Policy, flow: &Flow<'_>, differs: &[Difference]) -> String 
         [one, two] => vec![format!("{one} and {two} match")],
         _ => vec!["source, destination and port match".to_owned()],
     };
-    clauses.extend(differs.iter().map(|difference| clause(policy, flow, *difference)));
+    clauses.extend(differs.iter().map(|difference| clause(policy, flow, *difference, now)));
     clauses.join("; ")
 }
 
-fn clause(policy: &Policy, flow: &Flow<'_>, difference: Difference) -> String {
+fn clause(policy: &Policy, flow: &Flow<'_>, difference: Difference, now: Timestamp) -> String {
     match difference {
         Difference::Source => side("source", &policy.scope, &policy.from, &flow.from),
         Difference::Destination => side("destination", &policy.scope, &policy.to, &flow.to),
@@ -235,6 +239,10 @@ fn clause(policy: &Policy, flow: &Flow<'_>, difference: Difference) -> String {
         Difference::Expired => {
             policy.until.map_or_else(String::new, |until| format!("it expired on {until}"))
         }
+        Difference::Schedule => policy
+            .schedule
+            .as_ref()
+            .map_or_else(String::new, |times| format!("it is {}", times.pause(now))),
     }
 }
 
@@ -303,7 +311,7 @@ fn port_spec(proto: Proto, port: u16) -> PortSpec {
 #[must_use]
 pub fn first_gap(document: &Document, flow: &Flow<'_>, now: Timestamp) -> Option<Direction> {
     let allowed = document.policies.iter().any(|policy| {
-        !policy.is_expired(now)
+        !policy.is_absent(now)
             && policy.allow.iter().any(|spec| spec.matches(flow.proto, flow.port))
             && flow.from.matches_any(&policy.scope, &policy.from)
             && flow.to.matches_any(&policy.scope, &policy.to)

@@ -10,9 +10,9 @@ use model::{LabelKey, LabelValue, Mode, Name, Peer, PortRange, Posture};
 use crate::decode::{List, OneOrMany, Table, Val, mapping};
 use crate::document::{Netns, Restart, User};
 use crate::scalar::{
-    AbsolutePath, Argument, Border, ContainerPort, ContainerPortName, EnvKey, EnvValue, HostPort,
-    NamespaceIs, PolicyMode, PortWord, PublishSource, SchemaAddress, Sealed, SegmentRef, Statement,
-    Switch, Target, Until, VariableName, Version,
+    AbsolutePath, Argument, Border, ContainerPort, ContainerPortName, Days, EnvKey, EnvValue,
+    HostPort, Hours, NamespaceIs, PolicyMode, PortWord, PublishSource, SchemaAddress, Sealed,
+    SegmentRef, Statement, Switch, Target, Until, VariableName, Version, Zone,
 };
 
 mapping! {
@@ -185,6 +185,20 @@ mapping! {
         mode: Val<PolicyMode> = "mode";
         /// Date or RFC 3339 time from which on the policy does not exist.
         until: Val<Until> = "until";
+        /// Days and hours at which the policy exists. Default: always.
+        schedule: RawSchedule = "schedule";
+    }
+}
+
+mapping! {
+    /// When a policy exists, as a clock in a time zone shows it.
+    "schedule" RawSchedule {
+        /// Days on which its hours begin: mon, or mon-fri. Default: every day.
+        days: OneOrMany<Val<Days>> = "days";
+        /// From a time to before another one: 08:00-18:00; 22:00-06:00 ends on the next day. Default: the whole day.
+        hours: OneOrMany<Val<Hours>> = "hours";
+        /// Time zone by its IANA name: Europe/Berlin, UTC.
+        zone: Val<Zone> = "zone", required;
     }
 }
 

@@ -1,6 +1,7 @@
 //! The single values of the file: what each accepts, how its mistakes read, what the schema says.
 
 mod border;
+mod clock;
 mod kubernetes;
 mod program;
 mod statement;
@@ -22,6 +23,7 @@ use crate::nearest::did_you_mean;
 use crate::tree::Value;
 
 pub(crate) use border::{Border, Group};
+pub(crate) use clock::{Days, Hours, Zone};
 pub(crate) use kubernetes::{ContainerPort, ContainerPortName, NamespaceIs};
 pub(crate) use program::{AbsolutePath, Argument, EnvKey, EnvValue, SchemaAddress, VariableName};
 pub(crate) use statement::Statement;

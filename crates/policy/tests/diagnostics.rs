@@ -190,7 +190,7 @@ fn keys() {
        |
        = hint: a policy has `allow: [..]`, `deny: [..]`, or both
     "#);
-    insta::assert_snapshot!(with_policies("      p: { from: app=web, to: app=db }\n      q:\n      r: [x]"), @r#"
+    insta::assert_snapshot!(with_policies("      p: { from: app=web, to: app=db }\n      q:\n      r: [x]"), @r"
     error[BH0107]: the policy `p` neither allows nor denies anything
       --> f.yaml:13:7
        |
@@ -205,7 +205,7 @@ fn keys() {
     14 |       q:
        |        ^
        |
-       = hint: known keys: from, to, allow, deny, source-ports, mode, until
+       = hint: known keys: from, to, allow, deny, source-ports, mode, until, schedule
 
     error[BH0106]: expected a mapping for this policy, found a list
       --> f.yaml:15:10
@@ -213,8 +213,8 @@ fn keys() {
     15 |       r: [x]
        |          ^^^
        |
-       = hint: known keys: from, to, allow, deny, source-ports, mode, until
-    "#);
+       = hint: known keys: from, to, allow, deny, source-ports, mode, until, schedule
+    ");
     insta::assert_snapshot!(with_tenant("    workloads: { web: { replicas: 2, netns: a, run: [a] } }"), @r#"
     error[BH0123]: the tenant `shop` has no network for the workload `web`
      --> f.yaml:4:18

@@ -273,6 +273,7 @@ fn policy(rng: &mut Rng, scope: &Scope, at: usize) -> Policy {
         source_ports,
         audit: rng.chance(25),
         until,
+        schedule: None,
         allow_rule: None,
         deny_rule: None,
         audit_rule: None,

@@ -127,6 +127,7 @@ fn policy(order: usize, tenant: usize, at: usize) -> Policy {
         source_ports: Vec::new(),
         audit: false,
         until: None,
+        schedule: None,
         allow_rule: Some(rule),
         deny_rule: None,
         audit_rule: None,

@@ -36,7 +36,7 @@ pub(crate) fn render(status: &Status, paint: Paint) -> String {
         count(agent.events_lost, "flow event")
     );
     if let Some(expiry) = &agent.next_expiry {
-        text += &format!("the next `until` ends at {expiry}\n");
+        text += &format!("the file means something else by itself at {expiry}\n");
     }
     text += &audits(&agent.audits, paint);
     for warning in &agent.warnings {

@@ -91,7 +91,7 @@ impl Compiler {
                 id.and_then(|id| self.engine.rules.get_mut(id as usize)).and_then(Option::as_mut);
             if let Some(rule) = rule {
                 rule.order = policy.order;
-                for rule in policy.rules().filter(|_| !policy.is_expired(facts.now)) {
+                for rule in policy.rules().filter(|_| !policy.is_absent(facts.now)) {
                     if self.bundle.rules.get(&rule.id.0) != Some(rule) {
                         self.bundle.rules.insert(rule.id.0, rule.clone());
                     }
@@ -323,7 +323,7 @@ impl Compiler {
             last = Some(before);
             let same = self.document.policies.get(before).is_some_and(|old| {
                 same_policy(old, policy)
-                    && old.is_expired(self.facts.now) == policy.is_expired(facts.now)
+                    && old.is_absent(self.facts.now) == policy.is_absent(facts.now)
             });
             if !same {
                 changes.removed.push(before);
@@ -371,5 +371,6 @@ fn same_policy(old: &Policy, new: &Policy) -> bool {
         && old.audit == new.audit
         && old.standing == new.standing
         && old.until == new.until
+        && old.schedule == new.schedule
         && ids(old) == ids(new)
 }

@@ -10,9 +10,12 @@ use super::vocabulary::Vocabulary;
 use crate::codes::Code;
 use crate::decode::{List, Mapping, OneOrMany, Table, Val};
 use crate::diagnostic::{Diagnostic, Problems};
-use crate::document::{Document, Policy, Scope, Span, Standing};
-use crate::raw::RawPolicy;
+use crate::document::{Document, Policy, Schedule, Scope, Span, Standing};
+use crate::raw::{RawPolicy, RawSchedule};
 use crate::scalar::{PolicyMode, PortWord};
+
+/// Most days or hours of a schedule.
+const MAX_WINDOWS: usize = 16;
 
 /// Most entries on one side of a policy, and most ports in one list.
 pub(super) const MAX_ENTRIES: usize = 1024;
@@ -74,12 +77,49 @@ impl Reader<'_, '_> {
             source_ports,
             audit: raw.mode.as_ref().is_some_and(|mode| mode.value == PolicyMode::Audit),
             until: raw.until.as_ref().map(|until| until.value.0),
+            schedule: self.schedule(raw.schedule.as_ref()),
             allow_rule: None,
             deny_rule: None,
             audit_rule: None,
             standing: Standing::default(),
             span: name.span,
         })
+    }
+
+    /// When a policy exists.
+    fn schedule(&mut self, raw: Option<&RawSchedule>) -> Option<Schedule> {
+        let raw = raw?;
+        for (written, span) in [
+            raw.days.as_ref().map(|list| (list.written, list.span)),
+            raw.hours.as_ref().map(|list| (list.written, list.span)),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            if written == 0 {
+                self.problems.push(super::empty_list(span, "leave it out if all are meant"));
+            }
+            if written > MAX_WINDOWS {
+                let message =
+                    format!("a schedule has at most {MAX_WINDOWS} of these, this has {written}");
+                self.problems.push(Diagnostic::error(Code::Limit, span, message));
+            }
+        }
+        if !raw.given("days") && !raw.given("hours") {
+            let message = "this schedule names neither days nor hours";
+            self.problems.push(Diagnostic::error(Code::MissingKey, raw.span(), message).hint(
+                "write schedule: { days: mon-fri, hours: 08:00-18:00, zone: Europe/Berlin }",
+            ));
+        }
+        let mut days = [raw.days.is_none(); 7];
+        for each in raw.days.iter().flat_map(|list| &list.items) {
+            for (day, on) in days.iter_mut().zip(each.value.0) {
+                *day |= on;
+            }
+        }
+        let hours = raw.hours.iter().flat_map(|list| &list.items);
+        let hours = hours.take(MAX_WINDOWS).map(|each| (each.value.0, each.value.1)).collect();
+        Some(Schedule { days, hours, zone: raw.zone.as_ref()?.value.0.clone() })
     }
 
     fn peers(&mut self, scope: &Scope, raw: Option<&OneOrMany<Val<Peer>>>) -> Option<Vec<Peer>> {

@@ -379,6 +379,7 @@ impl Work<'_> {
             source_ports: Vec::new(),
             audit: false,
             until: None,
+            schedule: None,
             standing: draft.standing,
             span,
         });

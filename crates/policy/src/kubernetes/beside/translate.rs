@@ -436,6 +436,7 @@ impl Work<'_, '_, '_> {
             source_ports: Vec::new(),
             audit: false,
             until: None,
+            schedule: None,
             standing: Standing {
                 origin: Some(Origin { file: Arc::clone(&file), path }),
                 ..standing
