@@ -27,7 +27,7 @@ const RECORDS: usize = 10_000_000;
 const QUICK_RECORDS: usize = 1_000_000;
 /// Rows of one hour: workloads, and flows of each.
 const WORKLOADS: u32 = 500;
-const FLOWS: u32 = 60;
+const FLOWS: u32 = 50;
 /// Hours with flows of their own; the others repeat them.
 const KINDS: usize = 4;
 /// Rules of the file that judges.

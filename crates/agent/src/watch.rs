@@ -16,7 +16,7 @@ use crate::shared::Shared;
 /// How often events are read; the programs wake us earlier when the buffer fills.
 const INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 /// How often is looked whether names are known.
-const PATIENCE: Duration = Duration::from_millis(5);
+const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 /// How often the next part of the connection table is looked at.
 const COLLECT: Duration = Duration::from_millis(500);
 /// Events taken in one batch.
@@ -31,7 +31,7 @@ pub(crate) fn run(
 ) {
     // What the kernel kept while no agent ran is of the document that is being restored: its names are needed first.
     while !shared.named.load(Ordering::Acquire) && !stop.load(Ordering::Relaxed) {
-        std::thread::sleep(PATIENCE);
+        let _early = poll(&mut [], Some(&PATIENCE));
     }
     let mut batch = Vec::new();
     let mut collected = Instant::now();

@@ -70,7 +70,7 @@ type Account = (Option<Arc<str>>, bool, bool, bool);
 /// The flows of one hour.
 #[derive(Debug)]
 pub struct Hour {
-    hour: u32,
+    number: u32,
     from: u32,
     budget: Budget,
     actors: Vec<Actor>,
@@ -100,7 +100,7 @@ impl Hour {
     #[must_use]
     pub fn new(hour: u32, from: u32, budget: Budget) -> Self {
         Self {
-            hour,
+            number: hour,
             from,
             budget,
             actors: Vec::new(),
@@ -120,7 +120,7 @@ impl Hour {
     /// Which hour it is, counted since 1970.
     #[must_use]
     pub fn number(&self) -> u32 {
-        self.hour
+        self.number
     }
 
     /// Rows so far.
@@ -256,7 +256,7 @@ impl Hour {
     pub fn changes(&mut self, alive: u32, lost: u64, clean: bool) -> Vec<Vec<u8>> {
         let mut out = Vec::new();
         if !self.written.head {
-            out.push(codec::head(self.hour, self.from));
+            out.push(codec::head(self.number, self.from));
         }
         out.extend(codec::actors(self.actors.get(self.written.actors..).unwrap_or_default()));
         out.extend(codec::rules(self.rules.get(self.written.rules..).unwrap_or_default()));
@@ -267,7 +267,7 @@ impl Hour {
             }
         }
         let changed = dirty.iter().filter_map(|at| Some((*at, self.rows.get(*at as usize)?)));
-        out.extend(codec::rows(changed, self.hour * HOUR));
+        out.extend(codec::rows(changed, self.number * HOUR));
         if self.gaps.version() != self.written.gaps {
             out.push(codec::gaps(self.gaps.all()));
         }
@@ -284,11 +284,11 @@ impl Hour {
     /// All of it, to be written in place of what was.
     #[must_use]
     pub fn whole(&self, alive: u32, lost: u64, clean: bool) -> Vec<Vec<u8>> {
-        let mut out = vec![codec::head(self.hour, self.from)];
+        let mut out = vec![codec::head(self.number, self.from)];
         out.extend(codec::actors(&self.actors));
         out.extend(codec::rules(&self.rules));
         let all = self.rows.iter().enumerate().map(|(at, row)| (narrow(at), row));
-        out.extend(codec::rows(all, self.hour * HOUR));
+        out.extend(codec::rows(all, self.number * HOUR));
         out.push(codec::gaps(self.gaps.all()));
         out.push(codec::beat(self.beat(alive, lost, clean)));
         out

@@ -207,20 +207,16 @@ fn written(kept: &[String], new: &[Entry], column: usize, in_braces: bool) -> St
     }
     let indent = " ".repeat(column);
     let end = if in_braces { "," } else { "" };
-    let mut text = if in_braces { " {".to_owned() } else { String::new() };
-    for piece in kept {
-        text += &format!("\n{indent}{piece}{end}");
-    }
+    let mut lines = vec![if in_braces { " {".to_owned() } else { String::new() }];
+    lines.extend(kept.iter().map(|piece| format!("{indent}{piece}{end}")));
     for entry in new {
-        for comment in &entry.comments {
-            text += &format!("\n{indent}# {comment}");
-        }
-        text += &format!("\n{indent}{}{end}", entry.line);
+        lines.extend(entry.comments.iter().map(|comment| format!("{indent}# {comment}")));
+        lines.push(format!("{indent}{}{end}", entry.line));
     }
     if in_braces {
-        text += &format!("\n{} }}", " ".repeat(column.saturating_sub(2)));
+        lines.push(format!("{} }}", " ".repeat(column.saturating_sub(2))));
     }
-    text
+    lines.join("\n")
 }
 
 #[cfg(test)]

@@ -52,8 +52,8 @@ pub(crate) fn suggest(
     let left = broken(&made.yaml, wanted, &records, about.as_ref(), ground)?;
     if !left.is_empty() {
         made.left_out.extend(left.iter().cloned());
-        made.yaml = left.iter().map(|line| format!("# left out: {line}\n")).collect::<String>()
-            + &made.yaml;
+        let lines: Vec<String> = left.iter().map(|line| format!("Left out: {line}.")).collect();
+        made.yaml.insert_str(0, &words::comments(&lines));
     }
     Ok(Suggestion { generation: force.generation, period, ..made })
 }
@@ -157,7 +157,7 @@ impl New<'_> {
         let mut found = false;
         for peer in peers {
             let model::Peer::Selector(selector) = peer else { return false };
-            for workload in self.document.workloads.iter() {
+            for workload in &*self.document.workloads {
                 let is_in = match scope {
                     Scope::Host => true,
                     Scope::Tenant(tenant) => workload.tenant == *tenant,

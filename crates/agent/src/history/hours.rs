@@ -90,8 +90,8 @@ impl Writer {
         let beat = before.as_ref().map(|(_, beat)| *beat);
         // The kernel kept what happened meanwhile, or counted what it could not keep.
         let kept = beat.filter(|beat| beat.clean && origin != Origin::Fresh);
-        let lost = kept.map(|beat| self.lost.saturating_sub(beat.lost));
-        let from = beat.filter(|_| lost == Some(0)).map_or(now, |beat| beat.alive.min(now));
+        let missing = kept.map(|beat| self.lost.saturating_sub(beat.lost));
+        let from = beat.filter(|_| missing == Some(0)).map_or(now, |beat| beat.alive.min(now));
         let mut hour = match before {
             Some((hour, _)) if hour.number() >= now / HOUR && !last.sealed => hour,
             Some((hour, beat)) if !last.sealed => {
@@ -103,12 +103,12 @@ impl Writer {
             // A clock that went back begins a new hour after the last.
             _ => Hour::new((now / HOUR).max(last.hour + 1), from, Budget::default()),
         };
-        if let Some(beat) = beat.filter(|_| lost != Some(0)) {
+        if let Some(beat) = beat.filter(|_| missing != Some(0)) {
             hour.miss(Gap {
                 from: beat.alive.min(now),
                 to: now,
                 kind: GapKind::Down,
-                events: lost,
+                events: missing,
             });
         }
         Ok(hour)

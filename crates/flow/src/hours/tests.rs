@@ -32,7 +32,7 @@ fn knock(address: u32, port: u16) -> Record {
 /// What is the same after writing and reading, whatever is not written yet.
 fn told(hour: &Hour) -> (u32, Vec<Row>, Vec<Actor>, Vec<RuleRef>, Vec<Gap>) {
     let rows = hour.rows.iter().map(|row| Row { dirty: false, ..*row }).collect();
-    (hour.hour, rows, hour.actors.clone(), hour.rules.clone(), hour.gaps().to_vec())
+    (hour.number, rows, hour.actors.clone(), hour.rules.clone(), hour.gaps().to_vec())
 }
 
 #[test]

@@ -408,11 +408,11 @@ impl<'l, 'b> Worker<'l, 'b> {
                 v6,
             ))
         };
-        let was = row.decision;
+        let decided = row.decision;
         let (class, becomes, note) = match judge(1) {
             Some(Ok(outcome)) => {
                 let before = judge(0).and_then(Result::ok).map(|before| before.verdict);
-                (class(was, before, outcome.verdict), outcome, self.note(from, to))
+                (class(decided, before, outcome.verdict), outcome, self.note(from, to))
             }
             Some(Err(why)) => {
                 (Class::Unjudged, Outcome::unknown(), Some(unable(why, &from.0, &to.0)))
@@ -427,7 +427,7 @@ impl<'l, 'b> Worker<'l, 'b> {
             to: name(&to.0),
             protocol: row.protocol,
             port: row.port,
-            was,
+            was: decided,
             rule: rule.filter(|_| is_told),
             becomes: if is_told { becomes } else { Outcome::unknown() },
             note: note.map(Arc::from).filter(|_| is_told),

@@ -35,16 +35,13 @@ pub(super) fn selectors(
             (gain(a), std::cmp::Reverse(a.text.len()))
                 .cmp(&(gain(b), std::cmp::Reverse(b.text.len())))
         });
-        match best.filter(|best| gain(best) > 0) {
-            Some(best) => {
-                left = left.difference(&best.members).cloned().collect();
-                out.push(best.text.clone());
-            }
-            None => {
-                let names = left.iter().filter_map(|id| id.split_once('.'));
-                out.extend(names.map(|(_, name)| format!("workload={name}")));
-                left.clear();
-            }
+        if let Some(best) = best.filter(|best| gain(best) > 0) {
+            left = left.difference(&best.members).cloned().collect();
+            out.push(best.text.clone());
+        } else {
+            let names = left.iter().filter_map(|id| id.split_once('.'));
+            out.extend(names.map(|(_, name)| format!("workload={name}")));
+            left.clear();
         }
     }
     out.sort();

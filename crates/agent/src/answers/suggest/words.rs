@@ -135,7 +135,7 @@ fn side(
         };
         peers.push(peer);
         if word.is_empty() {
-            word = name.to_owned();
+            name.clone_into(&mut word);
         }
     }
     Side { peers, word, meant }
@@ -182,7 +182,8 @@ fn evidence(part: &Rectangle) -> String {
     let (first, last) = (instant(evidence.first), instant(evidence.last));
     let mut text = format!("{} from {first} to {last}", count(evidence.flows(), "flow"));
     if evidence.audited > 0 {
-        text += &format!("; {} of them passed because of `audit` only", evidence.audited);
+        let audited = format!("; {} of them passed because of `audit` only", evidence.audited);
+        text.push_str(&audited);
     }
     if evidence.closed > 0 && evidence.answers == 0 {
         text += "; never answered: remove it if it is not wanted";
@@ -284,7 +285,19 @@ pub(super) fn head(
         lines.push(format!("Missing from {} to {}: {}{events}.", gap.from, gap.to, gap.text));
     }
     lines.extend(suggestion.left_out.iter().map(|line| format!("Left out: {line}.")));
-    lines.into_iter().map(|line| format!("# {line}\n")).collect()
+    comments(&lines)
+}
+
+/// Lines as comments of a file.
+pub(super) fn comments(lines: &[String]) -> String {
+    let mut text = String::new();
+    for line in lines {
+        text.push_str("# ");
+        // Names of files come from outside.
+        text.extend(line.chars().map(|c| if c.is_control() { ' ' } else { c }));
+        text.push('\n');
+    }
+    text
 }
 
 /// `1 flow`, `2 flows`.
