@@ -102,7 +102,7 @@ fn expired(document: &Document, now: Timestamp, problems: &mut Problems<'_>) {
 }
 
 fn icmp_denied(document: &Document, problems: &mut Problems<'_>) {
-    for policy in document.policies.iter().filter(is_own) {
+    for policy in document.policies.iter().filter(|each| is_own(each)) {
         if policy.deny.contains(&PortSpec::Icmp(IcmpMatch::All)) {
             let message = format!("the policy `{}` denies all of icmp", policy.name);
             problems.push(
@@ -117,7 +117,7 @@ fn icmp_denied(document: &Document, problems: &mut Problems<'_>) {
 fn managed_cidrs(document: &Document, problems: &mut Problems<'_>) {
     let managed = Managed::new(document);
     let mut known: HashMap<IpNet, Option<(IpNet, String)>> = HashMap::new();
-    for policy in document.policies.iter().filter(is_own) {
+    for policy in document.policies.iter().filter(|each| is_own(each)) {
         for peer in policy.from.iter().chain(&policy.to) {
             let Peer::Cidr(cidr) = peer else { continue };
             let found = known.entry(*cidr).or_insert_with(|| managed.overlapping(*cidr));
@@ -138,7 +138,7 @@ fn managed_cidrs(document: &Document, problems: &mut Problems<'_>) {
 }
 
 /// Whether a policy stands in the file that is looked at. Policies of manifests are checked where they are read.
-fn is_own(policy: &&Policy) -> bool {
+fn is_own(policy: &Policy) -> bool {
     policy.standing.origin.is_none()
 }
 

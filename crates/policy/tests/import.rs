@@ -73,7 +73,11 @@ COMMIT
 ";
     let found = imported(Format::Iptables, text);
     assert!(found.skipped.is_empty(), "{:?}", found.skipped);
-    assert!(found.text.contains("in-5: { from: 0.0.0.0/0, to: workload=machine, allow: [22/tcp] }"), "{}", found.text);
+    assert!(
+        found.text.contains("in-5: { from: 0.0.0.0/0, to: workload=machine, allow: [22/tcp] }"),
+        "{}",
+        found.text
+    );
     let text = text.replace(":INPUT", ":OUTPUT").replace("-A INPUT", "-A OUTPUT");
     assert_eq!(imported(Format::Iptables, &text).policies, 0, "what goes out may be for anybody");
 }
@@ -172,7 +176,7 @@ fn chains_that_call_each_other_are_bounded() {
     let mut wide = "*filter\n:INPUT DROP\n".to_owned();
     for level in 0..15 {
         for _ in 0..20 {
-            wide += &format!("-A c{level} -j c{}\n", level + 1);
+            wide.extend(["-A c", &level.to_string(), " -j c", &(level + 1).to_string(), "\n"]);
         }
     }
     wide += "-A INPUT -j c0\nCOMMIT\n";

@@ -234,96 +234,53 @@ impl Compose {
                 Value::Map(_) => long(item),
                 _ => None,
             };
-            match found {
-                Some(ports) => service.ports.extend(ports.into_iter().map(|mut port| {
-                    port.line = item.span.line;
-                    port
-                })),
-                None => {
-                    let source = text(item).unwrap_or("a published port");
-                    self.tell(item.span, source, "not understood as HOST:PORT/PROTOCOL: it is not published, and nothing may come in by it");
-                }
+            if let Some(ports) = found {
+                let line = item.span.line;
+                service.ports.extend(ports.into_iter().map(|port| Port { line, ..port }));
+            } else {
+                let source = text(item).unwrap_or("a published port");
+                self.tell(item.span, source, "not understood as HOST:PORT/PROTOCOL: it is not published, and nothing may come in by it");
             }
         }
     }
 
     fn write(mut self, name: &str) -> Imported {
-        let (mut policies, mut workloads, mut publish) =
-            (String::new(), String::new(), String::new());
-        let mut count = 0;
-        let mut names: BTreeSet<String> = BTreeSet::new();
+        let mut parts = Parts::default();
         for (network, (leads_out, speaks)) in &self.networks {
             let members =
                 self.services.iter().filter(|each| each.networks.contains(network)).count();
             let Some(label) = label(network).filter(|_| members > 0) else { continue };
             if *speaks && members > 1 {
-                count += 1;
-                let policy = unique(&format!("net-{}", plain(network)), &mut names);
-                let _ = writeln!(
-                    policies,
-                    "      # services of the network {} speak with each other",
-                    shown(network)
-                );
-                let _ = writeln!(
-                    policies,
-                    "      {policy}: {{ from: {label}=yes, to: {label}=yes, allow: [any] }}"
-                );
+                let what =
+                    format!("services of the network {} speak with each other", shown(network));
+                let ends = format!("from: {label}=yes, to: {label}=yes");
+                parts.policy(&format!("net-{}", plain(network)), &what, &ends, "any");
             }
             if *leads_out {
-                count += 1;
-                let policy = unique(&format!("out-{}", plain(network)), &mut names);
-                let _ = writeln!(policies, "      # the network {} leads out", shown(network));
-                let _ = writeln!(
-                    policies,
-                    "      {policy}: {{ from: {label}=yes, to: world, allow: [any] }}"
-                );
+                let what = format!("the network {} leads out", shown(network));
+                let ends = format!("from: {label}=yes, to: world");
+                parts.policy(&format!("out-{}", plain(network)), &what, &ends, "any");
             }
         }
-        let mut taken: BTreeSet<(Option<String>, u16, &str)> = BTreeSet::new();
+        let mut taken: BTreeSet<(u16, &str)> = BTreeSet::new();
         for service in &self.services {
-            let labels = service
-                .networks
-                .iter()
-                .filter_map(|name| label(name))
-                .map(|label| format!("{label}: \"yes\""));
-            let labels: Vec<String> =
-                std::iter::once(format!("service: {}", service.name)).chain(labels).collect();
-            let place = if service.alone { "network: alone" } else { "network: main" };
-            let (own, line) = (&service.name, service.line);
-            let _ = writeln!(workloads, "      # line {line}");
-            let _ = writeln!(
-                workloads,
-                "      {own}: {{ {place}, labels: {{ {} }}, netns: {own} }}",
-                labels.join(", ")
-            );
+            parts.workload(service);
             for port in &service.ports {
-                let Port { line, address, host, own: target, protocol } = port;
-                let every = (None, *host, *protocol);
-                if taken.contains(&every) || !taken.insert((address.clone(), *host, protocol)) {
-                    let source = format!("{host}:{target}/{protocol}");
-                    let reason =
-                        "another service has this port of the host: it is not published".to_owned();
-                    self.skipped.push(Skipped { line: *line, source, reason });
+                // Of one network only one service can have a port of the host, whatever the address.
+                if taken.insert((port.host, port.protocol)) {
+                    parts.published(service, port);
                     continue;
                 }
-                count += 1;
-                let entry = unique(&format!("in-{host}-{protocol}"), &mut names);
-                let address = address
-                    .as_ref()
-                    .map(|text| format!(", address: \"{text}\""))
-                    .unwrap_or_default();
-                let _ = writeln!(publish, "      # line {line}");
-                let _ = writeln!(
-                    publish,
-                    "      {entry}: {{ port: {host}/{protocol}, to: {own}:{target}{address} }}"
-                );
-                let _ = writeln!(policies, "      # line {line}: published");
-                let _ = writeln!(
-                    policies,
-                    "      {entry}: {{ from: world, to: workload={own}, allow: [{target}/{protocol}] }}"
-                );
+                let source = format!("{}:{}/{}", port.host, port.own, port.protocol);
+                let reason = "another service has this port of the host: it is not published";
+                let reason = reason.to_owned();
+                self.skipped.push(Skipped { line: port.line, source, reason });
             }
         }
+        self.finish(name, &parts)
+    }
+
+    fn finish(mut self, name: &str, parts: &Parts) -> Imported {
         let rules = self.services.len();
         let omitted = self.skipped.len().saturating_sub(MAX_REPORTS);
         self.skipped.sort_by_key(|each| each.line);
@@ -335,13 +292,63 @@ impl Compose {
         if self.services.iter().any(|each| each.alone) {
             out += "      alone: { mode: none }\n";
         }
-        for (key, part) in [("workloads", workloads), ("publish", publish), ("policies", policies)]
-        {
+        for (key, part) in [
+            ("workloads", &parts.workloads),
+            ("publish", &parts.publish),
+            ("policies", &parts.policies),
+        ] {
             if !part.is_empty() {
                 let _ = write!(out, "    {key}:\n{part}");
             }
         }
-        Imported { text: out, rules, policies: count, skipped: self.skipped, omitted }
+        Imported { text: out, rules, policies: parts.count, skipped: self.skipped, omitted }
+    }
+}
+
+/// The lines of a file.
+#[derive(Default)]
+struct Parts {
+    policies: String,
+    workloads: String,
+    publish: String,
+    count: usize,
+    names: BTreeSet<String>,
+}
+
+impl Parts {
+    fn policy(&mut self, wanted: &str, what: &str, ends: &str, ports: &str) {
+        self.count += 1;
+        let name = unique(wanted, &mut self.names);
+        let _ =
+            writeln!(self.policies, "      # {what}\n      {name}: {{ {ends}, allow: [{ports}] }}");
+    }
+
+    fn workload(&mut self, service: &Service) {
+        let labels = service.networks.iter().filter_map(|name| label(name));
+        let labels = labels.map(|label| format!("{label}: \"yes\""));
+        let labels: Vec<String> =
+            std::iter::once(format!("service: {}", service.name)).chain(labels).collect();
+        let network = if service.alone { "alone" } else { "main" };
+        let (own, line, labels) = (&service.name, service.line, labels.join(", "));
+        let _ = writeln!(
+            self.workloads,
+            "      # line {line}\n      {own}: {{ network: {network}, labels: {{ {labels} }}, netns: {own} }}"
+        );
+    }
+
+    fn published(&mut self, service: &Service, port: &Port) {
+        let Port { line, address, host, own: target, protocol } = port;
+        let own = &service.name;
+        let address = address.as_ref().map(|text| format!(", address: \"{text}\""));
+        let address = address.unwrap_or_default();
+        let entry = format!("in-{host}-{protocol}");
+        let _ = writeln!(
+            self.publish,
+            "      # line {line}\n      {entry}: {{ port: {host}/{protocol}, to: {own}:{target}{address} }}"
+        );
+        let ends = format!("from: world, to: workload={own}");
+        let ports = format!("{target}/{protocol}");
+        self.policy(&entry, &format!("line {line}: published"), &ends, &ports);
     }
 }
 

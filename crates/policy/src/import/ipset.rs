@@ -76,10 +76,7 @@ pub(super) fn icmp(kind: u8, code: Option<u8>) -> Range {
 /// The type with this name.
 pub(super) fn icmp_name(name: &str, v6: bool) -> Option<u8> {
     Some(match (name, v6) {
-        ("echo-request", false) => 8,
         ("echo-reply" | "pong", false) => 0,
-        ("destination-unreachable", false) => 3,
-        ("source-quench", false) => 4,
         ("redirect", false) => 5,
         ("router-advertisement", false) => 9,
         ("router-solicitation", false) => 10,
@@ -89,8 +86,9 @@ pub(super) fn icmp_name(name: &str, v6: bool) -> Option<u8> {
         ("timestamp-reply", false) => 14,
         ("destination-unreachable", true) => 1,
         ("packet-too-big", true) => 2,
-        ("time-exceeded", true) => 3,
-        ("parameter-problem", true) => 4,
+        ("destination-unreachable", false) | ("time-exceeded", true) => 3,
+        ("source-quench", false) | ("parameter-problem", true) => 4,
+        ("echo-request", false) => 8,
         ("echo-request", true) => 128,
         ("echo-reply", true) => 129,
         ("mld-listener-query", true) => 130,

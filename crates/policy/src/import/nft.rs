@@ -122,7 +122,7 @@ impl Reader {
         else {
             return Ok(());
         };
-        let flags = body.get("flags").map(|flags| flags.to_string()).unwrap_or_default();
+        let flags = body.get("flags").map(Value::to_string).unwrap_or_default();
         let changes =
             flags.contains("dynamic") || flags.contains("timeout") || body.contains_key("timeout");
         let elements = body.get("elem").and_then(Value::as_array).cloned().unwrap_or_default();

@@ -128,8 +128,9 @@ impl Condition {
             Self::Port(ranges, not) => (of(PORT, ranges), *not),
             Self::Source(list, not) if side == Side::In => (addresses(list), *not),
             Self::Target(list, not) if side == Side::Out => (addresses(list), *not),
-            Self::Source(..) => return Ok(Err("an address of the machine itself".to_owned())),
-            Self::Target(..) => return Ok(Err("an address of the machine itself".to_owned())),
+            Self::Source(..) | Self::Target(..) => {
+                return Ok(Err("an address of the machine itself".to_owned()));
+            }
             Self::InLink(name, not) | Self::OutLink(name, not) => {
                 let is_own = matches!(self, Self::InLink(..)) == (side == Side::In);
                 if name != "lo" || !is_own {
@@ -183,7 +184,8 @@ pub(super) fn walk(
     let all: Vec<Packets> = [false, true]
         .into_iter()
         .zip(base.versions)
-        .filter_map(|(v6, is_there)| is_there.then(|| Packets::all(v6)))
+        .filter(|(_, is_there)| *is_there)
+        .map(|(v6, _)| Packets::all(v6))
         .collect();
     let all = Set(all);
     walker.chain(&base.chain, all.clone(), all.clone(), 0)?;

@@ -35,23 +35,22 @@ pub(super) fn firewall(
     let mut policies = 0;
     for (side, word) in [(Side::In, "in"), (Side::Out, "out")] {
         let mut used = BTreeSet::new();
-        for said in said(&rules, side, &mut budget, &mut skipped)? {
-            let parts = parts(&said.packets, said.denies)?;
-            let place = match said.line {
+        for said in policies_of(&rules, side, &mut budget, &mut skipped)? {
+            let lists = parts(&said.packets, said.denies)?;
+            let at = match said.line {
                 0 => String::new(),
                 line => format!("{} ", place(format, line)),
             };
-            let _ = writeln!(body, "      # {place}{}", said.source);
-            if parts.is_empty() {
-                body += match said.is_needless {
-                    true => "      #   needs no policy: loopback and replies always pass\n",
-                    false => {
-                        "      #   opens nothing: other rules decide, or it was not understood\n"
-                    }
+            let _ = writeln!(body, "      # {at}{}", said.source);
+            if lists.is_empty() {
+                body += if said.is_needless {
+                    "      #   needs no policy: loopback and replies always pass\n"
+                } else {
+                    "      #   opens nothing: other rules decide, or it was not understood\n"
                 };
             }
             let verb = if said.denies { "deny" } else { "allow" };
-            for (peers, ports) in parts {
+            for (peers, ports) in lists {
                 policies += 1;
                 if policies > MAX_POLICIES {
                     return Err(too_much(format!("it would be more than {MAX_POLICIES} policies")));
@@ -152,7 +151,7 @@ struct Said {
 ///
 /// Where a rule drops what nobody accepts, that is written as a deny, and the rules after it may then be written as they
 /// stand: what is allowed and not denied is still no more than what passes.
-fn said(
+fn policies_of(
     rules: &Ruleset,
     side: Side,
     budget: &mut Budget,
@@ -171,12 +170,12 @@ fn said(
             .filter(|(_, (base, _))| applies(base))
             .map(|(number, (_, walked))| (number, walked))
             .collect();
-        let main = here.iter().copied().max_by_key(|(number, _)| {
+        let longest = here.iter().copied().max_by_key(|(number, _)| {
             let base = walked.get(*number).map(|(base, _)| *base);
             let size = base.and_then(|base| rules.chains.get(&base.chain)).map_or(0, Vec::len);
             (base.is_some_and(|base| !base.accepts), size)
         });
-        let Some((main, own)) = main else { continue };
+        let Some((main, own)) = longest else { continue };
         let mut total = own.total.of(v6);
         for (_, other) in here.iter().filter(|(number, _)| *number != main) {
             total = total.and(&other.total, budget)?;
@@ -264,7 +263,7 @@ fn parts(packets: &Set, denies: bool) -> Result<Vec<Part>, ImportError> {
     }
     let mut out: Vec<Part> = Vec::new();
     if !both.is_empty() {
-        push(&mut out, vec!["world".to_owned()], &both);
+        push(&mut out, &["world".to_owned()], &both);
     }
     for (ports, peers) in by_ports {
         let (worldly, others): (Vec<_>, Vec<_>) =
@@ -272,15 +271,15 @@ fn parts(packets: &Set, denies: bool) -> Result<Vec<Part>, ImportError> {
         for peer in worldly {
             let left: Vec<String> =
                 ports.iter().filter(|port| !both.contains(port)).cloned().collect();
-            push(&mut out, nets(&[peer]), &left);
+            push(&mut out, &nets(&[peer]), &left);
         }
-        push(&mut out, nets(&others), &ports);
+        push(&mut out, &nets(&others), &ports);
     }
     Ok(out)
 }
 
 /// Adds lists that are no longer than a file may have them.
-fn push(out: &mut Vec<Part>, peers: Vec<String>, ports: &[String]) {
+fn push(out: &mut Vec<Part>, peers: &[String], ports: &[String]) {
     for peers in peers.chunks(MAX_LIST) {
         for ports in ports.chunks(MAX_LIST) {
             out.push((peers.to_vec(), ports.to_vec()));

@@ -144,7 +144,9 @@ fn together(
     };
     let (cluster, mut files) = read_beside(beside, manifests, &limits);
     // A field that is dropped may be the one that makes a selector narrow: as `kubectl` does, refuse it.
-    files.iter_mut().for_each(|file| file.escalate(Code::ManifestField));
+    for file in &mut files {
+        file.escalate(Code::ManifestField);
+    }
     use_names(&cluster, problems);
     let found = translate::translate(&document, &residents, &cluster, by_segment, &mut files);
     let warnings = findings(files, &cluster.files)?;
