@@ -172,8 +172,8 @@ fn policies_of(
             .collect();
         let longest = here.iter().copied().max_by_key(|(number, _)| {
             let base = walked.get(*number).map(|(base, _)| *base);
-            let size = base.and_then(|base| rules.chains.get(&base.chain)).map_or(0, Vec::len);
-            (base.is_some_and(|base| !base.accepts), size)
+            let length = base.and_then(|base| rules.chains.get(&base.chain)).map_or(0, Vec::len);
+            (base.is_some_and(|base| !base.accepts), length)
         });
         let Some((main, own)) = longest else { continue };
         let mut total = own.total.of(v6);
