@@ -120,6 +120,12 @@ impl FromText for Peer {
     }
 
     fn from_text(text: &str) -> Result<Self, ParseError> {
+        if habits::is_part_of_host(text) {
+            return Err(whole("single users and services of the host cannot be named yet", text)
+                .with_hint(
+                    "they come in a later version; `host` stands for all of the host's processes",
+                ));
+        }
         text.parse().map_err(|error: ParseError| match habits::instead_of_peer(text) {
             Some(hint) if error.hint.is_none() => error.with_hint(hint),
             _ if text.contains(" or ") || text.contains("||") => {

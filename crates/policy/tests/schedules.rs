@@ -29,8 +29,9 @@ fn at(text: &str) -> Timestamp {
 
 #[test]
 fn a_policy_exists_in_its_hours_only() {
-    let document = load("{ days: [mon-fri], hours: [\"08:00-12:00\", 13:00-18:00], zone: Europe/Berlin }")
-        .unwrap_or_else(|found| panic!("{found}"));
+    let document =
+        load("{ days: [mon-fri], hours: [\"08:00-12:00\", 13:00-18:00], zone: Europe/Berlin }")
+            .unwrap_or_else(|found| panic!("{found}"));
     let policy = &document.policies[0];
     for (time, absent) in [
         ("2026-11-23T06:59:59Z", true),

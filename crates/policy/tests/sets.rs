@@ -110,3 +110,20 @@ fn a_small_file_does_not_become_a_large_one() {
         load(&file(&sets, "", &format!("    policies:\n{policies}"))).expect_err("600,000 peers");
     assert!(too_much.contains("members of sets together"), "{too_much}");
 }
+
+#[test]
+fn processes_of_the_host_cannot_be_named_yet() {
+    let refused = |peer: &str| {
+        let rest = format!(
+            "    policies:\n      p: {{ from: \"{peer}\", to: app=web, allow: [80/tcp] }}\n"
+        );
+        load(&file("", "", &rest)).expect_err(peer)
+    };
+    for peer in
+        ["host user=backup", "host/service=chrony", "host, uid=0", "host:service-account=db"]
+    {
+        let text = refused(peer);
+        assert!(text.contains("cannot be named yet") && text.contains("later version"), "{text}");
+    }
+    assert!(!refused("hosts=a").contains("cannot be named yet"));
+}

@@ -89,7 +89,7 @@ fn sources(
         match &source.value {
             PublishSource::Net(net) => nets.push(*net),
             PublishSource::Set(peer) => {
-                nets.extend(ranges(tenant, peer, source.span, sets, problems))
+                nets.extend(ranges(tenant, peer, source.span, sets, problems));
             }
             PublishSource::World if items.len() > 1 => problems.push(Diagnostic::error(
                 Code::Redundant,

@@ -217,6 +217,15 @@ pub(crate) fn instead_of_peer(word: &str) -> Option<&'static str> {
     })
 }
 
+/// Whether a text names some of the host's processes: `host user=backup`, `host/service=chrony`, `host, uid=0`.
+pub(crate) fn is_part_of_host(text: &str) -> bool {
+    const WORDS: [&str; 5] = ["user", "uid", "service", "service-account", "group"];
+    let Some(rest) = text.trim_start().strip_prefix("host") else { return false };
+    let rest = rest.trim_start_matches([' ', ',', '/', ':', '(']);
+    let word = rest.split('=').next().unwrap_or("").trim();
+    rest.contains('=') && WORDS.contains(&word)
+}
+
 /// The port that a word usually means.
 pub(crate) fn usual_port(word: &str) -> &'static str {
     match word {

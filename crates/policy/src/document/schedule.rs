@@ -60,7 +60,7 @@ impl Schedule {
             for edge in &edges {
                 let at = self.zone.to_ambiguous_timestamp(date.to_datetime(*edge));
                 // Of an hour that is there twice, both.
-                moments.extend([at.clone().earlier(), at.later()].into_iter().flatten());
+                moments.extend([at.earlier(), at.later()].into_iter().flatten());
             }
         }
         let last = now + SignedDuration::from_hours(24 * Self::AHEAD);

@@ -12,9 +12,8 @@ pub(super) fn in_one_line<'a>(written: &'a str, text: &str) -> Cow<'a, str> {
             // Either kind of quotes says the same here.
             Cow::Owned(format!("\"{text}\""))
         }
-        None => Cow::Owned(quoted(text)),
         Some(_) if is_one_line => Cow::Borrowed(written),
-        Some(_) => Cow::Owned(quoted(text)),
+        _ => Cow::Owned(quoted(text)),
     }
 }
 
