@@ -222,6 +222,22 @@ else is wrong: as soon as the host has the address, both work, without another `
 flow of its request, an error (unreachable, packet too big, time exceeded) with the flow that it is about, and neither passes \
 without; neighbour discovery is checked by itself; everything else is dropped. So an allow or a deny of such a type does nothing. The \
 same holds for a type of an IP version that one of the two sides does not have.\n\nName what opens the flow: `icmp/echo-request`."
+170 FlatSegment "a segment without walls inside"
+"Every workload of the segment (or of the network, if it has no segments) reaches every other with everything: its posture allows both \
+directions, or one policy allows `any` among all of them. Whoever takes over one of them has them all; the segment's border is the only \
+wall that is left.\n\nName who needs whom. A posture of `audit` in the place of `allow` lets everything pass and records what policies do not \
+name; `bulkhead policy blast-radius WORKLOAD` shows what falls with one of them."
+171 OpenEgress "a way out for everything"
+"A posture or a policy lets workloads reach every address of the world at any port. What runs in them can then be told what to do from anywhere, \
+and carry out whatever it reaches.\n\nName the ports that are needed, and the addresses where they are known. A deny elsewhere in the file may \
+narrow it; that is not looked at."
+172 SinglePoint "a workload that every way goes through"
+"All policies that let workloads of one segment reach several of another have the same single workload as their source. When it stops, the \
+segment has no way there. That may be meant (a proxy, a jump host); then it should have a second one beside it.\n\nOnly the file is known here: \
+whether a workload is several machines behind one address, or is started again within seconds, is not."
+173 IdleAssertion "an assertion that speaks of nobody"
+"One side of the assertion selects no workload and names no address, so there is no flow that it could be about: `never` and `always` hold, whatever the \
+policies say. Usually a label has changed and the assertion has not."
 180 Manifest "a manifest that Kubernetes would refuse"
 "An object has another shape than the Kubernetes API gives it: a value of another kind, a field that is required and missing, a \
 word or a number that the field does not take, fields that exclude each other. The API server would refuse it, so there is no \

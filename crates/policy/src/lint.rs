@@ -4,6 +4,7 @@
 //! at a budget and says so ([`Code::LintsBounded`]); errors are never skipped.
 
 mod cover;
+mod design;
 mod packets;
 mod paths;
 mod ports;
@@ -80,6 +81,7 @@ pub(crate) fn lint(document: &Document, now: Timestamp, problems: &mut Problems<
     paths::unreachable(document, &index, &resolved, &mut budget, problems);
     paths::audit_on_sealed(document, &resolved, &mut budget, problems);
     cover::cover(&resolved, &mut budget, problems);
+    design::design(document, &mut index, &resolved, &mut budget, problems);
     if budget.0 == 0 {
         let message = "the rules overlap so much that some warnings were not looked for";
         problems.push(Diagnostic::new(Code::LintsBounded, Severity::Note, None, message));

@@ -222,3 +222,114 @@ fn unused_definitions() {
       |          ^^^
     "#);
 }
+
+/// Four workloads in two segments, with this of the network, the first segment and the tenant.
+fn designed(mode: &str, front: &str, rest: &str) -> String {
+    warned(&format!(
+        "bulkhead: 1
+tenants:
+  shop:
+    networks:
+      main:
+        mode: {mode}
+        subnets: [10.0.0.0/16]
+        segments:
+          front: {{ subnet: 10.0.1.0/24{front} }}
+          data: {{ subnet: 10.0.2.0/24 }}
+    workloads:
+      web: {{ segment: front, labels: {{ app: web }}, netns: web }}
+      proxy: {{ segment: front, labels: {{ app: proxy }}, netns: proxy }}
+      db: {{ segment: data, labels: {{ app: db }}, netns: db }}
+      cache: {{ segment: data, labels: {{ app: cache }}, netns: cache }}
+{rest}
+"
+    ))
+}
+
+#[test]
+fn the_design_as_a_whole() {
+    let postures = |ingress: &str, egress: &str| {
+        format!(", posture: {{ ingress: {ingress}, egress: {egress} }}")
+    };
+    insta::assert_snapshot!(designed("nat", &postures("allow", "allow"), ""), @r"
+    warning[BH0170]: the segment `front` has no walls inside
+     --> f.yaml:9:11
+      |
+    9 |           front: { subnet: 10.0.1.0/24, posture: { ingress: allow, egress: allow } }
+      |           ^^^^^ each of its 2 workloads reaches every other
+      |
+      = hint: take the posture out and allow what is needed; `audit` instead of `allow` shows what that is
+
+    warning[BH0171]: the segment `front` may reach the whole world
+     --> f.yaml:9:11
+      |
+    9 |           front: { subnet: 10.0.1.0/24, posture: { ingress: allow, egress: allow } }
+      |           ^^^^^ its posture lets everything out
+      |
+      = hint: name what is needed: { from: .., to: world, allow: [443/tcp] }
+    ");
+    insta::assert_snapshot!(designed("bridge", &postures("deny", "allow"), ""), @"");
+    insta::assert_snapshot!(designed("nat", &postures("audit", "audit"), ""), @"");
+    insta::assert_snapshot!(designed("nat", "", "    policies: { all: { from: segment=front, to: any, allow: [any] } }"), @r"
+    warning[BH0170]: the policy `all` leaves no walls in the segment `front`
+      --> f.yaml:16:17
+       |
+    16 |     policies: { all: { from: segment=front, to: any, allow: [any] } }
+       |                 ^^^ each of the 2 workloads there reaches every other, with everything
+       |
+       = hint: name who needs whom, and the ports
+
+    warning[BH0171]: the policy `all` lets everything out to the whole world
+      --> f.yaml:16:17
+       |
+    16 |     policies: { all: { from: segment=front, to: any, allow: [any] } }
+       |                 ^^^ 2 workloads may reach any address there is, at any port
+       |
+       = hint: name the ports, and the addresses if they are known: what is taken over calls home
+    ");
+    insta::assert_snapshot!(designed("nat", "", "    policies: { out: { from: app=web, to: world, allow: [tcp] } }"), @r"
+    warning[BH0171]: the policy `out` lets everything out to the whole world
+      --> f.yaml:16:17
+       |
+    16 |     policies: { out: { from: app=web, to: world, allow: [tcp] } }
+       |                 ^^^ 1 workload may reach any address there is, at any port
+       |
+       = hint: name the ports, and the addresses if they are known: what is taken over calls home
+    ");
+    insta::assert_snapshot!(designed("nat", "", "    policies: { out: { from: app=web, to: world, allow: [443/tcp, udp] } }"), @"");
+    let through = "    policies:
+      in: { from: app=web, to: app=proxy, allow: [80/tcp] }
+      db: { from: app=proxy, to: app=db, allow: [6379/tcp] }
+      cache: { from: app=proxy, to: app=cache, allow: [11211/tcp] }";
+    insta::assert_snapshot!(designed("nat", "", through), @r"
+    note[BH0172]: everything from `front` to `data` goes through `proxy`
+      --> f.yaml:13:7
+       |
+    13 |       proxy: { segment: front, labels: { app: proxy }, netns: proxy }
+       |       ^^^^^ when this one stops, nobody there has a way
+       |
+       = hint: give it a second one beside it, with the same labels, if the way must not break
+    ");
+    let beside =
+        format!("{through}\n      web: {{ from: app=web, to: app=cache, allow: [11211/tcp] }}");
+    insta::assert_snapshot!(designed("nat", "", &beside), @"");
+    let claims = "    assert:
+      - never: \"app=web, segment=data -> app=db\"
+      - isolated: segment data
+      - always: app=web -> app=db";
+    insta::assert_snapshot!(designed("nat", "", claims), @r#"
+    warning[BH0173]: the assertion `app=web, segment=data -> app=db` speaks of nobody
+      --> f.yaml:17:16
+       |
+    17 |       - never: "app=web, segment=data -> app=db"
+       |                ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ it says nothing about any flow
+       |
+       = hint: no workload is selected by `app=web, segment=data`
+    "#);
+}
+
+#[test]
+fn the_example_has_no_warnings() {
+    let text = include_str!("../../../examples/shop.yaml");
+    assert_eq!(warned(text), "");
+}
