@@ -148,6 +148,9 @@ _bulkhead() {
             bulkhead__subcmd__help,workload)
                 cmd="bulkhead__subcmd__help__subcmd__workload"
                 ;;
+            bulkhead__subcmd__help__subcmd__policy,blast-radius)
+                cmd="bulkhead__subcmd__help__subcmd__policy__subcmd__blast__subcmd__radius"
+                ;;
             bulkhead__subcmd__help__subcmd__policy,check)
                 cmd="bulkhead__subcmd__help__subcmd__policy__subcmd__check"
                 ;;
@@ -178,6 +181,9 @@ _bulkhead() {
             bulkhead__subcmd__help__subcmd__workload,list)
                 cmd="bulkhead__subcmd__help__subcmd__workload__subcmd__list"
                 ;;
+            bulkhead__subcmd__policy,blast-radius)
+                cmd="bulkhead__subcmd__policy__subcmd__blast__subcmd__radius"
+                ;;
             bulkhead__subcmd__policy,check)
                 cmd="bulkhead__subcmd__policy__subcmd__check"
                 ;;
@@ -204,6 +210,9 @@ _bulkhead() {
                 ;;
             bulkhead__subcmd__policy,suggest)
                 cmd="bulkhead__subcmd__policy__subcmd__suggest"
+                ;;
+            bulkhead__subcmd__policy__subcmd__help,blast-radius)
+                cmd="bulkhead__subcmd__policy__subcmd__help__subcmd__blast__subcmd__radius"
                 ;;
             bulkhead__subcmd__policy__subcmd__help,check)
                 cmd="bulkhead__subcmd__policy__subcmd__help__subcmd__check"
@@ -739,8 +748,22 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__help__subcmd__policy)
-            opts="check fmt prove rules import suggest connections diff"
+            opts="check fmt prove blast-radius rules import suggest connections diff"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__help__subcmd__policy__subcmd__blast__subcmd__radius)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1153,12 +1176,46 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__policy)
-            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version check fmt prove rules import suggest connections diff help"
+            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version check fmt prove blast-radius rules import suggest connections diff help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bpffs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__policy__subcmd__blast__subcmd__radius)
+            opts="-h -V --file --offline --json --run-dir --state-dir --bpffs --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --run-dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1327,8 +1384,22 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__policy__subcmd__help)
-            opts="check fmt prove rules import suggest connections diff help"
+            opts="check fmt prove blast-radius rules import suggest connections diff help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__policy__subcmd__help__subcmd__blast__subcmd__radius)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
