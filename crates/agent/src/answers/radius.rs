@@ -24,7 +24,15 @@ pub(crate) fn radius(
     wanted: Option<&Wanted>,
 ) -> Result<BlastRadius, Error> {
     let force = if wanted.is_some() { shared.force() } else { Some(shared.forced()?) };
-    let now = force.as_ref().map(|force| (force.generation, &force.wanted));
+    compared(force.as_ref().map(|force| (force.generation, &force.wanted)), wanted, query)
+}
+
+/// The same of what is in force with its generation, and of what is wanted.
+fn compared(
+    now: Option<(u64, &Wanted)>,
+    wanted: Option<&Wanted>,
+    query: &RadiusQuery,
+) -> Result<BlastRadius, Error> {
     let of = |wanted: &Wanted| workload_id(&wanted.bundle, &query.workload);
     let found = [now.map(|(_, wanted)| of(wanted)), wanted.map(of)];
     let mut ids = found.into_iter().flatten();
@@ -96,5 +104,39 @@ fn reached(fallen: &Fallen, bundle: &Bundle) -> Reached {
         ingress_rule: rule(fallen.ingress_rule),
         published: fallen.through.as_ref().map(|(publish, _)| person(publish)),
         published_port: fallen.through.as_ref().map(|(_, port)| *port),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::{SHOP, wanted};
+
+    fn parties(side: Option<&api::Radius>) -> Option<Vec<(&str, u32)>> {
+        let reached = &side?.reached;
+        Some(reached.iter().map(|each| (each.party.as_str(), each.hop)).collect())
+    }
+
+    #[test]
+    fn it_compares_what_is_in_force_with_a_file() {
+        let old = wanted(SHOP);
+        let new = wanted(&SHOP.replace("[6379/tcp", "[6380/tcp"));
+        let query = |workload: &str| RadiusQuery { workload: workload.to_owned() };
+        let both = compared(Some((7, &old)), Some(&new), &query("shop/web")).expect("a radius");
+        assert_eq!(both.workload, "shop.web");
+        assert_eq!(both.before.as_ref().and_then(|side| side.generation), Some(7));
+        assert_eq!(both.after.as_ref().and_then(|side| side.generation), None);
+        let before = parties(both.before.as_ref()).expect("before");
+        assert!(before.contains(&("shop/db", 1)), "{before:?}");
+        let first = |side: &Option<api::Radius>| {
+            let side = side.as_ref().expect("a side");
+            side.reached.iter().find(|each| each.party == "shop/db").map(|db| db.service.clone())
+        };
+        assert_eq!(first(&both.before).as_deref(), Some("6379/tcp"));
+        assert_eq!(first(&both.after).as_deref(), Some("6380/tcp"));
+        let alone = compared(None, Some(&new), &query("web")).expect("a radius");
+        assert!(alone.before.is_none() && alone.after.is_some());
+        let nobody = compared(Some((7, &old)), Some(&new), &query("nobody"));
+        assert_eq!(nobody.expect_err("nobody").code, codes::UNKNOWN_PARTY);
     }
 }

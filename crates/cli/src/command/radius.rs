@@ -58,7 +58,7 @@ pub(crate) fn render(answer: &BlastRadius, paint: Paint) -> String {
     text += &lines(sides, true, paint);
     text += &lines(sides, false, paint);
     for side in sides.into_iter().flatten().filter(|side| side.omitted > 0) {
-        text += &format!("and {} of {}\n", count(side.omitted, "more"), side.file);
+        text += &format!("and {} more of {}\n", side.omitted, side.file);
     }
     text += "a workload falls when one that has fallen can speak to a service of it; pings do not count, and nobody outside is followed\n";
     text
