@@ -56,7 +56,6 @@ pub fn objects(old: Option<&Document>, new: &Document) -> (Vec<Objects>, Vec<Obj
     let (old_segments, new_segments) = (segments(old), segments(new));
     let (old_audits, new_audits): (Vec<_>, Vec<_>) =
         (old.audits().collect(), new.audits().collect());
-    let (old_policies, new_policies) = (policies(old), policies(new));
     let mut counts = vec![
         compare(
             "tenant",
@@ -98,16 +97,7 @@ pub fn objects(old: Option<&Document>, new: &Document) -> (Vec<Objects>, Vec<Obj
             same_publish,
             &mut changes,
         ),
-        compare(
-            "policy",
-            (old_policies.iter(), new_policies.iter()),
-            |(path, _)| path,
-            |(path, _)| path.to_string(),
-            |(_, one), (_, other)| {
-                one.len() == other.len() && one.iter().zip(other).all(|(a, b)| same_policy(a, b))
-            },
-            &mut changes,
-        ),
+        compare_policies(old, new, &mut changes),
         compare(
             "audit",
             (old_audits.iter(), new_audits.iter()),
@@ -159,6 +149,20 @@ fn compare<'d, T: 'd, K: Hash + Eq>(
         tell(Fate::Removed, each);
     }
     counts
+}
+
+fn compare_policies(old: &Document, new: &Document, changes: &mut Vec<ObjectChange>) -> Objects {
+    let (old, new) = (policies(old), policies(new));
+    compare(
+        "policy",
+        (old.iter(), new.iter()),
+        |(path, _)| path,
+        |(path, _)| path.to_string(),
+        |(_, one), (_, other)| {
+            one.len() == other.len() && one.iter().zip(other).all(|(a, b)| same_policy(a, b))
+        },
+        changes,
+    )
 }
 
 fn segments(document: &Document) -> Vec<(&Network, &Segment)> {
