@@ -1,8 +1,8 @@
 //! The datapath walk: every fault that is put into a real path is found, named by its code, and gone when it is undone.
 //!
 //! One stage for all of them. Each case puts one fault in, asks `why`, takes the fault out again, and asks until the walk
-//! finds nothing, and harmless things are put in as well: a walk that cries wolf fails the test as one that is blind. The agent repairs drift every 10 seconds, so a
-//! fault that was repaired before it was asked about is put in again.
+//! finds nothing; harmless things are put in as well. A walk that cries wolf fails the test as one that is blind. The agent
+//! repairs drift every 10 seconds, so a fault that was repaired before it was asked about is put in again.
 
 use std::any::Any;
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use super::filter::{Action, Addresses, Base, Chain, Condition, Hook, Rule, Table, Test};
-use super::nftables::{clean, icmp_named, protocol_named, state_named};
+use super::nftables::{clean, icmp_named, plain, protocol_named, state_named};
 
 /// More lines than this are not looked at.
 const MAX_LINES: usize = 100_000;
@@ -91,7 +91,7 @@ fn append(table: &mut Table, line: &str) {
     let words = words(line);
     let Some((chain, words)) = words.split_first() else { return };
     let Some(chain) = table.chains.get_mut(chain) else { return };
-    let shown: String = clean_rule(line);
+    let shown = plain(line, MAX_RULE);
     let place = format!("{} of {}: -A {shown}", chain.rules.len() + 1, chain.place);
     let mut rule = Rule { place, conditions: Vec::new(), action: Action::Go };
     let mut rest = words.iter().map(String::as_str);
@@ -125,10 +125,6 @@ fn append(table: &mut Table, line: &str) {
         is_negated = false;
     }
     chain.rules.push(rule);
-}
-
-fn clean_rule(line: &str) -> String {
-    line.chars().filter(|c| !c.is_control()).take(MAX_RULE).collect()
 }
 
 /// Matches whose options are read.

@@ -227,7 +227,8 @@ fn link(message: &LinkMessage) -> Option<Link> {
     };
     for attribute in &message.attributes {
         match attribute {
-            LinkAttribute::IfName(name) => link.name.clone_from(name),
+            // The kernel takes nearly any character; whoever has a namespace chooses.
+            LinkAttribute::IfName(name) => link.name = nftables::clean(name),
             LinkAttribute::Address(bytes) => {
                 link.mac = bytes.as_slice().try_into().map_or(link.mac, Mac);
             }

@@ -100,7 +100,13 @@ fn text(value: &Value) -> String {
 
 /// A name that somebody else gave, fit for a terminal.
 pub(super) fn clean(name: &str) -> String {
-    name.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect()
+    plain(name, MAX_NAME)
+}
+
+/// A text that somebody else wrote, cut off, with nothing in it that a terminal obeys or hides.
+pub(super) fn plain(text: &str, length: usize) -> String {
+    let plain = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
+    text.chars().take(length).map(plain).collect()
 }
 
 fn table(family: &str) -> Table {

@@ -168,7 +168,7 @@ fn names_of_others_are_fit_for_a_terminal() {
     let mut firewall = guard("accept", &[json!([{ "drop": null }])], &[]);
     assert!(!firewall.is_empty());
     firewall.gaps.clear();
-    assert_eq!(nftables::clean("a\u{1b}[31mb\n"), "a[31mb");
+    assert_eq!(nftables::clean("a\u{1b}[31mb\n\u{202e}"), "a?[31mb??");
     assert_eq!(nftables::clean(&"x".repeat(500)).len(), 64);
 }
 
