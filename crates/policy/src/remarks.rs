@@ -60,11 +60,10 @@ fn behind(line: &str) -> Option<&str> {
                 continue;
             }
             (Some(open), c) if c == open && !is_escaped => quote = None,
-            (Some(_), _) => {}
             // Elsewhere a quote is a character like others: it's.
             (None, '"' | '\'') if matches!(last, ' ' | '[' | '{' | ',' | ':') => quote = Some(c),
             (None, '#') if last.is_whitespace() => return line.get(at + 1..),
-            (None, _) => {}
+            _ => {}
         }
         is_escaped = false;
         last = c;

@@ -103,9 +103,10 @@ fn a_small_file_does_not_become_a_large_one() {
     let too_long = load(&file(&sets, "", "")).expect_err("2,000 peers");
     assert!(too_long.contains("stands for more than 1024 peers"), "{too_long}");
     let sets = format!("{{ many: [{}] }}", ranges.join(", "));
-    let policies: String = (0..600)
+    let policies: Vec<String> = (0..600)
         .map(|at| format!("      p{at}: {{ from: set=many, to: app=web, allow: [80/tcp] }}\n"))
         .collect();
+    let policies = policies.concat();
     let too_much =
         load(&file(&sets, "", &format!("    policies:\n{policies}"))).expect_err("600,000 peers");
     assert!(too_much.contains("members of sets together"), "{too_much}");
