@@ -160,6 +160,7 @@ fn one(value: u64) -> Vec<(Labels, u64)> {
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.node(&mut encoder)?;
+        self.flow_store(&mut encoder)?;
         self.reconcilers(&mut encoder)?;
         self.rules(&mut encoder)?;
         self.workloads(&mut encoder)
@@ -175,14 +176,6 @@ impl Snapshot {
             ("epoch", "Policy version that the kernel judges by", agent.epoch),
             ("flow_table_entries", "Entries of the connection table", agent.flows.used),
             ("flow_table_capacity", "Room in the connection table", agent.flows.capacity),
-            ("flow_store_bytes", "Size of the flow store", self.store.bytes),
-            ("flow_store_hours", "Hours in the flow store", self.store.hours),
-            ("flow_store_rows", "Different flows of the hour that goes on", self.store.rows),
-            (
-                "flow_store_failing",
-                "1 when the flow store could not be written last",
-                self.store.failing.into(),
-            ),
         ];
         for (name, help, value) in gauges {
             gauge(encoder, &Family { name, help, series: one(value) })?;
@@ -208,16 +201,6 @@ impl Snapshot {
                 "api_refused",
                 "Connections and followers of the socket that found no seat",
                 self.refused,
-            ),
-            (
-                "flow_store_folded",
-                "Flows and drops whose address or port the flow store no longer tells apart",
-                self.store.folded,
-            ),
-            (
-                "flow_store_missing",
-                "Events that the flow store has declared missing, as far as they could be counted",
-                self.store.missing,
             ),
             (
                 "flow_records_left_out",
@@ -247,6 +230,38 @@ impl Snapshot {
             encoder,
             &Family { name: "workloads", help: "Workloads by state", series: states.collect() },
         )
+    }
+
+    fn flow_store(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let gauges = [
+            ("flow_store_bytes", "Size of the flow store", self.store.bytes),
+            ("flow_store_hours", "Hours in the flow store", self.store.hours),
+            ("flow_store_rows", "Different flows of the hour that goes on", self.store.rows),
+            (
+                "flow_store_failing",
+                "1 when the flow store could not be written last",
+                self.store.failing.into(),
+            ),
+        ];
+        for (name, help, value) in gauges {
+            gauge(encoder, &Family { name, help, series: one(value) })?;
+        }
+        let counters = [
+            (
+                "flow_store_folded",
+                "Flows and drops whose address or port the flow store no longer tells apart",
+                self.store.folded,
+            ),
+            (
+                "flow_store_missing",
+                "Events that the flow store has declared missing, as far as they could be counted",
+                self.store.missing,
+            ),
+        ];
+        for (name, help, value) in counters {
+            counter(encoder, &Family { name, help, series: one(value) })?;
+        }
+        Ok(())
     }
 
     fn reconcilers(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -23,7 +23,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("testkit", &["api", "flow", "host", "model", "planner", "policy", "verdict"]),
     (
         "bench",
-        &["agent", "api", "flow", "host", "model", "planner", "policy", "testkit", "verdict"],
+        &[
+            "agent", "api", "flow", "host", "model", "planner", "policy", "store", "testkit",
+            "verdict",
+        ],
     ),
     ("differential", &["host", "model", "planner", "policy", "testkit", "verdict"]),
     ("xtask", &[]),
