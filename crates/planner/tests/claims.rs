@@ -33,11 +33,11 @@ tenants:
       trial: { from: app=api, to: app=web, deny: [5000/tcp], allow: [4999-5001/tcp], mode: audit }
 "#;
 
-const BLOG: &str = r#"
+const BLOG: &str = r"
   blog:
     networks: { main: { mode: nat, subnets: [10.0.0.0/16] } }
     workloads: { web: { labels: { app: web }, netns: blog } }
-"#;
+";
 
 fn load(text: &str) -> Document {
     let source = Source { name: "shop.yaml", text };
@@ -92,15 +92,23 @@ fn proven(text: &str) -> String {
     out
 }
 
+/// The lines of a list.
+fn listed(assertions: &[&str], indent: &str) -> String {
+    assertions.iter().fold(String::new(), |mut lines, each| {
+        let _ = writeln!(lines, "{indent}- {each}");
+        lines
+    })
+}
+
 /// What becomes of assertions of the tenant.
 fn of_tenant(assertions: &[&str]) -> String {
-    let lines: String = assertions.iter().map(|each| format!("      - {each}\n")).collect();
+    let lines = listed(assertions, "      ");
     proven(&format!("{TENANTS}    assert:\n{lines}{BLOG}"))
 }
 
 /// What becomes of assertions at the top of the file, with more policies there.
 fn of_host(policies: &str, assertions: &[&str]) -> String {
-    let lines: String = assertions.iter().map(|each| format!("  - {each}\n")).collect();
+    let lines = listed(assertions, "  ");
     let policies =
         if policies.is_empty() { String::new() } else { format!("policies:\n  {policies}\n") };
     proven(&format!("{TENANTS}{BLOG}{policies}assert:\n{lines}"))
