@@ -45,7 +45,7 @@ pub fn run(run: &mut Run) -> Result<()> {
         found.spaces()
     );
     run.report.measured(ID, &format!("classes: {size}"), &times, Goal::AtMost(10_000.0), &note);
-    match peak.and_then(|peak| peak.end()) {
+    match peak.and_then(Peak::end) {
         Ok(mib) => {
             let what = format!("memory: {size}");
             run.report.single(ID, &what, mib, Goal::AtMost(MEMORY_MIB), "MiB resident at most");

@@ -68,7 +68,7 @@ fn judged(run: &mut Run, records: usize) -> Result<()> {
         }
         samples.push(seconds);
     }
-    let note = format!("{:.1} bytes a record on disk", bytes as f64 / rows as f64);
+    let note = format!("{} bytes a record on disk", bytes.div_ceil(rows));
     let what = format!("replay of {rows} records, s");
     let goal = if run.quick { Goal::None } else { Goal::AtMost(5.0) };
     run.report.measured(ID, &what, &samples, goal, &note);
@@ -111,7 +111,7 @@ fn record(source: u32, flow: u32, kind: u32) -> Record {
     let app = source % 100;
     let n = app + 100 * (flow % 10);
     let target = (n / 100 * 7 + n + 1) % 100 + 100 * (flow / 10 % 5);
-    let port = if flow % 2 == 0 { 1_000 + n % 30_000 } else { 40_000 + kind };
+    let port = if flow.is_multiple_of(2) { 1_000 + n % 30_000 } else { 40_000 + kind };
     let end = |number: u32, port: u32| End {
         address: std::net::Ipv4Addr::from(0x0a00_0002 + number).into(),
         port: u16::try_from(port).unwrap_or_default(),

@@ -123,7 +123,7 @@ impl Paint {
 /// Says on standard error, when that is a terminal, how long something takes already; until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    end: Option<std::sync::mpsc::Sender<()>>,
+    end: Option<std::sync::mpsc::SyncSender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -133,7 +133,7 @@ impl Waiting {
         if screen.json || !io::stderr().is_terminal() {
             return Self { end: None, thread: None };
         }
-        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let (end, ended) = std::sync::mpsc::sync_channel::<()>(1);
         let began = std::time::Instant::now();
         let thread = std::thread::spawn(move || {
             let mut wait = patience;

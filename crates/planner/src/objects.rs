@@ -49,7 +49,6 @@ pub enum Fate {
 /// Returns the counts by kind, in the order tenant, network, segment, workload, publish, policy, audit, and every object that
 /// changes: those of the new document by kind and name, then those that go.
 #[must_use]
-#[expect(clippy::too_many_lines, reason = "one entry for each kind")]
 pub fn objects(old: Option<&Document>, new: &Document) -> (Vec<Objects>, Vec<ObjectChange>) {
     let nothing = Document::default();
     let old = old.unwrap_or(&nothing);

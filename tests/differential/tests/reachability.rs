@@ -65,9 +65,9 @@ impl Case {
     }
 
     /// What the classes say: `None` is the rest.
-    fn class(&self, from: (u16, IpAddr), to: (u16, IpAddr), headers: &Headers) -> Option<&Class> {
+    fn class(&self, from: (u16, IpAddr), to: (u16, IpAddr), headers: Headers) -> Option<&Class> {
         let group = |(network, address)| self.reach.group_at(&self.bundle.tables, network, address);
-        self.reach.class(group(from)?, group(to)?, headers)
+        self.reach.class(group(from)?, group(to)?, &headers)
     }
 }
 
@@ -79,7 +79,7 @@ fn said(class: &Class) -> Said {
 }
 
 /// Icmp that policy is not asked about.
-fn is_stray(headers: &Headers) -> bool {
+fn is_stray(headers: Headers) -> bool {
     match (headers.protocol, headers.target >> 8) {
         (1, 8 | 13) => !headers.v4,
         (58, 128) => headers.v4,
@@ -89,7 +89,7 @@ fn is_stray(headers: &Headers) -> bool {
 }
 
 /// What the evaluator says in every network that the flow crosses.
-fn evaluated(case: &Case, networks: &[u16], ends: (IpAddr, IpAddr), headers: &Headers) -> Said {
+fn evaluated(case: &Case, networks: &[u16], ends: (IpAddr, IpAddr), headers: Headers) -> Said {
     if is_stray(headers) {
         return (Verdict::Drop, Reason::StrayIcmp, 0, 0);
     }
@@ -186,20 +186,20 @@ fn questions(case: &Case, rng: &mut Rng) -> usize {
             _ => false,
         };
         if source != target && !foreign(source) && !foreign(target) {
-            let found = case.class((number, source), (number, target), &headers);
-            let wanted = evaluated(case, &[number], (source, target), &headers);
+            let found = case.class((number, source), (number, target), headers);
+            let wanted = evaluated(case, &[number], (source, target), headers);
             told += usize::from(found.is_some());
             compare(case, found, wanted, &flow);
-            let opinion = case.scene.judge(&flow).filter(|_| !is_stray(&headers));
+            let opinion = case.scene.judge(&flow).filter(|_| !is_stray(headers));
             agree(case, found, opinion, &flow);
         }
-        crossing(case, rng, &headers);
+        crossing(case, rng, headers);
     }
     told
 }
 
 /// A flow between two routed networks: each judges its own end.
-fn crossing(case: &Case, rng: &mut Rng, headers: &Headers) {
+fn crossing(case: &Case, rng: &mut Rng, headers: Headers) {
     let seats = case.scene.seats.iter();
     let routed = seats.filter(|seat| case.doc.networks[seat.network].mode == Mode::Routed);
     let routed: Vec<_> = routed.collect();
@@ -281,7 +281,7 @@ fn packets(case: &Case, rng: &mut Rng) -> usize {
         let hook = if sent { from_endpoint } else { to_endpoint };
         let action = hook(&simulation, &packet.bytes()[..], u32::from(near), &mut work);
         let ends = ((number, packet.source), (number, packet.target));
-        let found = case.class(ends.0, ends.1, &headers);
+        let found = case.class(ends.0, ends.1, headers);
         let report = simulation.events.borrow().last().copied();
         let opened = report.filter(|event| event.kind == EventKind::Open as u8);
         let seed = case.seed;

@@ -119,7 +119,8 @@ impl<'d> Audited<'d> {
             return;
         };
         if let Some((place, _)) = self.by(workload, direction, rule) {
-            flow.line.because += &format!(" (audit of {place})");
+            let because = &flow.line.because;
+            flow.line.because = format!("{because} (audit of {place})");
             flow.audit = Some(place.to_string());
         }
     }

@@ -370,8 +370,8 @@ fn explained(wanted: &Wanted, names: &Names, case: &Case) -> Why {
         connection: None,
         walk: None,
     };
-    let named = [&mut why.rule, &mut why.egress_rule, &mut why.ingress_rule].into_iter().flatten();
-    for rule in named.chain(why.near_misses.iter_mut().map(|miss| &mut miss.rule)) {
+    let told = [&mut why.rule, &mut why.egress_rule, &mut why.ingress_rule].into_iter().flatten();
+    for rule in told.chain(why.near_misses.iter_mut().map(|miss| &mut miss.rule)) {
         remark(document, rule);
     }
     why

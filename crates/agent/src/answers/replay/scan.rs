@@ -392,12 +392,12 @@ impl<'l, 'b> Worker<'l, 'b> {
         reader: &Reader,
         row: &Row,
     ) -> u32 {
-        let none = u32::MAX;
+        let nowhere = u32::MAX;
         let at = |number: u32| self.known.get(number as usize);
-        let (Some(from), Some(to)) = (at(source), at(target)) else { return none };
+        let (Some(from), Some(to)) = (at(source), at(target)) else { return nowhere };
         let v6 = [&from.0, &to.0].iter().any(|actor| actor.address.is_some_and(|it| it.is_ipv6()));
-        let outside = [&from.0, &to.0].into_iter().find(|actor| actor.workload.is_none());
-        let address = outside.and_then(|actor| actor.address);
+        let stranger = [&from.0, &to.0].into_iter().find(|actor| actor.workload.is_none());
+        let address = stranger.and_then(|actor| actor.address);
         let judge = |side: usize| {
             let lens = self.lenses[side]?;
             let (_, low, high) = asked.ports;
@@ -417,7 +417,7 @@ impl<'l, 'b> Worker<'l, 'b> {
             Some(Err(why)) => {
                 (Class::Unjudged, Outcome::unknown(), Some(unable(why, &from.0, &to.0)))
             }
-            None => return none,
+            None => return nowhere,
         };
         let rule = row.rule.checked_sub(1).and_then(|at| reader.rules().get(at as usize)).cloned();
         let is_told = matches!(class, Class::Breaks | Class::Passes | Class::Unjudged);
@@ -432,7 +432,7 @@ impl<'l, 'b> Worker<'l, 'b> {
             becomes: if is_told { becomes } else { Outcome::unknown() },
             note: note.map(Arc::from).filter(|_| is_told),
         };
-        let Some(at) = self.scan.place(key) else { return none };
+        let Some(at) = self.scan.place(key) else { return nowhere };
         if let Some(group) = self.scan.groups.get_mut(at as usize) {
             if let Some(address) = address {
                 example(&mut group.addresses, address);

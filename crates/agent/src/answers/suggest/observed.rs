@@ -214,12 +214,12 @@ impl Collector<'_> {
 
     /// A workload of another routed network of the tenant.
     fn far(&self, router: &Router, address: IpAddr) -> Option<End> {
-        let routed = |other: &&Router| {
+        let is_beside = |other: &&Router| {
             other.mode == Mode::Routed
                 && other.tenant == router.tenant
                 && router.mode == Mode::Routed
         };
-        let mut others = self.bundle.routers.iter().filter(routed);
+        let mut others = self.bundle.routers.iter().filter(is_beside);
         let id = others.find_map(|other| self.bundle.workload_at(other.number, address))?;
         Some(End::Workload(Arc::clone(id)))
     }
