@@ -74,7 +74,7 @@ const PEERS: [(Ipv4Addr, u8); 5] = [
     (Ipv4Addr::new(10, 1, 0, 0), 16),
     (Ipv4Addr::new(10, 1, 2, 3), 32),
     (Ipv4Addr::new(192, 0, 2, 0), 24),
-    (Ipv4Addr::new(0, 0, 0, 0), 0),
+    (Ipv4Addr::UNSPECIFIED, 0),
 ];
 const ADDRESSES: [Ipv4Addr; 5] = [
     Ipv4Addr::new(10, 1, 2, 3),
@@ -142,7 +142,7 @@ struct Packet {
 }
 
 impl Rule {
-    fn matches(&self, packet: &Packet, guess: &mut Rng) -> bool {
+    fn matches(&self, packet: Packet, guess: &mut Rng) -> bool {
         let guessed = !self.unknown || guess.below(2) == 0;
         let proto = self.proto.is_none_or(|(proto, not)| (proto == packet.proto) != not);
         let peer = self.peer.is_none_or(|(address, length, not)| {
@@ -157,7 +157,7 @@ impl Rule {
 }
 
 /// The first match decides; `None` is a return to the caller, or the end of the chain.
-fn decide(firewall: &Firewall, chain: usize, packet: &Packet, guess: &mut Rng) -> Option<bool> {
+fn decide(firewall: &Firewall, chain: usize, packet: Packet, guess: &mut Rng) -> Option<bool> {
     for rule in &firewall.chains[chain] {
         if !rule.matches(packet, guess) {
             continue;
@@ -231,7 +231,7 @@ fn iptables(firewall: &Firewall) -> String {
             if rule.unknown {
                 text += " -m limit --limit 5/sec";
             }
-            text += &match rule.verdict {
+            let verdict = match rule.verdict {
                 Act::Accept => " -j ACCEPT\n".to_owned(),
                 Act::Drop => " -j REJECT --reject-with icmp-port-unreachable\n".to_owned(),
                 Act::Return => " -j RETURN\n".to_owned(),
@@ -239,6 +239,7 @@ fn iptables(firewall: &Firewall) -> String {
                 Act::Jump(to) => format!(" -j {}\n", name(to, true)),
                 Act::Goto(to) => format!(" -g {}\n", name(to, true)),
             };
+            text += &verdict;
         }
     }
     text + "COMMIT\n"
@@ -343,7 +344,7 @@ fn holds(
                 verdict::judge(&simulation, &question, bundle.tables.config.epoch, &mut judgement);
                 let passes = judgement.verdict == Verdict::Allow;
                 let mut accepted = (0..6_u64).map(|seed| {
-                    decide(firewall, 0, &packet, &mut Rng(seed)).unwrap_or(firewall.accepts)
+                    decide(firewall, 0, packet, &mut Rng(seed)).unwrap_or(firewall.accepts)
                 });
                 let always = accepted.all(|accepted| accepted);
                 prop_assert!(!passes || always, "{packet:?} is wider\n{text}\n{}", imported.text);
