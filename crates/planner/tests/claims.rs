@@ -173,6 +173,18 @@ fn a_range_that_begins_at_a_workload_has_other_addresses_too() {
     insta::assert_snapshot!(of_host(out, &claims));
 }
 
+/// A denied range is no part of the world around it: what was found out about one must not be taken for the other.
+#[test]
+fn a_range_of_a_rule_says_nothing_of_what_is_around_it() {
+    let deny = "embargo: { from: [198.18.0.0/22, 203.0.113.0/24], to: app=web, deny: [any] }";
+    let range = "never: 198.18.0.0/22 -> tenant=shop, app=web";
+    let world = "never: world -> tenant=shop, app=web";
+    let told = of_host(deny, &[range, world, "always: 192.0.2.128/25 -> app=web:80/tcp"]);
+    assert!(told.starts_with(&format!("{range}\n  holds\n")), "{told}");
+    assert!(told.contains(&format!("{world}\n  world ")), "the world reaches it: {told}");
+    assert!(!told.contains("UnknownPeer"), "{told}");
+}
+
 #[test]
 fn a_published_port_crosses_the_border_of_a_tenant() {
     let reach = "blog-out: { from: tenant=blog, to: host, allow: [8080/tcp] }";

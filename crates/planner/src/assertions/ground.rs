@@ -66,7 +66,11 @@ impl<'a> Ground<'a> {
                 Peer::Cidr(range) if spot.party == Party::Host || !meets(range, &net) => {
                     return None;
                 }
-                Peer::Cidr(range) if net.contains(range) => *range,
+                // What is a piece itself is a spot of its own, and not in this one.
+                Peer::Cidr(range) if net.contains(range) => {
+                    let is_own = *range == net || !all.contains(range);
+                    is_own.then_some(*range)?
+                }
                 Peer::Cidr(_) => net,
                 word if is_word(word, &spot.party) => net,
                 _ => return None,
