@@ -17,6 +17,7 @@ mod iptables;
 mod nft;
 mod space;
 mod ufw;
+mod versions;
 mod walk;
 mod write;
 
@@ -30,6 +31,9 @@ pub const MAX_RULES: usize = 50_000;
 
 /// Most constructs that were not understood which are reported one by one; the rest is counted.
 pub const MAX_REPORTS: usize = 1000;
+
+/// What is said once of rules that translate addresses.
+const TRANSLATION: &str = "translation of addresses is not imported: nothing is allowed of what may be redirected, as the rules judge it changed";
 
 /// What a text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

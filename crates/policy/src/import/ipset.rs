@@ -104,18 +104,19 @@ pub(super) fn icmp_name(name: &str, v6: bool) -> Option<u8> {
     })
 }
 
-/// Whether the first packet of a flow is in one of these states.
+/// Whether the first packet of a flow is in one of these states, when it is tracked and when it is not.
 pub(super) fn states<'s>(words: impl Iterator<Item = &'s str>, not: bool) -> Condition {
-    let (mut is_new, mut other) = (false, None);
+    let (mut is_new, mut is_untracked, mut other) = (false, false, None);
     for word in words {
         match word.to_ascii_lowercase().as_str() {
             "new" => is_new = true,
+            "untracked" => is_untracked = true,
             "established" | "related" | "invalid" => {}
             word => other = Some(word.to_owned()),
         }
     }
     match other {
         Some(word) => Condition::Unknown(format!("the state {}", super::shown(&word))),
-        None => Condition::Fixed(is_new != not),
+        None => Condition::State { new: is_new != not, untracked: is_untracked != not },
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::ipset::{WITH_PORTS, icmp, icmp_name, ports, proto, range, states};
 use super::space::Range;
 use super::walk::{Addresses, Base, Condition, Rule, Ruleset, Side, Verdict};
-use super::{ImportError, MAX_RULES, Skipped, shown, too_much};
+use super::{ImportError, MAX_RULES, Skipped, TRANSLATION, shown, too_much};
 
 const WHAT: &str = "the output of `nft -j list ruleset`";
 
@@ -15,8 +15,7 @@ const WHAT: &str = "the output of `nft -j list ruleset`";
 const MAX_ELEMENTS: usize = 200_000;
 
 /// Statements that decide nothing.
-const PASSING: [&str; 8] =
-    ["counter", "log", "comment", "mangle", "notrack", "ct helper", "last", "set"];
+const PASSING: [&str; 7] = ["counter", "log", "comment", "notrack", "ct helper", "last", "set"];
 
 /// Reads a text.
 pub(super) fn read(text: &str) -> Result<Ruleset, ImportError> {
@@ -40,10 +39,8 @@ pub(super) fn read(text: &str) -> Result<Ruleset, ImportError> {
     for rule in objects.iter().filter_map(|object| object.get("rule")?.as_object()) {
         reader.rule(rule)?;
     }
-    let mut out = reader.out;
-    let kinds: Vec<Base> = out.bases.clone();
-    out.bases.retain(|base| base.side == Side::In || base.side == Side::Out);
-    if kinds.is_empty() {
+    let out = reader.out;
+    if out.bases.iter().all(|base| base.is_nat) {
         return Err(not(0, "it has no chain that packets come to by themselves".to_owned()));
     }
     Ok(out)
@@ -57,6 +54,7 @@ struct Reader {
     elements: usize,
     rules: usize,
     forwards: bool,
+    translates: bool,
     others: bool,
 }
 
@@ -88,12 +86,16 @@ impl Reader {
             "output" | "postrouting" => Side::Out,
             _ => return,
         };
-        if kind == "nat" {
-            return;
-        }
         let accepts = word(body, "policy") != Some("drop");
         let line = handle(body);
-        self.out.bases.push(Base { chain: key, side, versions, accepts, line });
+        self.out.bases.push(Base {
+            chain: key,
+            side,
+            versions,
+            accepts,
+            is_nat: kind == "nat",
+            line,
+        });
     }
 
     /// Chains of links and bridges: what they drop, the import does not know, so it may not be wider than them.
@@ -112,7 +114,14 @@ impl Reader {
         self.out.chains.insert(chain.clone(), vec![rule]);
         for side in [Side::In, Side::Out] {
             let chain = chain.clone();
-            self.out.bases.push(Base { chain, side, versions, accepts: true, line: 0 });
+            self.out.bases.push(Base {
+                chain,
+                side,
+                versions,
+                accepts: true,
+                is_nat: false,
+                line: 0,
+            });
         }
     }
 
@@ -171,6 +180,12 @@ impl Reader {
                 found.extend(more);
             }
         }
+        let translates = |(_, verdict): &(_, Verdict)| matches!(verdict, Verdict::Translate { .. });
+        if found.iter().any(translates) && !std::mem::replace(&mut self.translates, true) {
+            let source = source.clone();
+            self.out.skipped.push(Skipped { line, source, reason: TRANSLATION.to_owned() });
+        }
+        self.out.untracked |= expressions.iter().any(|each| each.get("notrack").is_some());
         let rules = self.out.chains.entry(key(family, table, chain)).or_default();
         for (conditions, verdict) in found {
             rules.push(Rule { line, source: source.clone(), conditions, verdict });
@@ -200,6 +215,14 @@ impl Reader {
                 let target = value.get("target").and_then(Value::as_str).unwrap_or("");
                 let to = key(&reading.family, &reading.table, target);
                 if kind == "jump" { Verdict::Jump(to) } else { Verdict::Goto(to) }
+            }
+            "dnat" | "redirect" => Verdict::Translate { target: true },
+            "snat" | "masquerade" => Verdict::Translate { target: false },
+            // These change nothing that the rules here look at.
+            "mangle"
+                if ["meta", "ct", "tcp option"].into_iter().any(|each| changes(value, each)) =>
+            {
+                return None;
             }
             // Of these the packets that they let go on are a part.
             "limit" | "ct count" | "meter" | "quota" => {
@@ -296,6 +319,13 @@ fn compared(left: &Value, right: &[Value], not: bool) -> Vec<Condition> {
     let unknown = || vec![Condition::Unknown(shown(&left.to_string()))];
     let texts = || right.iter().map(Value::as_str).collect::<Option<Vec<&str>>>();
     if let Some(payload) = left.get("payload") {
+        // With `tunnel` it is a field of a packet inside of this one.
+        let is_own = payload
+            .as_object()
+            .is_some_and(|all| all.keys().all(|key| matches!(key.as_str(), "protocol" | "field")));
+        if !is_own {
+            return unknown();
+        }
         let (Some(protocol), Some(field)) = (
             payload.get("protocol").and_then(Value::as_str),
             payload.get("field").and_then(Value::as_str),
@@ -375,6 +405,11 @@ fn payload_condition(
         _ => return None,
     }
     Some(out)
+}
+
+/// Whether a `mangle` writes to a key of this kind.
+fn changes(mangle: &Value, kind: &str) -> bool {
+    mangle.get("key").and_then(|key| key.get(kind)).is_some()
 }
 
 /// Element of a set: its value, when it has a comment or a counter beside it.

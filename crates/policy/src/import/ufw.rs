@@ -1,5 +1,7 @@
 //! `ufw show added`: the commands by which somebody made rules.
 
+use std::collections::HashMap;
+
 use super::ipset::{ports, proto, range};
 use super::iptables::words;
 use super::space::Range;
@@ -14,8 +16,16 @@ pub(super) fn read(text: &str) -> Result<Ruleset, ImportError> {
     for (chain, side) in [("in", Side::In), ("out", Side::Out)] {
         out.chains.insert(chain.to_owned(), Vec::new());
         let versions = [true, true];
-        out.bases.push(Base { chain: chain.to_owned(), side, versions, accepts: false, line: 0 });
+        out.bases.push(Base {
+            chain: chain.to_owned(),
+            side,
+            versions,
+            accepts: false,
+            is_nat: false,
+            line: 0,
+        });
     }
+    let mut first: HashMap<&str, Vec<Rule>> = HashMap::new();
     let mut rules = 0;
     for (line, text) in (1..).zip(text.lines()) {
         let text = text.trim();
@@ -38,7 +48,15 @@ pub(super) fn read(text: &str) -> Result<Ruleset, ImportError> {
             what: WHAT,
             why: "a quote has no end".to_owned(),
         })?;
-        command(line, text, &words, &mut out);
+        command(line, text, &words, &mut out, &mut first);
+    }
+    for (chain, mut before) in first {
+        // The last one that was put first is first.
+        before.reverse();
+        if let Some(chain) = out.chains.get_mut(chain) {
+            before.append(chain);
+            *chain = before;
+        }
     }
     out.skipped.push(Skipped {
         line: 0,
@@ -48,19 +66,45 @@ pub(super) fn read(text: &str) -> Result<Ruleset, ImportError> {
     Ok(out)
 }
 
-fn command(line: u32, text: &str, words: &[String], out: &mut Ruleset) {
+fn command(
+    line: u32,
+    text: &str,
+    words: &[String],
+    out: &mut Ruleset,
+    first: &mut HashMap<&str, Vec<Rule>>,
+) {
     let mut tell = |reason: &str| {
         out.skipped.push(Skipped { line, source: shown(text), reason: reason.to_owned() });
     };
     let mut words = words.iter().skip(1).map(String::as_str).peekable();
-    if words.peek() == Some(&"route") {
-        return tell("rules of forwarding are between other machines: they are not imported");
+    // What a command does to the rules before it: put before all of them, or somewhere among them.
+    let place = match words.peek() {
+        Some(&"route") => {
+            return tell("rules of forwarding are between other machines: they are not imported");
+        }
+        Some(&("enable" | "default" | "logging" | "reload" | "status" | "show" | "version")) => {
+            return tell("not a rule");
+        }
+        Some(&word @ ("prepend" | "insert" | "delete")) => word,
+        _ => "append",
+    };
+    if place != "append" {
+        words.next();
+    }
+    if place == "insert" {
+        words.next();
     }
     let verdict = match words.next() {
+        Some("route") => {
+            return tell("rules of forwarding are between other machines: they are not imported");
+        }
+        Some("allow" | "deny" | "reject" | "limit") if place == "delete" => {
+            Verdict::Unknown("a rule that is deleted".to_owned())
+        }
         Some("allow") => Verdict::Accept,
         Some("deny" | "reject") => Verdict::Drop,
         Some("limit") => Verdict::Unknown("a limit".to_owned()),
-        _ => return tell("not a rule that is known: nothing is allowed by it"),
+        _ => return unknown(line, text, first),
     };
     let mut rest: Vec<&str> = words.collect();
     let chain = if rest.first() == Some(&"out") { "out" } else { "in" };
@@ -69,8 +113,23 @@ fn command(line: u32, text: &str, words: &[String], out: &mut Ruleset) {
     }
     let conditions = Reading { words: &rest, at: 0, ..Reading::default() }.conditions();
     let rule = Rule { line, source: shown(text), conditions, verdict };
-    if let Some(chain) = out.chains.get_mut(chain) {
+    // Put too early, a rule that drops denies more; put too late, a rule that allows opens less.
+    let is_first = place == "prepend"
+        || place == "delete"
+        || (place == "insert" && rule.verdict != Verdict::Accept);
+    if is_first {
+        first.entry(chain).or_default().push(rule);
+    } else if let Some(chain) = out.chains.get_mut(chain) {
         chain.push(rule);
+    }
+}
+
+/// A command that may take away what others allow.
+fn unknown(line: u32, text: &str, first: &mut HashMap<&str, Vec<Rule>>) {
+    for chain in ["in", "out"] {
+        let verdict = Verdict::Unknown("a command that is not known".to_owned());
+        let rule = Rule { line, source: shown(text), conditions: Vec::new(), verdict };
+        first.entry(chain).or_default().push(rule);
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Ruleset {
     pub(super) bases: Vec<Base>,
     /// Whether it is about IPv6, where a source is about one version.
     pub(super) is_v6: bool,
+    /// Whether some connections are not tracked: their first packets are not new, but untracked.
+    pub(super) untracked: bool,
     /// What the source says beside rules, and was not understood.
     pub(super) skipped: Vec<Skipped>,
 }
@@ -37,6 +39,8 @@ pub(super) struct Base {
     pub(super) versions: [bool; 2],
     /// Whether what no rule decides passes.
     pub(super) accepts: bool,
+    /// Whether it translates addresses: it opens nothing by itself, others do as far as it lets packets pass.
+    pub(super) is_nat: bool,
     /// Line of the chain.
     pub(super) line: u32,
 }
@@ -70,6 +74,10 @@ pub(super) enum Verdict {
     Return,
     Jump(String),
     Goto(String),
+    /// Another source or, as said, another destination is written into them, and no chain of its kind decides any more.
+    Translate {
+        target: bool,
+    },
     /// Nobody knows.
     Unknown(String),
 }
@@ -79,6 +87,11 @@ pub(super) enum Verdict {
 pub(super) enum Condition {
     /// Known to hold, or not, for the first packet of a flow over a link.
     Fixed(bool),
+    /// Whether it holds for what opens a connection that is tracked, and for one that is not.
+    State {
+        new: bool,
+        untracked: bool,
+    },
     V6(bool),
     Proto(Vec<Range>, Not),
     Source(Addresses, Not),
@@ -113,7 +126,12 @@ pub(super) struct Opened {
 
 impl Condition {
     /// The packets for which it holds, or why nobody knows.
-    fn packets(&self, side: Side, budget: &mut Budget) -> Result<Result<Set, String>, ImportError> {
+    fn packets(
+        &self,
+        side: Side,
+        is_untracked: bool,
+        budget: &mut Budget,
+    ) -> Result<Result<Set, String>, ImportError> {
         let of = |side: usize, ranges: &[Range]| {
             let boxes = ranges
                 .iter()
@@ -121,8 +139,12 @@ impl Condition {
             Set(boxes.collect())
         };
         let (set, not) = match self {
-            Self::Fixed(true) => (Set::all(), false),
-            Self::Fixed(false) => (Set::default(), false),
+            Self::State { new, untracked } if is_untracked && new != untracked => {
+                return Ok(Err("the state, as some connections are not tracked".to_owned()));
+            }
+            Self::Fixed(holds) | Self::State { new: holds, .. } => {
+                (if *holds { Set::all() } else { Set::default() }, false)
+            }
             Self::V6(v6) => (Set(vec![Packets::all(*v6)]), false),
             Self::Proto(ranges, not) => (of(PROTO, ranges), *not),
             Self::Port(ranges, not) => (of(PORT, ranges), *not),
@@ -252,6 +274,10 @@ impl Walker<'_, '_> {
                     self.denied.add(&possible, self.budget)?;
                     self.decided.add(&certain, self.budget)?;
                 }
+                // Where it goes to is not among what the policies see.
+                Verdict::Translate { target: false } if self.side == Side::Out => {}
+                // What the chains after it judge is another packet.
+                Verdict::Translate { .. } => self.denied.add(&possible, self.budget)?,
                 Verdict::Unknown(what) => {
                     self.tell(rule, &format!("{what}: taken for a drop"));
                     self.denied.add(&possible, self.budget)?;
@@ -284,7 +310,7 @@ impl Walker<'_, '_> {
         let (mut surely, mut maybe) = (Set::all(), Set::all());
         let mut unknown: Vec<String> = Vec::new();
         for condition in &rule.conditions {
-            match condition.packets(self.side, self.budget)? {
+            match condition.packets(self.side, self.rules.untracked, self.budget)? {
                 Ok(set) => {
                     surely = surely.and(&set, self.budget)?;
                     maybe = maybe.and(&set, self.budget)?;
@@ -295,11 +321,16 @@ impl Walker<'_, '_> {
                 }
             }
         }
-        if !unknown.is_empty() && rule.verdict != Verdict::Continue && !maybe.is_empty() {
+        let is_nothing = rule.verdict == Verdict::Continue
+            || (rule.verdict == Verdict::Translate { target: false } && self.side == Side::Out);
+        if !unknown.is_empty() && !is_nothing && !maybe.is_empty() {
             let what = unknown.join(", ");
             let told = match &rule.verdict {
                 Verdict::Accept => format!("{what}: nothing is allowed by it"),
                 Verdict::Drop => format!("{what}: taken to drop whatever it may match"),
+                Verdict::Translate { .. } => {
+                    format!("{what}: taken to change whatever it may match")
+                }
                 _ => format!("{what}: what follows allows nothing that it may match"),
             };
             self.tell(rule, &told);

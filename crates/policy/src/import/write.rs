@@ -170,7 +170,9 @@ fn policies_of(
             .filter(|(_, (base, _))| applies(base))
             .map(|(number, (_, walked))| (number, walked))
             .collect();
-        let longest = here.iter().copied().max_by_key(|(number, _)| {
+        let is_nat = |number: usize| walked.get(number).is_some_and(|(base, _)| base.is_nat);
+        let openers = here.iter().copied().filter(|(number, _)| !is_nat(*number));
+        let longest = openers.max_by_key(|(number, _)| {
             let base = walked.get(*number).map(|(base, _)| *base);
             let length = base.and_then(|base| rules.chains.get(&base.chain)).map_or(0, Vec::len);
             (base.is_some_and(|base| !base.accepts), length)
