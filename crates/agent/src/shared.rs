@@ -11,6 +11,7 @@ use host::linux::bpf::{Clock, HookKind, Meters};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
+use crate::answers::replay::Turns;
 use crate::fault;
 use crate::force::Force;
 use crate::foreign::Foreign;
@@ -52,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) named: AtomicBool,
     /// Held while an hour of the flow store goes from memory to the disk.
     pub(crate) turning: Mutex<()>,
+    /// Who goes through the whole flow store.
+    pub(crate) replays: Turns,
     force: RwLock<Option<Arc<Force>>>,
     names: RwLock<Arc<Names>>,
     flows: Mutex<Flows>,
@@ -120,6 +123,7 @@ impl Shared {
             seats: Arc::default(),
             named: AtomicBool::new(false),
             turning: Mutex::default(),
+            replays: Turns::default(),
             force: RwLock::default(),
             names: RwLock::default(),
             flows: Mutex::new(Flows {

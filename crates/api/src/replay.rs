@@ -57,8 +57,11 @@ pub struct Period {
     pub begins: Option<String>,
     /// Rows of the flow store that were read.
     pub rows: u64,
-    /// Times of which records are missing.
+    /// Times of which records are missing; of more than 200 the longest.
     pub gaps: Vec<RecordGap>,
+    /// Gaps beyond that bound.
+    #[serde(default)]
+    pub omitted_gaps: u64,
 }
 
 /// A time of which records are missing.
@@ -68,7 +71,7 @@ pub struct RecordGap {
     pub from: String,
     /// Until when.
     pub to: String,
-    /// `down`, `lost`, `full`, `unwritten` or `unreadable`.
+    /// `down`, `lost`, `full`, `unwritten`, `unreadable`, `clock`, or `unread`: the time to read was over.
     pub kind: String,
     /// The same in words.
     pub text: String,

@@ -6,12 +6,16 @@
 //! **Whose policy.** A workload is judged as the new file has it: with its address and its labels there. One that is gone is judged as
 //! another workload of the same identity, if there is one; else its flows cannot be judged, and are counted. Addresses of others are judged as they
 //! are, unless a workload has them now.
+//!
+//! **Bounds.** One at a time goes through the whole store ([`Turns`]), for two minutes at most, and not when nobody waits for it any more; hours that
+//! were not read are declared. What is remembered while it reads is bounded, whatever the records are.
 
 mod lens;
 mod read;
 mod scan;
 #[cfg(test)]
 pub(crate) mod tests;
+mod turn;
 
 use std::sync::Arc;
 
@@ -30,6 +34,7 @@ use super::rule_at;
 pub(crate) use lens::{Lens, Stand};
 pub(crate) use read::{Read, Records, records};
 pub(crate) use scan::{Class, Group, Key, Scan, scan};
+pub(crate) use turn::{Turn, Turns};
 
 /// Examples of addresses of one line.
 const ADDRESSES: usize = 5;
@@ -42,9 +47,10 @@ pub(crate) fn replay(
     shared: &Shared,
     wanted: &Wanted,
     query: ReplayQuery,
+    turn: &Turn,
 ) -> Result<Replay, Error> {
     let force = shared.force();
-    let records = records(shared, query.since_s)?;
+    let records = Records { turn: Some(turn.clone()), ..records(shared, query.since_s)? };
     let (found, read) = judged(&records, force.as_deref(), wanted);
     let names = Names { new: &wanted.bundle, file: &wanted.document.file };
     Ok(Replay {
@@ -174,6 +180,8 @@ pub(crate) fn gap(gap: &Gap) -> RecordGap {
         GapKind::Full => "full",
         GapKind::Unwritten => "unwritten",
         GapKind::Unreadable => "unreadable",
+        GapKind::Clock => "clock",
+        GapKind::Unread => "unread",
     };
     RecordGap {
         from: instant(gap.from),

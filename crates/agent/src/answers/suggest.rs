@@ -40,12 +40,14 @@ pub(crate) fn suggest(
     shared: &Shared,
     query: &SuggestQuery,
     ground: &(planner::Allocations, planner::Facts),
+    turn: &replay::Turn,
 ) -> Result<Suggestion, Error> {
     let force = shared.forced()?;
     let wanted = &force.wanted;
     let about = query.workload.as_deref().map(|text| party::workload_id(&wanted.bundle, text));
     let about = about.transpose()?;
     let records = replay::records(shared, query.since_s)?;
+    let records = Records { turn: Some(turn.clone()), ..records };
     let (observed, read) = Observed::collect(&records, &wanted.bundle);
     let period = records.period(&read);
     let mut made = made(wanted, &observed, about.as_ref(), &period)?;

@@ -88,11 +88,13 @@ async fn replay_recorded(
     Asked(query): Asked<ReplayQuery>,
     Document(request): Document,
 ) -> Answer<Replay> {
+    // Dropped with this answer's future when its client is gone.
+    let (turn, _waiting) = shared.replays.take()?;
     let ground = shared.commands.ask(Command::Ground).await?;
     answer(
         apart(move || {
             let wanted = replay::compiled(request, (&ground.0, &ground.1))?;
-            replay::replay(&shared, &wanted, query)
+            replay::replay(&shared, &wanted, query, &turn)
         })
         .await,
     )
@@ -104,8 +106,9 @@ async fn show_suggestion(
     _: Changer,
     Asked(query): Asked<SuggestQuery>,
 ) -> Answer<Suggestion> {
+    let (turn, _waiting) = shared.replays.take()?;
     let ground = shared.commands.ask(Command::Ground).await?;
-    answer(apart(move || suggest::suggest(&shared, &query, &ground)).await)
+    answer(apart(move || suggest::suggest(&shared, &query, &ground, &turn)).await)
 }
 
 async fn down(

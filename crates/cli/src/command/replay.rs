@@ -88,6 +88,10 @@ pub(crate) fn period(period: &Period, paint: Paint) -> String {
     for gap in &period.gaps {
         text += &format!("  {}\n", paint.warn(&missing(gap)));
     }
+    if period.omitted_gaps > 0 {
+        let more = count(period.omitted_gaps, "more gap");
+        text += &format!("  {}\n", paint.warn(&format!("{more}, shorter than these")));
+    }
     text
 }
 
@@ -95,6 +99,7 @@ pub(crate) fn period(period: &Period, paint: Paint) -> String {
 pub(crate) fn missing(gap: &RecordGap) -> String {
     let head = match gap.kind.as_str() {
         "down" | "unreadable" | "unwritten" => "no records",
+        "unread" => "not judged",
         _ => "incomplete",
     };
     let events = match gap.events {

@@ -31,12 +31,23 @@ pub enum GapKind {
     Unwritten,
     /// What was written cannot be read, or is gone.
     Unreadable,
+    /// The clock was set, or the host slept: what is of this time may stand under another one.
+    Clock,
+    /// The time to read ended before them; never written.
+    Unread,
 }
 
 impl GapKind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 5] =
-        [Self::Down, Self::Lost, Self::Full, Self::Unwritten, Self::Unreadable];
+    pub const ALL: [Self; 7] = [
+        Self::Down,
+        Self::Lost,
+        Self::Full,
+        Self::Unwritten,
+        Self::Unreadable,
+        Self::Clock,
+        Self::Unread,
+    ];
 
     /// One clause for people.
     #[must_use]
@@ -47,6 +58,8 @@ impl GapKind {
             Self::Full => "more different flows than an hour has room for",
             Self::Unwritten => "the disk refused them",
             Self::Unreadable => "what was written cannot be read",
+            Self::Clock => "the clock was set, or the host slept",
+            Self::Unread => "the time to read them was over",
         }
     }
 }

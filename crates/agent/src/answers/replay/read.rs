@@ -11,6 +11,8 @@ use store::hours::HourFile;
 use crate::history::hours::{FOLDER, told};
 use crate::shared::Shared;
 
+use super::Turn;
+
 /// Most gaps that are told; the longest stay.
 const GAPS: usize = 200;
 
@@ -27,6 +29,8 @@ pub(crate) struct Records {
     pub(crate) until: u32,
     /// No further hour is begun after this.
     pub(crate) deadline: Option<Instant>,
+    /// Whose turn it is to read, when it is one that takes turns.
+    pub(crate) turn: Option<Turn>,
     /// Whether everything was asked for.
     pub(crate) is_all: bool,
 }
@@ -40,6 +44,8 @@ pub(crate) struct Read {
     pub(crate) covers: Vec<(u32, u32)>,
     /// Gaps that were declared.
     pub(crate) gaps: Vec<Gap>,
+    /// Hours of which no row was read, for want of time; those of several threads stand in any order.
+    pub(crate) unread: Vec<u32>,
 }
 
 /// What is recorded of the last `since` seconds, or of all the time.
@@ -63,11 +69,18 @@ pub(crate) fn records(shared: &Shared, since: Option<u32>) -> Result<Records, Er
         since: start,
         until,
         deadline: None,
+        turn: None,
         is_all: since.is_none(),
     })
 }
 
 impl Records {
+    /// Whether no further hour is to be begun.
+    pub(crate) fn is_over(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() > deadline)
+            || self.turn.as_ref().is_some_and(Turn::is_over)
+    }
+
     /// Since when there are records of what was read, in seconds since 1970.
     pub(crate) fn looked_since(&self, read: &Read) -> u32 {
         read.covers.iter().map(|(from, _)| *from).min().unwrap_or(self.until).max(self.since)
@@ -75,11 +88,14 @@ impl Records {
 
     /// The period for an answer.
     pub(crate) fn period(&self, read: &Read) -> Period {
-        let first = read.covers.iter().map(|(from, _)| *from).min().unwrap_or(self.until);
+        let covered = read.covers.iter().map(|(from, _)| *from);
+        let unread = read.unread.iter().map(|hour| (hour * HOUR).max(self.since));
+        let first = covered.chain(unread).min().unwrap_or(self.until);
         let since = if self.is_all { first } else { self.since };
         let begins = (first > since).then(|| super::instant(first));
         let mut gaps = missing(read, since.max(first), self.until);
-        if gaps.len() > GAPS {
+        let omitted_gaps = gaps.len().saturating_sub(GAPS) as u64;
+        if omitted_gaps > 0 {
             gaps.sort_by_key(|gap| std::cmp::Reverse(gap.to - gap.from));
             gaps.truncate(GAPS);
             gaps.sort();
@@ -90,6 +106,7 @@ impl Records {
             begins,
             rows: read.rows,
             gaps: gaps.iter().map(super::gap).collect(),
+            omitted_gaps,
         }
     }
 }
@@ -97,10 +114,16 @@ impl Records {
 /// Every gap between two moments: those that were declared, and what nothing covers.
 fn missing(read: &Read, since: u32, until: u32) -> Vec<Gap> {
     let overlaps = |gap: &&Gap| gap.to >= since && gap.from <= until;
-    let mut gaps: Vec<Gap> = read.gaps.iter().filter(overlaps).copied().collect();
+    let unread = unread(&read.unread);
+    let mut gaps: Vec<Gap> = read.gaps.iter().chain(&unread).filter(overlaps).copied().collect();
     let declared = |from: u32, to: u32| {
-        let is_down = |gap: &&Gap| matches!(gap.kind, GapKind::Down | GapKind::Unwritten);
-        read.gaps.iter().filter(is_down).any(|gap| gap.from <= from && gap.to >= to)
+        let is_down = |gap: &&Gap| {
+            matches!(
+                gap.kind,
+                GapKind::Down | GapKind::Unwritten | GapKind::Clock | GapKind::Unread
+            )
+        };
+        read.gaps.iter().chain(&unread).filter(is_down).any(|gap| gap.from <= from && gap.to >= to)
     };
     let mut covers = read.covers.clone();
     covers.sort_unstable();
@@ -115,12 +138,29 @@ fn missing(read: &Read, since: u32, until: u32) -> Vec<Gap> {
     gaps
 }
 
+/// Hours that were not read as gaps; those that follow each other are one.
+fn unread(hours: &[u32]) -> Vec<Gap> {
+    let mut hours = hours.to_vec();
+    hours.sort_unstable();
+    hours.dedup();
+    let mut gaps: Vec<Gap> = Vec::new();
+    for hour in hours {
+        let (from, to) = (hour.saturating_mul(HOUR), hour.saturating_add(1).saturating_mul(HOUR));
+        match gaps.last_mut() {
+            Some(gap) if gap.to == from => gap.to = to,
+            _ => gaps.push(Gap { from, to, kind: GapKind::Unread, events: None }),
+        }
+    }
+    gaps
+}
+
 impl Read {
     /// Adds what another thread has read.
     pub(crate) fn add(&mut self, other: Self) {
         self.rows += other.rows;
         self.covers.extend(other.covers);
         self.gaps.extend(other.gaps);
+        self.unread.extend(other.unread);
     }
 
     /// Reads a frame: rows that ended at `since` or later go to `each` with the names of their ends and rules. `false` when it

@@ -1,12 +1,12 @@
 //! Goes through the records: each different flow is judged once, every row is counted.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Instant;
 
 use api::ReplayTotals;
 use flow::Decision;
@@ -20,10 +20,14 @@ use super::lens::{Lens, Stand, Unable};
 use super::read::{Read, Records};
 use crate::answers::person;
 
-/// Different flows that are remembered as judged; more are judged anew each time.
+/// Different flows that all threads together remember as judged, about 40 bytes each; more are judged anew each time.
 const JUDGED: usize = 1 << 21;
+/// Different ends that all threads together remember, about 500 bytes each; of more it is looked up anew each time where they stand.
+const KNOWN: usize = 1 << 18;
 /// Lines that are counted apart.
 const GROUPS: usize = 100_000;
+/// The number of an end that is not remembered.
+const UNKNOWN: u32 = u32::MAX;
 /// Who is at both ends of what is counted together for want of room.
 const OTHERS: &str = "others";
 /// Threads at most.
@@ -119,9 +123,11 @@ impl Group {
 }
 
 /// What was found.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Scan {
     places: HashMap<Key, u32>,
+    /// Most lines.
+    most: usize,
     keys: Vec<Key>,
     groups: Vec<Group>,
     /// Lines that found no room.
@@ -131,6 +137,17 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
+    fn new(most: usize) -> Self {
+        Self {
+            places: HashMap::new(),
+            most,
+            keys: Vec::new(),
+            groups: Vec::new(),
+            omitted: 0,
+            totals: ReplayTotals::default(),
+        }
+    }
+
     /// Every line and how many flows it is.
     pub(crate) fn groups(&self) -> impl Iterator<Item = (&Key, &Group)> {
         self.keys.iter().zip(&self.groups)
@@ -141,7 +158,7 @@ impl Scan {
         if let Some(known) = self.places.get(&key) {
             return Some(*known);
         }
-        if self.keys.len() >= GROUPS && &*key.from != OTHERS {
+        if self.keys.len() >= self.most && &*key.from != OTHERS {
             self.omitted += 1;
             return self.place(Key {
                 from: OTHERS.into(),
@@ -215,13 +232,33 @@ struct Asked {
     decision: Decision,
 }
 
+/// An end, and where it stands before and after.
+type Met<'b> = (Actor, [Stand<'b>; 2]);
+
+/// How much one thread remembers.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    known: usize,
+    judged: usize,
+    groups: usize,
+}
+
+impl Room {
+    /// The share of one of some threads.
+    fn shared(threads: usize) -> Self {
+        let threads = threads.max(1);
+        Self { known: KNOWN / threads, judged: JUDGED / threads, groups: GROUPS / threads }
+    }
+}
+
 /// One thread's work.
 struct Worker<'l, 'b> {
     lenses: [Option<&'l Lens<'b>>; 2],
     has_source_ports: bool,
     actors: HashMap<Actor, u32>,
     /// Where each actor stands before and after.
-    known: Vec<(Actor, [Stand<'b>; 2])>,
+    known: Vec<Met<'b>>,
+    room: Room,
     rules: HashMap<RuleRef, u32>,
     judged: Fast<Asked, u32>,
     scan: Scan,
@@ -232,28 +269,35 @@ struct Worker<'l, 'b> {
 
 /// Judges every record before, if anything is in force, and after.
 pub(crate) fn scan<'b>(records: &Records, old: Option<&Lens<'b>>, new: &Lens<'b>) -> (Scan, Read) {
-    let next = AtomicUsize::new(0);
     let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS);
+    scan_by((threads, Room::shared(threads)), records, old, new)
+}
+
+fn scan_by<'b>(
+    (threads, room): (usize, Room),
+    records: &Records,
+    old: Option<&Lens<'b>>,
+    new: &Lens<'b>,
+) -> (Scan, Read) {
+    let next = AtomicUsize::new(0);
     let bundles = (old.map(Lens::bundle), new.bundle());
     let work = || {
         // Each thread has tables to ask of its own: their counters are not shared.
         let (old, new) = (bundles.0.map(Lens::new), Lens::new(bundles.1));
-        let mut worker = Worker::new(old.as_ref(), &new);
+        let mut worker = Worker::new(old.as_ref(), &new, room);
         loop {
             // The newest first: what is known when time is up is the last of it.
             let at = next.fetch_add(1, Ordering::Relaxed);
-            if at > 0 && records.deadline.is_some_and(|deadline| Instant::now() > deadline) {
-                break;
-            }
             match at.checked_sub(1).map(|before| records.files.iter().rev().nth(before)) {
                 None => worker.current(records),
+                Some(Some(file)) if records.is_over() => worker.read.unread.push(file.hour),
                 Some(Some(file)) => worker.file(file, records.since),
                 Some(None) => break,
             }
         }
         (worker.scan, worker.read)
     };
-    let (mut scan, mut read) = (Scan::default(), Read::default());
+    let (mut scan, mut read) = (Scan::new(GROUPS), Read::default());
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         for worker in workers {
@@ -269,18 +313,30 @@ pub(crate) fn scan<'b>(records: &Records, old: Option<&Lens<'b>>, new: &Lens<'b>
 }
 
 impl<'l, 'b> Worker<'l, 'b> {
-    fn new(old: Option<&'l Lens<'b>>, new: &'l Lens<'b>) -> Self {
+    fn new(old: Option<&'l Lens<'b>>, new: &'l Lens<'b>, room: Room) -> Self {
         let asks = |lens: &Lens<'_>| lens.asks_source_ports();
         Self {
             lenses: [old, Some(new)],
             has_source_ports: old.is_some_and(asks) || asks(new),
             actors: HashMap::new(),
             known: Vec::new(),
+            room,
             rules: HashMap::new(),
             judged: Fast::default(),
-            scan: Scan::default(),
+            scan: Scan::new(room.groups),
             read: Read::default(),
             local: [Vec::new(), Vec::new()],
+        }
+    }
+
+    /// Begins another file. When there was no room for all ends, others are remembered from now on.
+    fn begin(&mut self) {
+        self.local = [Vec::new(), Vec::new()];
+        if self.known.len() >= self.room.known || self.rules.len() >= self.room.known {
+            self.actors.clear();
+            self.known.clear();
+            self.rules.clear();
+            self.judged.clear();
         }
     }
 
@@ -288,7 +344,7 @@ impl<'l, 'b> Worker<'l, 'b> {
         // What is gone or broken is a time that nothing covers.
         let Ok(mut frames) = file.frames() else { return };
         let mut reader = Reader::default();
-        self.local = [Vec::new(), Vec::new()];
+        self.begin();
         if file.sealed {
             while let Some(bytes) = frames.next_frame() {
                 if !self.frame(&mut reader, bytes, since) {
@@ -314,7 +370,7 @@ impl<'l, 'b> Worker<'l, 'b> {
 
     fn current(&mut self, records: &Records) {
         let mut reader = Reader::default();
-        self.local = [Vec::new(), Vec::new()];
+        self.begin();
         for bytes in &records.current {
             self.frame(&mut reader, bytes, records.since);
         }
@@ -340,7 +396,7 @@ impl<'l, 'b> Worker<'l, 'b> {
         {
             self.learn(reader);
         }
-        let actor = |number: u32| self.local[0].get(number as usize).copied().unwrap_or_default();
+        let actor = |number: u32| self.local[0].get(number as usize).copied().unwrap_or(UNKNOWN);
         let (source, target) = (actor(row.source), actor(row.target));
         let rule = row.rule.checked_sub(1).and_then(|at| self.local[1].get(at as usize).copied());
         let (low, high) = if self.has_source_ports { row.source_ports } else { (0, 0) };
@@ -352,8 +408,8 @@ impl<'l, 'b> Worker<'l, 'b> {
             decision: row.decision,
         };
         let at = match self.judged.get(&asked) {
-            Some(at) => *at,
-            None => self.ask(asked, (source, target), reader, row),
+            Some(at) if source != UNKNOWN && target != UNKNOWN => *at,
+            _ => self.ask(asked, (source, target), reader, row),
         };
         if let Some(group) = self.scan.groups.get_mut(at as usize) {
             group.add(row.opened, row.closed, (row.first, row.last));
@@ -377,9 +433,11 @@ impl<'l, 'b> Worker<'l, 'b> {
     }
 
     fn meet(&mut self, actor: &Actor) -> u32 {
-        let number = u32::try_from(self.known.len()).unwrap_or(u32::MAX);
-        let stands = self.lenses.map(|lens| lens.map_or(Stand::Many, |lens| lens.stand(actor)));
-        self.known.push((actor.clone(), stands));
+        if self.known.len() >= self.room.known {
+            return UNKNOWN;
+        }
+        let number = u32::try_from(self.known.len()).unwrap_or(UNKNOWN);
+        self.known.push(met(self.lenses, actor));
         self.actors.insert(actor.clone(), number);
         number
     }
@@ -393,8 +451,13 @@ impl<'l, 'b> Worker<'l, 'b> {
         row: &Row,
     ) -> u32 {
         let nowhere = u32::MAX;
-        let at = |number: u32| self.known.get(number as usize);
-        let (Some(from), Some(to)) = (at(source), at(target)) else { return nowhere };
+        let lenses = self.lenses;
+        let end = |known: u32, number: u32| match self.known.get(known as usize) {
+            Some(known) => Some(Cow::Borrowed(known)),
+            None => Some(Cow::Owned(met(lenses, reader.actors().get(number as usize)?))),
+        };
+        let (from, to) = (end(source, row.source), end(target, row.target));
+        let (Some(from), Some(to)) = (from.as_deref(), to.as_deref()) else { return nowhere };
         let v6 = [&from.0, &to.0].iter().any(|actor| actor.address.is_some_and(|it| it.is_ipv6()));
         let stranger = [&from.0, &to.0].into_iter().find(|actor| actor.workload.is_none());
         let address = stranger.and_then(|actor| actor.address);
@@ -444,19 +507,25 @@ impl<'l, 'b> Worker<'l, 'b> {
                     Some(Box::new(Witness { source, target, protocol: row.protocol, ports }));
             }
         }
-        if self.judged.len() < JUDGED {
+        if self.judged.len() < self.room.judged && source != UNKNOWN && target != UNKNOWN {
             self.judged.insert(asked, at);
         }
         at
     }
 
-    fn note(&self, from: &(Actor, [Stand<'b>; 2]), to: &(Actor, [Stand<'b>; 2])) -> Option<String> {
+    fn note(&self, from: &Met<'b>, to: &Met<'b>) -> Option<String> {
         let lens = self.lenses[1]?;
         let mut notes =
             [from, to].into_iter().filter_map(|(actor, stands)| lens.note(actor, &stands[1]));
         let first = notes.next()?;
         Some(notes.fold(first, |all, note| format!("{all}; {note}")))
     }
+}
+
+/// Looks up where an end stands.
+fn met<'b>(lenses: [Option<&Lens<'b>>; 2], actor: &Actor) -> Met<'b> {
+    let stands = lenses.map(|lens| lens.map_or(Stand::Many, |lens| lens.stand(actor)));
+    (actor.clone(), stands)
 }
 
 impl Outcome {
@@ -509,3 +578,6 @@ fn gone(actor: &Actor) -> String {
     let labels = actor.labels.as_deref().map(|labels| format!(", nor another one with {labels}"));
     format!("{} is not in the file{}", name(actor), labels.unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests;

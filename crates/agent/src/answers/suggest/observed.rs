@@ -99,7 +99,16 @@ impl Observed {
         let mut collector =
             Collector { lens: Lens::new(bundle), bundle, ends: Vec::new(), out: Self::default() };
         let mut read = Read::default();
-        for file in &records.files {
+        let mut reader = Reader::default();
+        for bytes in &records.current {
+            collector.frame(&mut read, &mut reader, bytes, records.since);
+        }
+        // The newest first: what is known when time is up is the last of it.
+        for file in records.files.iter().rev() {
+            if records.is_over() {
+                read.unread.push(file.hour);
+                continue;
+            }
             let Ok(mut frames) = file.frames() else { continue };
             let (mut reader, mut all) = (Reader::default(), Vec::new());
             collector.ends.clear();
@@ -115,11 +124,6 @@ impl Observed {
             for bytes in hour.whole(beat.alive, beat.lost, beat.clean) {
                 collector.frame(&mut read, &mut reader, &bytes, records.since);
             }
-        }
-        let mut reader = Reader::default();
-        collector.ends.clear();
-        for bytes in &records.current {
-            collector.frame(&mut read, &mut reader, bytes, records.since);
         }
         (collector.out, read)
     }

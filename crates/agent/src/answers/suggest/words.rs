@@ -284,6 +284,12 @@ pub(super) fn head(
             gap.events.map_or_else(String::new, |events| format!(", {}", count(events, "event")));
         lines.push(format!("Missing from {} to {}: {}{events}.", gap.from, gap.to, gap.text));
     }
+    if period.omitted_gaps > 0 {
+        lines.push(format!(
+            "Missing, too: {}, shorter than these.",
+            count(period.omitted_gaps, "gap")
+        ));
+    }
     lines.extend(suggestion.left_out.iter().map(|line| format!("Left out: {line}.")));
     comments(&lines)
 }
