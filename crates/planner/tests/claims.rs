@@ -197,3 +197,53 @@ fn a_published_port_crosses_the_border_of_a_tenant() {
     insta::assert_snapshot!(of_host(&format!("{reach}\n  {enter}"), &claims));
     insta::assert_snapshot!(of_host("", &claims));
 }
+
+/// A range that an assertion names belongs to the piece that holds it, and to no shorter one.
+#[test]
+fn a_range_inside_of_a_range_that_rules_name() {
+    let text = |assertions: &[&str]| {
+        format!(
+            "bulkhead: 1
+tenants:
+  t:
+    networks: {{ main: {{ mode: nat, subnets: [10.0.0.0/16] }} }}
+    workloads:
+      web: {{ labels: {{ app: web }}, netns: web }}
+      db: {{ labels: {{ app: db }}, netns: db }}
+    policies:
+      eight: {{ from: app=web, to: 8.0.0.0/8, allow: [udp] }}
+      out: {{ from: app=db, to: world, allow: [udp] }}
+      not: {{ from: app=db, to: 9.9.9.0/24, deny: [udp] }}
+    assert:
+{}",
+            listed(assertions, "      ")
+        )
+    };
+    insta::assert_snapshot!(proven(&text(&[
+        "always: app=web -> 8.8.8.8:77/udp",
+        "always: app=web -> 8.8.8.0/24:77/udp",
+        "always: app=web -> 8.0.0.0/8:77/udp",
+        "always: app=web -> 8.0.0.0/7:77/udp",
+        "never: app=db -> 9.9.9.9:77/udp",
+        "never: app=db -> 9.9.9.0/24:77/udp",
+        "never: app=db -> 9.9.0.0/16:77/udp",
+        "always: app=db -> 9.0.0.0/8:77/udp",
+    ])), @r"
+    always: app=web -> 8.8.8.8:77/udp
+      holds
+    always: app=web -> 8.8.8.0/24:77/udp
+      holds
+    always: app=web -> 8.0.0.0/8:77/udp
+      holds
+    always: app=web -> 8.0.0.0/7:77/udp
+      t.web 10.0.0.2:49152 → world 9.0.0.0 77/udp: DefaultDeny; egress of t.web Drop by posture
+    never: app=db -> 9.9.9.9:77/udp
+      holds
+    never: app=db -> 9.9.9.0/24:77/udp
+      holds
+    never: app=db -> 9.9.0.0/16:77/udp
+      t.db 10.0.0.3:49152 → world 9.9.0.0 77/udp: passes; egress of t.db Allow by rule
+    always: app=db -> 9.0.0.0/8:77/udp
+      t.db 10.0.0.3:49152 → 9.9.9.0/24 9.9.9.0 77/udp: PolicyDeny; egress of t.db Drop by rule
+    ");
+}

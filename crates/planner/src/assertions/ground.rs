@@ -75,6 +75,9 @@ impl<'a> Ground<'a> {
                 word if is_word(word, &spot.party) => net,
                 _ => return None,
             };
+            if has_other_owner(&part, &net, all) {
+                return None;
+            }
             // Addresses of the part that longer pieces do not hold.
             witness(&part, all, &[]).map(|address| Place::of(spot.network, address))
         })
@@ -129,6 +132,12 @@ impl<'a> Ground<'a> {
         let spots = self.spots.iter().enumerate();
         spots.filter_map(|(at, spot)| Some((at, place(spot)?))).collect()
     }
+}
+
+/// Whether all of a part of a piece belongs to a longer piece.
+fn has_other_owner(part: &IpNet, net: &IpNet, all: &BTreeSet<IpNet>) -> bool {
+    (net.prefix_len() + 1..=part.prefix_len())
+        .any(|len| IpNet::new(part.network(), len).is_ok_and(|piece| all.contains(&piece.trunc())))
 }
 
 fn workloads(document: &Document, bundle: &Bundle, atlas: &Atlas<'_>) -> Vec<Spot> {

@@ -126,10 +126,14 @@ impl Reader<'_, '_> {
         let raw = raw?;
         self.length(raw.written, raw.span);
         let mut peers: Vec<Peer> = Vec::with_capacity(raw.items.len());
+        // What the sets stand for, told apart from what stands here; up to the first that is too much.
+        let mut known: HashSet<Peer> = HashSet::new();
         for peer in &raw.items {
             if let Some(members) = self.members(scope, &peer.value, peer.span) {
-                let new: HashSet<Peer> = peers.iter().cloned().collect();
-                peers.extend(members.into_iter().filter(|member| !new.contains(member)));
+                if peers.len() <= MAX_ENTRIES {
+                    known.extend(peers.iter().skip(known.len()).cloned());
+                    peers.extend(members.into_iter().filter(|it| known.insert(it.clone())));
+                }
                 continue;
             }
             self.peer(scope, &peer.value, peer.span);

@@ -20,8 +20,8 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Days that are looked ahead for the next change: one more than the longest pause, and the days of a change of offset.
-    const AHEAD: i64 = 9;
+    /// Days that are looked ahead for the next change: more than two weeks, since a change of offset leaves out the hour of one.
+    const AHEAD: i64 = 16;
 
     /// Whether a moment belongs to it.
     #[must_use]
@@ -46,7 +46,7 @@ impl Schedule {
         })
     }
 
-    /// The next moment at which it opens or closes; `None` when it does neither within nine days.
+    /// The next moment at which it opens or closes; `None` when it does neither within sixteen days.
     #[must_use]
     pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
         let open = self.contains(now);
@@ -147,6 +147,17 @@ mod tests {
         let gap = schedule("xxxxxxx", &[(1, 2)], "Europe/Berlin");
         let found = changes(&gap, "2026-03-29T00:00:00Z", 2);
         assert_eq!(found, ["opens 2026-03-29T00:30:00Z", "closes 2026-03-29T01:00:00Z"]);
+    }
+
+    #[test]
+    fn a_weekly_hour_that_is_left_out_once_opens_a_week_later() {
+        // 2026-03-29 is a Sunday, and has no time from 02:00 to 03:00 in Berlin.
+        let sunday = Schedule {
+            hours: vec![(Time::constant(2, 0, 0, 0), Time::constant(3, 0, 0, 0))],
+            ..schedule("......x", &[], "Europe/Berlin")
+        };
+        let found = changes(&sunday, "2026-03-22T02:00:00Z", 1);
+        assert_eq!(found, ["opens 2026-04-05T00:00:00Z"]);
     }
 
     #[test]
