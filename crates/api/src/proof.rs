@@ -40,6 +40,12 @@ pub struct AssertionResult {
     /// The same flow with what both ends say of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub example: Option<Example>,
+    /// When it breaks, RFC 3339, though it holds now: a schedule opens or closes then, or something ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Times ahead, at which other policies are in force, for which it was not proven for want of time.
+    #[serde(default)]
+    pub unproven: u64,
 }
 
 /// One packet that opens a flow.

@@ -134,7 +134,7 @@ fn assertions() -> Vec<AssertionResult> {
             line: 32,
             holds: false,
             counterexample: Some("shop/ops → shop/db 6379/tcp".to_owned()),
-            example: None,
+            ..AssertionResult::default()
         },
     ]
 }

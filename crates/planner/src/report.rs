@@ -184,9 +184,25 @@ fn connections(
     let population = Population::new(old.map(|(document, _)| document), new.0, &all);
     let mut all = lines(&this.found, &this.names, &population);
     all.sort_by(|a, b| place(a).cmp(&place(b)));
-    let beyond: usize = all.iter().skip(LINES).map(|change| change.pairs).sum();
-    all.truncate(LINES);
+    let beyond = shorten(&mut all);
     (all, this.omitted + beyond)
+}
+
+/// Leaves as many lines as are told; how many pairs that leaves out. Half of the room is kept for losses: many gains
+/// must not hide what is cut.
+fn shorten(all: &mut Vec<Change>) -> usize {
+    let lost = all.iter().filter(|change| change.kind == ChangeKind::Lost).count();
+    let mut room = LINES - lost.min(LINES / 2);
+    let mut losses = LINES - room.min(all.len() - lost);
+    let mut beyond = 0;
+    all.retain(|change| {
+        let left = if change.kind == ChangeKind::Lost { &mut losses } else { &mut room };
+        let is_told = *left > 0;
+        *left -= usize::from(is_told);
+        beyond += if is_told { 0 } else { change.pairs };
+        is_told
+    });
+    beyond
 }
 
 /// Where a change is told.
@@ -323,4 +339,38 @@ fn denied_by(
     networks.dedup();
     let answer = atlas.ask(&networks, source, target, ports, part.protocol.number());
     if answer.ingress_rule == 0 { answer.egress_rule } else { answer.ingress_rule }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gains_leave_room_for_losses() {
+        let change = |kind: ChangeKind| Change {
+            kind,
+            from: String::new(),
+            to: String::new(),
+            flows: Flows::default(),
+            rule: None,
+            cause: None,
+            pairs: 1,
+            sides: [Vec::new(), Vec::new()],
+            between: Vec::new(),
+        };
+        let left = |gained: usize, lost: usize| {
+            let gains = std::iter::repeat_n(change(ChangeKind::Gained), gained);
+            let mut all: Vec<Change> =
+                gains.chain(std::iter::repeat_n(change(ChangeKind::Lost), lost)).collect();
+            let beyond = shorten(&mut all);
+            assert_eq!(all.len() + beyond, gained + lost);
+            let lost = all.iter().filter(|change| change.kind == ChangeKind::Lost).count();
+            (all.len() - lost, lost)
+        };
+        assert_eq!(left(10, 10), (10, 10));
+        assert_eq!(left(5_000, 10), (1_990, 10));
+        assert_eq!(left(5_000, 5_000), (1_000, 1_000));
+        assert_eq!(left(10, 5_000), (10, 1_990));
+        assert_eq!(left(0, 5_000), (0, 2_000));
+    }
 }

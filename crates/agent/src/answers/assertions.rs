@@ -4,20 +4,29 @@ use std::net::{IpAddr, SocketAddr};
 
 use api::{AssertionResult, Example, ExampleEnd, PROOF_SCHEMA, Proof};
 use flow::Protocol;
-use planner::{Bundle, Counterexample, End, Outcome, Why};
+use jiff::Timestamp;
+use planner::{Allocations, Bundle, Counterexample, End, Facts, Outcome, Why};
 use policy::Document;
 use policy::kubernetes::CheckedSet;
 
 use crate::fault;
 
+use super::flows::moment;
 use super::plan::{name, service};
 use super::{person, reason, rule_at};
 
-/// Checks every assertion of a file against its bundle; no agent is needed.
+/// Rules times the moments ahead for which they are compiled; compiling a million takes some 20 seconds.
+const AHEAD: usize = 1_000_000;
+/// Most moments ahead.
+const MOMENTS: usize = 64;
+
+/// Checks every assertion of a file against its bundle, now and at every time at which another set of its policies is in
+/// force; no agent is needed.
 #[must_use]
-pub fn prove(checked: &CheckedSet, bundle: &Bundle) -> Proof {
+pub fn prove(checked: &CheckedSet, bundle: &Bundle, facts: &Facts) -> Proof {
     let document = &checked.document;
-    let assertions = shown(&planner::prove(document, bundle), document, bundle);
+    let mut assertions = shown(&planner::prove(document, bundle), document, bundle);
+    ahead(&mut assertions, document, &bundle.allocations, facts);
     Proof {
         schema: PROOF_SCHEMA.to_owned(),
         file: document.file.to_string(),
@@ -42,9 +51,41 @@ pub(super) fn shown(
             holds: example.is_none(),
             counterexample: example.as_ref().map(sentence),
             example,
+            from: None,
+            unproven: 0,
         }
     };
     outcomes.iter().map(result).collect()
+}
+
+/// Proves what holds now for the times ahead, too: schedules open and close, rules and audits end.
+pub(crate) fn ahead(
+    results: &mut [AssertionResult],
+    document: &Document,
+    allocations: &Allocations,
+    facts: &Facts,
+) {
+    if results.iter().all(|result| !result.holds) {
+        return;
+    }
+    let moments = planner::moments(document, facts.now);
+    let most = (AHEAD / document.policies.len().max(1)).clamp(1, MOMENTS);
+    let looked: Vec<Timestamp> = moments.moments.iter().copied().take(most).collect();
+    let left_out = moments.moments.len() - looked.len() + usize::from(moments.is_cut);
+    for now in looked {
+        let then = Facts { now, ..facts.clone() };
+        // What does not compile then is told when it is tried; it changes nothing that is in force.
+        let Ok(bundle) = planner::compile(document, allocations, &then) else { continue };
+        let outcomes = shown(&planner::prove(document, &bundle), document, &bundle);
+        for (result, outcome) in results.iter_mut().zip(outcomes) {
+            if result.holds && !outcome.holds {
+                *result = AssertionResult { from: Some(moment(now)), ..outcome };
+            }
+        }
+    }
+    for result in results.iter_mut().filter(|result| result.holds) {
+        result.unproven = left_out as u64;
+    }
 }
 
 fn sentence(example: &Example) -> String {
@@ -94,4 +135,58 @@ fn verdict(verdict: verdict::abi::Verdict) -> api::Verdict {
 /// `10.0.0.1:80`, `[fd00::1]:80`, `10.0.0.1`.
 fn spoken(address: IpAddr, port: Option<u16>) -> String {
     port.map_or_else(|| address.to_string(), |port| SocketAddr::new(address, port).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of assertions of two workloads, on a Sunday at noon.
+    fn proven(policies: &str, assertions: &str) -> String {
+        let text = format!(
+            "bulkhead: 1
+tenants:
+  t:
+    networks: {{ main: {{ mode: nat, subnets: [10.0.0.0/16] }} }}
+    workloads:
+      web: {{ labels: {{ app: web }}, netns: web }}
+      db: {{ labels: {{ app: db }}, netns: db }}
+    policies:
+{policies}    assert:
+{assertions}"
+        );
+        let now: Timestamp = "2026-11-22T12:00:00Z".parse().expect("a time");
+        let source = policy::Source { name: "f.yaml", text: &text };
+        let loaded = policy::load(&source, &|_| None, &policy::Limits::default(), now);
+        let document = loaded.unwrap_or_else(|found| panic!("{found}")).document;
+        let facts = Facts { addresses: Vec::new(), now, jiffies_per_second: 250 };
+        let bundle =
+            planner::compile(&document, &Allocations::default(), &facts).expect("compiles");
+        let mut results = shown(&planner::prove(&document, &bundle), &document, &bundle);
+        ahead(&mut results, &document, &bundle.allocations, &facts);
+        let line = |result: &AssertionResult| {
+            let from = result.from.as_deref().map_or(String::new(), |at| format!(" from {at}"));
+            format!("{} {}{from}\n", result.text, if result.holds { "holds" } else { "broken" })
+        };
+        results.iter().map(line).collect()
+    }
+
+    #[test]
+    fn what_holds_today_must_hold_on_monday() {
+        let work = "schedule: { days: mon-fri, hours: 08:00-18:00, zone: UTC }";
+        let assertions = "      - never: app=web -> app=db\n      - never: app=db -> app=web\n";
+        let allow = format!("      x: {{ from: app=web, to: app=db, allow: [80/tcp], {work} }}\n");
+        insta::assert_snapshot!(proven(&allow, assertions), @r"
+        never: app=web -> app=db broken from 2026-11-23T08:00:00.000Z
+        never: app=db -> app=web holds
+        ");
+        let deny = "      x: { from: app=db, to: app=web, allow: [80/tcp] }\n      y: { from: any, to: any, deny: [any], until: 2026-12-31 }\n";
+        insta::assert_snapshot!(proven(deny, assertions), @r"
+        never: app=web -> app=db holds
+        never: app=db -> app=web broken from 2027-01-01T00:00:00.000Z
+        ");
+        let always = "      - always: app=web -> app=db:80/tcp\n";
+        let day = "      x: { from: app=web, to: app=db, allow: [80/tcp], schedule: { days: sun, zone: UTC } }\n";
+        insta::assert_snapshot!(proven(day, always), @"always: app=web -> app=db:80/tcp broken from 2026-11-23T00:00:00.000Z");
+    }
 }

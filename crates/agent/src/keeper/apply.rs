@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use planner::{Allocations, Compiler, Facts};
 use verdict::native::Tables;
 
-use crate::answers::{plan, status};
+use crate::answers::{assertions, plan, status};
 use crate::fault::{failed, refused};
 use crate::force::{Enforced, Force, Wanted};
 use crate::prepare::{Base, prepare};
@@ -100,12 +100,15 @@ impl Keeper {
         laps.lap("look");
         let (wanted, compiler) = prepare(&request, &BTreeMap::new(), base, facts)?;
         laps.lap("compile");
-        let plan = plan::report(&self.shared, &wanted, |each| {
+        let mut plan = plan::report(&self.shared, &wanted, |each| {
             if let Err(error) = self.datapath.each_live_flow(each) {
                 tracing::warn!("{}", crate::fault::sentence(&error));
             }
         });
         laps.lap("compare");
+        let (document, allocations) = (&wanted.document, &wanted.bundle.allocations);
+        assertions::ahead(&mut plan.assertions, document, allocations, facts);
+        laps.lap("prove");
         Ok((wanted, compiler, plan))
     }
 

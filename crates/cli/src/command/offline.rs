@@ -21,6 +21,7 @@ const JIFFIES: u32 = 250;
 pub(crate) struct Offline {
     pub(crate) checked: CheckedSet,
     pub(crate) bundle: Bundle,
+    pub(crate) facts: Facts,
 }
 
 /// Reads, checks and compiles files; tells why not.
@@ -37,7 +38,7 @@ pub(crate) fn read(context: &Context, files: &[PathBuf]) -> Result<Offline, Fail
                 None => failure,
             }
         })?;
-    Ok(Offline { checked, bundle })
+    Ok(Offline { checked, bundle, facts })
 }
 
 /// The host's addresses are those that the file names.

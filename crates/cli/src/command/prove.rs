@@ -9,8 +9,8 @@ use crate::failure::{Exit, Failure};
 use crate::screen::Paint;
 
 pub(crate) fn run(context: &Context, files: &[PathBuf]) -> Result<Exit, Failure> {
-    let offline::Offline { checked, bundle } = offline::read(context, files)?;
-    let proof = agent::prove(&checked, &bundle);
+    let offline::Offline { checked, bundle, facts } = offline::read(context, files)?;
+    let proof = agent::prove(&checked, &bundle, &facts);
     if !context.screen.json {
         check::tell(context.screen, &checked.warnings);
     }
@@ -45,6 +45,16 @@ pub(crate) fn assertion(assertion: &AssertionResult, paint: Paint) -> String {
     let word = if assertion.holds { paint.good("holds ") } else { paint.bad("broken") };
     let AssertionResult { text, file, line, .. } = assertion;
     let mut lines = format!("{word}  {text:<48}  {file}:{line}\n");
+    if let Some(from) = &assertion.from {
+        lines += &format!(
+            "    it holds now, and not from {from} on, when other policies are in force\n"
+        );
+    }
+    if assertion.unproven > 0 {
+        let times = count(assertion.unproven, "time");
+        lines +=
+            &format!("    not proven for {times} ahead at which other policies are in force\n");
+    }
     match (&assertion.example, &assertion.counterexample) {
         (Some(example), _) => lines += &packet(example, paint),
         (None, Some(sentence)) => lines += &format!("    for example {sentence}\n"),

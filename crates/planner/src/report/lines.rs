@@ -26,9 +26,14 @@ pub(super) fn lines(
 ) -> Vec<Change> {
     let mut out = Vec::new();
     for ((reason, _), pairs) in found {
+        // They read alike; what differs is which versions of IP the pairs have.
         let mut flows = Flows::default();
+        let mut known: Vec<&Flows> = Vec::new();
         for (_, _, part) in pairs {
-            flows.extend(part);
+            if !known.contains(&part) {
+                flows.extend(part);
+                known.push(part);
+            }
         }
         let lines = rectangles(pairs);
         out.extend(lines.iter().filter_map(|line| told(*reason, &flows, line, names, population)));
