@@ -133,7 +133,7 @@ services:
     ports: ["80:8080", "127.0.0.1:9000-9001:9000-9001/tcp", "443"]
   api:
     image: api
-    networks: { back: { aliases: [a] } }
+    networks: { back: { aliases: [a] }, front: {} }
     ports:
     - { target: 80, published: "8081", protocol: udp }
     - { target: 80, published: "80" }

@@ -264,3 +264,78 @@ fn chains_that_are_not_declared_and_types_of_icmpv6() {
     );
     assert_eq!(found.policies, 0, "{}", found.text);
 }
+
+#[test]
+fn ports_lead_into_networks_of_the_host_alone() {
+    for network in [
+        "{ internal: true }",
+        "{ driver: macvlan }",
+        "{ external: true }",
+        "{ driver_opts: { com.docker.network.bridge.gateway_mode_ipv4: isolated } }",
+        "{ driver_opts: { com.docker.network.bridge.host_binding_ipv4: 127.0.0.1 } }",
+    ] {
+        let text = format!(
+            "services:\n  db:\n    image: x\n    networks: [back]\n    ports: [\"5432:5432\"]\nnetworks:\n  back: {network}\n"
+        );
+        let found = imported(Format::Compose, &text);
+        assert!(!found.text.contains("5432"), "{}", found.text);
+        assert!(told(&found).contains("nothing is published"), "{}", told(&found));
+        let found = imported(
+            Format::Compose,
+            &text
+                .replace("[back]", "[back, front]")
+                .replace("networks:\n  b", "networks:\n  front:\n  b"),
+        );
+        assert!(found.text.contains("in-5432-tcp: { port: 5432/tcp, to: db:5432 }"));
+    }
+}
+
+#[test]
+fn an_external_network_allows_nothing() {
+    let text = "services:\n  db: { image: x, networks: [corp] }\n  web: { image: x, networks: [corp], ports: [\"8080:80\"] }\nnetworks:\n  corp: { external: true }\n";
+    let found = imported(Format::Compose, text);
+    assert_eq!(found.policies, 0, "{}", found.text);
+    assert!(told(&found).contains("an external network"), "{}", told(&found));
+    let found = imported(Format::Compose, &text.replace("true", "false"));
+    assert_eq!(found.policies, 3, "{}", found.text);
+}
+
+#[test]
+fn a_service_whose_networks_are_not_read_has_none() {
+    let text = "services:\n  base: { image: x, networks: [back] }\n  web: { extends: { service: base } }\n  other: { extends: { file: common.yaml, service: sealed }, ports: [\"80:80\"] }\nnetworks:\n  back: { internal: true }\n";
+    let found = imported(Format::Compose, text);
+    assert_eq!(found.policies, 0, "{}", found.text);
+    for name in ["web", "other"] {
+        assert!(found.text.contains(&format!("{name}: {{ network: alone")), "{}", found.text);
+    }
+}
+
+#[test]
+fn the_bridge_of_docker_is_none_of_the_files_networks() {
+    let text = "services:\n  a: { image: x, network_mode: bridge }\n  b: { image: x }\n  c: { image: x, networks: [bridge] }\nnetworks:\n  bridge:\n";
+    let found = imported(Format::Compose, text);
+    for labels in ["a, net.bridge-2: ", "b, net.default: ", "c, net.bridge: "] {
+        assert!(found.text.contains(&format!("service: {labels}\"yes\" }}")), "{}", found.text);
+    }
+    assert!(policies(&found).iter().all(|line| line.contains("to: 0.0.0.0/0")), "{}", found.text);
+}
+
+#[test]
+fn networks_lead_out_in_the_versions_that_they_have() {
+    for (network, to) in [
+        (
+            "{ enable_ipv6: false, ipam: { config: [ { subnet: 172.28.0.0/16 } ] } }",
+            Some("0.0.0.0/0"),
+        ),
+        ("{ enable_ipv6: true }", Some("world")),
+        ("{ enable_ipv4: false, enable_ipv6: true }", Some("\"::/0\"")),
+        ("{ enable_ipv4: false }", None),
+    ] {
+        let text =
+            format!("services:\n  a: {{ image: x, networks: [n] }}\nnetworks:\n  n: {network}\n");
+        let found = imported(Format::Compose, &text);
+        let wanted =
+            to.map(|to| format!("out-n-net: {{ from: net.n=yes, to: {to}, allow: [any] }}"));
+        assert_eq!(policies(&found), wanted.iter().collect::<Vec<_>>(), "{}", found.text);
+    }
+}

@@ -23,9 +23,28 @@ const MAX_RANGE: u16 = 100;
 #[derive(Default)]
 struct Compose {
     services: Vec<Service>,
-    /// Networks: whether they lead out, and whether their members speak.
-    networks: BTreeMap<String, (bool, bool)>,
+    networks: BTreeMap<String, Network>,
+    /// Docker's own network, when a service is on it.
+    bridge: Option<String>,
     skipped: Vec<Skipped>,
+}
+
+/// What the members of a network may do.
+#[derive(Debug, Clone, Copy)]
+struct Network {
+    /// Whether they may speak with each other.
+    speaks: bool,
+    /// Whether it leads out, over IPv4 and IPv6.
+    leads_out: [bool; 2],
+    /// Whether ports of the host lead into it.
+    publishes: bool,
+}
+
+impl Network {
+    /// As Docker makes one of which nothing is said.
+    const PLAIN: Self = Self { speaks: true, leads_out: [true, false], publishes: true };
+    /// One of which nothing is known.
+    const CLOSED: Self = Self { speaks: false, leads_out: [false, false], publishes: false };
 }
 
 struct Service {
@@ -108,52 +127,79 @@ impl Compose {
     }
 
     fn networks(&mut self, node: Option<&Node<'_>>) {
-        self.networks.insert("default".to_owned(), (true, true));
+        self.networks.insert("default".to_owned(), Network::PLAIN);
         for (name, span, body) in node.into_iter().flat_map(entries) {
-            let flag = |key: &str| get(body, key).map(|node| text(node).map(str::to_owned));
-            let (mut leads_out, mut speaks) = (true, true);
-            match flag("internal") {
-                None => {}
-                Some(Some(word)) if word == "false" => {}
-                Some(word) => {
-                    leads_out = false;
-                    if word.as_deref() != Some("true") {
-                        self.tell(
-                            span,
-                            name,
-                            "`internal` is neither true nor false: taken for true",
-                        );
-                    }
-                }
-            }
-            if get(body, "external").is_some() {
-                self.tell(
-                    span,
-                    name,
-                    "an external network: what else is on it is not known, and not imported",
-                );
-            }
-            if let Some(driver) = get(body, "driver").and_then(text)
-                && !matches!(driver, "bridge" | "overlay")
-            {
-                speaks = false;
-                leads_out = false;
-                self.tell(
-                    span,
-                    name,
-                    format!("the driver {}: nothing is allowed on this network", shown(driver)),
-                );
-            }
-            for (key, at, value) in get(body, "driver_opts").into_iter().flat_map(entries) {
-                if key == "com.docker.network.bridge.enable_icc" && text(value) != Some("true") {
-                    speaks = false;
-                } else if key.contains("masquerade") || key.contains("gateway_mode") {
-                    leads_out = false;
-                    self.tell(at, key, "how it leads out is not known: nothing may leave it");
-                }
-            }
-            self.networks.insert(name.to_owned(), (leads_out, speaks));
+            let network = self.network(name, span, body);
+            self.networks.insert(name.to_owned(), network);
         }
+    }
+
+    fn network(&mut self, name: &str, span: Span, body: &Node<'_>) -> Network {
+        let flag = |key: &str| get(body, key).map(|node| text(node).unwrap_or(""));
+        if flag("external").is_some_and(|word| word != "false") {
+            let reason = "an external network: what it is and who else is on it is not known: nothing is allowed on it, and nothing published into it";
+            self.tell(span, name, reason);
+            return Network::CLOSED;
+        }
+        if let Some(driver) = get(body, "driver").map(|node| text(node).unwrap_or(""))
+            && !matches!(driver, "bridge" | "overlay")
+        {
+            let reason = format!(
+                "the driver {}: nothing is allowed on this network, and nothing published into it",
+                shown(driver)
+            );
+            self.tell(span, name, reason);
+            return Network::CLOSED;
+        }
+        let mut network = Network::PLAIN;
+        network.leads_out = [
+            matches!(flag("enable_ipv4"), None | Some("true")),
+            flag("enable_ipv6") == Some("true"),
+        ];
+        match flag("internal") {
+            None | Some("false") => {}
+            Some(word) => {
+                network.leads_out = [false, false];
+                network.publishes = false;
+                if word != "true" {
+                    let reason = "`internal` is neither true nor false: taken for true";
+                    self.tell(span, name, reason);
+                }
+            }
+        }
+        for (key, at, value) in get(body, "driver_opts").into_iter().flat_map(entries) {
+            if key == "com.docker.network.bridge.enable_icc" {
+                network.speaks &= text(value) == Some("true");
+            } else if key.contains("masquerade") {
+                network.leads_out = [false, false];
+                self.tell(at, key, "how it leads out is not known: nothing may leave it");
+            } else if key.contains("gateway_mode") {
+                network.leads_out = [false, false];
+                network.publishes = false;
+                let reason = "how it leads out is not known: nothing may leave it, and nothing is published into it";
+                self.tell(at, key, reason);
+            } else if key.contains("host_binding") {
+                network.publishes = false;
+                self.tell(at, key, "it is not read: nothing is published into this network");
+            }
+        }
+        network
+    }
+
+    /// The network of `network_mode: bridge`, which is none of the file's: its name is free there.
+    fn bridge(&mut self) -> String {
+        if let Some(name) = &self.bridge {
+            return name.clone();
+        }
+        let mut name = "bridge".to_owned();
+        let mut number = 2;
+        while self.networks.contains_key(&name) {
+            name = format!("bridge-{number}");
+            number += 1;
+        }
+        self.networks.insert(name.clone(), Network::PLAIN);
+        self.bridge = Some(name.clone());
+        name
     }
 
     fn service(&mut self, key: &str, span: Span, body: &Node<'_>) {
@@ -167,7 +213,7 @@ impl Compose {
                 format!("another service is called {name} here: this one is missing"),
             );
         }
-        for word in ["extends", "deploy", "scale"] {
+        for word in ["deploy", "scale"] {
             if get(body, word).is_some() {
                 self.tell(span, key, format!("`{word}` is not read"));
             }
@@ -180,7 +226,15 @@ impl Compose {
             alone: false,
         };
         match get(body, "network_mode").map(|node| text(node).unwrap_or("")) {
-            None | Some("bridge") => {}
+            _ if get(body, "extends").is_some() => {
+                service.alone = true;
+                let reason = "`extends` is not read, so its networks are not known: it is imported without any network";
+                self.tell(span, key, reason);
+            }
+            None => self.members(&mut service, get(body, "networks"), span, key),
+            Some("bridge") => {
+                service.networks.insert(self.bridge());
+            }
             Some("none") => service.alone = true,
             Some(mode) => {
                 service.alone = true;
@@ -192,7 +246,6 @@ impl Compose {
             }
         }
         if !service.alone {
-            self.members(&mut service, get(body, "networks"), span, key);
             self.ports(&mut service, get(body, "ports"));
         }
         self.services.push(service);
@@ -227,7 +280,13 @@ impl Compose {
     }
 
     fn ports(&mut self, service: &mut Service, node: Option<&Node<'_>>) {
-        let Some(Value::List(items)) = node.map(|node| &node.value) else { return };
+        let Some(node) = node else { return };
+        let Value::List(items) = &node.value else { return };
+        let of = |name: &String| self.networks.get(name).is_some_and(|each| each.publishes);
+        if !items.is_empty() && !service.networks.iter().any(of) {
+            let reason = "ports of the host lead into none of its networks: nothing is published";
+            return self.tell(node.span, service.name.as_str(), reason);
+        }
         for item in items {
             let found = match &item.value {
                 Value::Scalar(scalar) => short(&scalar.text),
@@ -246,7 +305,7 @@ impl Compose {
 
     fn write(mut self, name: &str) -> Imported {
         let mut parts = Parts::default();
-        for (network, (leads_out, speaks)) in &self.networks {
+        for (network, Network { speaks, leads_out, .. }) in &self.networks {
             let members =
                 self.services.iter().filter(|each| each.networks.contains(network)).count();
             let Some(label) = label(network).filter(|_| members > 0) else { continue };
@@ -256,9 +315,15 @@ impl Compose {
                 let ends = format!("from: {label}=yes, to: {label}=yes");
                 parts.policy(&format!("net-{}", plain(network)), &what, &ends, "any");
             }
-            if *leads_out {
+            let to = match leads_out {
+                [true, true] => Some("world"),
+                [true, false] => Some("0.0.0.0/0"),
+                [false, true] => Some("\"::/0\""),
+                [false, false] => None,
+            };
+            if let Some(to) = to {
                 let what = format!("the network {} leads out", shown(network));
-                let ends = format!("from: {label}=yes, to: world");
+                let ends = format!("from: {label}=yes, to: {to}");
                 parts.policy(&format!("out-{}", plain(network)), &what, &ends, "any");
             }
         }

@@ -72,7 +72,7 @@ impl Reader {
                     )));
                 }
                 if self.bases == Bases::Ufw && table != "filter" {
-                    return Err(self.beyond_ufw(line));
+                    return Err(beyond_ufw(line));
                 }
                 self.table = Some(table);
                 Ok(())
@@ -95,19 +95,12 @@ impl Reader {
         format!("{} {chain}", self.table.as_deref().unwrap_or("filter"))
     }
 
-    /// Of a firewall that ufw made, `user.rules` is a part.
-    fn beyond_ufw(&self, line: u32) -> ImportError {
-        let what = "/etc/ufw/user.rules";
-        let why = "it has rules beside those of users, which count too: import all of iptables-save with `--from iptables`".to_owned();
-        ImportError::NotThat { line, what, why }
-    }
-
     fn chain(&mut self, line: u32, name: &str, policy: &str) -> Result<(), ImportError> {
         let is_ufw = name.strip_prefix("ufw-").or_else(|| name.strip_prefix("ufw6-"));
         if self.bases == Bases::Ufw
             && !is_ufw.is_some_and(|rest| rest.starts_with("user-") || rest.contains("logging-"))
         {
-            return Err(self.beyond_ufw(line));
+            return Err(beyond_ufw(line));
         }
         let key = self.key(name);
         self.out.chains.entry(key.clone()).or_default();
@@ -174,6 +167,13 @@ impl Reader {
         self.out.chains.entry(key).or_default().push(rule);
         Ok(())
     }
+}
+
+/// Of a firewall that ufw made, `user.rules` is a part.
+fn beyond_ufw(line: u32) -> ImportError {
+    let what = "/etc/ufw/user.rules";
+    let why = "it has rules beside those of users, which count too: import all of iptables-save with `--from iptables`".to_owned();
+    ImportError::NotThat { line, what, why }
 }
 
 /// Words as the shell would take them: quotes and escapes; `None` when a quote has no end.
