@@ -66,11 +66,7 @@ impl<'a> Ground<'a> {
                 Peer::Cidr(range) if spot.party == Party::Host || !meets(range, &net) => {
                     return None;
                 }
-                // What is a piece itself is a spot of its own, and not in this one.
-                Peer::Cidr(range) if net.contains(range) => {
-                    let is_own = *range == net || !all.contains(range);
-                    is_own.then_some(*range)?
-                }
+                Peer::Cidr(range) if net.contains(range) => *range,
                 Peer::Cidr(_) => net,
                 word if is_word(word, &spot.party) => net,
                 _ => return None,
@@ -134,7 +130,7 @@ impl<'a> Ground<'a> {
     }
 }
 
-/// Whether all of a part of a piece belongs to a longer piece.
+/// Whether all of a part of a piece belongs to a longer piece, which is a spot of its own.
 fn has_other_owner(part: &IpNet, net: &IpNet, all: &BTreeSet<IpNet>) -> bool {
     (net.prefix_len() + 1..=part.prefix_len())
         .any(|len| IpNet::new(part.network(), len).is_ok_and(|piece| all.contains(&piece.trunc())))
