@@ -13,6 +13,7 @@ mod blocks;
 mod fields;
 mod lower;
 mod manifest;
+mod mistyped;
 mod names;
 mod peers;
 mod ports;

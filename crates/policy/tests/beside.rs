@@ -185,7 +185,7 @@ fn administrators_come_first_and_deny_what_a_network_holds() {
   subject: { namespaces: { matchLabels: { kubernetes.io/metadata.name: shop } } }
   egress:
   - { action: Allow, to: [{ networks: [192.0.2.0/24] }] }
-  - { action: Pass, to: [{ pods: { podSelector: { matchLabels: { app: db } } } }] }
+  - { action: Pass, to: [{ pods: { namespaceSelector: {}, podSelector: { matchLabels: { app: db } } } }] }
   - { action: Deny, to: [{ networks: [0.0.0.0/0] }], ports: [{ portNumber: { port: 25 } }] }",
     ) + "---\n" + &admin("{ priority: 5, subject: { namespaces: {} }, ingress: [{ action: Deny, from: [{ namespaces: {} }], ports: [{ namedPort: http }] }] }").replace("name: p", "name: first");
     assert_snapshot!(meaning(NATIVE, &[("anp.yaml", &text)]));
@@ -221,7 +221,7 @@ fn a_field_that_would_be_dropped_is_refused() {
 
 #[test]
 fn what_is_left_out_is_told() {
-    let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: web }\n---\nkind: Namespace\napiVersion: v1\nmetadata: { name: gone, labels: { a: b } }\n---\n[1]\n";
+    let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: web }\n---\nkind: Namespace\napiVersion: v1\nmetadata: { name: gone, labels: { a: b } }\n";
     let nobody = policy(
         "shop",
         "{ podSelector: { matchLabels: { app: dbb } }, egress: [{ to: [{ ipBlock: { cidr: 10.0.3.0/24 } }], ports: [{ port: gone }] }] }",
@@ -282,4 +282,86 @@ fn files_are_bounded() {
     let long = format!("# {}\n", "x".repeat(1 << 19));
     let found = read(NATIVE, &[("a.yaml", &long), ("b.yaml", &long)]).expect_err("too much");
     assert!(rendered(&found).contains("bytes"), "{}", rendered(&found));
+}
+
+/// Left out with a warning, each of these would let pass what somebody wanted to deny.
+#[test]
+fn what_was_meant_to_be_a_policy_is_refused() {
+    let good = policy("shop", "{ podSelector: {} }");
+    let list = "apiVersion: v1\nkind: List\n";
+    for (text, told) in [
+        (
+            good.replace("kind: NetworkPolicy", "kind: NetworkPolcy"),
+            "did you mean `NetworkPolicy`?",
+        ),
+        (good.replace("kind: NetworkPolicy", "kind: NetworkPolicies"), "did you mean"),
+        (good.replace("kind: NetworkPolicy", "kind: networkpolicy"), "did you mean"),
+        (good.replace("kind: NetworkPolicy", "kind: Policy"), "of `networking.k8s.io`"),
+        (good.replace("kind: NetworkPolicy", "kind: NetworkPolicyList"), "no kind"),
+        (good.replace("networking.k8s.io", "networking.k8s.oi"), "cannot be enforced"),
+        (good.replace("kind: NetworkPolicy\n", ""), "`kind` is missing"),
+        (good.replace("apiVersion: networking.k8s.io/v1\n", ""), "`apiVersion` is missing"),
+        (format!("{list}item: []\n"), "a List has `items`"),
+        (format!("{list}items: [{{ spec: {{}} }}]\n"), "`kind` is missing"),
+        (format!("- {}", good.replace('\n', "\n  ").trim_end()), "it is no mapping"),
+    ] {
+        let found = rendered(&read(NATIVE, &[("np.yaml", &text)]).expect_err(&text));
+        assert!(found.contains(told), "{text}\n{found}");
+    }
+    let ingress = good.replace("kind: NetworkPolicy", "kind: Ingress");
+    read(NATIVE, &[("np.yaml", &ingress)]).expect("an Ingress is no policy");
+    let items = good.replace("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n", "");
+    let items = items.trim_end().replace('\n', "\n  ");
+    let list =
+        format!("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicyList\nitems:\n- {items}\n");
+    assert!(meaning(NATIVE, &[("np.yaml", &list)]).contains("ingress isolates"));
+}
+
+/// What the API server refuses is not taken for something wider.
+#[test]
+fn peers_and_subjects_that_the_api_refuses() {
+    let all = "{ namespaceSelector: {}, podSelector: {} }";
+    let rules = |subject: &str, direction: &str, peer: &str| {
+        admin(&format!(
+            "{{ priority: 1, subject: {subject}, {direction}: [{{ action: Allow, {}: [{peer}] }}] }}",
+            if direction == "ingress" { "from" } else { "to" }
+        ))
+    };
+    for (text, told) in [
+        (
+            rules(&format!("{{ namespaces: {{}}, pods: {all} }}"), "ingress", "{ namespaces: {} }"),
+            "exactly one of `namespaces` and `pods`",
+        ),
+        (rules("{}", "ingress", "{ namespaces: {} }"), "exactly one of `namespaces` and `pods`"),
+        (
+            rules("{ pods: { podSelector: {} } }", "ingress", "{ namespaces: {} }"),
+            "`pods` needs a `namespaceSelector`",
+        ),
+        (
+            rules("{ namespaces: {} }", "ingress", "{ pods: { namespaceSelector: {} } }"),
+            "`pods` needs a `podSelector`",
+        ),
+        (rules("{ namespaces: {} }", "ingress", "{}"), "a peer has exactly one of"),
+        (rules("{ namespaces: {} }", "egress", "{ networks: [] }"), "at least one network"),
+    ] {
+        let found = rendered(&read(NATIVE, &[("anp.yaml", &text)]).expect_err(&text));
+        assert!(found.contains(told), "{text}\n{found}");
+    }
+    let fine = rules(&format!("{{ pods: {all} }}"), "ingress", &format!("{{ pods: {all} }}"));
+    read(NATIVE, &[("anp.yaml", &fine)]).expect("both selectors");
+}
+
+#[test]
+fn a_namespace_is_there_once_and_a_number_is_decimal() {
+    let namespace = |trusted: &str| {
+        format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{ name: ops, labels: {{ trusted: '{trusted}' }} }}\n"
+        )
+    };
+    let manifests = [("a.yaml", &*namespace("no")), ("b.yaml", &*namespace("yes"))];
+    let found = rendered(&read(NATIVE, &manifests).expect_err("twice"));
+    assert!(found.contains("BH0183") && found.contains("first at a.yaml:3"), "{found}");
+    let octal = policy("shop", "{ podSelector: {}, ingress: [{ ports: [{ port: 0777 }] }] }");
+    let found = rendered(&read(NATIVE, &[("np.yaml", &octal)]).expect_err("base 8"));
+    assert!(found.contains("0777"), "{found}");
 }

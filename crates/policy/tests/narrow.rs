@@ -34,7 +34,8 @@ fn policies(found: &Imported) -> Vec<&str> {
 
 /// What the report says.
 fn told(found: &Imported) -> String {
-    found.skipped.iter().map(|each| format!("{}: {}\n", each.line, each.reason)).collect()
+    let lines = found.skipped.iter().map(|each| format!("{}: {}", each.line, each.reason));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 const INPUT: &str = r#"{"chain": {"family": "inet", "table": "t", "name": "in", "handle": 1, "type": "filter", "hook": "input", "prio": 0, "policy": "drop"}}"#;

@@ -46,6 +46,11 @@ impl<'n, 'a> Object<'n, 'a> {
         (!matches!(node.value, Value::Null)).then_some(node)
     }
 
+    /// Whether exactly one of some fields is there.
+    pub(super) fn has_one_of(self, keys: &[&str]) -> bool {
+        keys.iter().filter(|key| self.get(key).is_some()).count() == 1
+    }
+
     /// A field that is an object itself.
     pub(super) fn object(self, key: &str, problems: &mut Problems<'_>) -> Option<Self> {
         Self::of(self.get(key)?, &format!("`{key}`"), problems)
@@ -113,10 +118,11 @@ pub(super) fn texts(nodes: &[Node<'_>], key: &str, problems: &mut Problems<'_>) 
     nodes.iter().filter_map(|node| text(node, key, problems)).map(Arc::from).collect()
 }
 
-/// A number that is written as one: not in quotes.
+/// A number that is written as one: not in quotes, and not with a zero before it, which Kubernetes takes for base 8.
 pub(super) fn number(node: &Node<'_>) -> Option<u32> {
     let Value::Scalar(scalar) = &node.value else { return None };
     let is_plain = scalar.exact == Some(node.span.start);
     let digits = !scalar.text.is_empty() && scalar.text.bytes().all(|b| b.is_ascii_digit());
-    scalar.text.parse().ok().filter(|_| is_plain && digits)
+    let is_decimal = scalar.text == "0" || !scalar.text.starts_with('0');
+    scalar.text.parse().ok().filter(|_| is_plain && digits && is_decimal)
 }

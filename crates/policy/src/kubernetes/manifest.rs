@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::fields::{Object, number, refuse, text};
 use super::rules::{self, Head};
-use super::{Beside, Cluster, Kind, Pod, Policy, WorkloadName, ports, selector};
+use super::{Beside, Cluster, Kind, Pod, Policy, WorkloadName, mistyped, ports, selector};
 use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, Diagnostics, Problems, Severity};
 use crate::document::Span;
@@ -100,6 +100,8 @@ struct Reader {
     pods: BTreeMap<Owned, Vec<Pod>>,
     /// Controllers of objects.
     owners: BTreeMap<Owned, Owned>,
+    /// Where namespaces beside a native file are.
+    named: BTreeMap<Arc<str>, (usize, Span)>,
     /// There when a native file has the workloads.
     beside: Option<Beside>,
 }
@@ -127,6 +129,9 @@ impl Reader {
             match node.value {
                 tree::Value::Map(_) => self.object(file, Object { node }, None, problems),
                 tree::Value::Null => {}
+                _ if self.beside.is_some() => {
+                    problems.push(mistyped::no_object("it is no mapping", node.span));
+                }
                 _ => self.leave_out("(no object)", node.span, problems),
             }
         }
@@ -142,9 +147,16 @@ impl Reader {
     ) {
         let written = object.get("kind").and_then(|node| text(node, "kind", problems));
         let version = object.get("apiVersion").and_then(|node| text(node, "apiVersion", problems));
+        let missing = match (written.or(kind), version) {
+            (None, _) => Some("`kind` is missing"),
+            (_, None) if kind.is_none() => Some("`apiVersion` is missing"),
+            _ => None,
+        };
+        if let Some(what) = missing.filter(|_| self.beside.is_some()) {
+            return problems.push(mistyped::no_object(what, object.span()));
+        }
         let Some(kind) = written.or(kind) else {
-            self.leave_out("(no kind)", object.span(), problems);
-            return;
+            return self.leave_out("(no kind)", object.span(), problems);
         };
         if let Some(items) = kind.strip_suffix("List").filter(|_| object.get("items").is_some()) {
             let items = if items.is_empty() { None } else { Some(items) };
@@ -158,7 +170,7 @@ impl Reader {
         let group =
             version.and_then(|version| version.split_once('/')).map_or("", |(group, _)| group);
         match (kind, group) {
-            ("Namespace", "") => self.namespace(object, problems),
+            ("Namespace", "") => self.namespace(file, object, problems),
             ("NetworkPolicy", "networking.k8s.io" | "extensions" | "")
             | (
                 "AdminNetworkPolicy" | "BaselineAdminNetworkPolicy",
@@ -177,6 +189,10 @@ impl Reader {
             _ => {
                 if kind.ends_with("NetworkPolicy") || kind.ends_with("NetworkSet") {
                     problems.push(self.other_policy(kind, group, object));
+                } else if self.beside.is_some()
+                    && let Some(found) = mistyped::policy(kind, group, object)
+                {
+                    return problems.push(found);
                 }
                 self.leave_out(kind, object.span(), problems);
             }
@@ -198,13 +214,8 @@ impl Reader {
     /// Counts an object of another kind. Of very many kinds, only some are counted by themselves.
     fn leave_out(&mut self, kind: &str, span: Span, problems: &mut Problems<'_>) {
         if self.beside.is_some() && !kind.ends_with("NetworkPolicy") {
-            let (message, hint) = if kind.starts_with('(') {
-                let hint = "an object of Kubernetes has `apiVersion`, `kind` and `metadata`";
-                ("this is no object of Kubernetes: it is left out".to_owned(), hint)
-            } else {
-                let hint = "workloads stand in the native file, under `workloads:` of their tenant";
-                (format!("a {kind} of a manifest is not run: it is left out"), hint)
-            };
+            let hint = "workloads stand in the native file, under `workloads:` of their tenant";
+            let message = format!("a {kind} of a manifest is not run: it is left out");
             problems.push(Diagnostic::warning(Code::ManifestKind, span, message).hint(hint));
         }
         let is_known = self.cluster.ignored.contains_key(kind);
@@ -213,7 +224,7 @@ impl Reader {
             1;
     }
 
-    fn namespace(&mut self, object: Object<'_, '_>, problems: &mut Problems<'_>) {
+    fn namespace(&mut self, file: usize, object: Object<'_, '_>, problems: &mut Problems<'_>) {
         let Some(meta) = metadata(object, problems) else { return };
         let labels = meta.object("labels", problems);
         let mut labels = labels.map(|each| selector::labels(each, problems)).unwrap_or_default();
@@ -225,6 +236,14 @@ impl Reader {
             let span = meta.get("name").map_or(object.span(), |node| node.span);
             problems.push(Diagnostic::warning(Code::ManifestNamespace, span, message));
             return;
+        }
+        if self.beside.is_some() {
+            let span = meta.get("name").map_or(object.span(), |node| node.span);
+            if let Some((first, at)) = self.named.insert(name.clone(), (file, span)) {
+                let first = self.cluster.files.get(first).map_or("", |name| name);
+                let message = format!("`{name}` is there twice, first at {first}:{}", at.line);
+                problems.push(Diagnostic::error(Code::ManifestTwice, span, message));
+            }
         }
         labels.insert("kubernetes.io/metadata.name".into(), name.clone());
         self.cluster.namespaces.insert(name, labels);

@@ -116,15 +116,20 @@ fn admin_peer(
     const FORMS: [&str; 5] = ["namespaces", "pods", "networks", "nodes", "domainNames"];
     let forms = if is_egress { &FORMS[..] } else { FORMS.get(..2).unwrap_or(&FORMS) };
     object.only(forms, problems);
-    if forms.iter().filter(|form| object.get(form).is_some()).count() > 1 {
-        refuse(problems, object.span(), "a peer has exactly one kind");
+    if !object.has_one_of(forms) {
+        let forms = forms.join("`, `");
+        refuse(problems, object.span(), format!("a peer has exactly one of `{forms}`"));
         return None;
     }
-    if let Some(pods) = pods(object, problems) {
+    if let Some(pods) = pods(object, is_beside, problems) {
         out.push(Peer::Pods(pods));
     }
     if is_egress {
-        for node in object.list("networks", problems) {
+        let networks = object.list("networks", problems);
+        if let Some(node) = object.get("networks").filter(|_| networks.is_empty()) {
+            refuse(problems, node.span, "`networks` has at least one network");
+        }
+        for node in networks {
             let net = cidr(node, problems);
             // Beside a native file the addresses of workloads are known, and `translate` says what of them is meant.
             if net.is_some_and(|net| net.prefix_len() == 0) && !is_beside {
@@ -152,7 +157,14 @@ fn whole_internet(node: &Node<'_>) -> Diagnostic {
 }
 
 /// Pods as an administrator's policy names them: all of some namespaces, or some of them.
-pub(super) fn pods(object: Object<'_, '_>, problems: &mut Problems<'_>) -> Option<Pods> {
+///
+/// The API refuses `pods` without one of both selectors; beside a native file so do we. Manifests that are only analysed often
+/// leave it out: there it is everything.
+pub(super) fn pods(
+    object: Object<'_, '_>,
+    is_beside: bool,
+    problems: &mut Problems<'_>,
+) -> Option<Pods> {
     if let Some(namespaces) = object.object("namespaces", problems) {
         let namespaces = Namespaces::Matching(selector(namespaces, problems));
         return Some(Pods { namespaces, pods: Selector::default() });
@@ -160,7 +172,13 @@ pub(super) fn pods(object: Object<'_, '_>, problems: &mut Problems<'_>) -> Optio
     let pods = object.object("pods", problems)?;
     pods.only(&["namespaceSelector", "podSelector"], problems);
     let mut of = |key: &str| {
-        pods.object(key, problems).map(|each| selector(each, problems)).unwrap_or_default()
+        let found = pods.object(key, problems).map(|each| selector(each, problems));
+        if found.is_none() && is_beside {
+            let message = format!("`pods` needs a `{key}`");
+            let hint = "an empty selector, `{}`, is everything";
+            problems.push(Diagnostic::error(Code::Manifest, pods.span(), message).hint(hint));
+        }
+        found.unwrap_or_default()
     };
     let namespaces = Namespaces::Matching(of("namespaceSelector"));
     Some(Pods { namespaces, pods: of("podSelector") })

@@ -83,15 +83,20 @@ pub(super) fn admin(
     if is_baseline && &*head.name != "default" {
         refuse(problems, head.span, "the one BaselineAdminNetworkPolicy is called `default`");
     }
-    let subject = spec.object("subject", problems).and_then(|subject| {
+    let subject = spec.object("subject", problems).map(|subject| {
         subject.only(&["namespaces", "pods"], problems);
-        peers::pods(subject, problems)
+        (subject, peers::pods(subject, head.is_beside, problems))
     });
-    let Some(subject) = subject else {
+    let Some((at, subject)) = subject else {
         let message = "`subject` is missing: `namespaces` or `pods`";
         refuse(problems, spec.span(), message);
         return None;
     };
+    if !at.has_one_of(&["namespaces", "pods"]) {
+        refuse(problems, at.span(), "a subject has exactly one of `namespaces` and `pods`");
+        return None;
+    }
+    let subject = subject?;
     let mut side = |key: &'static str, peers: &'static str| {
         let mut rules = Vec::new();
         for node in spec.list(key, problems) {
