@@ -37,6 +37,9 @@ pub struct Suggestion {
     pub wider: Vec<String>,
     /// What was left out, a sentence each.
     pub left_out: Vec<String>,
+    /// Assertions of the file that would not hold: `never: world -> app=db`.
+    #[serde(default)]
+    pub unproved: Vec<String>,
 }
 
 impl Suggestion {

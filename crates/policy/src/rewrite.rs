@@ -23,21 +23,34 @@ pub trait Policies {
 
     /// Whether a policy of the file stays.
     fn stays(&self, tenant: Option<&str>, name: &str) -> bool;
+
+    /// Whether postures and audits of a place are set to what enforces: the names of tenant, network and segment, as far as
+    /// it has them; none for the whole host.
+    fn enforces(&self, place: &[&str]) -> bool;
+}
+
+/// A file with other policies.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rewritten {
+    /// Its text.
+    pub text: String,
+    /// Places whose postures or audits let pass what no policy names, and stay; as in [`Policies::enforces`].
+    pub open: Vec<Vec<String>>,
 }
 
 /// Replaces the policies of a file. `None` when the text is none that this version reads.
 #[must_use]
-pub fn with_policies(text: &str, policies: &impl Policies) -> Option<String> {
+pub fn with_policies(text: &str, policies: &impl Policies) -> Option<Rewritten> {
     let limits = Limits::for_bytes(Limits::MAX_BYTES);
     let mut problems = Problems::new(text, 1);
     let root = tree::read(text, &limits, &mut problems)?;
-    let mut edits = Edits { text, all: Vec::new() };
+    let mut edits = Edits { text, all: Vec::new(), open: Vec::new() };
     edits.scope(&root, &root, None, policies);
     for (tenant, node) in entries(&root, "tenants").unwrap_or_default() {
         edits.scope(&root, node, Some(&tenant.text), policies);
-        edits.enforce(node);
+        edits.enforce(node, &tenant.text, policies);
     }
-    edits.audit(&root);
+    edits.close(&root, &[], policies);
     Some(edits.done())
 }
 
@@ -55,16 +68,17 @@ fn entries<'n, 't>(node: &'n Node<'t>, key: &str) -> Option<&'n [(Key<'t>, Node<
 struct Edits<'t> {
     text: &'t str,
     all: Vec<(usize, usize, String)>,
+    open: Vec<Vec<String>>,
 }
 
 impl Edits<'_> {
-    fn done(mut self) -> String {
+    fn done(mut self) -> Rewritten {
         let mut out = self.text.to_owned();
         self.all.sort();
         for (start, end, new) in self.all.into_iter().rev() {
             out.replace_range(start..end, &new);
         }
-        out
+        Rewritten { text: out, open: self.open }
     }
 
     /// Replaces the policies of one scope.
@@ -130,43 +144,58 @@ impl Edits<'_> {
     }
 
     /// Sets the postures and audits of a tenant's networks and segments to what enforces.
-    fn enforce(&mut self, tenant: &Node<'_>) {
-        self.audit(tenant);
-        for (_, network) in entries(tenant, "networks").unwrap_or_default() {
-            self.posture(network);
-            self.audit(network);
-            for (_, segment) in entries(network, "segments").unwrap_or_default() {
-                self.posture(segment);
-                self.audit(segment);
+    fn enforce(&mut self, node: &Node<'_>, tenant: &str, policies: &impl Policies) {
+        self.close(node, &[tenant], policies);
+        for (network, node) in entries(node, "networks").unwrap_or_default() {
+            self.close(node, &[tenant, &network.text], policies);
+            for (segment, node) in entries(node, "segments").unwrap_or_default() {
+                self.close(node, &[tenant, &network.text, &segment.text], policies);
             }
         }
     }
 
-    fn posture(&mut self, node: &Node<'_>) {
-        self.set(node, "posture", &["allow", "audit"], "deny");
-    }
-
-    fn audit(&mut self, node: &Node<'_>) {
-        self.set(node, "audit", &["true"], "false");
-    }
-
-    /// Replaces single values below a key.
-    fn set(&mut self, node: &Node<'_>, key: &str, from: &[&str], to: &str) {
+    /// Sets what lets pass at one place what no policy names, or notes that it stays.
+    fn close(&mut self, node: &Node<'_>, place: &[&str], policies: &impl Policies) {
+        let before = self.all.len();
         let Value::Map(all) = &node.value else { return };
-        for (_, value) in all.iter().filter(|(known, _)| known.text == key) {
-            self.set_all(value, from, to);
+        for (key, value) in all {
+            match &*key.text {
+                "posture" => self.deny(value),
+                "audit" => self.end_audit(key, value),
+                _ => {}
+            }
+        }
+        if self.all.len() > before && !policies.enforces(place) {
+            self.all.truncate(before);
+            self.open.push(place.iter().map(ToString::to_string).collect());
         }
     }
 
-    fn set_all(&mut self, value: &Node<'_>, from: &[&str], to: &str) {
+    fn deny(&mut self, value: &Node<'_>) {
         match &value.value {
-            Value::Scalar(scalar) if from.contains(&&*scalar.text) => {
+            Value::Scalar(scalar) if matches!(&*scalar.text, "allow" | "audit") => {
                 let (start, end) = (value.span.start as usize, value.span.end as usize);
-                self.all.push((start, end, to.to_owned()));
+                self.all.push((start, end, "deny".to_owned()));
             }
-            Value::Map(all) => all.iter().for_each(|(_, value)| self.set_all(value, from, to)),
+            Value::Map(all) => all.iter().for_each(|(_, value)| self.deny(value)),
             _ => {}
         }
+    }
+
+    /// Ends an audit: its directions are enforced, and there is nothing any more that `until` could end.
+    fn end_audit(&mut self, key: &Key<'_>, value: &Node<'_>) {
+        let Value::Map(all) = &value.value else { return };
+        let is_on =
+            |value: &Node<'_>| matches!(&value.value, Value::Scalar(it) if it.text == "true");
+        if !all.iter().any(|(_, value)| is_on(value)) {
+            return;
+        }
+        let directions = all.iter().filter(|(key, _)| key.text != "until");
+        let directions: Vec<String> =
+            directions.map(|(key, _)| format!("{}: false", key.text)).collect();
+        let start = self.after_colon(key);
+        let end = self.end(key, value).max(start);
+        self.all.push((start, end, format!(" {{ {} }}", directions.join(", "))));
     }
 
     fn is_braced(&self, node: &Node<'_>) -> bool {
@@ -195,7 +224,11 @@ impl Edits<'_> {
             Value::Map(_) | Value::List(_) if self.is_braced(value) => node(value),
             Value::Map(all) => all.last().map_or(node(value), |(key, value)| self.end(key, value)),
             Value::List(all) => all.last().map_or(node(value), |last| self.end(key, last)),
-            Value::Scalar(_) => node(value),
+            // One in a block ends where the next line begins.
+            Value::Scalar(_) => {
+                let text = self.text.get(..node(value)).unwrap_or_default();
+                text.trim_end().len().max(value.span.start as usize)
+            }
         }
     }
 }
@@ -241,6 +274,10 @@ mod tests {
         fn stays(&self, _tenant: Option<&str>, name: &str) -> bool {
             name == "stays"
         }
+
+        fn enforces(&self, place: &[&str]) -> bool {
+            place.last() != Some(&"open")
+        }
     }
 
     const NETWORK: &str = "networks: { n: { subnets: [10.0.0.0/24], posture: { ingress: audit, egress: allow }, audit: { egress: true } } }";
@@ -249,7 +286,7 @@ mod tests {
 
     /// The names of the policies that a new text has; it must load.
     fn names(text: &str) -> Vec<String> {
-        let new = with_policies(text, &Given).expect("a text");
+        let new = with_policies(text, &Given).expect("a text").text;
         let source = crate::Source { name: "new.yaml", text: &new };
         let parsed = crate::parse(&source, &|_| None, &Limits::default());
         let parsed = parsed.unwrap_or_else(|found| panic!("{new}\n{}", found.render(false)));
@@ -298,6 +335,45 @@ mod tests {
             "# top\nbulkhead: 1\ntenants:\n  s:\n    {NETWORK}   # net\n    policies:\n      x: {{ from: app=b, to: app=a, allow: [2/tcp] }}\n    # after\n    {WORKLOADS}\n"
         );
         let new = with_policies(&text, &Given).expect("a text");
-        insta::assert_snapshot!(new);
+        insta::assert_snapshot!(new.text);
+    }
+
+    #[test]
+    fn an_audit_that_has_an_end_is_ended_as_a_whole() {
+        let block = "bulkhead: 1\naudit: { ingress: true, until: 2099-01-01 }\ntenants:\n  s:\n    audit:\n      ingress: true   # for now\n      egress: false\n      until: 2099-01-01\n    NETWORK\n    WORKLOADS\n";
+        let block = block.replace("NETWORK", NETWORK).replace("WORKLOADS", WORKLOADS);
+        assert_eq!(names(&block), ["one", "two"]);
+        let new = with_policies(&block, &Given).expect("a text").text;
+        assert!(new.contains("\naudit: { ingress: false }\n"), "{new}");
+        assert!(
+            new.contains("    audit: { ingress: false, egress: false }\n    networks"),
+            "{new}"
+        );
+        assert!(!new.contains("until"), "{new}");
+    }
+
+    #[test]
+    fn below_a_block_of_text_policies_stay_with_their_tenant() {
+        for style in ["|", "|+", ">-"] {
+            let text = format!(
+                "bulkhead: 1\ntenants:\n  s:\n    {NETWORK}\n    workloads:\n      b: {{ labels: {{ app: b }}, netns: b }}\n      a:\n        labels: {{ app: a }}\n        run: [x]\n        workdir: {style}\n          /srv\n\n  other:\n    {NETWORK}\n"
+            );
+            let new = with_policies(&text, &Given).expect("a text").text;
+            let of = |name: &str| new.find(name).unwrap_or_else(|| panic!("{name}\n{new}"));
+            assert!(of("policies:") < of("  other:"), "{new}");
+            assert!(of("/srv") < of("policies:"), "{new}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_to_be_enforced_stays_and_is_told() {
+        let text = format!(
+            "bulkhead: 1\ntenants:\n  s:\n    {NETWORK}\n    {WORKLOADS}\n  open:\n    audit: {{ egress: true }}\n    networks: {{ n: {{ subnets: [10.1.0.0/24] }}, open: {{ subnets: [10.2.0.0/24], posture: {{ egress: audit }} }} }}\n"
+        );
+        let new = with_policies(&text, &Given).expect("a text");
+        assert_eq!(new.open, [vec!["open".to_owned()], vec!["open".to_owned(), "open".to_owned()]]);
+        assert!(new.text.contains("audit: { egress: true }"), "{}", new.text);
+        assert!(new.text.contains("posture: { egress: audit }"), "{}", new.text);
+        assert!(new.text.contains("posture: { ingress: deny, egress: deny }"), "{}", new.text);
     }
 }

@@ -17,14 +17,14 @@ use std::sync::Arc;
 use api::{DocumentRequest, Error, SuggestQuery, Suggestion, codes};
 use model::Name;
 use policy::Document;
-use policy::document::{Policy, Scope};
+use policy::document::{Policy, Scope, Workload};
 use policy::rewrite::{Entry, Policies};
 
 use crate::fault::refused;
 use crate::force::Wanted;
 use crate::shared::Shared;
 
-use super::replay::{self, Records};
+use super::replay::{self, Lens, Records};
 use super::{party, person};
 use observed::Observed;
 
@@ -43,7 +43,7 @@ pub(crate) fn suggest(
     turn: &replay::Turn,
 ) -> Result<Suggestion, Error> {
     let force = shared.forced()?;
-    let wanted = &force.wanted;
+    let wanted = &as_filed(&force.wanted, ground)?;
     let about = query.workload.as_deref().map(|text| party::workload_id(&wanted.bundle, text));
     let about = about.transpose()?;
     let records = replay::records(shared, query.since_s)?;
@@ -51,13 +51,54 @@ pub(crate) fn suggest(
     let (observed, read) = Observed::collect(&records, &wanted.bundle);
     let period = records.period(&read);
     let mut made = made(wanted, &observed, about.as_ref(), &period)?;
-    let left = broken(&made.yaml, wanted, &records, about.as_ref(), ground)?;
-    if !left.is_empty() {
-        made.left_out.extend(left.iter().cloned());
-        let lines: Vec<String> = left.iter().map(|line| format!("Left out: {line}.")).collect();
-        made.yaml.insert_str(0, &words::comments(&lines));
+    let relabelled = force.wanted.relabelled.len();
+    if relabelled > 0 {
+        let whose = words::count(relabelled as u64, "workload");
+        made.left_out.push(format!("labels that {whose} got while running: the file's were used"));
     }
+    let made = proved(made, wanted, &records, about.as_ref(), ground)?;
     Ok(Suggestion { generation: force.generation, period, ..made })
+}
+
+/// What the file in force says by itself: labels that were changed at runtime are not in its text, which is what is written anew.
+fn as_filed(
+    wanted: &Wanted,
+    (allocations, facts): &(planner::Allocations, planner::Facts),
+) -> Result<Wanted, Error> {
+    if wanted.relabelled.is_empty() {
+        return Ok(wanted.clone());
+    }
+    let base = crate::prepare::Base::Allocations(allocations);
+    Ok(crate::prepare::prepare(&wanted.request, &BTreeMap::new(), base, facts)?.0)
+}
+
+/// Judges the records by a suggestion and checks the assertions of the file; what does not hold is told, in the file too.
+fn proved(
+    mut made: Suggestion,
+    wanted: &Wanted,
+    records: &Records,
+    about: Option<&Arc<str>>,
+    (allocations, facts): &(planner::Allocations, planner::Facts),
+) -> Result<Suggestion, Error> {
+    let name = format!("suggestion for {}", wanted.request.source.name);
+    let source = api::Source { name, text: made.yaml.clone() };
+    let request = DocumentRequest { source, ..(*wanted.request).clone() };
+    let base = crate::prepare::Base::Allocations(allocations);
+    let none = BTreeMap::new();
+    let (new, _) = crate::prepare::prepare(&Arc::new(request), &none, base, facts)?;
+    let left = broken(&new, wanted, records, about);
+    made.unproved = planner::prove(&new.document, &new.bundle)
+        .iter()
+        .filter(|outcome| outcome.broken.is_some())
+        .map(|outcome| format!("{}: {}", outcome.claim.as_str(), outcome.text))
+        .collect();
+    let unproved = made.unproved.iter();
+    let lines = unproved.map(|text| format!("Assertion that does not hold: {text}."));
+    let lines = lines.chain(left.iter().map(|line| format!("Left out: {line}.")));
+    let lines: Vec<String> = lines.collect();
+    made.yaml.insert_str(0, &words::comments(&lines));
+    made.left_out.extend(left);
+    Ok(made)
 }
 
 /// The file for what was observed, and what is to be known of it.
@@ -83,38 +124,43 @@ fn made(
     suggestion.left_out = observed.left_out();
     suggestion.left_out.extend(new.loose());
     let text = policy::rewrite::with_policies(&wanted.request.source.text, &new);
-    let text = text.ok_or_else(|| {
+    let policy::rewrite::Rewritten { text, open } = text.ok_or_else(|| {
         refused(codes::COMPILE, "the file in force is none whose policies can be replaced")
     })?;
+    suggestion.left_out.extend(new.open(&open));
     let head = words::head(document, about.map(|id| person(id)).as_deref(), period, &suggestion);
     suggestion.yaml = head + &text;
     Ok(suggestion)
 }
 
-/// What the suggestion would break of the same records: nothing, or it is told.
+/// What the suggestion would break of the same records, whoever spoke: nothing, or it is told. Flows of others that the file in force ends already
+/// are not the suggestion's doing.
 fn broken(
-    yaml: &str,
+    new: &Wanted,
     wanted: &Wanted,
     records: &Records,
     about: Option<&Arc<str>>,
-    (allocations, facts): &(planner::Allocations, planner::Facts),
-) -> Result<Vec<String>, Error> {
-    let name = format!("suggestion for {}", wanted.request.source.name);
-    let source = api::Source { name, text: yaml.to_owned() };
-    let request = DocumentRequest { source, ..(*wanted.request).clone() };
-    let base = crate::prepare::Base::Allocations(allocations);
-    let (new, _) = crate::prepare::prepare(&Arc::new(request), &wanted.relabelled, base, facts)?;
-    let (found, _) = replay::judged(records, None, &new);
+) -> Vec<String> {
+    let old = about.map(|_| Lens::new(&wanted.bundle));
+    let (found, _) = replay::scan(records, old.as_ref(), &Lens::new(&new.bundle));
     let of_it = |key: &replay::Key| {
         about.is_none_or(|id| [&key.from, &key.to].into_iter().any(|end| **end == *person(id)))
     };
     let mut lines: Vec<String> = found
         .groups()
-        .filter(|(key, _)| key.class == replay::Class::Breaks && of_it(key))
+        .filter(|(key, _)| {
+            key.class == replay::Class::Breaks
+                || key.class == replay::Class::EndedAlready && of_it(key)
+        })
         .map(|(key, group)| {
             let service = replay::service(key.protocol, key.port);
             let (from, to, flows) = (&key.from, &key.to, words::count(group.flows(), "flow"));
-            format!("{from} → {to} {service}: {flows}, which no policy of a file can name exactly")
+            let why = if of_it(key) {
+                "no policy of a file can name exactly"
+            } else {
+                "others have, and this suggestion would drop"
+            };
+            format!("{from} → {to} {service}: {flows}, which {why}")
         })
         .collect();
     lines.sort();
@@ -123,7 +169,7 @@ fn broken(
     if more > 0 {
         lines.push(format!("and {more} more of their kind"));
     }
-    Ok(lines)
+    lines
 }
 
 /// The new policies of each tenant, and which of the old ones stay.
@@ -203,7 +249,51 @@ impl New<'_> {
     }
 }
 
+impl New<'_> {
+    /// Whether somebody stands in a place, by the names of tenant, network and segment.
+    fn stands_in(workload: &Workload, place: &[&str]) -> bool {
+        let names = [Some(&workload.tenant), Some(&workload.network), workload.segment.as_ref()];
+        place.iter().zip(names).all(|(part, name)| name.is_some_and(|name| name.as_str() == *part))
+    }
+
+    /// What lets pass at the workload what no policy names, and stays.
+    fn open(&self, places: &[Vec<String>]) -> Vec<String> {
+        let Some(about) = &self.about else { return Vec::new() };
+        let Some(workload) = self.document.workload(about) else { return Vec::new() };
+        let around = places.iter().filter_map(|place| {
+            let names: Vec<&str> = place.iter().map(String::as_str).collect();
+            let name = match names.as_slice() {
+                [] => "the node".to_owned(),
+                [tenant] => format!("tenant {tenant}"),
+                [tenant, network] => format!("network {tenant}/{network}"),
+                [tenant, network, segment, ..] => format!("segment {tenant}/{network}/{segment}"),
+            };
+            Self::stands_in(workload, &names).then_some(name)
+        });
+        let told = |place: String| {
+            let name = person(about);
+            format!(
+                "posture and audit of {place} stay: others stand in it too, and what they let pass {name} may do"
+            )
+        };
+        around.map(told).collect()
+    }
+}
+
 impl Policies for New<'_> {
+    /// With a workload, only where nobody else stands.
+    fn enforces(&self, place: &[&str]) -> bool {
+        let Some(about) = &self.about else { return true };
+        let mut standing = self
+            .document
+            .workloads
+            .iter()
+            .filter(|workload| Self::stands_in(workload, place))
+            .map(|workload| workload.id())
+            .peekable();
+        standing.peek().is_some() && standing.all(|id| *id == **about)
+    }
+
     fn of(&self, tenant: Option<&str>) -> Vec<Entry> {
         tenant.and_then(|tenant| self.all.get(tenant)).cloned().unwrap_or_default()
     }

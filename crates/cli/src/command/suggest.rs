@@ -18,5 +18,11 @@ pub(crate) fn run(
         let end = if found.yaml.ends_with('\n') { "" } else { "\n" };
         format!("{}{end}", found.yaml)
     })?;
+    for text in &found.unproved {
+        // The file goes to the standard output, which is often a file.
+        let sentence =
+            format!("warning: by this suggestion an assertion of the file does not hold: {text}");
+        context.screen.tell(&sentence);
+    }
     Ok(Exit::Done)
 }

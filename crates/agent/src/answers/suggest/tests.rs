@@ -45,12 +45,12 @@ fn suggested(records: &Records, text: &str, about: Option<&str>) -> Suggestion {
     let shop = wanted(text);
     let (observed, read) = Observed::collect(records, &shop.bundle);
     let about: Option<Arc<str>> = about.map(Arc::from);
-    let mut made =
+    let made =
         made(&shop, &observed, about.as_ref(), &records.period(&read)).expect("a suggestion");
     let ground = (Allocations::default(), facts());
-    let left = broken(&made.yaml, &shop, records, about.as_ref(), &ground);
-    made.left_out.extend(left.unwrap_or_else(|error| panic!("{error:?}\n{}", made.yaml)));
-    made
+    let yaml = made.yaml.clone();
+    let proved = proved(made, &shop, records, about.as_ref(), &ground);
+    proved.unwrap_or_else(|error| panic!("{error:?}\n{yaml}"))
 }
 
 /// The lines of policies.
@@ -106,8 +106,118 @@ fn for_one_workload_the_others_keep_their_policies() {
     assert!(found.yaml.contains("no-telnet"), "denies stay");
     assert_eq!(
         found.left_out,
-        ["all stays: it speaks for others too, and may let shop/job do more than was seen"]
+        [
+            "all stays: it speaks for others too, and may let shop/job do more than was seen",
+            "posture and audit of segment shop/main/front stay: others stand in it too, and what they let pass shop/job may do",
+        ]
     );
+}
+
+#[test]
+fn for_one_workload_postures_stay_where_others_stand() {
+    let shop = wanted(FARM);
+    let records = [
+        seen(&shop, ["shop.job", "shop.db"], 5_432, true),
+        Record { decision: Decision::Audit, ..seen(&shop, ["shop.web-1", "shop.web-2"], 1, true) },
+    ];
+    let found = suggested(&recorded(&records), FARM, Some("shop.job"));
+    assert!(found.yaml.contains("posture: { ingress: audit, egress: audit }"), "{}", found.yaml);
+    let stay = "posture and audit of segment shop/main/front stay: others stand in it too, and what they let pass shop/job may do";
+    assert!(found.left_out.iter().any(|line| line == stay), "{:?}", found.left_out);
+    assert!(found.yaml.contains(&format!("# Left out: {stay}.\n")), "{}", found.yaml);
+    assert!(!found.left_out.iter().any(|line| line.contains("web-2")), "{:?}", found.left_out);
+    // Alone in its segment.
+    let alone = FARM
+        .replace("          data:", "          own: { subnet: 10.0.3.0/24, posture: { egress: allow }, audit: { ingress: true, until: 2099-01-01 } }\n          data:")
+        .replace("job: { segment: front, address: [10.0.1.20]", "job: { segment: own, address: [10.0.3.20]");
+    let shop = wanted(&alone);
+    let records = [seen(&shop, ["shop.job", "shop.db"], 5_432, true)];
+    let found = suggested(&recorded(&records), &alone, Some("shop.job"));
+    assert!(
+        found.yaml.contains("posture: { egress: deny }, audit: { ingress: false } }"),
+        "{}",
+        found.yaml
+    );
+    assert!(found.yaml.contains("posture: { ingress: audit, egress: audit }"), "{}", found.yaml);
+}
+
+#[test]
+fn what_a_suggestion_for_one_would_cut_of_others_is_told() {
+    // The policy is about the job alone, and others pass only by it: `any` at the other end.
+    let text = FARM.replace("posture: { ingress: audit, egress: audit }", "profile: sealed").replace(
+        "      all: { from: segment=front, to: segment=data, allow: [tcp] }",
+        "      own: { from: workload=job, to: segment=data, allow: [tcp] }\n      web: { from: app=web, to: workload=db, allow: [tcp] }",
+    );
+    let shop = wanted(&text);
+    let records = [
+        seen(&shop, ["shop.web-1", "shop.db"], 5_432, true),
+        seen(&shop, ["shop.job", "shop.cache"], 6_379, true),
+        seen(&shop, ["shop.web-2", "shop.cache"], 1, true),
+    ];
+    let new = wanted(&text.replace("app=web, to: workload=db", "app=web, to: workload=cache"));
+    let about = Arc::from("shop.job");
+    assert_eq!(
+        broken(&new, &shop, &recorded(&records), Some(&about)),
+        [
+            "shop/web-1 → shop/db 5432/tcp: 1 flow, which others have, and this suggestion would drop"
+        ],
+        "and not what the file in force ends already"
+    );
+}
+
+#[test]
+fn a_trial_with_an_end_becomes_a_file_that_loads() {
+    let text = FARM
+        .replace(
+            "bulkhead: 1\n",
+            "bulkhead: 1\naudit: { ingress: true, egress: true, until: 2099-01-01 }\n",
+        )
+        .replace(
+            "posture: { ingress: audit, egress: audit }",
+            "audit: { ingress: true, until: 2099-01-01 }",
+        );
+    let shop = wanted(&text);
+    let found =
+        suggested(&recorded(&[seen(&shop, ["shop.job", "shop.db"], 5_432, true)]), &text, None);
+    assert_eq!(found.policies, 1);
+    assert!(!found.yaml.contains("until"), "{}", found.yaml);
+}
+
+#[test]
+fn labels_of_the_file_count_and_not_those_of_the_moment() {
+    let request = Arc::new(crate::tests::request(FARM));
+    let labels = wanted(FARM).document.workload("shop.web-1").expect("it is there").labels.clone();
+    let relabelled = [("shop.mailer".to_owned(), labels)].into();
+    let ground = (Allocations::default(), facts());
+    let base = crate::prepare::Base::Allocations(&ground.0);
+    let (force, _) = crate::prepare::prepare(&request, &relabelled, base, &ground.1).expect("good");
+    let shop = as_filed(&force, &ground).expect("a file");
+    assert!(shop.relabelled.is_empty());
+    let all = ["web-1", "web-2", "web-3", "mailer"].map(|name| format!("shop.{name}"));
+    let records: Vec<Record> =
+        all.iter().map(|id| seen(&force, [id, "shop.db"], 5_432, true)).collect();
+    let rows = recorded(&records);
+    let (observed, read) = Observed::collect(&rows, &shop.bundle);
+    let made = made(&shop, &observed, None, &rows.period(&read)).expect("a suggestion");
+    let found = proved(made, &shop, &rows, None, &ground).expect("a file");
+    assert!(found.left_out.is_empty(), "{:?}", found.left_out);
+    assert_eq!(
+        policies(&found.yaml),
+        ["web-mail-to-db: { from: [app=web, tier=mail], to: app=db, allow: [5432/tcp] }"]
+    );
+}
+
+#[test]
+fn assertions_of_the_file_that_would_not_hold_are_told() {
+    let text = format!(
+        "{FARM}    assert:\n      - never: app=job -> app=db\n      - never: world -> app=db\n"
+    );
+    let shop = wanted(&text);
+    let found =
+        suggested(&recorded(&[seen(&shop, ["shop.job", "shop.db"], 5_432, true)]), &text, None);
+    assert_eq!(found.unproved, ["never: app=job -> app=db"]);
+    let head = "# Assertion that does not hold: never: app=job -> app=db.\n";
+    assert!(found.yaml.starts_with(head), "{}", found.yaml);
 }
 
 #[test]

@@ -259,6 +259,12 @@ pub(super) fn head(
     suggestion: &Suggestion,
 ) -> String {
     let whose = about.map_or_else(String::new, |about| format!(" of {about}"));
+    let replaced = match about {
+        None => "policies, postures and audit modes were replaced, nothing else".to_owned(),
+        Some(about) => format!(
+            "policies of {about} were replaced, and postures and audit modes where nobody else stands, nothing else"
+        ),
+    };
     let mut lines = vec![
         format!(
             "Suggested from what passed{whose} from {} to {}: {}, {}.",
@@ -270,10 +276,7 @@ pub(super) fn head(
                 number => format!("{number} policies"),
             },
         ),
-        format!(
-            "Made from {}; policies, postures and audit modes were replaced, nothing else. Nothing was applied.",
-            document.file
-        ),
+        format!("Made from {}; {replaced}. Nothing was applied.", document.file),
         "What was not seen is not allowed: a job that runs once a month may be missing.".to_owned(),
     ];
     if let Some(begins) = &period.begins {
