@@ -9,6 +9,9 @@
 //! **Failure.** A frame that is cut short or has a wrong checksum ends its file: what came before it is read. Nothing here is fatal to who writes.
 //!
 //! **Limits.** [`Keep`]: the oldest hours go first, before room is needed, so that the folder is never larger.
+//!
+//! **Clocks.** A clock that is wrong must not delete the history: nothing is removed for its age before there are files of a whole day without
+//! a pause of another. Hours later than the one that goes on were written by a clock that was ahead: where room is needed, they go first.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufReader, Read as _, Seek as _, Write as _};
@@ -23,6 +26,8 @@ pub const MAX_FRAME: usize = 4 * 1024 * 1024;
 const FRAME_HEAD: usize = 8;
 /// Bytes that are read at once.
 const READ: usize = 256 * 1024;
+/// Hours that must have been written, without a pause as long, before others are too old.
+const STEADY: u32 = 24;
 
 /// How much is kept; whichever is reached first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +154,7 @@ impl Hours {
         }
     }
 
-    /// Begins the file of the hour that goes on anew, with all of it.
+    /// Begins the file of the hour that goes on anew, with all of it; also of one that was over, when the clock went back.
     ///
     /// # Errors
     /// When there is no room or the disk fails; what was there stays.
@@ -159,25 +164,45 @@ impl Hours {
         let opened = OpenOptions::new().append(true).open(&path);
         let file = opened.map_err(|source| writing(&path, source))?;
         let bytes = file.metadata().map_err(|source| writing(&path, source))?.len();
+        // What it had when it was over is in it.
+        if let Err(source) = fs::remove_file(self.folder.join(name(hour, "rows")))
+            && source.kind() != io::ErrorKind::NotFound
+        {
+            return Err(writing(&self.folder, source));
+        }
         self.log = Some(Log { hour, file, bytes });
         Ok(bytes)
     }
 
-    /// Removes hours that are older than is kept; `now` is the hour that goes on. How many were removed.
+    /// Removes hours that are older than is kept; `now` is the hour that goes on. How many were removed: none as long as the clock may have
+    /// jumped, which is a day after the last longer pause.
     ///
     /// # Errors
     /// When one cannot be removed.
     pub fn retain(&mut self, now: u32) -> Result<u64, Error> {
         let oldest = now.saturating_sub(self.keep.hours);
-        let old = self.list()?.into_iter().filter(|file| file.hour < oldest);
+        let files = self.list()?;
+        let mut since = now;
+        for hour in files.iter().rev().map(|file| file.hour).filter(|hour| *hour <= now) {
+            if since - hour > STEADY {
+                break;
+            }
+            since = hour;
+        }
+        if now - since < STEADY.min(self.keep.hours) {
+            return Ok(0);
+        }
+        let old = files.into_iter().filter(|file| file.hour < oldest);
         old.map(|file| remove(&file).map(|()| 1)).sum()
     }
 
     /// Removes the oldest hours until `more` bytes fit.
     fn make_room(&self, more: u64) -> Result<(), Error> {
-        let files = self.list()?;
+        let mut files = self.list()?;
         let mut bytes: u64 = files.iter().map(|file| file.bytes).sum();
         let current = self.log.as_ref().map(|log| log.hour);
+        let ahead = |file: &HourFile| current.is_some_and(|current| file.hour > current);
+        files.sort_by_key(|file| (!ahead(file), file.hour));
         for file in files.iter().filter(|file| Some(file.hour) != current) {
             if bytes.saturating_add(more) <= self.keep.bytes {
                 return Ok(());

@@ -2,6 +2,10 @@
 //!
 //! **Failure.** What cannot be written stays in memory and is tried again; when an hour ends unwritten, that is a declared gap, as is everything
 //! else that is missing: the time without an agent, and events that the kernel's buffer had no room for.
+//!
+//! **Clocks.** Time does not go back here by less than an hour: such a clock is waited for. One that is further behind what was written was
+//! ahead before: what it wrote then keeps its wrong time, the hour is closed, and that of the clock goes on, which is a declared gap, as is a
+//! clock that went forward by more than an hour, or a host that slept.
 
 use std::sync::PoisonError;
 
@@ -41,6 +45,43 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
+    /// What time it is for what is written.
+    fn now(&self, clock: u32) -> u32 {
+        if is_behind(clock, self.written) { clock } else { clock.max(self.written) }
+    }
+
+    /// The hour of a moment: a new one, unless there is a file of it, since the clock went back. From when on there is nothing before it.
+    fn take_up(&self, now: u32) -> (Hour, u32) {
+        let new = || Hour::new(now / HOUR, now, Budget::default());
+        let files = match self.hours.list() {
+            Ok(files) => files,
+            Err(error) => {
+                super::complain(&told("read", &error));
+                return (new(), now);
+            }
+        };
+        let last = files.iter().rev().find(|file| file.hour <= now / HOUR);
+        let known = last.and_then(|file| read(file).ok().flatten());
+        let alive = known.as_ref().map_or(now, |(_, beat)| beat.alive.min(now));
+        let same = known.map(|(hour, _)| hour).filter(|hour| hour.number() == now / HOUR);
+        (same.unwrap_or_else(new), alive)
+    }
+
+    /// The hour that follows when it is time, and until when the one before was written.
+    fn next(&self, number: u32, now: u32) -> Option<(Hour, u32)> {
+        let is_back = now < self.written;
+        if now / HOUR == number || now / HOUR < number && !is_back {
+            return None;
+        }
+        let is_forward = is_behind(self.written, now);
+        let (mut hour, before) = self.take_up(now);
+        if is_back || is_forward {
+            let from = if is_back { before } else { self.written };
+            hour.miss(Gap { from, to: now, kind: GapKind::Clock, events: None });
+        }
+        Some((hour, if is_back || is_forward { self.written } else { now }))
+    }
+
     /// Opens the store and puts the hour that goes on into the flows. Without it the agent works, and `replay` knows nothing: so it
     /// is told, and not fatal.
     pub(crate) fn open(shared: &Shared, store: &Store, origin: Origin) -> Option<Self> {
@@ -83,13 +124,30 @@ impl Writer {
     /// The hour to go on with: the one that was begun, or a new one; with the gap since then, if there is one.
     fn go_on(&mut self, now: u32, origin: Origin) -> Result<Hour, Error> {
         let files = self.hours.list().map_err(|error| told("read", &error))?;
+        // Those of a clock that was ahead are no beginning.
+        let (files, ahead): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|file| !is_behind(now, file.hour.saturating_mul(HOUR)));
+        let mut is_back = false;
+        for file in ahead.iter().filter(|file| !file.sealed) {
+            is_back = true;
+            if let Some((hour, beat)) = read(file).map_err(|error| told("read", &error))? {
+                let frames = hour.whole(beat.alive, beat.lost, beat.clean);
+                let sealed = self.hours.seal(hour.number(), &frames);
+                sealed.map_err(|error| told("write", &error))?;
+            }
+        }
+        let gap = if is_back { GapKind::Clock } else { GapKind::Down };
         let Some(last) = files.last() else {
-            return Ok(Hour::new(now / HOUR, now, Budget::default()));
+            let mut hour = Hour::new(now / HOUR, now, Budget::default());
+            if is_back {
+                hour.miss(Gap { from: now, to: now, kind: gap, events: None });
+            }
+            return Ok(hour);
         };
         let before = read(last).map_err(|error| told("read", &error))?;
         let beat = before.as_ref().map(|(_, beat)| *beat);
         // The kernel kept what happened meanwhile, or counted what it could not keep.
-        let kept = beat.filter(|beat| beat.clean && origin != Origin::Fresh);
+        let kept = beat.filter(|beat| beat.clean && origin != Origin::Fresh && !is_back);
         let missing = kept.map(|beat| self.lost.saturating_sub(beat.lost));
         let from = beat.filter(|_| missing == Some(0)).map_or(now, |beat| beat.alive.min(now));
         let mut hour = match before {
@@ -104,12 +162,7 @@ impl Writer {
             _ => Hour::new((now / HOUR).max(last.hour + 1), from, Budget::default()),
         };
         if let Some(beat) = beat.filter(|_| missing != Some(0)) {
-            hour.miss(Gap {
-                from: beat.alive.min(now),
-                to: now,
-                kind: GapKind::Down,
-                events: missing,
-            });
+            hour.miss(Gap { from: beat.alive.min(now), to: now, kind: gap, events: missing });
         }
         Ok(hour)
     }
@@ -151,9 +204,9 @@ impl Writer {
     pub(crate) fn write(&mut self, shared: &Shared, clean: bool) {
         // Who reads sees an hour in memory or on the disk, not in between.
         let turn = shared.turning.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = seconds(Timestamp::now()).max(self.written);
-        if let Some(over) = self.turn(shared, now) {
-            self.close(shared, &over, now);
+        let now = self.now(seconds(Timestamp::now()));
+        if let Some((over, alive)) = self.turn(shared, now) {
+            self.close(shared, &over, alive, now);
         }
         let mut flows = shared.flows();
         let Some(hour) = &mut flows.hour else { return };
@@ -166,38 +219,44 @@ impl Writer {
     }
 
     /// Writes an hour that is over as a whole.
-    fn close(&mut self, shared: &Shared, over: &Hour, now: u32) {
+    fn close(&mut self, shared: &Shared, over: &Hour, alive: u32, now: u32) {
         self.anew = true;
-        if let Err(error) = self.seal(over, now) {
-            let gap = Gap { from: self.written, to: now, kind: GapKind::Unwritten, events: None };
+        self.synced = self.synced.min(now);
+        if let Err(error) = self.seal(over, alive) {
+            let from = self.written.min(now);
+            let gap = Gap { from, to: now, kind: GapKind::Unwritten, events: None };
             if let Some(hour) = &mut shared.flows().hour {
                 hour.miss(gap);
             }
             self.tell(Err(error), now);
+        }
+        // A clock that just jumped says nothing about age.
+        if alive != now {
+            return;
         }
         if let Err(error) = self.hours.retain(now / HOUR) {
             super::complain(&told("shorten", &error));
         }
     }
 
-    /// Begins the next hour when it is time; the one that is over.
-    fn turn(&mut self, shared: &Shared, now: u32) -> Option<Hour> {
+    /// Begins the next hour when it is time; the one that is over, and until when it was written.
+    fn turn(&mut self, shared: &Shared, now: u32) -> Option<(Hour, u32)> {
+        let number = shared.flows().hour.as_ref()?.number();
+        let next = self.next(number, now);
         let lost = shared.meters.lost().unwrap_or(self.lost);
         let mut flows = shared.flows();
         let flows = &mut *flows;
         let hour = flows.hour.as_mut()?;
         if let Some(events) = lost.checked_sub(self.lost).filter(|events| *events > 0) {
-            let gap =
-                Gap { from: self.written, to: now, kind: GapKind::Lost, events: Some(events) };
-            hour.miss(gap);
+            let to = next.as_ref().map_or(now, |(_, alive)| *alive);
+            let from = self.written.min(to);
+            hour.miss(Gap { from, to, kind: GapKind::Lost, events: Some(events) });
         }
         self.lost = lost;
-        if now / HOUR <= hour.number() {
-            return None;
-        }
+        let (next, alive) = next?;
         flows.kept.folded += hour.folded();
         flows.kept.missing += missing(hour);
-        flows.hour.replace(Hour::new(now / HOUR, now, Budget::default()))
+        Some((flows.hour.replace(next)?, alive))
     }
 
     fn frames(&self, hour: &mut Hour, now: u32, clean: bool) -> Vec<Vec<u8>> {
@@ -266,6 +325,11 @@ impl Writer {
     }
 }
 
+/// Whether one moment is more than an hour before another.
+fn is_behind(one: u32, other: u32) -> bool {
+    one.saturating_add(HOUR) < other
+}
+
 /// Events of an hour that are missing, as far as they were counted.
 pub(crate) fn missing(hour: &Hour) -> u64 {
     hour.gaps().iter().filter_map(|gap| gap.events).sum()
@@ -285,3 +349,6 @@ fn read(file: &HourFile) -> Result<Option<(Hour, Beat)>, store::Error> {
 pub(crate) fn told(what: &str, error: &store::Error) -> Error {
     failed(codes::STATE, format!("{what} the flow store"), error)
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,3 +120,43 @@ fn what_is_larger_than_the_bound_is_refused_and_changes_nothing() {
     hours.append(7, &frames(&["b"])).expect("written");
     assert_eq!(all(&hours)[0].2, ["a", "b"]);
 }
+
+#[test]
+fn a_clock_that_jumped_removes_nothing_for_its_age_before_a_day_has_passed() {
+    let (_folder, path) = place();
+    let keep = Keep { hours: 100, ..Keep::default() };
+    let mut hours = Hours::open(&path, keep).expect("a folder");
+    for hour in 1_000..1_050 {
+        hours.seal(hour, &frames(&["a"])).expect("written");
+    }
+    // Ten years ahead, and on from there.
+    for hour in 90_000..90_024 {
+        assert_eq!(hours.retain(hour).expect("readable"), 0, "{hour}");
+        hours.seal(hour, &frames(&["b"])).expect("written");
+    }
+    assert_eq!(hours.retain(90_024).expect("removed"), 50, "it has gone on for a day");
+}
+
+#[test]
+fn hours_that_a_clock_was_ahead_for_make_room_first() {
+    let (_folder, path) = place();
+    let mut hours = Hours::open(&path, Keep { bytes: 10_000, hours: 100 }).expect("a folder");
+    for hour in [1_000, 1_001, 5_000] {
+        hours.seal(hour, &[vec![0; 2_000]]).expect("written");
+    }
+    hours.restart(1_002, &[vec![0; 2_000]]).expect("written");
+    hours.append(1_002, &[vec![0; 3_000]]).expect("written");
+    let left: Vec<u32> = hours.list().expect("readable").iter().map(|file| file.hour).collect();
+    assert_eq!(left, [1_000, 1_001, 1_002]);
+}
+
+#[test]
+fn an_hour_that_was_over_goes_on_when_the_clock_went_back() {
+    let (_folder, path) = place();
+    let mut hours = Hours::open(&path, Keep::default()).expect("a folder");
+    hours.seal(7, &frames(&["a"])).expect("written");
+    hours.restart(7, &frames(&["a", "b"])).expect("written");
+    assert_eq!(all(&hours), [(7, false, vec!["a".to_owned(), "b".to_owned()])]);
+    hours.seal(7, &frames(&["a", "b"])).expect("written");
+    assert_eq!(all(&hours), [(7, true, vec!["a".to_owned(), "b".to_owned()])]);
+}
