@@ -112,6 +112,7 @@ fn made(
     let mut new = New { document, about: about.cloned(), all: BTreeMap::new() };
     let mut suggestion =
         Suggestion { schema: Suggestion::SCHEMA.to_owned(), ..Suggestion::default() };
+    let mut unnamed = Vec::new();
     for tenant in &document.tenants {
         let flows = observed.of(&tenant.name, about);
         suggestion.flows += flows.iter().map(|(_, evidence)| evidence.flows()).sum::<u64>();
@@ -119,9 +120,11 @@ fn made(
         let written = words::entries(document, &tenant.name, &exact::rectangles(&flows), taken);
         suggestion.policies += written.entries.len() as u64;
         suggestion.wider.extend(written.wider);
+        unnamed.extend(written.named);
         new.all.insert(tenant.name.to_string(), written.entries);
     }
     suggestion.left_out = observed.left_out();
+    suggestion.left_out.extend(unnamed);
     suggestion.left_out.extend(new.loose());
     let text = policy::rewrite::with_policies(&wanted.request.source.text, &new);
     let policy::rewrite::Rewritten { text, open } = text.ok_or_else(|| {

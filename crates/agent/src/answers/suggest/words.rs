@@ -1,6 +1,6 @@
 //! Rectangles as policies of a file, with the evidence above each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::Suggestion;
@@ -10,7 +10,7 @@ use policy::rewrite::Entry;
 
 use super::exact::Rectangle;
 use super::observed::{End, Service};
-use super::selectors::selectors;
+use super::selectors::Vocabulary;
 use crate::answers::replay::instant;
 
 /// Entries of one `allow:`; beyond them the ports of a protocol become one range.
@@ -25,6 +25,8 @@ const NAMED: usize = 8;
 pub(super) struct Written {
     pub(super) entries: Vec<Entry>,
     pub(super) wider: Vec<String>,
+    /// Why workloads are named where labels would do.
+    pub(super) named: Option<String>,
 }
 
 /// One side as it is written.
@@ -45,9 +47,10 @@ pub(super) fn entries(
 ) -> Written {
     let mut names: BTreeSet<String> = taken.into_iter().collect();
     let mut written = Written::default();
-    for part in joined(document, tenant, rectangles) {
-        let from = side(document, tenant, &part.from, single(&part.to));
-        let to = side(document, tenant, &part.to, single(&part.from));
+    let words = Vocabulary::new(document, tenant);
+    for part in joined(&words, rectangles) {
+        let from = side(&words, &part.from, single(&part.to));
+        let to = side(&words, &part.to, single(&part.from));
         let name = free(&mut names, &format!("{}-to-{}", from.word, to.word));
         let mut wider = Vec::new();
         let ports = ports(&part.services, &mut wider);
@@ -67,29 +70,33 @@ pub(super) fn entries(
         let line = format!("{name}: {{ from: {from}, to: {to}, allow: [{}] }}", ports.join(", "));
         written.entries.push(Entry { comments, line });
     }
+    written.named = words.untried().map(|why| format!("{tenant}: {why}"));
     written
 }
 
 /// Rectangles among workloads whose sources are written alike, and which have the same services, become one: they differ in who
 /// speaks to itself only, and that does not leave it.
-fn joined(document: &Document, tenant: &Name, all: &[Rectangle]) -> Vec<Rectangle> {
-    let mut out: Vec<(Vec<String>, Rectangle)> = Vec::new();
+fn joined(words: &Vocabulary, all: &[Rectangle]) -> Vec<Rectangle> {
+    let mut out: Vec<Rectangle> = Vec::new();
+    let mut places: BTreeMap<(Vec<String>, BTreeSet<Service>), usize> = BTreeMap::new();
     for part in all {
-        let from = side(document, tenant, &part.from, single(&part.to)).peers;
-        let inside = |part: &Rectangle| part.to.iter().all(|end| matches!(end, End::Workload(_)));
-        let same = out.iter_mut().find(|(known, whole)| {
-            inside(part) && inside(whole) && *known == from && whole.services == part.services
-        });
-        if let Some((_, whole)) = same {
+        let from = side(words, &part.from, single(&part.to)).peers;
+        let is_inside = part.to.iter().all(|end| matches!(end, End::Workload(_)));
+        let key = (from, part.services.clone());
+        let known = places.get(&key).copied().filter(|_| is_inside);
+        if let Some(whole) = known.and_then(|at| out.get_mut(at)) {
             whole.from.extend(part.from.iter().cloned());
             whole.to.extend(part.to.iter().cloned());
             whole.evidence.add(&part.evidence);
             whole.addresses = whole.addresses.max(part.addresses);
-        } else {
-            out.push((from, part.clone()));
+            continue;
         }
+        if is_inside {
+            places.insert(key, out.len());
+        }
+        out.push(part.clone());
     }
-    out.into_iter().map(|(_, part)| part).collect()
+    out
 }
 
 /// The one workload of a side.
@@ -100,12 +107,7 @@ fn single(ends: &BTreeSet<End>) -> Option<&Arc<str>> {
     }
 }
 
-fn side(
-    document: &Document,
-    tenant: &Name,
-    ends: &BTreeSet<End>,
-    other: Option<&Arc<str>>,
-) -> Side {
+fn side(words: &Vocabulary, ends: &BTreeSet<End>, other: Option<&Arc<str>>) -> Side {
     let workloads: BTreeSet<Arc<str>> = ends
         .iter()
         .filter_map(|end| match end {
@@ -113,7 +115,7 @@ fn side(
             _ => None,
         })
         .collect();
-    let mut peers = selectors(document, tenant, &workloads, other);
+    let mut peers = words.selectors(&workloads, other);
     let names: Vec<&str> =
         workloads.iter().filter_map(|id| id.split_once('.')).map(|(_, name)| name).collect();
     let is_plain = names.len() == 1 && peers == [format!("workload={}", names[0])];
