@@ -9,6 +9,7 @@
 
 pub mod bulkhead;
 mod lab;
+pub mod mmdb;
 mod namespace;
 pub mod packet;
 mod process;

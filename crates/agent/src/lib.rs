@@ -18,6 +18,7 @@ mod explain;
 mod fault;
 mod force;
 mod foreign;
+mod geography;
 mod history;
 mod keeper;
 mod lock;

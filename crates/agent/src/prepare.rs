@@ -1,16 +1,18 @@
 //! A file to something that can be applied: parse, check, compile. Changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::{DocumentRequest, Error, codes};
 use jiff::Timestamp;
 use model::Labels;
 use planner::{Allocations, Compiler, Facts, PlanErrors};
+use policy::geo::Country;
 use policy::{Document, Limits, Source};
 
 use crate::fault;
 use crate::force::Wanted;
+use crate::geography;
 
 /// Where a compilation starts from.
 #[derive(Debug)]
@@ -108,7 +110,10 @@ fn check(
     let manifests: Vec<Source<'_>> = request.manifests.iter().map(source).collect();
     let variable = |name: &str| request.vars.get(name).cloned();
     let limits = Limits::for_bytes(Limits::MAX_BYTES);
-    let checked = policy::kubernetes::load(&native, &manifests, &variable, &limits, now);
+    let countries =
+        |_: &str, _: &BTreeSet<Country>| geography::networks(request.geography.as_ref());
+    let outside = policy::Outside { variable: &variable, countries: &countries };
+    let checked = policy::kubernetes::load(&native, &manifests, outside, &limits, now);
     let checked = checked.map_err(|found| fault::document(&found))?;
     Ok((checked.document, checked.warnings))
 }

@@ -110,6 +110,11 @@ impl Store {
                 source,
                 manifests,
                 vars: document.env,
+                geography: document.geography.map(|kept| api::Geography {
+                    database: kept.database,
+                    built: kept.built,
+                    countries: kept.countries,
+                }),
                 dry_run: false,
             }),
             decided,
@@ -146,6 +151,11 @@ impl Store {
                 .map(|each| store::Source { name: each.name.clone(), text: each.text.clone() })
                 .collect(),
             env: saved.request.vars.clone(),
+            geography: saved.request.geography.clone().map(|given| store::Geography {
+                database: given.database,
+                built: given.built,
+                countries: given.countries,
+            }),
             applied_at_ms: u64::try_from(saved.applied.as_millisecond()).unwrap_or_default(),
         };
         let kept = self.0.keep(&document, &saved.decided);

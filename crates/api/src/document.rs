@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::PlanReport;
+use crate::{Geography, PlanReport};
 
 /// A file as the caller read it. The agent never opens files for a caller.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
@@ -30,6 +30,9 @@ pub struct DocumentRequest {
     /// Values of the variables that the file lists under `vars:`; others are ignored.
     #[serde(default)]
     pub vars: BTreeMap<String, String>,
+    /// Networks of the countries that sets of the file name; absent if they name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub geography: Option<Geography>,
     /// Plan only, change nothing. `POST /v1/plan` is always dry.
     #[serde(default)]
     pub dry_run: bool,

@@ -14,6 +14,7 @@ mod doctor;
 mod document;
 mod error;
 mod flows;
+mod geography;
 pub mod openapi;
 mod plan;
 mod probe;
@@ -37,6 +38,7 @@ pub use document::{
 };
 pub use error::{Diagnostic, Error, Severity};
 pub use flows::{Flow, FlowEnd, FlowKind, FlowLine, FlowQuery, LogLine, LogQuery};
+pub use geography::Geography;
 pub use plan::{
     Area, Between, Change, ConnectionChange, LiveFlow, ObjectChange, PlanReport, Recorded,
 };

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::Geography;
+
 /// Answer of `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Status {
@@ -52,6 +54,9 @@ pub struct AgentStatus {
     /// The next moment at which the document means something else by itself (an `until:` ends, a schedule opens or closes), RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_expiry: Option<String>,
+    /// The database that the networks of countries in force are from: its type and build date, without the networks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub geography: Option<Geography>,
     /// Scopes under audit: what policy would drop there passes and is recorded. The first 1,000 in file order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub audits: Vec<AuditScope>,

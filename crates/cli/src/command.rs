@@ -10,6 +10,7 @@ pub(crate) mod explain;
 pub(crate) mod files;
 pub(crate) mod fmt;
 pub(crate) mod generate;
+mod geo;
 pub(crate) mod import;
 pub(crate) mod logs;
 pub(crate) mod matrix;

@@ -349,6 +349,11 @@ fn status_of_a_node() {
             text: "default deny".to_owned(),
             packets: 12,
         }],
+        geography: Some(api::Geography {
+            database: "GeoLite2-Country".to_owned(),
+            built: "2026-11-20T06:12:00Z".to_owned(),
+            ..api::Geography::default()
+        }),
         audits: vec![
             api::AuditScope {
                 scope: "tenant shop".to_owned(),

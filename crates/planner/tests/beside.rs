@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use planner::{Allocations, Compiler, Facts, compile};
 use policy::kubernetes::load;
-use policy::{Document, Limits, Source};
+use policy::{Document, Limits, Outside, Source};
 use proptest::prelude::*;
 use verdict::abi::{Ports, Verdict};
 use verdict::native::Simulation;
@@ -18,7 +18,8 @@ fn document(native: &str, manifests: &[String]) -> Document {
     let manifests: Vec<Source<'_>> =
         manifests.iter().map(|text| Source { name: "np.yaml", text }).collect();
     let native = Source { name: "bulkhead.yaml", text: native };
-    let set = load(&native, &manifests, &|_| None, &Limits::for_bytes(1 << 20), facts().now);
+    let outside = Outside { variable: &|_| None, countries: &policy::geo::nowhere };
+    let set = load(&native, &manifests, outside, &Limits::for_bytes(1 << 20), facts().now);
     set.unwrap_or_else(|found| panic!("{}", found[0].render(false))).document
 }
 

@@ -5,6 +5,7 @@
 
 mod assertion;
 mod audit;
+mod countries;
 mod host_address;
 mod network;
 mod place;
@@ -24,6 +25,7 @@ use crate::codes::Code;
 use crate::decode::{Table, habits};
 use crate::diagnostic::{Diagnostic, Problems};
 use crate::document::{Document, Policy, Scope, Span, Tenant, wanted_rule_id};
+use crate::geo::Lookup;
 use crate::nearest::did_you_mean;
 use crate::raw::{RawFile, RawTenant};
 use crate::scalar::PortWord;
@@ -50,6 +52,8 @@ struct Ports {
     expanded: usize,
     /// The most that they may.
     most: usize,
+    /// How many networks of countries all policies and assertions stand for.
+    of_countries: usize,
 }
 
 /// Resolves and checks a whole file.
@@ -57,6 +61,7 @@ pub(crate) fn check(
     raw: &RawFile,
     file: &Arc<str>,
     limits: &Limits,
+    lookup: &Lookup<'_>,
     problems: &mut Problems<'_>,
 ) -> Document {
     let mut document = Document { file: Arc::clone(file), ..Document::default() };
@@ -66,7 +71,9 @@ pub(crate) fn check(
     let tenants = raw.tenants.as_ref().map_or(&[][..], |table| table.entries.as_slice());
     counts(raw, limits, problems);
     let vocabulary = Vocabulary::of(raw);
-    let mut sets = sets::Sets::read(raw, &vocabulary, limits.values, problems);
+    let countries = countries::countries(raw, lookup, problems);
+    let given = sets::Given { raw, vocabulary: &vocabulary, countries: &countries };
+    let mut sets = sets::Sets::read(given, limits.values, problems);
     for (name, tenant) in tenants {
         let said = tenant.as_ref().and_then(|tenant| tenant.audit.as_ref());
         let audit = audit::audit(said, problems);

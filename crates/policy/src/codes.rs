@@ -181,6 +181,15 @@ crosses it, in or out, but flows with those after `except`. Networks and segment
 multicast, link-local or reserved address, none of the links between host and routers, and none of a network of mode `routed`, where \
 it would be a workload's. `publish` may have a loopback address: the port is then for the host alone.\n\nA network has at most one `snat` \
 address of each IP version that it has a subnet for. Several networks may have the same one."
+138 Country "a country that cannot be named"
+"Countries are named by the two letters of ISO 3166-1 in lower case (`kp`, `ir`, `gb`), and the database of the file has networks of \
+them. A set with a country that has no network would protect nobody without a word.\n\nA network belongs to the country in which it is used \
+(`country`), or, where the database does not know that, to the one in which it is registered (`registered_country`)."
+139 CountryDatabase "a database of countries that cannot be used"
+"Sets with `countries:` take the networks from the database that `geo: { database: /path }` names: a file in the MaxMind DB format \
+with a country in its records, at most 256 MiB, provided by you. The command that reads the file opens it, not the agent, \
+which gets the networks and keeps them with the file; so a newer database means something only with the next `plan` or `up`.\n\n\
+A database that is missing, cut off or of another kind is an error: a set of countries never becomes empty by itself."
 150 Shadowed "a rule that a deny takes away"
 "Everything that this rule allows is denied by another rule of the file: a deny always beats an allow, whatever their order. The \
 allow does nothing.\n\nEither the deny is too wide, or the allow is left over."

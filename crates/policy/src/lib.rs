@@ -14,6 +14,7 @@ mod diagnostic;
 pub mod document;
 pub mod explain;
 mod format;
+pub mod geo;
 pub mod import;
 pub mod kubernetes;
 mod lint;
@@ -38,6 +39,7 @@ pub use codes::Code;
 pub use diagnostic::{Diagnostic, Diagnostics, Record, Severity};
 pub use document::Document;
 pub use format::format;
+pub use ipnet::IpNet;
 pub use model::Peer;
 pub use schema::json_schema;
 pub use strays::{names_addresses, strays};
@@ -50,6 +52,15 @@ pub struct Source<'a> {
     pub name: &'a str,
     /// The whole text.
     pub text: &'a str,
+}
+
+/// What a file asks of the world outside of it. This crate looks nothing up by itself.
+#[derive(Clone, Copy)]
+pub struct Outside<'a> {
+    /// The value of an environment variable; asked only for names that the file lists under `vars:`.
+    pub variable: &'a dyn Fn(&str) -> Option<String>,
+    /// The networks of countries; asked at most once, and only if the file names some.
+    pub countries: &'a geo::Lookup<'a>,
 }
 
 /// How large a file may be.
@@ -111,7 +122,7 @@ pub struct Checked {
 }
 
 /// Reads, checks and lints a file. `variable` gives the value of an environment variable; it is asked only for names that
-/// the file lists under `vars:`. `now` decides which policies have expired (for warnings only; the document keeps them).
+/// the file lists under `vars:`. No country is known; [`kubernetes::load`] takes a lookup. `now` decides which policies have expired (for warnings only; the document keeps them).
 ///
 /// # Errors
 /// All findings, at least one of them an error.
@@ -122,7 +133,8 @@ pub fn load(
     now: Timestamp,
 ) -> Result<Checked, Box<Diagnostics>> {
     let mut problems = Problems::new(source.text, limits.findings);
-    let (document, _) = checked(source, variable, limits, &mut problems)?;
+    let outside = Outside { variable, countries: &geo::nowhere };
+    let (document, _) = checked(source, outside, limits, &mut problems)?;
     lint::lint(&document, now, &mut problems);
     let warnings = problems.finish(Arc::clone(&document.file));
     Ok(Checked { document, warnings })
@@ -138,13 +150,14 @@ pub fn parse(
     limits: &Limits,
 ) -> Result<Document, Box<Diagnostics>> {
     let mut problems = Problems::new(source.text, limits.findings);
-    checked(source, variable, limits, &mut problems).map(|(document, _)| document)
+    let outside = Outside { variable, countries: &geo::nowhere };
+    checked(source, outside, limits, &mut problems).map(|(document, _)| document)
 }
 
 /// A document without mistakes, and what it says to manifests beside it; warnings are left among the problems.
 fn checked(
     source: &Source<'_>,
-    variable: &dyn Fn(&str) -> Option<String>,
+    outside: Outside<'_>,
     limits: &Limits,
     problems: &mut Problems<'_>,
 ) -> Result<(Document, kubernetes::Declared), Box<Diagnostics>> {
@@ -152,7 +165,7 @@ fn checked(
     if source.text.len() > limits.bytes {
         return Err(Box::new(text::too_large(source.name, source.text.len(), limits)));
     }
-    let read = read(source, &file, variable, limits, problems);
+    let read = read(source, &file, outside, limits, problems);
     if let Some(read) = read.filter(|_| problems.errors() == 0) {
         return Ok(read);
     }
@@ -163,14 +176,14 @@ fn checked(
 fn read(
     source: &Source<'_>,
     file: &Arc<str>,
-    variable: &dyn Fn(&str) -> Option<String>,
+    outside: Outside<'_>,
     limits: &Limits,
     problems: &mut Problems<'_>,
 ) -> Option<(Document, kubernetes::Declared)> {
     let mut root = tree::read(source.text, limits, problems)?;
-    vars::replace(&mut root, variable, limits.bytes, problems);
+    vars::replace(&mut root, outside.variable, limits.bytes, problems);
     let raw = raw::RawFile::decode(&root, problems)?;
-    let mut document = check::check(&raw, file, limits, problems);
+    let mut document = check::check(&raw, file, limits, outside.countries, problems);
     document.remarks = remarks::remarks(source.text, &document).into();
     Some((document, kubernetes::Declared::of(&raw)))
 }

@@ -2,6 +2,8 @@
 //!
 //! These declarations are the single source of the decoder, of the known keys in messages and of the JSON schema.
 
+mod set;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -9,11 +11,14 @@ use model::{LabelKey, LabelValue, Mode, Name, Peer, PortRange, Posture};
 
 use crate::decode::{List, OneOrMany, Table, Val, mapping};
 use crate::document::{Netns, Restart, User};
+use crate::geo::Country;
 use crate::scalar::{
     AbsolutePath, Argument, Border, ContainerPort, ContainerPortName, Days, EnvKey, EnvValue,
     HostPort, Hours, NamespaceIs, PolicyMode, PortWord, PublishSource, SchemaAddress, Sealed,
     SegmentRef, Statement, Switch, Target, Until, VariableName, Version, Zone,
 };
+
+pub(crate) use set::RawSet;
 
 mapping! {
     /// Tenants, their networks, workloads and policies on one host.
@@ -30,8 +35,10 @@ mapping! {
         ports: Table<Name, OneOrMany<Val<PortWord>>> = "ports";
         /// How policies of Kubernetes manifests beside this file are read.
         kubernetes: RawKubernetes = "kubernetes";
-        /// Named sets of peers: CIDRs, selectors, words and other sets. `set=NAME` stands for all of them.
-        sets: Table<Name, OneOrMany<Val<Peer>>> = "sets";
+        /// Where the networks of countries in sets come from.
+        geo: RawGeo = "geo";
+        /// Named sets of peers: CIDRs, selectors, words and other sets, or countries. `set=NAME` stands for all of them.
+        sets: Table<Name, RawSet> = "sets";
         /// Isolation domains by name.
         tenants: Table<Name, RawTenant> = "tenants";
         /// Host-wide policies: their selectors match workloads of every tenant.
@@ -50,6 +57,22 @@ mapping! {
 }
 
 mapping! {
+    /// Where the networks of countries in sets come from.
+    "geo" RawGeo {
+        /// Absolute path of a country database in the MMDB format. Commands read it, the agent does not.
+        database: Val<AbsolutePath> = "database", required;
+    }
+}
+
+mapping! {
+    /// A set of the networks of countries.
+    "set" RawCountries {
+        /// Countries by ISO 3166-1 alpha-2 code, in lower case.
+        countries: OneOrMany<Val<Country>> = "countries", required;
+    }
+}
+
+mapping! {
     /// An isolation domain: its selectors see only its own workloads.
     "tenant" RawTenant {
         /// Lets pass and records what policy would drop at its workloads.
@@ -59,7 +82,7 @@ mapping! {
         /// Containers, virtual machines and process groups by name.
         workloads: Table<Name, RawWorkload> = "workloads";
         /// Named sets of peers of this tenant; those of the file can be used, too.
-        sets: Table<Name, OneOrMany<Val<Peer>>> = "sets";
+        sets: Table<Name, RawSet> = "sets";
         /// Ports of the host that lead to workloads, by name.
         publish: Table<Name, RawPublish> = "publish";
         /// Rules by name.

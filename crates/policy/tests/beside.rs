@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use policy::document::{Ends, Policy, Tier};
 use policy::kubernetes::{CheckedSet, is_manifest, load};
-use policy::{Diagnostics, Limits, Source};
+use policy::{Diagnostics, Limits, Outside, Source};
 
 const NATIVE: &str = "bulkhead: 1
 ports: { metrics: 9100/tcp }
@@ -27,7 +27,8 @@ fn read(native: &str, manifests: &[(&str, &str)]) -> Result<CheckedSet, Vec<Diag
         manifests.iter().map(|(name, text)| Source { name, text }).collect();
     let native = Source { name: "bulkhead.yaml", text: native };
     let now = "2026-11-22T00:00:00Z".parse().expect("a time");
-    load(&native, &manifests, &|_| None, &Limits::for_bytes(1 << 20), now)
+    let outside = Outside { variable: &|_| None, countries: &policy::geo::nowhere };
+    load(&native, &manifests, outside, &Limits::for_bytes(1 << 20), now)
 }
 
 fn rendered(found: &[Diagnostics]) -> String {

@@ -1,7 +1,10 @@
 //! The file that the guide puts together is a file without a warning.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
-use policy::{Limits, Source};
+use policy::geo::Country;
+use policy::{Limits, Outside, Source};
 
 /// The blocks of YAML in a page, in order.
 fn blocks(page: &str) -> Vec<&str> {
@@ -20,9 +23,27 @@ fn warnings(text: &str) -> String {
 #[test]
 fn the_guide_to_policies_adds_up_to_one_file() {
     let page = include_str!("../../../docs/guide/write-a-policy.md");
-    let [base, allow, publish, deny, claims] = blocks(page)[..] else { panic!("five blocks") };
+    let [base, allow, publish, deny, named, countries, claims] = blocks(page)[..] else {
+        panic!("seven blocks")
+    };
     let file = [base, allow, deny, publish, claims].concat();
     assert!(!warnings(&file).contains("BH01"), "{}", warnings(&file));
+
+    let (sets, own) = named.split_once("tenants:\n  shop:\n").expect("sets, then the tenant");
+    let file = [base, own, sets].concat();
+    assert!(!warnings(&file).contains("BH01"), "{}", warnings(&file));
+
+    let file = [base, countries].concat();
+    let net = "192.0.2.0/24".parse().expect("a network");
+    let lookup = |_: &str, wanted: &BTreeSet<Country>| {
+        Ok(wanted.iter().map(|country| (*country, vec![net])).collect())
+    };
+    let outside = Outside { variable: &|_| None, countries: &lookup };
+    let source = Source { name: "guide.yaml", text: &file };
+    let now = Timestamp::UNIX_EPOCH;
+    let checked = policy::kubernetes::load(&source, &[], outside, &Limits::default(), now);
+    let warnings = format!("{:?}", checked.expect("is taken").warnings);
+    assert!(!warnings.contains("BH01"), "{warnings}");
 }
 
 #[test]

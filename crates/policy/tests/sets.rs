@@ -1,6 +1,10 @@
 //! Named sets: what they stand for, and what is refused.
+#![expect(clippy::too_many_lines, reason = "snapshots are long")]
 
-use policy::{Checked, Limits, Source};
+use std::collections::BTreeSet;
+
+use policy::geo::{Country, Lack, Lookup, Networks};
+use policy::{Checked, Limits, Outside, Source};
 
 const HEAD: &str = "bulkhead: 1
 tenants:
@@ -127,4 +131,202 @@ fn processes_of_the_host_cannot_be_named_yet() {
         assert!(text.contains("cannot be named yet") && text.contains("later version"), "{text}");
     }
     assert!(!refused("hosts=a").contains("cannot be named yet"));
+}
+
+/// A file with `geo` and this set of countries at the top, used by a policy; networks come from a list of the test.
+fn with_countries(set: &str, more: &str, networks: &[(&str, &[&str])]) -> Result<Checked, String> {
+    let top = format!("{{ embargo: {set} }}\ngeo: {{ database: /country.mmdb }}");
+    let rest = format!(
+        "    policies:\n      p: {{ from: set=embargo, to: app=web, deny: [any] }}\n{more}"
+    );
+    let countries = |path: &str, wanted: &BTreeSet<Country>| {
+        assert_eq!(path, "/country.mmdb");
+        let known = networks.iter().map(|(code, nets)| {
+            let nets = nets.iter().map(|net| net.parse().expect("a network")).collect();
+            (code.parse().expect("a country"), nets)
+        });
+        let known: Networks = known.collect();
+        Ok(known.into_iter().filter(|(country, _)| wanted.contains(country)).collect())
+    };
+    load_with(&file(&top, "", &rest), &countries)
+}
+
+fn load_with(text: &str, countries: &Lookup<'_>) -> Result<Checked, String> {
+    let now = "2026-11-22T06:00:00Z".parse().expect("a time");
+    let outside = Outside { variable: &|_| None, countries };
+    let source = Source { name: "f.yaml", text };
+    match policy::kubernetes::load(&source, &[], outside, &Limits::default(), now) {
+        Ok(mut set) => Ok(Checked { document: set.document, warnings: set.warnings.remove(0) }),
+        Err(found) => Err(found[0].render(false)),
+    }
+}
+
+const NETWORKS: [(&str, &[&str]); 3] = [
+    ("kp", &["175.45.178.0/23", "175.45.176.0/23", "2001:db8::/32"]),
+    ("no", &["192.0.2.0/24"]),
+    ("de", &["198.51.100.0/24"]),
+];
+
+#[test]
+fn a_set_of_countries_stands_for_their_networks() {
+    let from = |set: &str, more: &str| {
+        let document = with_countries(set, more, &NETWORKS).expect(set).document;
+        document.policies[0].from.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    // `no` is Norway: YAML 1.2 has no such word for false.
+    let both = "175.45.176.0/22 2001:db8::/32 192.0.2.0/24";
+    assert_eq!(from("{ countries: [kp, no] }", ""), both);
+    assert_eq!(from("{ countries: no }", ""), "192.0.2.0/24");
+    let nested = "[set=abroad, 203.0.113.0/24, 192.0.2.0/24], abroad: { countries: [kp, no] }";
+    assert_eq!(from(nested, ""), format!("{both} 203.0.113.0/24"));
+}
+
+#[test]
+fn countries_may_have_more_networks_than_a_list_has_entries() {
+    let nets: Vec<String> =
+        (0..3000).map(|at| format!("60.{}.{}.0/24", at * 2 / 256, at * 2 % 256)).collect();
+    let nets: Vec<&str> = nets.iter().map(String::as_str).collect();
+    let set = "[set=abroad, 203.0.113.0/24], abroad: { countries: [kp] }";
+    let checked = with_countries(set, "", &[("kp", &nets)]).expect("is taken");
+    assert_eq!(checked.document.policies[0].from.len(), 3001);
+    // All policies together are bounded, as each network takes a row of the kernel's table.
+    let many: Vec<String> = (1..90)
+        .map(|at| format!("      p{at}: {{ from: set=embargo, to: app=web, deny: [{at}/tcp] }}\n"))
+        .collect();
+    let refused = with_countries(set, &many.concat(), &[("kp", &nets)]);
+    let refused = refused.expect_err("too many");
+    assert!(refused.contains("more than 262144 networks of countries"), "{refused}");
+    assert!(refused.contains("BH0100"), "{refused}");
+    let all: Vec<String> = (0..50_001_u32)
+        .map(|at| format!("{}.{}.{}.0/24", 60 + at * 2 / 65_536, at * 2 / 256 % 256, at * 2 % 256))
+        .collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let refused = with_countries("{ countries: [kp] }", "", &[("kp", &all)]).expect_err("too many");
+    assert!(refused.contains("have 50001 networks, at most 50000 are taken"), "{refused}");
+}
+
+#[test]
+fn countries_that_cannot_be_taken_are_told() {
+    let told = |set: &str| with_countries(set, "", &NETWORKS).expect_err(set);
+    insta::assert_snapshot!(told("{ countries: [KP, uk, zz, fr] }"), @r"
+    error[BH0138]: `KP` is not a country code
+      --> f.yaml:10:32
+       |
+    10 | sets: { embargo: { countries: [KP, uk, zz, fr] } }
+       |                                ^^
+       |
+       = hint: codes are written in lower case: kp
+
+    error[BH0138]: `uk` is not a country code
+      --> f.yaml:10:36
+       |
+    10 | sets: { embargo: { countries: [KP, uk, zz, fr] } }
+       |                                    ^^
+       |
+       = hint: the code of the United Kingdom is gb
+
+    error[BH0138]: `zz` is not a country code
+      --> f.yaml:10:40
+       |
+    10 | sets: { embargo: { countries: [KP, uk, zz, fr] } }
+       |                                        ^^
+       |
+       = hint: write the two letters of ISO 3166-1: kp, ir, sy
+
+    error[BH0138]: the database has no network of `fr`
+      --> f.yaml:10:44
+       |
+    10 | sets: { embargo: { countries: [KP, uk, zz, fr] } }
+       |                                            ^^
+    11 | geo: { database: /country.mmdb }
+       |                  ------------- the database
+       |
+       = hint: remove the country, or take a database that has it
+    ");
+    insta::assert_snapshot!(told("{ countries: [kp, fr] }"), @r"
+    error[BH0138]: the database has no network of `fr`
+      --> f.yaml:10:36
+       |
+    10 | sets: { embargo: { countries: [kp, fr] } }
+       |                                    ^^
+    11 | geo: { database: /country.mmdb }
+       |                  ------------- the database
+       |
+       = hint: remove the country, or take a database that has it
+    ");
+    insta::assert_snapshot!(told("{ country: kp }"), @r"
+    error[BH0107]: this set has no `countries`
+      --> f.yaml:10:18
+       |
+    10 | sets: { embargo: { country: kp } }
+       |                  ^^^^^^^^^^^^^^^ `countries` is required
+
+    error[BH0105]: a set has no key `country`
+      --> f.yaml:10:20
+       |
+    10 | sets: { embargo: { country: kp } }
+       |                    ^^^^^^^
+       |
+       = hint: did you mean `countries`?
+    ");
+    insta::assert_snapshot!(told("{ countries: [] }"), @r"
+    error[BH0115]: an empty list says nothing
+      --> f.yaml:10:31
+       |
+    10 | sets: { embargo: { countries: [] } }
+       |                               ^^
+       |
+       = hint: write what belongs to the set
+    ");
+    let text = |geo: &str| {
+        let top = format!("{{ embargo: {{ countries: [kp] }} }}{geo}");
+        let rest = "    publish:
+      https: { port: 443/tcp, to: web:8443, from: set=embargo }
+";
+        file(&top, "", rest)
+    };
+    insta::assert_snapshot!(load(&text("")).expect_err("no database"), @r"
+    error[BH0139]: the file names countries and no database that knows their networks
+      --> f.yaml:10:32
+       |
+    10 | sets: { embargo: { countries: [kp] } }
+       |                                ^^
+       |
+       = hint: write at the top of the file: geo: { database: /path/to/country.mmdb }
+    ");
+    let broken = |_: &str, _: &BTreeSet<Country>| {
+        let (message, hint) = ("the database is broken".to_owned(), "take another one".to_owned());
+        Err(Lack { message, hint })
+    };
+    let geo = "\ngeo: { database: /country.mmdb }";
+    insta::assert_snapshot!(load_with(&text(geo), &broken).expect_err("broken"), @r"
+    error[BH0139]: the database is broken
+      --> f.yaml:11:18
+       |
+    11 | geo: { database: /country.mmdb }
+       |                  ^^^^^^^^^^^^^
+       |
+       = hint: take another one
+    ");
+    let sound = |_: &str, wanted: &BTreeSet<Country>| {
+        let net = "192.0.2.0/24".parse().expect("a network");
+        Ok(wanted.iter().map(|country| (*country, vec![net])).collect())
+    };
+    insta::assert_snapshot!(load_with(&text(geo), &sound).expect_err("publish"), @r"
+    error[BH0114]: a published port is not limited to countries, and `embargo` has some
+     --> f.yaml:9:51
+      |
+    9 |       https: { port: 443/tcp, to: web:8443, from: set=embargo }
+      |                                                   ^^^^^^^^^^^
+      |
+      = hint: write a policy: { from: set=embargo, to: app=web, deny: [any] }
+    ");
+    let idle = load(&format!("{HEAD}geo: {{ database: /country.mmdb }}\n")).expect("a warning");
+    insta::assert_snapshot!(idle.warnings.render(false), @r"
+    warning[BH0159]: no set names a country
+     --> f.yaml:8:18
+      |
+    8 | geo: { database: /country.mmdb }
+      |                  ^^^^^^^^^^^^^
+    ");
 }

@@ -21,6 +21,17 @@ pub struct Source {
     pub text: String,
 }
 
+/// Networks of countries, as a database had them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Geography {
+    /// The database's type.
+    pub database: String,
+    /// When it was built, RFC 3339.
+    pub built: String,
+    /// CIDRs by country code.
+    pub countries: BTreeMap<String, Vec<String>>,
+}
+
 /// What was applied last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Document {
@@ -30,6 +41,9 @@ pub struct Document {
     pub sources: Vec<Source>,
     /// The environment variables that the files use, with the values they had.
     pub env: BTreeMap<String, String>,
+    /// The networks of the countries that the files name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub geography: Option<Geography>,
     /// When it was applied, in milliseconds since 1970.
     pub applied_at_ms: u64,
 }

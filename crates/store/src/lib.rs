@@ -34,7 +34,7 @@ mod tests;
 use redb::{Database, TableDefinition};
 
 pub use changes::Changes;
-pub use document::{Document, Source};
+pub use document::{Document, Geography, Source};
 pub use error::Error;
 pub use flows::Page;
 pub use open::Opened;

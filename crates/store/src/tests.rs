@@ -42,6 +42,11 @@ fn document(generation: u64) -> Document {
             text: format!("bulkhead: 1 # {generation}\n"),
         }],
         env: BTreeMap::from([("ADMIN_NET".to_owned(), "192.0.2.0/24".to_owned())]),
+        geography: Some(crate::Geography {
+            database: "GeoLite2-Country".to_owned(),
+            built: "2026-11-20T00:00:00Z".to_owned(),
+            countries: BTreeMap::from([("kp".to_owned(), vec!["175.45.176.0/22".to_owned()])]),
+        }),
         applied_at_ms: 1_763_800_000_000,
     }
 }

@@ -59,6 +59,10 @@ fn agent(shared: &Shared, force: Option<&Force>, drops: &[(u32, Reason, u64)]) -
         drops: drops_by_reason(drops),
         reconcilers: condition.reconcilers.into_values().collect(),
         next_expiry: force.and_then(|force| force.wanted.bundle.expires).map(moment),
+        geography: force.and_then(|force| force.wanted.request.geography.as_ref()).map(|given| {
+            let (database, built) = (given.database.clone(), given.built.clone());
+            api::Geography { database, built, ..api::Geography::default() }
+        }),
         audits: force.map_or_else(Vec::new, |force| {
             audits::scopes(&force.wanted.document, jiff::Timestamp::now())
         }),

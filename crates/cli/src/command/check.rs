@@ -1,7 +1,7 @@
 //! Reading files: for `policy check`, and for the commands that hand them to the agent.
 //!
 //! A file is read and checked here, so that a mistake is shown without an agent, and so that only
-//! those variables of the environment travel that the file lists.
+//! those variables of the environment travel that the file lists, and those networks of countries that it names.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -10,11 +10,12 @@ use std::io::Read as _;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use api::{DocumentRequest, Source, codes};
+use api::{DocumentRequest, Geography, Source, codes};
 use policy::kubernetes::CheckedSet;
-use policy::{Diagnostics, Limits};
+use policy::{Diagnostics, Limits, Outside};
 
 use super::files::Files;
+use super::geo::Lookups;
 use super::{Context, count};
 use crate::failure::{Exit, Failure};
 use crate::screen::Screen;
@@ -31,8 +32,8 @@ pub(crate) fn run(context: &Context, paths: &[PathBuf], strict: bool) -> Result<
         }
         Ok(files) => {
             let (native, manifests) = files.sources();
-            let load = |variable: Variable<'_>| {
-                policy::kubernetes::load(&native, &manifests, variable, &limits(), now)
+            let load = |outside: Outside<'_>| {
+                policy::kubernetes::load(&native, &manifests, outside, &limits(), now)
             };
             (files.native.0.clone(), asked(load).0)
         }
@@ -78,8 +79,8 @@ pub(crate) fn checked(
         Err(found) => return Err(refused(context, &found)),
     };
     let (native, manifests) = files.sources();
-    let (result, _) =
-        asked(|variable| policy::kubernetes::load(&native, &manifests, variable, &limits(), now));
+    let (result, ..) =
+        asked(|outside| policy::kubernetes::load(&native, &manifests, outside, &limits(), now));
     result.map_err(|found| refused(context, &found))
 }
 
@@ -115,14 +116,14 @@ pub(crate) fn request(
     };
     let (native, manifests) = files.sources();
     // The agent looks for what is probably not meant, and says it with the plan.
-    let (result, vars) =
-        asked(|variable| policy::kubernetes::parse(&native, &manifests, variable, &limits()));
+    let (result, vars, geography) =
+        asked(|outside| policy::kubernetes::parse(&native, &manifests, outside, &limits()));
     if let Err(found) = result {
         return Err(refused(context, &found));
     }
     let source = |(name, text)| Source { name, text };
     let manifests = files.manifests.into_iter().map(source).collect();
-    Ok(DocumentRequest { source: source(files.native), manifests, vars, dry_run })
+    Ok(DocumentRequest { source: source(files.native), manifests, vars, geography, dry_run })
 }
 
 /// Shows findings on standard error.
@@ -209,21 +210,21 @@ pub(super) fn limits() -> Limits {
     Limits::for_bytes(Limits::MAX_BYTES)
 }
 
-/// The value of a variable of the environment.
-type Variable<'v> = &'v dyn Fn(&str) -> Option<String>;
-
-/// Reads files; also returns the variables that the native one lists and the environment has.
+/// Reads files; also returns the variables that the native one lists and the environment has, and what was found of the
+/// countries that it names.
 fn asked<T, E>(
-    read: impl FnOnce(Variable<'_>) -> Result<T, E>,
-) -> (Result<T, E>, BTreeMap<String, String>) {
+    read: impl FnOnce(Outside<'_>) -> Result<T, E>,
+) -> (Result<T, E>, BTreeMap<String, String>, Option<Geography>) {
     let asked = RefCell::new(BTreeMap::new());
     let from_environment = |name: &str| {
         let value = std::env::var(name).ok()?;
         asked.borrow_mut().insert(name.to_owned(), value.clone());
         Some(value)
     };
-    let result = read(&from_environment);
-    (result, asked.into_inner())
+    let lookups = Lookups::default();
+    let countries = |path: &str, wanted: &_| lookups.find(path, wanted);
+    let result = read(Outside { variable: &from_environment, countries: &countries });
+    (result, asked.into_inner(), lookups.into_found())
 }
 
 #[cfg(test)]

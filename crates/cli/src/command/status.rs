@@ -1,6 +1,6 @@
 //! `bulkhead status`: the agent, the kernel's tables and every workload.
 
-use api::{AuditScope, Status, Workload, WorkloadState};
+use api::{AuditScope, Geography, Status, Workload, WorkloadState};
 
 use super::{Context, count, person};
 use crate::failure::{Exit, Failure};
@@ -37,6 +37,9 @@ pub(crate) fn render(status: &Status, paint: Paint) -> String {
     );
     if let Some(expiry) = &agent.next_expiry {
         text += &format!("the file means something else by itself at {expiry}\n");
+    }
+    if let Some(Geography { database, built, .. }) = &agent.geography {
+        text += &format!("networks of countries are those of {database}, built {built}\n");
     }
     text += &audits(&agent.audits, paint);
     for warning in &agent.warnings {

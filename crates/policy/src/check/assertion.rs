@@ -94,7 +94,7 @@ impl Reader<'_, '_> {
         let mut all = Vec::with_capacity(peers.len());
         for peer in peers {
             if let Some(members) = self.members(scope, peer, span) {
-                all.extend(members);
+                all.extend(members.peers);
             } else {
                 self.peer(scope, peer, span);
                 all.push(peer.clone());

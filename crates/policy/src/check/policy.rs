@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use model::{Name, Peer, PortRange, PortSpec, Transport};
 
 use super::Ports;
-use super::sets::{Mention, Sets, mention, mixed};
+use super::sets::{Members, Mention, Sets, mention, mixed};
 use super::vocabulary::Vocabulary;
 use crate::codes::Code;
 use crate::decode::{List, Mapping, OneOrMany, Table, Val};
@@ -19,6 +19,9 @@ const MAX_WINDOWS: usize = 16;
 
 /// Most entries on one side of a policy, and most ports in one list.
 pub(super) const MAX_ENTRIES: usize = 1024;
+
+/// Most networks of countries that all policies and assertions may stand for: each takes a row of the kernel's table at least.
+const MAX_OF_COUNTRIES: usize = 262_144;
 
 /// The finding for a list with more entries than that.
 pub(super) fn too_long(length: usize, span: Span) -> Diagnostic {
@@ -128,11 +131,14 @@ impl Reader<'_, '_> {
         let mut peers: Vec<Peer> = Vec::with_capacity(raw.items.len());
         // What the sets stand for, told apart from what stands here; up to the first that is too much.
         let mut known: HashSet<Peer> = HashSet::new();
+        let mut of_countries = 0;
         for peer in &raw.items {
             if let Some(members) = self.members(scope, &peer.value, peer.span) {
-                if peers.len() <= MAX_ENTRIES {
+                if peers.len() - of_countries <= MAX_ENTRIES {
                     known.extend(peers.iter().skip(known.len()).cloned());
-                    peers.extend(members.into_iter().filter(|it| known.insert(it.clone())));
+                    let before = peers.len();
+                    peers.extend(members.peers.into_iter().filter(|it| known.insert(it.clone())));
+                    of_countries += members.of_countries.min(peers.len() - before);
                 }
                 continue;
             }
@@ -144,7 +150,7 @@ impl Reader<'_, '_> {
             }
             peers.push(peer.value.clone());
         }
-        if peers.len() > MAX_ENTRIES && raw.written <= MAX_ENTRIES {
+        if peers.len() - of_countries > MAX_ENTRIES && raw.written <= MAX_ENTRIES {
             let message = format!(
                 "with what its sets stand for, this list has more than {MAX_ENTRIES} peers"
             );
@@ -155,19 +161,38 @@ impl Reader<'_, '_> {
     }
 
     /// What a set stands for that is named here; `None` for anything else.
-    pub(super) fn members(&mut self, scope: &Scope, peer: &Peer, span: Span) -> Option<Vec<Peer>> {
+    pub(super) fn members(&mut self, scope: &Scope, peer: &Peer, span: Span) -> Option<Members> {
         match mention(peer) {
             Mention::No => None,
             Mention::Of(name) => {
                 let members = self.sets.find(scope, name, span, self.problems);
-                let is_too_much = self.expanded(members.len(), span);
-                Some(if is_too_much { Vec::new() } else { members })
+                let is_too_much = self.expanded(members.peers.len(), span)
+                    | self.too_many_networks(members.of_countries, span);
+                Some(if is_too_much { Members::default() } else { members })
             }
             Mention::Mixed => {
                 self.problems.push(mixed(span));
-                Some(Vec::new())
+                Some(Members::default())
             }
         }
+    }
+
+    /// Counts networks of countries; whether they are more than the kernel's tables hold, which is better said here than
+    /// when they are written.
+    fn too_many_networks(&mut self, networks: usize, span: Span) -> bool {
+        let before = self.ports.of_countries;
+        self.ports.of_countries = before.saturating_add(networks);
+        let is_more = self.ports.of_countries > MAX_OF_COUNTRIES;
+        if is_more && before <= MAX_OF_COUNTRIES {
+            let message = format!(
+                "the policies name more than {MAX_OF_COUNTRIES} networks of countries together, from here on"
+            );
+            self.problems.push(
+                Diagnostic::error(Code::Limit, span, message)
+                    .hint("name them in one policy, or fewer countries"),
+            );
+        }
+        networks > 0 && is_more
     }
 
     pub(super) fn peer(&mut self, scope: &Scope, peer: &Peer, span: Span) {

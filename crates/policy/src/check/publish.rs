@@ -112,6 +112,16 @@ fn ranges(
 ) -> Vec<IpNet> {
     let Mention::Of(name) = mention(peer) else { return Vec::new() };
     let members = sets.find(&Scope::Tenant(tenant.clone()), name, span, problems);
+    if members.of_countries > 0 {
+        let message =
+            format!("a published port is not limited to countries, and `{name}` has some");
+        problems.push(
+            Diagnostic::error(Code::Address, span, message)
+                .hint(format!("write a policy: {{ from: set={name}, to: app=web, deny: [any] }}")),
+        );
+        return Vec::new();
+    }
+    let members = members.peers;
     let net = |member: &Peer| match member {
         Peer::Cidr(net) => Some(*net),
         _ => None,

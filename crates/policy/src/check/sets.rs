@@ -1,19 +1,20 @@
 //! Named sets of peers: `set=office` stands for what the set lists, sets in it included.
 //!
-//! **Limits.** A set stands for as many peers as a side of a policy may have, all sets together for as many as a file may have
-//! values. A set that contains itself is refused.
+//! **Limits.** A set stands for as many peers as a side of a policy may have, networks of countries apart, which are bounded
+//! by themselves; all sets together for as many as a file may have values. A set that contains itself is refused.
 
 use std::collections::{BTreeMap, HashSet};
 
 use model::{Field, Name, Op, Peer};
 
+use super::countries::Countries;
 use super::policy::{MAX_ENTRIES, too_long};
 use super::vocabulary::Vocabulary;
 use crate::codes::Code;
-use crate::decode::{OneOrMany, Table, Val};
+use crate::decode::{Table, Val};
 use crate::diagnostic::{Diagnostic, Problems};
 use crate::document::{Scope, Span};
-use crate::raw::RawFile;
+use crate::raw::{RawFile, RawSet};
 
 /// The word that a reference begins with; no label of a workload has this key.
 pub(super) const KEY: &str = "set";
@@ -27,12 +28,36 @@ pub(super) struct Sets {
 
 struct Set {
     span: Span,
-    peers: Vec<Peer>,
+    members: Members,
     is_used: bool,
 }
 
-/// A set as it is written.
-type Raw<'r> = BTreeMap<&'r str, (&'r Val<Name>, Option<&'r OneOrMany<Val<Peer>>>)>;
+/// What a set stands for.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Members {
+    /// All of it.
+    pub(super) peers: Vec<Peer>,
+    /// How many of these are networks of countries.
+    pub(super) of_countries: usize,
+}
+
+impl Members {
+    /// Whether it is more than a side of a policy may have.
+    fn is_too_much(&self) -> bool {
+        self.peers.len().saturating_sub(self.of_countries) > MAX_ENTRIES
+    }
+}
+
+/// What sets are made of.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'g> {
+    pub(super) raw: &'g RawFile,
+    pub(super) vocabulary: &'g Vocabulary,
+    pub(super) countries: &'g Countries,
+}
+
+/// Sets as they are written.
+type Raw<'r> = BTreeMap<&'r str, (&'r Val<Name>, Option<&'r RawSet>)>;
 
 /// What a peer says of sets.
 pub(super) enum Mention<'p> {
@@ -60,21 +85,17 @@ pub(super) fn mention(peer: &Peer) -> Mention<'_> {
 
 impl Sets {
     /// Reads all sets of a file, the tenants' after those of the top, which they may contain.
-    pub(super) fn read(
-        raw: &RawFile,
-        vocabulary: &Vocabulary,
-        most: usize,
-        problems: &mut Problems<'_>,
-    ) -> Self {
+    pub(super) fn read(given: Given<'_>, most: usize, problems: &mut Problems<'_>) -> Self {
         let mut this = Self::default();
         let mut left = most;
-        this.host = this.scope(&Scope::Host, raw.sets.as_ref(), vocabulary, &mut left, problems);
-        for (name, tenant) in raw.tenants.iter().flat_map(|table| &table.entries) {
+        let top = given.raw.sets.as_ref();
+        this.host = this.scope(&Scope::Host, top, given, &mut left, problems);
+        for (name, tenant) in given.raw.tenants.iter().flat_map(|table| &table.entries) {
             let Some(table) = tenant.as_ref().and_then(|tenant| tenant.sets.as_ref()) else {
                 continue;
             };
             let scope = Scope::Tenant(name.value.clone());
-            let own = this.scope(&scope, Some(table), vocabulary, &mut left, problems);
+            let own = this.scope(&scope, Some(table), given, &mut left, problems);
             this.tenants.insert(name.value.clone(), own);
         }
         this
@@ -83,17 +104,15 @@ impl Sets {
     fn scope(
         &mut self,
         scope: &Scope,
-        table: Option<&Table<Name, OneOrMany<Val<Peer>>>>,
-        vocabulary: &Vocabulary,
+        table: Option<&Table<Name, RawSet>>,
+        given: Given<'_>,
         left: &mut usize,
         problems: &mut Problems<'_>,
     ) -> BTreeMap<Name, Set> {
         let entries = table.map_or(&[][..], |table| table.entries.as_slice());
-        let raw: Raw<'_> = entries
-            .iter()
-            .map(|(name, peers)| (name.value.as_str(), (name, peers.as_ref())))
-            .collect();
-        for (name, peers) in entries {
+        let raw: Raw<'_> =
+            entries.iter().map(|(name, set)| (name.value.as_str(), (name, set.as_ref()))).collect();
+        for (name, set) in entries {
             if let Some(outer) = self.host.get(&name.value) {
                 let message =
                     format!("a set `{}` stands at the top of the file already", name.value);
@@ -103,30 +122,31 @@ impl Sets {
                         .hint("a name has one meaning in a file: choose another one"),
                 );
             }
-            for peer in peers.iter().flat_map(|peers| &peers.items) {
+            for peer in set.iter().flat_map(RawSet::peers) {
                 if let (Mention::No, Peer::Selector(selector)) = (mention(&peer.value), &peer.value)
                 {
-                    vocabulary.check(scope, selector, peer.span, problems);
+                    given.vocabulary.check(scope, selector, peer.span, problems);
                 }
             }
         }
-        let mut work =
-            Work { raw: &raw, outer: self, done: BTreeMap::new(), path: Vec::new(), problems };
+        let countries = given.countries;
+        let (done, path) = (BTreeMap::new(), Vec::new());
+        let mut work = Work { raw: &raw, outer: self, countries, done, path, problems };
         for (name, _) in entries {
             work.resolve(name.value.as_str());
         }
         let Work { done, .. } = work;
         let mut found = BTreeMap::new();
         for (name, _) in entries {
-            let peers = done.get(name.value.as_str()).cloned().unwrap_or_default();
-            let fits = peers.len() <= *left;
+            let members = done.get(name.value.as_str()).cloned().unwrap_or_default();
+            let fits = members.peers.len() <= *left;
             if !fits && *left > 0 {
                 let message = "all sets together stand for too many peers, from here on";
                 problems.push(Diagnostic::error(Code::Limit, name.span, message));
             }
-            *left = left.saturating_sub(peers.len());
-            let peers = if fits { peers } else { Vec::new() };
-            found.insert(name.value.clone(), Set { span: name.span, peers, is_used: false });
+            *left = left.saturating_sub(members.peers.len());
+            let members = if fits { members } else { Members::default() };
+            found.insert(name.value.clone(), Set { span: name.span, members, is_used: false });
         }
         found
     }
@@ -138,7 +158,7 @@ impl Sets {
         name: &str,
         span: Span,
         problems: &mut Problems<'_>,
-    ) -> Vec<Peer> {
+    ) -> Members {
         let own = match scope {
             Scope::Tenant(tenant) => self.tenants.get_mut(tenant),
             Scope::Host => None,
@@ -152,11 +172,11 @@ impl Sets {
         let found = own.and_then(|own| own.get_mut(name)).or_else(|| self.host.get_mut(name));
         if let Some(set) = found {
             set.is_used = true;
-            return set.peers.clone();
+            return set.members.clone();
         }
         let at = problems.within(span, name);
         problems.push(super::unknown("set", name, at, known.iter().map(String::as_str)));
-        Vec::new()
+        Members::default()
     }
 
     /// Reports every set that nothing uses; one that is part of another one is used by that.
@@ -168,7 +188,7 @@ impl Sets {
             .iter()
             .chain(tables)
             .flat_map(|table| &table.entries)
-            .flat_map(|(_, peers)| peers.iter().flat_map(|peers| &peers.items))
+            .flat_map(|(_, set)| set.iter().flat_map(RawSet::peers))
             .filter_map(|peer| match mention(&peer.value) {
                 Mention::Of(name) => Some(name),
                 _ => None,
@@ -187,7 +207,8 @@ impl Sets {
 struct Work<'w, 'r, 'p, 't> {
     raw: &'w Raw<'r>,
     outer: &'w Sets,
-    done: BTreeMap<&'r str, Vec<Peer>>,
+    countries: &'w Countries,
+    done: BTreeMap<&'r str, Members>,
     /// The sets that are being resolved, each because of the one before.
     path: Vec<&'r str>,
     problems: &'p mut Problems<'t>,
@@ -202,69 +223,77 @@ impl<'r> Work<'_, 'r, '_, '_> {
             return;
         }
         let Some((at, Some(raw))) = self.raw.get(name).copied() else { return };
-        if raw.written == 0 {
-            self.problems.push(super::empty_list(raw.span, "write what belongs to the set"));
+        let Some((written, span)) = raw.written() else { return };
+        if written == 0 {
+            self.problems.push(super::empty_list(span, "write what belongs to the set"));
         }
-        if raw.written > MAX_ENTRIES {
-            self.problems.push(too_long(raw.written, raw.span));
-            self.done.insert(name, Vec::new());
+        if written > MAX_ENTRIES {
+            self.problems.push(too_long(written, span));
+            self.done.insert(name, Members::default());
             return;
         }
         self.path.push(name);
-        let mut peers: Vec<Peer> = Vec::with_capacity(raw.items.len());
-        let mut seen: HashSet<Peer> = HashSet::with_capacity(raw.items.len());
-        for item in &raw.items {
+        let mut members = Members::default();
+        let mut seen: HashSet<Peer> = HashSet::with_capacity(raw.peers().len());
+        for country in raw.countries() {
+            let networks = self.countries.get(&country.value).into_iter().flatten();
+            members.peers.extend(networks.filter(|net| seen.insert((*net).clone())).cloned());
+            members.of_countries = members.peers.len();
+        }
+        for item in raw.peers() {
             let part = match mention(&item.value) {
-                Mention::No => vec![item.value.clone()],
+                Mention::No => Members { peers: vec![item.value.clone()], of_countries: 0 },
                 Mention::Of(other) => self.part(other, item.span),
                 Mention::Mixed => {
                     self.problems.push(mixed(item.span));
-                    Vec::new()
+                    Members::default()
                 }
             };
-            peers.extend(part.into_iter().filter(|peer| seen.insert(peer.clone())));
-            if peers.len() > MAX_ENTRIES {
-                let message = format!(
-                    "with the sets in it, `{name}` stands for more than {MAX_ENTRIES} peers"
-                );
-                self.problems.push(
-                    Diagnostic::error(Code::Limit, at.span, message)
-                        .hint("write larger ranges, or give the workloads a label of their own"),
-                );
-                peers.clear();
+            let before = members.peers.len();
+            members.peers.extend(part.peers.into_iter().filter(|peer| seen.insert(peer.clone())));
+            members.of_countries += part.of_countries.min(members.peers.len() - before);
+            if members.is_too_much() {
+                self.problems.push(stands_for_too_much(name, at.span));
+                members = Members::default();
                 break;
             }
         }
         self.path.pop();
-        self.done.insert(name, peers);
+        self.done.insert(name, members);
     }
 
     /// What a set in a set stands for.
-    fn part(&mut self, name: &'r str, span: Span) -> Vec<Peer> {
+    fn part(&mut self, name: &'r str, span: Span) -> Members {
         if let Some(first) = self.path.iter().position(|each| *each == name) {
             let ring: Vec<&str> = self.path.iter().skip(first).copied().chain([name]).collect();
             let message = format!("the set `{name}` contains itself: {}", ring.join(" → "));
             self.problems.push(Diagnostic::error(Code::Value, span, message));
-            return Vec::new();
+            return Members::default();
         }
         if self.path.len() >= Self::DEPTH {
             let message = format!("sets are nested deeper than {}", Self::DEPTH);
             self.problems.push(Diagnostic::error(Code::Limit, span, message));
-            return Vec::new();
+            return Members::default();
         }
         if self.raw.contains_key(name) {
             self.resolve(name);
             return self.done.get(name).cloned().unwrap_or_default();
         }
         if let Some(set) = self.outer.host.get(name) {
-            return set.peers.clone();
+            return set.members.clone();
         }
         let known = self.raw.keys().copied().chain(self.outer.host.keys().map(Name::as_str));
         let known: Vec<&str> = known.collect();
         let at = self.problems.within(span, name);
         self.problems.push(super::unknown("set", name, at, known.iter().copied()));
-        Vec::new()
+        Members::default()
     }
+}
+
+fn stands_for_too_much(name: &str, span: Span) -> Diagnostic {
+    let message = format!("with the sets in it, `{name}` stands for more than {MAX_ENTRIES} peers");
+    Diagnostic::error(Code::Limit, span, message)
+        .hint("write larger ranges, or give the workloads a label of their own")
 }
 
 /// The finding for a set that does not stand alone.

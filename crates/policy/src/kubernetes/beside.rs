@@ -24,7 +24,7 @@ use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, Diagnostics, Problems, Severity};
 use crate::document::{Document, Span};
 use crate::raw::RawFile;
-use crate::{Limits, Source, checked, lint};
+use crate::{Limits, Outside, Source, checked, lint};
 
 /// Most files of manifests beside a native one.
 pub const MAX_FILES: usize = 1000;
@@ -71,12 +71,12 @@ struct Resident {
 pub fn load(
     native: &Source<'_>,
     manifests: &[Source<'_>],
-    variable: &dyn Fn(&str) -> Option<String>,
+    outside: Outside<'_>,
     limits: &Limits,
     now: Timestamp,
 ) -> Result<CheckedSet, Vec<Diagnostics>> {
     let mut problems = Problems::new(native.text, limits.findings);
-    let (document, mut warnings) = together(native, manifests, variable, limits, &mut problems)?;
+    let (document, mut warnings) = together(native, manifests, outside, limits, &mut problems)?;
     lint::lint(&document, now, &mut problems);
     warnings.insert(0, problems.finish(Arc::clone(&document.file)));
     Ok(CheckedSet { document, warnings })
@@ -89,11 +89,11 @@ pub fn load(
 pub fn parse(
     native: &Source<'_>,
     manifests: &[Source<'_>],
-    variable: &dyn Fn(&str) -> Option<String>,
+    outside: Outside<'_>,
     limits: &Limits,
 ) -> Result<Document, Vec<Diagnostics>> {
     let mut problems = Problems::new(native.text, limits.findings);
-    Ok(together(native, manifests, variable, limits, &mut problems)?.0)
+    Ok(together(native, manifests, outside, limits, &mut problems)?.0)
 }
 
 /// Whether a text is a manifest and no native file, as far as its beginnings of lines tell.
@@ -113,11 +113,11 @@ pub fn is_manifest(text: &str) -> bool {
 fn together(
     native: &Source<'_>,
     manifests: &[Source<'_>],
-    variable: &dyn Fn(&str) -> Option<String>,
+    outside: Outside<'_>,
     limits: &Limits,
     problems: &mut Problems<'_>,
 ) -> Result<(Document, Vec<Diagnostics>), Vec<Diagnostics>> {
-    let read = checked(native, variable, limits, problems);
+    let read = checked(native, outside, limits, problems);
     if manifests.is_empty() {
         let read = read.map_err(|found| vec![*found]);
         return read.map(|(document, _)| (document, Vec::new()));
