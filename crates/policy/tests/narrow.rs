@@ -340,3 +340,32 @@ fn networks_lead_out_in_the_versions_that_they_have() {
         assert_eq!(policies(&found), wanted.iter().collect::<Vec<_>>(), "{}", found.text);
     }
 }
+
+#[test]
+fn a_set_that_a_rule_adds_to_is_not_known() {
+    let set = r#"{"set": {"family": "inet", "table": "t", "name": "bad", "handle": 9, "type": "ipv4_addr"}}"#;
+    let source = r#"{"payload": {"protocol": "ip", "field": "saddr"}}"#;
+    let listed = format!(r#"{{"match": {{"op": "==", "left": {source}, "right": "@bad"}}}}"#);
+    let drop = rule("t", "in", &format!(r#"{listed}, {{"drop": null}}"#));
+    let ssh = rule("t", "in", &format!(r#"{}, {{"accept": null}}"#, dport("tcp", 22)));
+    let add =
+        format!(r#"{{"set": {{"op": "add", "elem": {source}, "set": "@bad"}}}}, {{"drop": null}}"#);
+    let add = rule("t", "in", &format!("{}, {add}", dport("tcp", 23)));
+    let found = nft(&[INPUT, set, &drop, &ssh].join(", "));
+    assert!(found.text.contains("allow: [22/tcp]"), "{}", found.text);
+    let found = nft(&[INPUT, set, &drop, &add, &ssh].join(", "));
+    assert!(policies(&found).iter().all(|line| line.contains("\"::/0\"")), "{}", found.text);
+}
+
+#[test]
+fn thousands_of_addresses_may_be_dropped() {
+    let mut text = "*filter\n:INPUT DROP\n".to_owned();
+    for number in 0..3000_u32 {
+        let address =
+            std::net::Ipv4Addr::from(0x2000_0000 + number.wrapping_mul(2_654_435) % 0x4000_0000);
+        text.extend(["-A INPUT -s ", &address.to_string(), "/32 -j DROP\n"]);
+    }
+    text += "-A INPUT -p tcp --dport 22 -j ACCEPT\nCOMMIT\n";
+    let found = iptables(&text);
+    assert_eq!(found.policies, 3001);
+}

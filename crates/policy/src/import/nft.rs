@@ -37,6 +37,9 @@ pub(super) fn read(text: &str) -> Result<Ruleset, ImportError> {
         }
     }
     for rule in objects.iter().filter_map(|object| object.get("rule")?.as_object()) {
+        reader.changes(rule);
+    }
+    for rule in objects.iter().filter_map(|object| object.get("rule")?.as_object()) {
         reader.rule(rule)?;
     }
     let out = reader.out;
@@ -143,6 +146,22 @@ impl Reader {
             self.sets.insert(key(family, table, name), elements);
         }
         Ok(())
+    }
+
+    /// A set or map that a rule adds to or takes from changes, whatever its flags are.
+    fn changes(&mut self, body: &Map<String, Value>) {
+        let (Some(family), Some(table)) = (word(body, "family"), word(body, "table")) else {
+            return;
+        };
+        let expressions = body.get("expr").and_then(Value::as_array);
+        for expression in expressions.into_iter().flatten() {
+            for kind in ["set", "map"] {
+                let name = expression.get(kind).and_then(|set| set.get(kind)?.as_str());
+                if let Some(name) = name {
+                    self.sets.remove(&key(family, table, name.trim_start_matches('@')));
+                }
+            }
+        }
     }
 
     fn rule(&mut self, body: &Map<String, Value>) -> Result<(), ImportError> {
