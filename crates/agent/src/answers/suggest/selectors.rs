@@ -156,12 +156,11 @@ mod tests {
     /// A tenant with a label that each workload has alone, one that ten have, and one that all have.
     fn tenant(workloads: usize) -> Document {
         let mut text = "bulkhead: 1\ntenants:\n  s:\n    networks: { n: { subnets: [10.0.0.0/16] } }\n    workloads:\n".to_owned();
-        for n in 0..workloads {
-            text += &format!(
-                "      w{n}: {{ labels: {{ all: x, id: i{n}, ten: t{} }}, netns: w{n} }}\n",
-                n / 10
-            );
-        }
+        let line = |n: usize| {
+            let ten = n / 10;
+            format!("      w{n}: {{ labels: {{ all: x, id: i{n}, ten: t{ten} }}, netns: w{n} }}\n")
+        };
+        text.extend((0..workloads).map(line));
         crate::tests::wanted(&text).document
     }
 
