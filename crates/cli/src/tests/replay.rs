@@ -44,6 +44,7 @@ pub(super) fn everything() -> Replay {
         file: "shop.yaml".to_owned(),
         generation: 3,
         period: Period {
+            omitted_gaps: 0,
             since: "2026-11-15T10:00:00Z".to_owned(),
             until: "2026-11-22T10:02:00Z".to_owned(),
             begins: Some("2026-11-16T08:00:00Z".to_owned()),
