@@ -8,6 +8,7 @@ use std::time::Instant;
 use api::{DownResponse, Error, Outcome, Step, StepState, codes};
 use host::linux::bpf::Datapath;
 use host::linux::kernel::Linux;
+use host::linux::netns::NetNsDir;
 use host::linux::rcu::Expedited;
 use host::network::NoPrograms;
 
@@ -85,6 +86,7 @@ fn folders(options: &Options) -> Pass {
     for path in [document, history, options.state_dir.join("agent.log")] {
         remove(&mut pass, &path, |path| fs::remove_file(path));
     }
+    sweep(&mut pass, &options.run_dir);
     for name in ["workloads", "netns"] {
         remove(&mut pass, &options.run_dir.join(name), |path| fs::remove_dir(path));
     }
@@ -100,6 +102,23 @@ fn folders(options: &Options) -> Pass {
     pass
 }
 
+/// Removes what is left of namespaces whose pins somebody unmounted.
+fn sweep(pass: &mut Pass, run_dir: &Path) {
+    let folder = run_dir.join("netns");
+    // Opening it would make it.
+    if !folder.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        return;
+    }
+    match NetNsDir::open(run_dir).and_then(|pins| pins.sweep()) {
+        Ok(swept) => {
+            for name in swept {
+                pass.did(format!("rm {}", folder.join(name.as_str()).display()));
+            }
+        }
+        Err(error) => pass.failed.push(sentence(&error)),
+    }
+}
+
 fn remove(pass: &mut Pass, path: &Path, how: impl Fn(&Path) -> io::Result<()>) {
     match how(path) {
         Ok(()) => pass.did(format!("rm {}", path.display())),
@@ -111,6 +130,36 @@ fn remove(pass: &mut Pass, path: &Path, how: impl Fn(&Path) -> io::Result<()>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_of_unmounted_pins_go_and_nothing_else_does() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pins = folder.path().join("netns");
+        let mut pass = Pass::default();
+        sweep(&mut pass, folder.path());
+        assert!(!pins.exists() && pass.failed.is_empty(), "nothing is made for it");
+        fs::create_dir(&pins).expect("made");
+        let other = folder.path().join("other");
+        for name in [&pins.join("shop.main"), &pins.join("NOTES"), &other] {
+            fs::write(name, "").expect("written");
+        }
+        fs::write(pins.join("shop.full"), "something").expect("written");
+        fs::create_dir(pins.join("shop.folder")).expect("made");
+        std::os::unix::fs::symlink(&other, pins.join("shop.link")).expect("linked");
+        sweep(&mut pass, folder.path());
+        assert!(pass.failed.is_empty(), "{:?}", pass.failed);
+        let left = fs::read_dir(&pins).expect("read");
+        let mut left: Vec<_> = left.map(|entry| entry.expect("an entry").file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["NOTES", "shop.folder", "shop.full", "shop.link"]);
+        assert!(other.exists());
+        // A link in place of the folder is not followed either.
+        let elsewhere = tempfile::tempdir().expect("a folder");
+        std::os::unix::fs::symlink(&pins, elsewhere.path().join("netns")).expect("linked");
+        fs::write(pins.join("shop.main"), "").expect("written");
+        sweep(&mut pass, elsewhere.path());
+        assert!(pins.join("shop.main").exists());
+    }
 
     #[test]
     fn programs_stay_while_a_link_may_be_left() {

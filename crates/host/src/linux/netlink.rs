@@ -102,6 +102,21 @@ impl Netlink {
         Ok(answers)
     }
 
+    /// Asks for all objects of a kind where somebody else may have made any number of them: `keep` gets each as it comes and
+    /// says whether it wants more; the rest is neither received nor decoded. So the socket is of no use afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Errno`] with the kernel's explanation.
+    pub fn dump_while(
+        mut self,
+        message: RouteNetlinkMessage,
+        mut keep: impl FnMut(RouteNetlinkMessage) -> bool,
+    ) -> Result<(), Refusal> {
+        self.send(message, NLM_F_REQUEST | NLM_F_DUMP)?;
+        self.receive_while(&mut keep)
+    }
+
     fn send(&mut self, message: RouteNetlinkMessage, flags: u16) -> Result<(), Refusal> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
@@ -117,20 +132,31 @@ impl Netlink {
 
     /// Reads until the acknowledgement, the error or the end of the dump of the last request.
     fn receive(&mut self, answers: &mut Vec<RouteNetlinkMessage>) -> Result<(), Refusal> {
+        self.receive_while(&mut |answer| {
+            answers.push(answer);
+            true
+        })
+    }
+
+    /// As [`Self::receive`], or until `keep` wants no more.
+    fn receive_while(
+        &mut self,
+        keep: &mut dyn FnMut(RouteNetlinkMessage) -> bool,
+    ) -> Result<(), Refusal> {
         loop {
             self.buffer.clear();
             self.socket.recv(&mut self.buffer, 0)?;
             if self.buffer.is_empty() {
                 return Err(Refusal::Answer("the socket was closed".to_owned()));
             }
-            if self.drain(answers)? {
+            if self.drain(keep)? {
                 return Ok(());
             }
         }
     }
 
-    /// Takes apart one datagram; `true` when the answer is complete.
-    fn drain(&self, answers: &mut Vec<RouteNetlinkMessage>) -> Result<bool, Refusal> {
+    /// Takes apart one datagram; `true` when the answer is complete, or enough.
+    fn drain(&self, keep: &mut dyn FnMut(RouteNetlinkMessage) -> bool) -> Result<bool, Refusal> {
         let mut rest = self.buffer.as_slice();
         while let Some(length) = message_length(rest) {
             let (bytes, tail) = rest.split_at(length.min(rest.len()));
@@ -145,7 +171,11 @@ impl Netlink {
             }
             match message.payload {
                 NetlinkPayload::Done(_) => return Ok(true),
-                NetlinkPayload::InnerMessage(inner) => answers.push(inner),
+                NetlinkPayload::InnerMessage(inner) => {
+                    if !keep(inner) {
+                        return Ok(true);
+                    }
+                }
                 NetlinkPayload::Error(error) if error.code.is_none() => return Ok(true),
                 NetlinkPayload::Error(error) => {
                     let explanation = explanation(&error.header);

@@ -20,7 +20,7 @@ use std::process::{Child, Command};
 
 use nix::mount::{MntFlags, MsFlags};
 use nix::sched::CloneFlags;
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 
 use crate::network::NsName;
 
@@ -340,6 +340,43 @@ impl NetNsDir {
         }
     }
 
+    /// Removes the files on which namespaces were pinned that somebody unmounted: plain, empty and with a name as ours have.
+    /// Anything else stays, and nothing is followed. Returns the names.
+    ///
+    /// # Errors
+    ///
+    /// [`NetNsError::List`] when the folder cannot be read, [`NetNsError::Delete`] when a file cannot be removed.
+    pub fn sweep(&self) -> Result<BTreeSet<NsName>, NetNsError> {
+        let mut swept = BTreeSet::new();
+        for name in self.names().map_err(NetNsError::List)? {
+            let found =
+                rustix::fs::statat(&self.dir, name.as_str(), AtFlags::SYMLINK_NOFOLLOW).ok();
+            let is_plain = found.is_some_and(|stat| {
+                FileType::from_raw_mode(stat.st_mode).is_file() && stat.st_size == 0
+            });
+            // A pinned namespace looks like a plain file too.
+            if !is_plain || !matches!(self.find(&name), Err(NetNsError::Foreign(_))) {
+                continue;
+            }
+            rustix::fs::unlinkat(&self.dir, name.as_str(), AtFlags::empty()).map_err(|errno| {
+                NetNsError::Delete { name: name.to_string(), source: errno.into() }
+            })?;
+            swept.insert(name);
+        }
+        Ok(swept)
+    }
+
+    /// The names in the folder that a namespace of ours may have.
+    fn names(&self) -> io::Result<BTreeSet<NsName>> {
+        let mut names = BTreeSet::new();
+        for entry in rustix::fs::Dir::read_from(&self.dir)? {
+            let entry = entry?;
+            let Ok(text) = entry.file_name().to_str() else { continue };
+            names.extend(NsName::parse(text));
+        }
+        Ok(names)
+    }
+
     /// The names of the namespaces pinned here. Files that are no namespaces are left out.
     ///
     /// # Errors
@@ -355,16 +392,7 @@ impl NetNsDir {
     ///
     /// [`NetNsError::List`] when the folder cannot be read.
     pub fn ids(&self) -> Result<BTreeMap<NsName, (u64, u64)>, NetNsError> {
-        let read = || -> io::Result<BTreeSet<NsName>> {
-            let mut names = BTreeSet::new();
-            for entry in rustix::fs::Dir::read_from(&self.dir)? {
-                let entry = entry?;
-                let Ok(text) = entry.file_name().to_str() else { continue };
-                names.extend(NsName::parse(text));
-            }
-            Ok(names)
-        };
-        let names = read().map_err(NetNsError::List)?.into_iter();
+        let names = self.names().map_err(NetNsError::List)?.into_iter();
         let id = |name: NsName| self.find(&name).and_then(|ns| ns.id()).ok().map(|id| (name, id));
         Ok(names.filter_map(id).collect())
     }

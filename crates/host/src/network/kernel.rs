@@ -101,6 +101,14 @@ pub enum Refusal {
     /// An answer that could not be decoded.
     #[error("the answer could not be decoded: {0}")]
     Answer(String),
+    /// There are more objects than are read.
+    #[error("there are more than {limit} {what}")]
+    Many {
+        /// So many are read.
+        limit: usize,
+        /// Of these.
+        what: &'static str,
+    },
     /// The object is not there.
     #[error("there is no such {0}")]
     Absent(&'static str),

@@ -1,7 +1,7 @@
 //! The way of a first packet, and of its answer, beyond the policy: what else of this host stops it.
 //!
 //! Every namespace on the way is looked at by netlink, `/proc/sys` and the host's own `nft`; nothing is sent, changed or run
-//! inside of a workload. One walk at a time, a few seconds each. Faults are told in the order in which the packet would
+//! inside of a workload. One walk at a time, a few seconds each; who does not get a turn soon is told so. Faults are told in the order in which the packet would
 //! meet them; what cannot be told is said to be unknown.
 
 mod codes;
@@ -11,10 +11,10 @@ mod mtu;
 mod report;
 mod routers;
 mod station;
+mod turn;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use api::{PartyKind, Walk, WalkStep, Why};
@@ -35,12 +35,15 @@ use crate::shared::Shared;
 use super::Case;
 use mtu::Widths;
 use report::{Fault, Report};
-use station::Station;
+use station::{Closed, Station};
+use turn::Turns;
 
 pub(crate) use codes::explanations;
 
 /// How long a walk may take before it says so.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// How long one waits for another walk to end.
+const QUEUE: Duration = Duration::from_secs(1);
 /// The links of a router: to its endpoints, and to the host.
 const BRIDGE: &str = "br0";
 const UPLINK: &str = "up0";
@@ -87,7 +90,7 @@ struct Trip<'a> {
     is_judged: bool,
 }
 
-/// Walks the way of a case.
+/// Walks the way of a case, or says that it was not walked because another walk is under way.
 pub(super) fn walk(
     shared: &Shared,
     force: &Force,
@@ -95,8 +98,8 @@ pub(super) fn walk(
     case: &Case,
     why: &Why,
 ) -> Walk {
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    static TURNS: Turns = Turns::new();
+    let turn = TURNS.take(QUEUE);
     let bundle = &force.wanted.bundle;
     let end = |network: u32, address| {
         let id = bundle.workload_at(u16::try_from(network).ok()?, address)?;
@@ -114,6 +117,10 @@ pub(super) fn walk(
         is_judged: false,
     };
     let finished = match (source, target) {
+        _ if turn.is_none() => {
+            trip.not_walked();
+            None
+        }
         (Some(source), Some(target)) => trip.between(source, target),
         (Some(source), None) => trip.outwards(source, to),
         (None, Some(target)) => trip.inwards(from, target),
@@ -233,14 +240,37 @@ impl Trip<'_> {
         });
     }
 
+    fn not_walked(&mut self) {
+        let text = "not walked: another walk is under way; ask again".to_owned();
+        self.report.unknown("host", "walk", text, String::new());
+    }
+
+    /// That a namespace is gone, or that it cannot be read, which says nothing about the packet.
+    fn closed(
+        &mut self,
+        place: &str,
+        closed: Closed,
+        gone: impl FnOnce(String) -> Fault,
+        at: &Path,
+    ) {
+        let command = format!("ls -l {}", at.display());
+        match closed {
+            Closed::Gone(cause) => self.report.fault(place, "namespace", gone(cause), command),
+            Closed::Unreadable(cause) => {
+                let text = format!("its network namespace cannot be read ({cause})");
+                self.report.unknown(place, "namespace", text, command);
+            }
+        }
+    }
+
     /// The host's own namespace.
     fn host(&mut self) -> Option<Station> {
         if self.report.is_late() {
             return None;
         }
-        match Station::open("host".to_owned(), None) {
+        match Station::open("host".to_owned(), None, self.report.until()) {
             Ok(host) => Some(host),
-            Err(cause) => {
+            Err(Closed::Gone(cause) | Closed::Unreadable(cause)) => {
                 let text = format!("the host's network cannot be read ({cause})");
                 self.report.unknown("host", "namespace", text, "ip address show".to_owned());
                 None
@@ -256,19 +286,14 @@ impl Trip<'_> {
         }
         let name = desired::router_name(router).ok()?;
         let path = self.shared.options.pin(name.as_str());
-        let command = format!("ls -l {}", path.display());
-        match Station::open(place.clone(), Some(path)) {
-            Ok(station) => Some(station),
-            Err(cause) => {
-                let text = format!("the router's namespace is gone ({cause})");
-                let hint = Some(
-                    "a running agent makes it again within 10 seconds; see its log".to_owned(),
-                );
-                let fault = Fault { code: codes::ROUTER_GONE, text, hint };
-                self.report.fault(&place, "namespace", fault, command);
-                None
-            }
-        }
+        let gone = |cause| Fault {
+            code: codes::ROUTER_GONE,
+            text: format!("the router's namespace is gone ({cause})"),
+            hint: Some("a running agent makes it again within 10 seconds; see its log".to_owned()),
+        };
+        Station::open(place.clone(), Some(path.clone()), self.report.until())
+            .map_err(|closed| self.closed(&place, closed, gone, &path))
+            .ok()
     }
 
     /// The namespace of a workload, after a look at whether it runs.
@@ -285,17 +310,14 @@ impl Trip<'_> {
         if matches!(known.start, Start::Run(_)) {
             self.runs(&place, &end.at.workload);
         }
-        let command = format!("ls -l {}", path.display());
-        match Station::open(place.clone(), Some(path)) {
-            Ok(station) => Some(station),
-            Err(cause) => {
-                let text = format!("its network namespace is gone ({cause})");
-                let hint = Some("make it again, then: bulkhead up FILE".to_owned());
-                let fault = Fault { code: codes::NAMESPACE_GONE, text, hint };
-                self.report.fault(&place, "namespace", fault, command);
-                None
-            }
-        }
+        let gone = |cause| Fault {
+            code: codes::NAMESPACE_GONE,
+            text: format!("its network namespace is gone ({cause})"),
+            hint: Some("make it again, then: bulkhead up FILE".to_owned()),
+        };
+        Station::open(place.clone(), Some(path.clone()), self.report.until())
+            .map_err(|closed| self.closed(&place, closed, gone, &path))
+            .ok()
     }
 
     /// That the program of a workload runs.

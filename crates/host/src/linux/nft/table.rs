@@ -85,7 +85,16 @@ impl Watch {
 ///
 /// [`Refusal`] when `nft` cannot be run, fails for another reason, or prints no JSON.
 pub fn read(ns: &NetNs) -> Result<Option<TableState>, Refusal> {
-    Ok(list(ns)?.as_ref().map(state))
+    read_within(ns, PATIENCE)
+}
+
+/// As [`read`], for whom waits for less time.
+///
+/// # Errors
+///
+/// As [`read`]; [`Refusal::Late`] when it takes longer than `patience`, or than the patience of all runs.
+pub(crate) fn read_within(ns: &NetNs, patience: Duration) -> Result<Option<TableState>, Refusal> {
+    Ok(list(ns, patience)?.as_ref().map(state))
 }
 
 /// Puts `ruleset` in place of whatever the table holds, in one transaction, and marks it.
@@ -95,7 +104,7 @@ pub fn read(ns: &NetNs) -> Result<Option<TableState>, Refusal> {
 /// [`Refusal`] when `nft` refuses; the table is then as it was.
 pub fn replace(ns: &NetNs, ruleset: &Ruleset) -> Result<(), Refusal> {
     submit(ns, &ruleset.transaction())?;
-    let listing = list(ns)?.ok_or(Refusal::Absent("table right after it was made"))?;
+    let listing = list(ns, PATIENCE)?.ok_or(Refusal::Absent("table right after it was made"))?;
     let mark = fingerprint_rule(&format!("listed {}", fingerprint(&listing)));
     submit(ns, &json!({ "nftables": [{ "add": mark }] }))
 }
@@ -118,8 +127,10 @@ fn submit(ns: &NetNs, transaction: &Value) -> Result<(), Refusal> {
     Err(Refusal::Nft(answer.complaint()))
 }
 
-fn list(ns: &NetNs) -> Result<Option<Value>, Refusal> {
-    let answer = nft(ns, &["-j", "list", "table", FAMILY, TABLE], b"")?;
+fn list(ns: &NetNs, patience: Duration) -> Result<Option<Value>, Refusal> {
+    let mut command = Command::new("nft");
+    command.args(["-j", "list", "table", FAMILY, TABLE]);
+    let answer = run(ns, &mut command, b"", patience.min(PATIENCE))?;
     if answer.status.success() {
         let listing = serde_json::from_slice(&answer.stdout);
         return listing.map(Some).map_err(|error| Refusal::Answer(error.to_string()));

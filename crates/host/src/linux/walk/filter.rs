@@ -7,13 +7,19 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Instant;
 
 use ipnet::IpNet;
 
+use super::rules::Gap;
+
 /// How deep chains may call each other; the kernel has 16 (`NFT_JUMP_STACK_SIZE`).
 const MAX_DEPTH: usize = 16;
-/// More rules than this are not asked about one packet.
-const MAX_STEPS: usize = 100_000;
+/// More rules and elements of sets than this are not asked about one packet at one hook.
+const MAX_STEPS: usize = 4_000_000;
+/// So many of them are asked before the clock is looked at again.
+const STRIDE: usize = 4_096;
 
 /// Where a packet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,23 +95,25 @@ pub enum Fate {
     May(String),
     /// It is dropped: by what.
     Dropped(String),
+    /// The rules were not followed to their end.
+    Lost(Gap),
 }
 
-/// One condition on a packet.
+/// One condition on a packet. What it lists is shared by all rules that refer to the same set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Test {
     /// The incoming link; a trailing `*` or `+` matches any ending.
-    CameIn(Vec<String>),
-    GoesOut(Vec<String>),
-    Source(Vec<Addresses>),
-    Target(Vec<Addresses>),
-    Protocol(Vec<u8>),
+    CameIn(Arc<[String]>),
+    GoesOut(Arc<[String]>),
+    Source(Arc<[Addresses]>),
+    Target(Arc<[Addresses]>),
+    Protocol(Arc<[u8]>),
     /// Only of these protocols.
-    SourcePort(Vec<RangeInclusive<u16>>),
-    TargetPort(Vec<RangeInclusive<u16>>),
-    IcmpType(Vec<RangeInclusive<u16>>),
+    SourcePort(Arc<[RangeInclusive<u16>]>),
+    TargetPort(Arc<[RangeInclusive<u16>]>),
+    IcmpType(Arc<[RangeInclusive<u16>]>),
     V6(bool),
-    State(Vec<State>),
+    State(Arc<[State]>),
     Translated,
     /// Nothing that can be told from the packet.
     Unknown,
@@ -154,7 +162,7 @@ pub(super) enum Action {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rule {
     /// `inet guard forwards, rule 3 (handle 7)`.
-    pub(super) place: String,
+    pub(super) place: Arc<str>,
     pub(super) conditions: Vec<Condition>,
     pub(super) action: Action,
 }
@@ -188,8 +196,53 @@ pub(super) struct Table {
     pub(super) chains: BTreeMap<String, Chain>,
 }
 
-/// What tables do with a packet at a hook.
-pub(super) fn fate(tables: &[Table], hook: Hook, packet: &Packet) -> Fate {
+impl Test {
+    /// How much work it is to ask.
+    fn weight(&self) -> usize {
+        match self {
+            Self::CameIn(names) | Self::GoesOut(names) => names.len(),
+            Self::Source(nets) | Self::Target(nets) => nets.len(),
+            Self::Protocol(numbers) => numbers.len(),
+            Self::SourcePort(ranges) | Self::TargetPort(ranges) | Self::IcmpType(ranges) => {
+                ranges.len()
+            }
+            Self::State(states) => states.len(),
+            Self::V6(_) | Self::Translated | Self::Unknown => 1,
+        }
+    }
+}
+
+/// How far the rules are followed for one packet at one hook, over all chains.
+struct Patience {
+    until: Instant,
+    steps: usize,
+    /// From this many steps on the clock is looked at.
+    ask: usize,
+    lost: Option<Gap>,
+}
+
+impl Patience {
+    const fn new(until: Instant) -> Self {
+        Self { until, steps: 0, ask: 0, lost: None }
+    }
+
+    /// Whether more may be asked, so many of it.
+    fn has(&mut self, weight: usize) -> bool {
+        self.steps = self.steps.saturating_add(weight);
+        if self.steps > MAX_STEPS {
+            self.lost.get_or_insert(Gap::Large);
+        } else if self.steps >= self.ask {
+            self.ask = self.steps + STRIDE;
+            if Instant::now() >= self.until {
+                self.lost.get_or_insert(Gap::Late);
+            }
+        }
+        self.lost.is_none()
+    }
+}
+
+/// What tables do with a packet at a hook, as far as that is found out by `until`.
+pub(super) fn fate(tables: &[Table], hook: Hook, packet: &Packet, until: Instant) -> Fate {
     let v6 = packet.target.is_ipv6();
     let mut bases = Vec::new();
     let concerns = |table: &&Table| {
@@ -203,9 +256,13 @@ pub(super) fn fate(tables: &[Table], hook: Hook, packet: &Packet) -> Fate {
     }
     bases.sort_by_key(|(priority, ..)| *priority);
     let mut may = None;
+    let mut patience = Patience::new(until);
     for (_, table, chain, drops) in bases {
-        let mut run = Run { table, packet, may: None, is_unsure: false, steps: 0 };
+        let mut run = Run { table, packet, may: None, is_unsure: false, patience: &mut patience };
         let end = run.chain(chain, 0);
+        if let Some(gap) = run.patience.lost {
+            return Fate::Lost(gap);
+        }
         let dropped = match end {
             End::Dropped(place) => Some(place),
             End::Accepted => None,
@@ -244,15 +301,13 @@ struct Run<'r> {
     may: Option<String>,
     /// A rule before may have accepted it, or left the chain.
     is_unsure: bool,
-    steps: usize,
+    patience: &'r mut Patience,
 }
 
 impl Run<'_> {
     fn chain(&mut self, chain: &Chain, depth: usize) -> End {
         for rule in &chain.rules {
-            self.steps += 1;
-            if self.steps > MAX_STEPS {
-                self.is_unsure = true;
+            if !self.patience.has(1) {
                 return End::Fell;
             }
             match self.matches(rule) {
@@ -282,13 +337,15 @@ impl Run<'_> {
             Action::Drop => End::Dropped(format!("the rule {}", rule.place)),
             Action::Return => End::Returned,
             Action::Unknown => {
-                self.may.get_or_insert(format!("the rule {}", rule.place));
+                self.may.get_or_insert_with(|| format!("the rule {}", rule.place));
                 self.is_unsure = true;
                 End::Fell
             }
             Action::Jump(name) | Action::Goto(name) => {
                 let called = self.table.chains.get(name);
                 let Some(called) = called.filter(|_| depth < MAX_DEPTH) else {
+                    // A target that is not known may do anything.
+                    self.may.get_or_insert_with(|| format!("the rule {}", rule.place));
                     self.is_unsure = true;
                     return End::Fell;
                 };
@@ -303,9 +360,12 @@ impl Run<'_> {
     }
 
     /// Whether all conditions of a rule hold; `None` when that cannot be told.
-    fn matches(&self, rule: &Rule) -> Option<bool> {
+    fn matches(&mut self, rule: &Rule) -> Option<bool> {
         let mut is_sure = true;
         for condition in &rule.conditions {
+            if !self.patience.has(condition.test.weight()) {
+                return Some(false);
+            }
             match self.holds(&condition.test) {
                 None => is_sure = false,
                 Some(holds) if holds == condition.is_negated => return Some(false),

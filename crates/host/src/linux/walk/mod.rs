@@ -5,6 +5,7 @@
 //! by netlink and `/proc/sys`, and `nft` is the host's own program. What a namespace may hold any number of is read up to a
 //! bound, and a program that is asked has seconds.
 
+mod budget;
 mod filter;
 mod iptables;
 mod nftables;
@@ -15,6 +16,7 @@ mod way;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use ipnet::IpNet;
 use netlink_packet_route::RouteNetlinkMessage as Message;
@@ -34,8 +36,9 @@ pub use rules::{Firewall, Gap};
 pub use sockets::{Socket, Wait};
 pub use way::{Ask, NoWay, Way};
 
-/// More links or addresses of one namespace than this are not looked at.
-const MAX_OBJECTS: usize = 4_096;
+/// Links or addresses of one namespace. A router has at most half as many ports; where there are more, whether one is missing
+/// cannot be told.
+const MAX_OBJECTS: usize = 32_768;
 
 /// One link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,34 +118,48 @@ impl Sight {
         &self.ns
     }
 
-    /// The links by index, at most 4,096.
+    /// The links by index.
     ///
     /// # Errors
     ///
-    /// The kernel's answer.
-    pub fn links(&mut self) -> Result<BTreeMap<u32, Link>, Refusal> {
+    /// The kernel's answer; [`Refusal::Many`] when there are more than 32,768.
+    pub fn links(&self) -> Result<BTreeMap<u32, Link>, Refusal> {
         let mut ask = LinkMessage::default();
         ask.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        let answers = self.netlink.dump(Message::GetLink(ask))?;
-        let links = answers.into_iter().take(MAX_OBJECTS).filter_map(|answer| match answer {
-            Message::NewLink(message) => link(&message),
-            _ => None,
-        });
-        Ok(links.map(|link| (link.index, link)).collect())
+        let found = self.listed(Message::GetLink(ask), (MAX_OBJECTS, "links"), |answer| {
+            let Message::NewLink(message) = answer else { return None };
+            link(&message)
+        })?;
+        Ok(found.into_iter().map(|link| (link.index, link)).collect())
     }
 
-    /// The addresses, at most 4,096.
+    /// The addresses.
     ///
     /// # Errors
     ///
-    /// The kernel's answer.
-    pub fn addresses(&mut self) -> Result<Vec<Address>, Refusal> {
-        let answers = self.netlink.dump(Message::GetAddress(AddressMessage::default()))?;
-        let addresses = answers.into_iter().take(MAX_OBJECTS).filter_map(|answer| match answer {
-            Message::NewAddress(message) => address(&message),
-            _ => None,
-        });
-        Ok(addresses.collect())
+    /// The kernel's answer; [`Refusal::Many`] when there are more than 32,768.
+    pub fn addresses(&self) -> Result<Vec<Address>, Refusal> {
+        let ask = Message::GetAddress(AddressMessage::default());
+        self.listed(ask, (MAX_OBJECTS, "addresses"), |answer| {
+            let Message::NewAddress(message) = answer else { return None };
+            address(&message)
+        })
+    }
+
+    /// All objects of a kind, read by a socket of its own, so that one that has more of them is not received to the end.
+    fn listed<T>(
+        &self,
+        ask: Message,
+        (limit, what): (usize, &'static str),
+        read: impl Fn(Message) -> Option<T>,
+    ) -> Result<Vec<T>, Refusal> {
+        let (mut found, mut count) = (Vec::new(), 0_usize);
+        Netlink::open_in(&self.ns)?.dump_while(ask, |answer| {
+            count += 1;
+            found.extend(read(answer).filter(|_| count <= limit));
+            count <= limit
+        })?;
+        if count > limit { Err(Refusal::Many { limit, what }) } else { Ok(found) }
     }
 
     /// Which way the kernel would send a packet.
@@ -197,19 +214,20 @@ impl Sight {
         self.ns.visit(|| sockets::waiting(wait)).map_err(NetNsError::into_io)?
     }
 
-    /// The rules of other firewalls: everything but our own table.
+    /// The rules of other firewalls: everything but our own table. What cannot be read by `until` is told as a gap.
     #[must_use]
-    pub fn firewall(&self) -> Firewall {
-        rules::read(&self.ns)
+    pub fn firewall(&self, until: Instant) -> Firewall {
+        rules::read(&self.ns, until)
     }
 
     /// Our own table: `None` when it is not there, `Some(false)` when somebody changed it.
     ///
     /// # Errors
     ///
-    /// The words of `nft`.
-    pub fn own_table(&self) -> Result<Option<bool>, Refusal> {
-        Ok(nft::table::read(&self.ns)?.map(|state| state.is_intact))
+    /// The words of `nft`; [`Refusal::Late`] when it would not end by `until`.
+    pub fn own_table(&self, until: Instant) -> Result<Option<bool>, Refusal> {
+        let patience = until.saturating_duration_since(Instant::now());
+        Ok(nft::table::read_within(&self.ns, patience)?.map(|state| state.is_intact))
     }
 }
 

@@ -1,16 +1,18 @@
 //! Takes apart what `nft -j list ruleset` prints, `libnftables-json(5)`. What is not understood cannot be told of a packet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde_json::Value;
 
+use super::budget::Budget;
 use super::filter::{Action, Addresses, Base, Chain, Condition, Hook, Rule, State, Table, Test};
 use super::rules::is_ours;
 
-/// More objects than this are not looked at.
+/// More objects than this are not followed.
 const MAX_OBJECTS: usize = 100_000;
 /// More elements of one set than this make it unknown.
 const MAX_ELEMENTS: usize = 10_000;
@@ -28,37 +30,31 @@ pub(super) struct Found {
 
 type Key = (String, String);
 
-/// The sets of one table.
-#[derive(Clone, Copy)]
-struct Sets<'s> {
-    all: &'s BTreeMap<(Key, String), Value>,
-    table: &'s Key,
+/// What a match needs besides its test, and the test; `None` when it is not understood.
+type Asked = (Vec<Condition>, Option<Test>);
+
+/// Reads rules; what a named set holds is read once for each way in which it is asked, and shared.
+struct Reader<'l, 'b> {
+    sets: BTreeMap<(Key, String), &'l Value>,
+    /// By table, set and left side of the match.
+    asked: BTreeMap<(Key, String, String), Asked>,
+    budget: &'b mut Budget,
 }
 
-impl<'s> Sets<'s> {
-    fn get(&self, name: &str) -> Option<&'s Value> {
-        self.all.get(&(self.table.clone(), name.to_owned()))
-    }
-}
-
-/// Takes a listing apart; our own table is left out.
-pub(super) fn tables(listing: &Value) -> Found {
+/// Takes a listing apart; our own table is left out. Holds only a part of it when `budget` is over.
+pub(super) fn tables(listing: &Value, budget: &mut Budget) -> Found {
     let mut tables: BTreeMap<Key, Table> = BTreeMap::new();
-    let mut sets: BTreeMap<(Key, String), Value> = BTreeMap::new();
-    let mut foreign: Vec<Key> = Vec::new();
-    let objects = || listing["nftables"].as_array().into_iter().flatten().take(MAX_OBJECTS);
-    for object in objects() {
-        if let Some((key, set)) = object.get("set").and_then(|set| Some((key(set)?, set))) {
-            let name = text(&set["name"]);
-            let is_fixed = set.get("flags").is_none_or(|flags| {
-                !flags.to_string().contains("dynamic") && !flags.to_string().contains("timeout")
-            });
-            if is_fixed {
-                sets.insert((key, name), set["elem"].clone());
-            }
-        }
+    let mut foreign: BTreeSet<Key> = BTreeSet::new();
+    let objects = listing["nftables"].as_array().map_or(&[][..], Vec::as_slice);
+    if objects.len() > MAX_OBJECTS {
+        budget.end();
+        return Found::default();
     }
-    for object in objects() {
+    let mut reader = Reader { sets: sets(objects), asked: BTreeMap::new(), budget };
+    for object in objects {
+        if reader.budget.is_over() {
+            break;
+        }
         if let Some((key, chain)) = object.get("chain").and_then(|chain| Some((key(chain)?, chain)))
         {
             let table = tables.entry(key.clone()).or_insert_with(|| table(&key.0));
@@ -70,13 +66,13 @@ pub(super) fn tables(listing: &Value) -> Found {
             continue;
         };
         if rule["expr"].as_array().into_iter().flatten().any(|each| each.get("xt").is_some()) {
-            foreign.push(key);
+            foreign.insert(key);
             continue;
         }
         let chain = tables.get_mut(&key).and_then(|t| t.chains.get_mut(&text(&rule["chain"])));
         if let Some(chain) = chain {
             let place = place(&chain.place, chain.rules.len() + 1, rule);
-            chain.rules.extend(rules(rule, &place, Sets { all: &sets, table: &key }));
+            chain.rules.extend(reader.rules(rule, &place.into(), &key));
         }
     }
     let is_foreign = |key: &Key| foreign.contains(key) && (key.0 == "ip" || key.0 == "ip6");
@@ -86,6 +82,21 @@ pub(super) fn tables(listing: &Value) -> Found {
         native: native.into_iter().map(|(_, table)| table).collect(),
         foreign: theirs.into_iter().map(|((family, name), _)| (family == "ip6", name)).collect(),
     }
+}
+
+/// The elements of the named sets that no packet and no time changes.
+fn sets(objects: &[Value]) -> BTreeMap<(Key, String), &Value> {
+    let mut sets = BTreeMap::new();
+    for set in objects.iter().filter_map(|object| object.get("set")) {
+        let Some(key) = key(set) else { continue };
+        let is_fixed = set.get("flags").is_none_or(|flags| {
+            !flags.to_string().contains("dynamic") && !flags.to_string().contains("timeout")
+        });
+        if is_fixed {
+            sets.insert((key, text(&set["name"])), &set["elem"]);
+        }
+    }
+    sets
 }
 
 /// Family and table of an object that is not ours.
@@ -152,112 +163,170 @@ fn place(chain: &str, number: usize, rule: &Value) -> String {
     format!("{number} (handle {handle}{}) of {chain}", comment.unwrap_or_default())
 }
 
-/// A rule, and one for each entry of a map of verdicts.
-fn rules(rule: &Value, place: &str, sets: Sets<'_>) -> Vec<Rule> {
-    let mut conditions = Vec::new();
-    let mut made = Vec::new();
-    for statement in rule["expr"].as_array().into_iter().flatten() {
-        let Some((word, body)) = statement.as_object().and_then(|object| object.iter().next())
-        else {
-            continue;
-        };
-        let action = match word.as_str() {
-            "match" => {
-                conditions.extend(condition(body, sets));
+impl Reader<'_, '_> {
+    /// A rule, and one for each entry of a map of verdicts.
+    fn rules(&mut self, rule: &Value, place: &Arc<str>, table: &Key) -> Vec<Rule> {
+        let mut conditions = Vec::new();
+        let mut made = Vec::new();
+        for statement in rule["expr"].as_array().into_iter().flatten() {
+            let Some((word, body)) = statement.as_object().and_then(|object| object.iter().next())
+            else {
                 continue;
+            };
+            let action = match word.as_str() {
+                "match" => {
+                    let (left, right) = (&body["left"], &body["right"]);
+                    let operator = body["op"].as_str().unwrap_or_default();
+                    conditions.extend(self.condition(operator, left, right, table));
+                    continue;
+                }
+                "counter" | "log" | "mangle" | "notrack" | "flow" | "set" | "map" | "continue" => {
+                    continue;
+                }
+                "accept" | "masquerade" | "snat" | "dnat" | "redirect" => Action::Accept,
+                "drop" | "reject" => Action::Drop,
+                "return" => Action::Return,
+                "jump" => Action::Jump(text(&body["target"])),
+                "goto" => Action::Goto(text(&body["target"])),
+                "vmap" => {
+                    made.extend(self.entries(body, place, &conditions, table));
+                    continue;
+                }
+                "queue" | "tproxy" | "synproxy" | "dup" | "fwd" => Action::Unknown,
+                _ => {
+                    conditions.push(unknown());
+                    continue;
+                }
+            };
+            if !self.budget.pay(1 + conditions.len()) {
+                break;
             }
-            "counter" | "log" | "mangle" | "notrack" | "flow" | "set" | "map" | "continue" => {
-                continue;
-            }
-            "accept" | "masquerade" | "snat" | "dnat" | "redirect" => Action::Accept,
-            "drop" | "reject" => Action::Drop,
-            "return" => Action::Return,
-            "jump" => Action::Jump(text(&body["target"])),
-            "goto" => Action::Goto(text(&body["target"])),
-            "vmap" => {
-                made.extend(entries(body, place, &conditions, sets));
-                continue;
-            }
-            "queue" | "tproxy" | "synproxy" | "dup" | "fwd" => Action::Unknown,
-            _ => {
-                conditions.push(Condition { test: Test::Unknown, is_negated: false });
-                continue;
-            }
-        };
-        let rule = Rule { place: place.to_owned(), conditions: conditions.clone(), action };
-        made.push(rule);
+            let (place, conditions) = (Arc::clone(place), conditions.clone());
+            made.push(Rule { place, conditions, action });
+        }
+        made
     }
-    made
-}
 
-/// A map of verdicts as rules, one for each entry.
-fn entries(map: &Value, place: &str, before: &[Condition], sets: Sets<'_>) -> Vec<Rule> {
-    let pairs = map["data"]["set"].as_array();
-    let unknown = || {
-        let (conditions, action) = (before.to_vec(), Action::Unknown);
-        vec![Rule { place: place.to_owned(), conditions, action }]
-    };
-    let Some(pairs) = pairs.filter(|pairs| pairs.len() <= MAX_ELEMENTS) else { return unknown() };
-    let mut made = Vec::new();
-    for pair in pairs {
-        let mut conditions = before.to_vec();
-        let asked = serde_json::json!({ "op": "==", "left": map["key"], "right": pair[0] });
-        conditions.extend(condition(&asked, sets));
-        let verdict = &pair[1];
-        let action = if verdict.get("accept").is_some() {
-            Action::Accept
-        } else if verdict.get("drop").is_some() {
-            Action::Drop
-        } else if verdict.get("return").is_some() {
-            Action::Return
-        } else if let Some(jump) = verdict.get("jump") {
-            Action::Jump(text(&jump["target"]))
-        } else if let Some(goto) = verdict.get("goto") {
-            Action::Goto(text(&goto["target"]))
-        } else {
-            Action::Go
+    /// A map of verdicts as rules, one for each entry.
+    fn entries(
+        &mut self,
+        map: &Value,
+        place: &Arc<str>,
+        before: &[Condition],
+        table: &Key,
+    ) -> Vec<Rule> {
+        let mut made = Vec::new();
+        let mut push = |budget: &mut Budget, more: Vec<Condition>, action| {
+            let is_paid = budget.pay(1 + before.len() + more.len());
+            if is_paid {
+                let conditions = before.iter().cloned().chain(more).collect();
+                made.push(Rule { place: Arc::clone(place), conditions, action });
+            }
+            is_paid
         };
-        made.push(Rule { place: place.to_owned(), conditions, action });
+        let pairs = map["data"]["set"].as_array();
+        let Some(pairs) = pairs.filter(|pairs| pairs.len() <= MAX_ELEMENTS) else {
+            push(self.budget, Vec::new(), Action::Unknown);
+            return made;
+        };
+        for pair in pairs {
+            let conditions = self.condition("==", &map["key"], &pair[0], table);
+            if !push(self.budget, conditions, verdict(&pair[1])) {
+                break;
+            }
+        }
+        made
     }
-    made
+
+    /// The conditions that a match makes, that of its protocol among them.
+    fn condition(
+        &mut self,
+        operator: &str,
+        left: &Value,
+        right: &Value,
+        table: &Key,
+    ) -> Vec<Condition> {
+        if !matches!(operator, "==" | "!=" | "in") {
+            return vec![unknown()];
+        }
+        let (mut conditions, test) = match right.as_str().and_then(|name| name.strip_prefix('@')) {
+            Some(name) => self.named(left, name, table),
+            None => self.asked(left, listed(right)),
+        };
+        let is_negated = operator == "!=";
+        conditions.push(test.map_or_else(unknown, |test| Condition { test, is_negated }));
+        conditions
+    }
+
+    /// A match with a named set.
+    fn named(&mut self, left: &Value, name: &str, table: &Key) -> Asked {
+        let key = (table.clone(), name.to_owned(), left.to_string());
+        if let Some(known) = self.asked.get(&key) {
+            return known.clone();
+        }
+        let elements = self.sets.get(&(table.clone(), name.to_owned())).copied();
+        let elements = elements.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        // A set that is not listed, or empty: what it holds is not known, or may be filled at any time.
+        let read =
+            if elements.is_empty() { (Vec::new(), None) } else { self.asked(left, elements) };
+        self.asked.insert(key, read.clone());
+        read
+    }
+
+    /// A match with these values.
+    fn asked(&mut self, left: &Value, values: &[Value]) -> Asked {
+        if values.len() > MAX_ELEMENTS || !self.budget.pay(values.len()) {
+            return (Vec::new(), None);
+        }
+        let values: Vec<&Value> = values.iter().map(bare).collect();
+        test(left, &values)
+    }
 }
 
-/// The conditions that a match makes, that of its protocol among them.
-fn condition<'s>(body: &'s Value, sets: Sets<'s>) -> Vec<Condition> {
-    let is_negated = body["op"] == "!=";
-    let plain = matches!(body["op"].as_str(), Some("==" | "!=" | "in"));
-    let unknown = vec![Condition { test: Test::Unknown, is_negated: false }];
-    let Some(values) = values(&body["right"], sets).filter(|_| plain) else { return unknown };
-    let (needs, test) = test(&body["left"], &values);
-    let Some(test) = test else { return needs.into_iter().chain(unknown).collect() };
-    needs.into_iter().chain([Condition { test, is_negated }]).collect()
+fn unknown() -> Condition {
+    Condition { test: Test::Unknown, is_negated: false }
 }
 
-/// The right side of a match as a list; `None` when it cannot be listed.
-fn values<'s>(right: &'s Value, sets: Sets<'s>) -> Option<Vec<&'s Value>> {
-    let list = match right {
-        Value::String(name) => match name.strip_prefix('@') {
-            Some(name) => sets.get(name)?.as_array()?.iter().collect(),
-            None => vec![right],
-        },
-        Value::Array(flags) => flags.iter().collect(),
+/// What an entry of a map of verdicts does.
+fn verdict(verdict: &Value) -> Action {
+    if verdict.get("accept").is_some() {
+        Action::Accept
+    } else if verdict.get("drop").is_some() {
+        Action::Drop
+    } else if verdict.get("return").is_some() {
+        Action::Return
+    } else if let Some(jump) = verdict.get("jump") {
+        Action::Jump(text(&jump["target"]))
+    } else if let Some(goto) = verdict.get("goto") {
+        Action::Goto(text(&goto["target"]))
+    } else {
+        Action::Go
+    }
+}
+
+/// The right side of a match, which is no named set, as a list.
+fn listed(right: &Value) -> &[Value] {
+    match right {
+        Value::Array(flags) => flags,
         Value::Object(object) => match object.get("set") {
-            Some(Value::Array(members)) => members.iter().collect(),
-            Some(one) => vec![one],
-            None => vec![right],
+            Some(Value::Array(members)) => members,
+            Some(one) => std::slice::from_ref(one),
+            None => std::slice::from_ref(right),
         },
-        other => vec![other],
-    };
-    let bare =
-        |value: &'s Value| value.get("elem").and_then(|elem| elem.get("val")).unwrap_or(value);
-    (list.len() <= MAX_ELEMENTS).then(|| list.into_iter().map(bare).collect())
+        one => std::slice::from_ref(one),
+    }
+}
+
+/// An element without its comment, counter and the like.
+fn bare(value: &Value) -> &Value {
+    value.get("elem").and_then(|elem| elem.get("val")).unwrap_or(value)
 }
 
 /// What the left side of a match needs besides, and asks for; `None` when it is not understood.
-fn test(left: &Value, values: &[&Value]) -> (Vec<Condition>, Option<Test>) {
+fn test(left: &Value, values: &[&Value]) -> Asked {
     let need = |test| vec![Condition { test, is_negated: false }];
     if let Some(key) = left["meta"]["key"].as_str() {
-        let strings = || values.iter().map(|value| text(value)).collect::<Vec<_>>();
+        let strings = || values.iter().map(|value| text(value)).collect();
         let test = match key {
             "iifname" | "iif" => Some(Test::CameIn(strings())),
             "oifname" | "oif" => Some(Test::GoesOut(strings())),
@@ -283,9 +352,8 @@ fn test(left: &Value, values: &[&Value]) -> (Vec<Condition>, Option<Test>) {
     let needs = match of {
         "ip" | "ip6" => need(Test::V6(of == "ip6")),
         "th" => Vec::new(),
-        other => {
-            protocol_named(other).map_or_else(Vec::new, |number| need(Test::Protocol(vec![number])))
-        }
+        other => protocol_named(other)
+            .map_or_else(Vec::new, |number| need(Test::Protocol(Arc::new([number])))),
     };
     let test = match (of, field) {
         ("ip" | "ip6", "saddr") => all(values, addresses).map(Test::Source),
@@ -300,7 +368,7 @@ fn test(left: &Value, values: &[&Value]) -> (Vec<Condition>, Option<Test>) {
 }
 
 /// Every value read, or `None` when one cannot be.
-fn all<T>(values: &[&Value], read: impl Fn(&Value) -> Option<T>) -> Option<Vec<T>> {
+fn all<T>(values: &[&Value], read: impl Fn(&Value) -> Option<T>) -> Option<Arc<[T]>> {
     values.iter().map(|value| read(value)).collect()
 }
 

@@ -5,12 +5,13 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::linux::netns::NetNs;
 use crate::linux::nft::{self, FAMILY, TABLE};
 use crate::linux::sysctl;
 
+use super::budget::Budget;
 use super::filter::{self, Fate, Hook, Packet, Table};
 use super::{iptables, nftables};
 
@@ -28,7 +29,7 @@ pub enum Gap {
     Failed,
     /// It took too long.
     Late,
-    /// There are too many rules.
+    /// There are too many rules, or they ask too much.
     Large,
 }
 
@@ -41,10 +42,10 @@ pub struct Firewall {
 }
 
 impl Firewall {
-    /// What they do with a packet at a hook.
+    /// What they do with a packet at a hook: [`Fate::Lost`] when that is not found out by `until`, or takes too many steps.
     #[must_use]
-    pub fn fate(&self, hook: Hook, packet: &Packet) -> Fate {
-        filter::fate(&self.tables, hook, packet)
+    pub fn fate(&self, hook: Hook, packet: &Packet, until: Instant) -> Fate {
+        filter::fate(&self.tables, hook, packet, until)
     }
 
     /// Whether there are no rules at all.
@@ -53,58 +54,112 @@ impl Firewall {
         self.tables.is_empty() && self.gaps.is_empty()
     }
 
+    /// Keeps what one program told, or that it was too much: a part of the rules would tell lies.
+    fn keep(&mut self, program: &'static str, tables: Vec<Table>, budget: &Budget) {
+        if budget.is_over() {
+            self.gaps.push((program, Gap::Large));
+        } else {
+            self.tables.extend(tables);
+        }
+    }
+
     /// From the JSON of `nft list ruleset`, for tests.
     #[cfg(test)]
     pub(super) fn of(listing: &serde_json::Value) -> Self {
-        Self { tables: nftables::tables(listing).native, gaps: Vec::new() }
+        let (mut firewall, mut budget) = (Self::default(), Budget::default());
+        let found = nftables::tables(listing, &mut budget);
+        firewall.keep("nft", found.native, &budget);
+        firewall
     }
 
     /// From the text of `iptables-save`, for tests.
     #[cfg(test)]
     pub(super) fn saved(text: &str) -> Self {
-        Self { tables: iptables::tables(text, false, None), gaps: Vec::new() }
+        let (mut firewall, mut budget) = (Self::default(), Budget::default());
+        let tables = iptables::tables(text, false, None, &mut budget);
+        firewall.keep("iptables-legacy-save", tables, &budget);
+        firewall
     }
 }
 
-/// Reads everything but our own table.
-pub(super) fn read(ns: &NetNs) -> Firewall {
-    let mut firewall = Firewall::default();
+/// Reads the rules of one namespace.
+struct Reading<'n> {
+    ns: &'n NetNs,
+    until: Instant,
+    budget: Budget,
+    firewall: Firewall,
+}
+
+/// Reads everything but our own table. Programs that would not end by `until` are ended or not begun.
+pub(super) fn read(ns: &NetNs, until: Instant) -> Firewall {
+    let firewall = Firewall::default();
+    let mut reading = Reading { ns, until, budget: Budget::default(), firewall };
     // Without that number it is listed.
     if nft::generation(ns).is_none_or(|generation| generation > UNTOUCHED) {
-        read_nftables(ns, &mut firewall);
+        reading.nftables();
     }
     for (file, program, v6) in [
         ("net/ip_tables_names", "iptables-legacy-save", false),
         ("net/ip6_tables_names", "ip6tables-legacy-save", true),
     ] {
-        if is_in_use(ns, file)
-            && let Some(text) = run(ns, &mut firewall, program, &[])
-        {
-            firewall.tables.extend(iptables::tables(&String::from_utf8_lossy(&text), v6, None));
+        if is_in_use(ns, file) {
+            reading.iptables(program, v6, None);
         }
     }
-    firewall
+    reading.firewall
 }
 
-fn read_nftables(ns: &NetNs, firewall: &mut Firewall) {
-    let Some(text) = run(ns, firewall, "nft", &["-j", "list", "ruleset"]) else { return };
-    let Ok(listing) = serde_json::from_slice(&text) else {
-        firewall.gaps.push(("nft", Gap::Failed));
-        return;
-    };
-    let found = nftables::tables(&listing);
-    firewall.tables.extend(found.native);
-    // What `nft` cannot say of rules that iptables wrote, iptables can.
-    for (v6, program) in [(false, "iptables-nft-save"), (true, "ip6tables-nft-save")] {
-        let names: Vec<&str> =
-            found.foreign.iter().filter(|(six, _)| *six == v6).map(|(_, name)| &**name).collect();
-        if names.is_empty() {
-            continue;
+impl Reading<'_> {
+    fn nftables(&mut self) {
+        let Some(text) = self.run("nft", &["-j", "list", "ruleset"]) else { return };
+        let Ok(listing) = serde_json::from_slice(&text) else {
+            self.firewall.gaps.push(("nft", Gap::Failed));
+            return;
+        };
+        drop(text);
+        let found = nftables::tables(&listing, &mut self.budget);
+        drop(listing);
+        self.firewall.keep("nft", found.native, &self.budget);
+        // What `nft` cannot say of rules that iptables wrote, iptables can.
+        for (v6, program) in [(false, "iptables-nft-save"), (true, "ip6tables-nft-save")] {
+            let theirs = found.foreign.iter().filter(|(six, _)| *six == v6);
+            let names: Vec<&str> = theirs.map(|(_, name)| &**name).collect();
+            if !names.is_empty() {
+                self.iptables(program, v6, Some(&names));
+            }
         }
-        if let Some(text) = run(ns, firewall, program, &[]) {
-            let text = String::from_utf8_lossy(&text);
-            firewall.tables.extend(iptables::tables(&text, v6, Some(&names)));
+    }
+
+    fn iptables(&mut self, program: &'static str, v6: bool, only: Option<&[&str]>) {
+        if self.budget.is_over() {
+            return;
         }
+        let Some(text) = self.run(program, &[]) else { return };
+        let text = String::from_utf8_lossy(&text);
+        let tables = iptables::tables(&text, v6, only, &mut self.budget);
+        self.firewall.keep(program, tables, &self.budget);
+    }
+
+    fn run(&mut self, program: &'static str, arguments: &[&str]) -> Option<Vec<u8>> {
+        let patience = PATIENCE.min(self.until.saturating_duration_since(Instant::now()));
+        if patience.is_zero() {
+            self.firewall.gaps.push((program, Gap::Late));
+            return None;
+        }
+        let mut command = Command::new(program);
+        let ran = nft::table::ask(self.ns, command.args(arguments), patience, MAX_BYTES);
+        let gap = match ran {
+            Ok(Some(bytes))
+                if u64::try_from(bytes.len()).is_ok_and(|length| length < MAX_BYTES) =>
+            {
+                return Some(bytes);
+            }
+            Ok(Some(_)) => Gap::Large,
+            Ok(None) => Gap::Late,
+            Err(_) => Gap::Failed,
+        };
+        self.firewall.gaps.push((program, gap));
+        None
     }
 }
 
@@ -113,26 +168,6 @@ fn is_in_use(ns: &NetNs, file: &str) -> bool {
     let path = Path::new("/proc/thread-self").join(file);
     let names = ns.visit(|| sysctl::small_file(&path));
     names.ok().and_then(Result::ok).is_some_and(|names| !names.trim().is_empty())
-}
-
-fn run(
-    ns: &NetNs,
-    firewall: &mut Firewall,
-    program: &'static str,
-    arguments: &[&str],
-) -> Option<Vec<u8>> {
-    let mut command = Command::new(program);
-    let ran = nft::table::ask(ns, command.args(arguments), PATIENCE, MAX_BYTES);
-    let gap = match ran {
-        Ok(Some(bytes)) if u64::try_from(bytes.len()).is_ok_and(|length| length < MAX_BYTES) => {
-            return Some(bytes);
-        }
-        Ok(Some(_)) => Gap::Large,
-        Ok(None) => Gap::Late,
-        Err(_) => Gap::Failed,
-    };
-    firewall.gaps.push((program, gap));
-    None
 }
 
 /// Whether a table is our own.

@@ -26,6 +26,11 @@ impl Report {
         Self { steps: Vec::new(), began: Instant::now(), patience }
     }
 
+    /// Until when something is looked for.
+    pub(super) fn until(&self) -> Instant {
+        self.began + self.patience
+    }
+
     fn push(&mut self, step: WalkStep) {
         // One sentence about one thing is enough: the way back passes where the way there did.
         let same = |known: &WalkStep| {

@@ -4,8 +4,9 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Instant;
 
-use host::linux::netns::NetNs;
+use host::linux::netns::{NetNs, NetNsError};
 use host::linux::walk::{Address, Ask, Fate, Firewall, Gap, Hook, Link, NoWay, Packet, Sight, Way};
 
 use crate::fault::sentence;
@@ -23,20 +24,47 @@ pub(super) struct Station {
     pub(super) links: BTreeMap<u32, Link>,
     pub(super) addresses: Vec<Address>,
     firewall: OnceCell<Firewall>,
+    /// What is not found out by then is told to be unknown.
+    until: Instant,
+}
+
+/// Why a namespace cannot be looked at, with the cause in words.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Closed {
+    /// It is not there: nothing has its name, or what has is no namespace.
+    Gone(String),
+    /// It cannot be read, so nothing is known of it.
+    Unreadable(String),
+}
+
+impl Closed {
+    fn new(error: &NetNsError) -> Self {
+        let cause = sentence(error);
+        if error.is_absent() || matches!(error, NetNsError::Foreign(_)) {
+            Self::Gone(cause)
+        } else {
+            Self::Unreadable(cause)
+        }
+    }
 }
 
 impl Station {
     /// Opens a namespace by its pin; `None` for the host's own.
-    pub(super) fn open(place: String, enter: Option<PathBuf>) -> Result<Self, String> {
+    pub(super) fn open(
+        place: String,
+        enter: Option<PathBuf>,
+        until: Instant,
+    ) -> Result<Self, Closed> {
         let ns = match &enter {
             Some(path) => NetNs::open(path),
             None => NetNs::current(),
         };
-        let ns = ns.map_err(|error| sentence(&error))?;
-        let mut sight = Sight::open(ns).map_err(|error| error.to_string())?;
-        let links = sight.links().map_err(|error| sentence(&error))?;
-        let addresses = sight.addresses().map_err(|error| sentence(&error))?;
-        Ok(Self { place, enter, sight, links, addresses, firewall: OnceCell::new() })
+        let ns = ns.map_err(|error| Closed::new(&error))?;
+        let unreadable = |error: &dyn std::error::Error| Closed::Unreadable(sentence(error));
+        let sight = Sight::open(ns).map_err(|error| unreadable(&error))?;
+        let links = sight.links().map_err(|error| unreadable(&error))?;
+        let addresses = sight.addresses().map_err(|error| unreadable(&error))?;
+        Ok(Self { place, enter, sight, links, addresses, firewall: OnceCell::new(), until })
     }
 
     /// A command as it is typed on the host.
@@ -202,17 +230,18 @@ impl Station {
 
     /// The rules of other firewalls here, read once.
     fn firewall(&self) -> &Firewall {
-        self.firewall.get_or_init(|| self.sight.firewall())
+        self.firewall.get_or_init(|| self.sight.firewall(self.until))
     }
 
     /// That no other firewall drops a packet at these hooks. `what` says which packet.
     pub(super) fn passes(&self, report: &mut Report, what: &str, hooks: &[(Hook, &Packet)]) {
         let command = self.shell("nft -a list ruleset");
-        let mut may = None;
+        let (mut may, mut lost) = (None, None);
         for (hook, packet) in hooks {
-            match self.firewall().fate(*hook, packet) {
+            match self.firewall().fate(*hook, packet, self.until) {
                 Fate::Passes => {}
                 Fate::May(place) => may = may.or(Some((*hook, place))),
+                Fate::Lost(gap) => lost = lost.or(Some(gap)),
                 Fate::Dropped(place) => {
                     let text = format!("{what}: {place} drops it ({})", hook.name());
                     let hint = Some(
@@ -232,14 +261,19 @@ impl Station {
             report.unknown(&self.place, "firewall", text, command);
             return;
         }
-        if let Some((program, gap)) = self.firewall().gaps.first() {
-            let why = match gap {
-                Gap::Failed => "could not be run",
-                Gap::Late => "did not answer in time",
-                Gap::Large => "printed more rules than are read",
-            };
-            let text = format!("{what}: rules are not known, {program} {why}");
-            report.unknown(&self.place, "firewall", text, command);
+        let gap = self.firewall().gaps.first().map(|(program, gap)| match gap {
+            Gap::Failed => format!("rules are not known, {program} could not be run"),
+            Gap::Late => format!("rules are not known, {program} did not answer in time"),
+            Gap::Large => format!("the rules that {program} prints are too large to be followed"),
+        });
+        let gap = gap.or_else(|| {
+            lost.map(|gap| match gap {
+                Gap::Large => "the rules are too large to be followed".to_owned(),
+                Gap::Late | Gap::Failed => "there was no time to follow the rules".to_owned(),
+            })
+        });
+        if let Some(gap) = gap {
+            report.unknown(&self.place, "firewall", format!("{what}: {gap}"), command);
             return;
         }
         let text = format!("{what}: no other firewall drops it");
@@ -248,9 +282,9 @@ impl Station {
 
     /// Whether another firewall surely drops a packet at a hook.
     pub(super) fn drops(&self, hook: Hook, packet: &Packet) -> Option<String> {
-        match self.firewall().fate(hook, packet) {
+        match self.firewall().fate(hook, packet, self.until) {
             Fate::Dropped(place) => Some(place),
-            Fate::Passes | Fate::May(_) => None,
+            Fate::Passes | Fate::May(_) | Fate::Lost(_) => None,
         }
     }
 
@@ -280,7 +314,7 @@ impl Station {
         let hint = Some(
             "a running agent puts it back within 10 seconds; see its log for `repaired`".to_owned(),
         );
-        let (code, text) = match self.sight.own_table() {
+        let (code, text) = match self.sight.own_table(self.until) {
             Ok(Some(true)) => {
                 let text = "Bulkhead's address translation is in place".to_owned();
                 report.ok(&self.place, "translation", text, command);

@@ -58,3 +58,16 @@ fn a_walk_without_time_says_so() {
     assert_eq!((walk.fault, walk.steps.len()), (None, 1));
     assert_eq!(walk.steps[0].state, api::WalkState::Unknown);
 }
+
+#[test]
+fn a_namespace_that_is_gone_is_told_from_one_that_cannot_be_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let until = std::time::Instant::now() + PATIENCE;
+    let open = |path: PathBuf| Station::open("shop/web".to_owned(), Some(path), until).map(drop);
+    assert!(matches!(open(folder.path().join("none")), Err(Closed::Gone(_))));
+    let plain = folder.path().join("plain");
+    std::fs::write(&plain, "").expect("written");
+    assert!(matches!(open(plain.clone()), Err(Closed::Gone(_))), "unmounted, and a file is left");
+    assert!(matches!(open(plain.join("below")), Err(Closed::Unreadable(_))));
+    assert_eq!(open("/proc/self/ns/net".into()), Ok(()));
+}
