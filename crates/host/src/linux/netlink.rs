@@ -172,7 +172,8 @@ impl Netlink {
             match message.payload {
                 NetlinkPayload::Done(_) => return Ok(true),
                 NetlinkPayload::InnerMessage(inner) => {
-                    if !keep(inner) {
+                    let goes_on = keep(inner);
+                    if !goes_on {
                         return Ok(true);
                     }
                 }

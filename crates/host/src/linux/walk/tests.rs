@@ -51,7 +51,7 @@ fn fate(firewall: &Firewall) -> Fate {
 
 /// What becomes of a packet, with time to find out.
 fn at(firewall: &Firewall, hook: Hook, packet: &Packet) -> Fate {
-    firewall.fate(hook, packet, Instant::now() + Duration::from_secs(60))
+    firewall.fate(hook, packet, Instant::now() + Duration::from_mins(1))
 }
 
 #[test]

@@ -49,7 +49,7 @@ mod tests {
         let first = turns.take(Duration::ZERO).expect("the first turn");
         assert!(turns.take(Duration::from_millis(5)).is_none());
         std::thread::scope(|scope| {
-            let next = scope.spawn(|| turns.take(Duration::from_secs(60)).is_some());
+            let next = scope.spawn(|| turns.take(Duration::from_mins(1)).is_some());
             drop(first);
             assert!(next.join().expect("a thread"), "whoever waits gets the next one");
         });
