@@ -1,4 +1,4 @@
-//! B9: how long until ten million recorded flows are judged by another file.
+//! B8r: how long until ten million recorded flows are judged by another file.
 //!
 //! The flow store of an agent is filled with two weeks of hours; then the whole of `bulkhead replay` is timed: read the file, compile it, read every
 //! record, judge each different flow once, answer. Half of what is recorded is let pass by some rule of the file.
@@ -21,7 +21,7 @@ use crate::fleet;
 use crate::report::Goal;
 
 /// Row of this module.
-pub const ID: &str = "B9";
+pub const ID: &str = "B8r";
 /// Records of the row, in full and in quick mode.
 const RECORDS: usize = 10_000_000;
 const QUICK_RECORDS: usize = 1_000_000;
