@@ -172,7 +172,7 @@ fn lane(rules: Rules, arm: &AnyArm, kind: Kind) -> Result<Lane> {
 fn one(run: &mut Run, field: &Field, kind: Kind) -> Result<()> {
     let arms = field.families().flat_map(|family| &family.sizes);
     let lanes: Result<Vec<_>> = arms.map(|(rules, arm)| lane(*rules, arm, kind)).collect();
-    let (millis, rounds) = if run.quick { (50, 6) } else { (200, 15) };
+    let (millis, rounds) = if run.quick { (50, 4) } else { (200, 15) };
     let slice = Duration::from_millis(millis);
     let series = rounds::run(&mut lanes?, Schedule { slice, rounds, cpu: run.cpu })?;
     judge(run, field, kind, &series);
