@@ -17,10 +17,10 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
 use crate::{
-    BlastRadius, Doctor, DocumentRequest, DownRequest, DownResponse, Error, Flow, FlowQuery,
-    Health, LabelChange, LabelChanged, LogLine, LogQuery, Matrix, PlanReport, ProbeRequest,
-    ProbeResponse, RadiusQuery, Replay, ReplayQuery, Rules, Status, SuggestQuery, Suggestion,
-    UpResponse, Why, WhyRequest, Workload, codes,
+    Attach, Attached, Attachments, BlastRadius, Detached, Doctor, DocumentRequest, DownRequest,
+    DownResponse, Error, Flow, FlowQuery, Health, LabelChange, LabelChanged, LogLine, LogQuery,
+    Matrix, PlanReport, ProbeRequest, ProbeResponse, RadiusQuery, Replay, ReplayQuery, Rules,
+    Status, SuggestQuery, Suggestion, UpResponse, Why, WhyRequest, Workload, codes,
 };
 
 /// Longest wait for the connection.
@@ -237,6 +237,31 @@ impl Client {
     /// See [`Client::up`].
     pub fn relabel(&self, id: &str, change: &LabelChange) -> Result<LabelChanged, ClientError> {
         self.send(Method::PATCH, &format!("/v1/workloads/{}", escape(id)), Some(change), CHANGE)
+    }
+
+    /// `POST /v1/attachments`.
+    ///
+    /// # Errors
+    /// See [`Client::up`].
+    pub fn attach(&self, attach: &Attach) -> Result<Attached, ClientError> {
+        self.send(Method::POST, "/v1/attachments", Some(attach), CHANGE)
+    }
+
+    /// `DELETE /v1/attachments/{key}`.
+    ///
+    /// # Errors
+    /// See [`Client::up`].
+    pub fn detach(&self, key: &str) -> Result<Detached, ClientError> {
+        let path = format!("/v1/attachments/{}", escape(key));
+        self.send(Method::DELETE, &path, None::<&()>, CHANGE)
+    }
+
+    /// `GET /v1/attachments`.
+    ///
+    /// # Errors
+    /// See [`Client::up`].
+    pub fn attachments(&self) -> Result<Attachments, ClientError> {
+        self.ask("/v1/attachments")
     }
 
     /// `GET /v1/flows`: the records there are, and with `follow` every new one.

@@ -7,6 +7,7 @@
 //! digits, workloads go by their id `<tenant>.<workload>`. New fields may appear in answers at any time; a field never
 //! changes its meaning within `/v1`. Unknown fields in requests are refused.
 
+mod attachment;
 mod client;
 mod cluster;
 pub mod codes;
@@ -27,6 +28,9 @@ mod suggest;
 mod walk;
 mod why;
 
+pub use attachment::{
+    Attach, AttachPort, Attached, AttachedAddress, Attachment, Attachments, Detached,
+};
 pub use client::{Client, ClientError, Lines};
 pub use cluster::{
     CONNECTIONS_DIFF_SCHEMA, CONNECTIONS_SCHEMA, ClusterConnection, ClusterConnections,

@@ -5,10 +5,11 @@
 use utoipa::OpenApi;
 
 use crate::{
-    BlastRadius, ClusterConnections, ClusterDifferences, Diagnostic, Doctor, DocumentRequest,
-    DownRequest, DownResponse, Error, Flow, FlowQuery, Health, LabelChange, LabelChanged, LogLine,
-    LogQuery, Matrix, PlanReport, ProbeRequest, ProbeResponse, Proof, RadiusQuery, Replay,
-    ReplayQuery, Rules, Status, SuggestQuery, Suggestion, UpResponse, Why, WhyRequest, Workload,
+    Attach, Attached, Attachments, BlastRadius, ClusterConnections, ClusterDifferences, Detached,
+    Diagnostic, Doctor, DocumentRequest, DownRequest, DownResponse, Error, Flow, FlowQuery, Health,
+    LabelChange, LabelChanged, LogLine, LogQuery, Matrix, PlanReport, ProbeRequest, ProbeResponse,
+    Proof, RadiusQuery, Replay, ReplayQuery, Rules, Status, SuggestQuery, Suggestion, UpResponse,
+    Why, WhyRequest, Workload,
 };
 
 /// The document, pretty-printed JSON with a newline at its end.
@@ -128,7 +129,10 @@ struct Analysis;
         health,
         logs,
         blast_radius,
-        blast_radius_after
+        blast_radius_after,
+        attach,
+        attachments,
+        detach
     ),
     components(schemas(Diagnostic, Error, LogLine))
 )]
@@ -197,6 +201,14 @@ operations! {
     /// The same as it is in force and as it would be after a document.
     blast_radius_after = post "/v1/blast-radius" [params(RadiusQuery), request_body = DocumentRequest,]
         -> [body = BlastRadius, description = "Whom it reaches, by hop, before and after."];
+    /// A workload joins a network at run time; the same key again is the same attachment.
+    attach = post "/v1/attachments" [request_body = Attach,]
+        -> [body = Attached, description = "Attached, and enforced from its first packet."];
+    /// Every workload that was attached at run time.
+    attachments = get "/v1/attachments" [] -> [body = Attachments, description = "By key."];
+    /// An attached workload leaves; a key that is not attached is no error.
+    detach = delete "/v1/attachments/{key}" [params(("key" = String, Path, description = "The attachment's key, percent-encoded")),]
+        -> [body = Detached, description = "Gone."];
     /// Every rule and how often it decided.
     rules = get "/v1/rules" [] -> [body = Rules, description = "In file order."];
     /// What this host can promise.

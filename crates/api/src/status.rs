@@ -167,6 +167,9 @@ pub struct Workload {
     /// Its network namespace, for `exec` and probes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns: Option<String>,
+    /// The key under which a runtime attached it; absent for workloads of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attachment: Option<String>,
     /// Endpoint number; absent in a network of mode `none`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<u32>,
