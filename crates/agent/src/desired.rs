@@ -7,7 +7,7 @@ use host::network::{
     PublishDesired, RouterDesired, Transport,
 };
 use planner::{Attachment, Bundle, Publish, Router};
-use policy::document::{Netns, Start};
+use policy::document::{Adopted, Netns, Start};
 
 use api::{Error, codes};
 
@@ -72,6 +72,9 @@ fn endpoint(bundle: &Bundle, at: &Attachment, mtu: u32) -> Result<EndpointDesire
         number: EndpointNumber::new(at.number).map_err(|error| impossible(&error))?,
         workload: ns_name(&at.workload)?,
         place,
+        interface: workload
+            .map_or(Adopted::INTERFACE, |workload| interface(&workload.start))
+            .to_owned(),
         addresses: at.addresses.clone(),
         gateway_v4: at.gateway_v4,
         gateway_v6: at.gateway_v6,
@@ -83,8 +86,18 @@ fn endpoint(bundle: &Bundle, at: &Attachment, mtu: u32) -> Result<EndpointDesire
 pub(crate) fn place(start: &Start) -> Place {
     match start {
         Start::Run(_) => Place::Ours,
-        Start::Netns(Netns::Name(name)) => Place::At(PathBuf::from(NAMED_NETNS).join(name)),
-        Start::Netns(Netns::Path(path)) => Place::At(PathBuf::from(path)),
+        Start::Netns(adopted) => Place::At(match &adopted.netns {
+            Netns::Name(name) => PathBuf::from(NAMED_NETNS).join(name),
+            Netns::Path(path) => PathBuf::from(path),
+        }),
+    }
+}
+
+/// What a workload's link is called inside of its namespace.
+pub(crate) fn interface(start: &Start) -> &str {
+    match start {
+        Start::Run(_) => Adopted::INTERFACE,
+        Start::Netns(adopted) => &adopted.interface,
     }
 }
 

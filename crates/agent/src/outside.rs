@@ -27,9 +27,9 @@ pub(crate) fn check(bundle: &Bundle, before: Option<&Bundle>, run_dir: &Path) ->
         let is_attached = known.is_some_and(|known| {
             known.start == workload.start && known.endpoint == workload.endpoint
         });
-        Some((id.to_string(), path, is_attached))
+        Some((id.to_string(), path, desired::interface(&workload.start), is_attached))
     });
-    let adopted: Vec<(String, PathBuf, bool)> = adopted.collect();
+    let adopted: Vec<(String, PathBuf, &str, bool)> = adopted.collect();
     if adopted.is_empty() {
         return Ok(());
     }
@@ -38,9 +38,10 @@ pub(crate) fn check(bundle: &Bundle, before: Option<&Bundle>, run_dir: &Path) ->
         failed(codes::SETUP, "look at the network namespaces of this host", &error)
     })?;
     let gateways = gateways(bundle);
-    for (id, path, is_attached) in &adopted {
+    for (id, path, interface, is_attached) in &adopted {
         let gateways = gateways.get(id.as_str()).map(Vec::as_slice).filter(|_| !is_attached);
-        adoptions.check(id, path, gateways).map_err(|error| cannot_adopt(id, path, &error))?;
+        let checked = adoptions.check(id, path, interface, gateways);
+        checked.map_err(|error| cannot_adopt(id, path, &error))?;
     }
     Ok(())
 }
@@ -67,7 +68,7 @@ fn cannot_adopt(id: &str, path: &Path, error: &AdoptError) -> Error {
     let hint = match error {
         _ if is_absent && path.starts_with("/run/netns") => format!("ip netns add {name}"),
         AdoptError::Open(_) if is_absent => format!("whoever owns {shown} has to make it first"),
-        AdoptError::Link(_) => {
+        AdoptError::Link(..) => {
             "a container with a network of its own: start it with --network none".to_owned()
         }
         AdoptError::Open(_) | AdoptError::Links(_) | AdoptError::Routes(_) => {

@@ -158,8 +158,8 @@ pub struct Workload {
 pub enum Start {
     /// `run:`: the built-in runtime starts it.
     Run(Run),
-    /// `netns:`: the namespace exists already.
-    Netns(Netns),
+    /// `netns:`, or attached at run time: the namespace exists already.
+    Netns(Adopted),
 }
 
 /// What the built-in runtime starts.
@@ -196,6 +196,26 @@ pub enum Restart {
     OnFailure,
     /// Never.
     No,
+}
+
+/// A namespace that is somebody else's, and the link that is made in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// The namespace.
+    pub netns: Netns,
+    /// What the link is called inside: 1 to 15 bytes, neither spaces nor `/` nor `:`; not `.`, `..` or `lo`.
+    pub interface: Arc<str>,
+}
+
+impl Adopted {
+    /// What the link is called when nothing is said.
+    pub const INTERFACE: &'static str = "eth0";
+}
+
+impl From<Netns> for Adopted {
+    fn from(netns: Netns) -> Self {
+        Self { netns, interface: Arc::from(Self::INTERFACE) }
+    }
 }
 
 /// An existing network namespace.

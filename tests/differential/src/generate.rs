@@ -207,7 +207,7 @@ fn workload(rng: &mut Rng, network: &Network, at: usize) -> Workload {
         labels: labels(rng),
         v4,
         v6,
-        start: Start::Netns(Netns::Name(format!("w{at}"))),
+        start: Start::Netns(Netns::Name(format!("w{at}")).into()),
         span: Span::default(),
     }
 }

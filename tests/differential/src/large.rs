@@ -64,7 +64,7 @@ pub fn document(workloads: usize, policies: usize) -> Document {
                 labels: labels(at % APPS, at % 3),
                 v4: None,
                 v6: None,
-                start: Start::Netns(Netns::Name(format!("w{at}"))),
+                start: Start::Netns(Netns::Name(format!("w{at}")).into()),
                 span,
             };
             doc.workloads.push(workload.into());

@@ -13,14 +13,14 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 
-use crate::network::{ETH0, Mac, NsName, RTPROT, Refusal};
+use crate::network::{Mac, NsName, RTPROT, Refusal};
 
 use super::link;
 use super::netlink::Netlink;
 use super::netns::{NetNs, NetNsDir, NetNsError};
 
 /// Device and inode of a namespace.
-pub(crate) type Id = (u64, u64);
+pub type Id = (u64, u64);
 
 /// Metric of an IPv6 route that names none, `IP6_RT_PRIO_USER` of `linux/ipv6_route.h`.
 const METRIC_V6: u32 = 1024;
@@ -40,9 +40,9 @@ pub enum AdoptError {
     /// Under another path.
     #[error("it is the namespace that workload {0} adopts")]
     Taken(String),
-    /// Its first link is somebody else's.
-    #[error("it has an `{ETH0}` already, with the address {0}, which is not Bulkhead's")]
-    Link(Mac),
+    /// Its link of that name is somebody else's.
+    #[error("it has a link `{0}` already, with the address {1}, which is not Bulkhead's")]
+    Link(String, Mac),
     /// Its links are not known.
     #[error("its links could not be read")]
     Links(#[source] Refusal),
@@ -74,8 +74,8 @@ impl Adoptions {
         Ok(Self { host: NetNs::current()?.id()?, pins, taken: BTreeMap::new() })
     }
 
-    /// Whether `workload` may adopt the namespace at `path` and get a link and a default route over each of `gateways`;
-    /// `None` when it has them already.
+    /// Whether `workload` may adopt the namespace at `path` and get a link `interface` and a default route over each of
+    /// `gateways`; `None` when it has them already.
     ///
     /// # Errors
     ///
@@ -84,8 +84,9 @@ impl Adoptions {
         &mut self,
         workload: &str,
         path: &Path,
+        interface: &str,
         gateways: Option<&[IpAddr]>,
-    ) -> Result<(), AdoptError> {
+    ) -> Result<Id, AdoptError> {
         let ns = NetNs::open(path)?;
         let id = ns.id()?;
         if id == self.host {
@@ -98,13 +99,13 @@ impl Adoptions {
             return Err(AdoptError::Taken(other));
         }
         let Some(gateways) = gateways.filter(|gateways| !gateways.is_empty()) else {
-            return Ok(());
+            return Ok(id);
         };
         let failed = |error: std::io::Error| AdoptError::Links(error.into());
         let mut netlink = Netlink::open_in(&ns).map_err(failed)?;
-        let first = link::find(&mut netlink, ETH0).map_err(AdoptError::Links)?;
+        let first = link::find(&mut netlink, interface).map_err(AdoptError::Links)?;
         if let Some(first) = first.filter(|first| !first.mac.is_ours()) {
-            return Err(AdoptError::Link(first.mac));
+            return Err(AdoptError::Link(interface.to_owned(), first.mac));
         }
         for gateway in gateways {
             let found = foreign_default(&mut netlink, *gateway).map_err(AdoptError::Routes)?;
@@ -112,7 +113,12 @@ impl Adoptions {
                 return Err(AdoptError::DefaultRoute(route));
             }
         }
-        Ok(())
+        Ok(id)
+    }
+
+    /// Notes that `workload` has the namespace `id`, which was found when it adopted it.
+    pub fn note(&mut self, workload: &str, id: Id) {
+        self.taken.insert(id, workload.to_owned());
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::{EndpointNumber, NetworkNumber, Ns, NsName};
+use super::{ETH0, EndpointNumber, NetworkNumber, Ns, NsName};
 
 /// Everything wanted. The default, nothing at all, is the desired state of a teardown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,7 +82,9 @@ pub struct EndpointDesired {
     pub workload: NsName,
     /// Whose namespace it is.
     pub place: Place,
-    /// Addresses of `eth0` with the prefix length of their segment.
+    /// What the workload's side of the link is called; [`EndpointDesired::INTERFACE`] in a namespace of ours.
+    pub interface: String,
+    /// Addresses of that side with the prefix length of their segment.
     pub addresses: Vec<IpNet>,
     /// Next hop of the IPv4 default route: the bridge's address in the segment.
     pub gateway_v4: Option<Ipv4Addr>,
@@ -93,6 +95,9 @@ pub struct EndpointDesired {
 }
 
 impl EndpointDesired {
+    /// What the workload's side of the link is called when nothing is said.
+    pub const INTERFACE: &'static str = ETH0;
+
     /// The workload's network namespace.
     #[must_use]
     pub fn ns(&self) -> Ns {

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::plan::{Wanted, holds_veth};
-use super::script::{BRIDGE, ETH0, UPLINK};
+use super::script::{BRIDGE, UPLINK};
 use super::{Desired, EndpointNumber, Mac, NetworkNumber, Ns, NsState, Observed, Op, Step, Unit};
 
 /// The removals, before anything is added: endpoints, stale entries of what stays, then routers,
@@ -114,7 +114,8 @@ fn is_ours(ns: &Ns, link: &str, state: &NsState) -> bool {
         && match ns {
             Ns::Host => NetworkNumber::from_link_name(link).is_some(),
             Ns::Ours(name) if name.is_router() => link == BRIDGE || link == UPLINK,
-            Ns::Ours(_) | Ns::At(_) => link == ETH0,
+            // Whatever it is called there.
+            Ns::Ours(_) | Ns::At(_) => true,
         }
 }
 

@@ -260,7 +260,7 @@ fn default_route(via: IpAddr, dev: &str) -> Route {
 fn endpoint_unit(router: &RouterDesired, endpoint: &EndpointDesired) -> Unit {
     let (near, far) = (router_ns(router), endpoint.ns());
     let link = endpoint.number.link_name();
-    let eth0 = || ETH0.to_owned();
+    let eth0 = || endpoint.interface.clone();
     let mut steps = Vec::new();
     let mut ops = Vec::new();
     if endpoint.place == Place::Ours {
@@ -276,7 +276,7 @@ fn endpoint_unit(router: &RouterDesired, endpoint: &EndpointDesired) -> Unit {
     if endpoint.place != Place::Ours {
         ops.extend(ADOPTED_SYSCTLS.iter().map(|(family, name, value)| Op::LinkSysctl {
             ns: far.clone(),
-            key: link_key((family, name), ETH0),
+            key: link_key((family, name), &endpoint.interface),
             value: (*value).to_owned(),
         }));
     }
@@ -291,8 +291,11 @@ fn endpoint_unit(router: &RouterDesired, endpoint: &EndpointDesired) -> Unit {
     ops.push(Op::LinkUp { ns: far.clone(), link: eth0(), up: true });
     let gateways = endpoint.gateway_v4.map(IpAddr::V4).into_iter();
     for gateway in gateways.chain(endpoint.gateway_v6.map(IpAddr::V6)) {
-        ops.push(neighbour(&far, ETH0, gateway, router.number.bridge_mac()));
-        ops.push(Op::RouteReplace { ns: far.clone(), route: default_route(gateway, ETH0) });
+        ops.push(neighbour(&far, &endpoint.interface, gateway, router.number.bridge_mac()));
+        ops.push(Op::RouteReplace {
+            ns: far.clone(),
+            route: default_route(gateway, &endpoint.interface),
+        });
     }
     steps.extend(ops.into_iter().map(Step::Kernel));
     Unit { subject: format!("endpoint {}", endpoint.workload), steps }
@@ -306,7 +309,7 @@ fn endpoint_veth(router: &RouterDesired, endpoint: &EndpointDesired) -> VethSpec
         mac: endpoint.number.host_mac(),
         master: Some(BRIDGE.to_owned()),
         peer_ns: endpoint.ns(),
-        peer_link: ETH0.to_owned(),
+        peer_link: endpoint.interface.clone(),
         peer_index: Some(endpoint.number.peer_ifindex()),
         peer_mac: endpoint.number.mac(),
         mtu: endpoint.mtu,

@@ -39,6 +39,7 @@ impl Attach for Programs {
 
 fn endpoint(number: u16, name: &str) -> EndpointDesired {
     EndpointDesired {
+        interface: EndpointDesired::INTERFACE.to_owned(),
         number: EndpointNumber::new(number).expect("in range"),
         workload: NsName::workload("shop", name).expect("a name"),
         place: Place::Ours,

@@ -11,7 +11,12 @@ const V4: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 0,
 
 /// What is said about the namespace at a path.
 fn verdict(lab: &Lab, path: &Path) -> Result<(), String> {
-    let look = || Adoptions::new(&lab.run_dir()).expect("pins").check("a.b", path, Some(&[V4]));
+    let look = || {
+        Adoptions::new(&lab.run_dir())
+            .expect("pins")
+            .check("a.b", path, "eth0", Some(&[V4]))
+            .map(drop)
+    };
     lab.host.run(look).expect("entered").map_err(|error| error.to_string())
 }
 
@@ -76,8 +81,8 @@ fn one_namespace_is_for_one_workload_root() {
     let other = link(&lab, "other", &lab.foreign_path("ops"));
     let look = || {
         let mut adoptions = Adoptions::new(&lab.run_dir()).expect("pins");
-        adoptions.check("shop.web", &lab.foreign_path("ops"), None).expect("the first");
-        adoptions.check("bank.web", &other, None)
+        adoptions.check("shop.web", &lab.foreign_path("ops"), "eth0", None).expect("the first");
+        adoptions.check("bank.web", &other, "eth0", None)
     };
     let said = lab.host.run(look).expect("entered").expect_err("the second");
     assert!(matches!(said, AdoptError::Taken(first) if first == "shop.web"));

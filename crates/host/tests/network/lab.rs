@@ -234,6 +234,7 @@ pub(crate) fn router(number: u16, tenant: &str, mode: Mode) -> RouterDesired {
 
 pub(crate) fn endpoint(number: u16, tenant: &str, name: &str, host_part: u8) -> EndpointDesired {
     EndpointDesired {
+        interface: EndpointDesired::INTERFACE.to_owned(),
         number: EndpointNumber::new(number).expect("in range"),
         workload: NsName::workload(tenant, name).expect("a name"),
         place: Place::Ours,

@@ -153,7 +153,7 @@ fn start(name: &Val<Name>, raw: &RawWorkload, problems: &mut Problems<'_>) -> Op
                         ),
                 );
             }
-            Some(Start::Netns(netns.value.clone()))
+            Some(Start::Netns(netns.value.clone().into()))
         }
         (Some(_), Some(netns)) => {
             problems.push(
@@ -195,7 +195,7 @@ fn runtime_keys(raw: &RawWorkload) -> impl Iterator<Item = (&'static str, Span)>
 /// Addresses used twice, segments with more workloads than addresses, namespaces adopted twice.
 pub(super) fn addresses(document: &Document, problems: &mut Problems<'_>) {
     let mut used: Seen<(&Name, &Name, IpAddr)> = HashMap::new();
-    let mut adopted: Seen<String> = HashMap::new();
+    let mut spaces: Seen<String> = HashMap::new();
     let mut members: HashMap<(&Name, &Name, Option<&Name>), u64> = HashMap::new();
     for workload in &document.workloads {
         *members
@@ -216,11 +216,11 @@ pub(super) fn addresses(document: &Document, problems: &mut Problems<'_>) {
                 );
             }
         }
-        if let Start::Netns(netns) = &workload.start {
-            let text = match netns {
+        if let Start::Netns(adopted) = &workload.start {
+            let text = match &adopted.netns {
                 crate::document::Netns::Name(text) | crate::document::Netns::Path(text) => text,
             };
-            if let Some(first) = adopted.insert(text.clone(), workload.span) {
+            if let Some(first) = spaces.insert(text.clone(), workload.span) {
                 problems.push(
                     Diagnostic::error(
                         Code::NetnsTwice,

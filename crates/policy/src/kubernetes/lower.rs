@@ -170,7 +170,7 @@ impl Work<'_> {
             labels,
             v4: None,
             v6: Some(address(here, host)),
-            start: Start::Netns(Netns::Name(format!("p{at}"))),
+            start: Start::Netns(Netns::Name(format!("p{at}")).into()),
             span: Span::default(),
         })
     }

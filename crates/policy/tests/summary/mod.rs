@@ -31,7 +31,7 @@ pub(crate) fn summary(document: &Document) -> String {
             Start::Run(run) => {
                 format!("{:?} user={:?} env={:?} {:?}", run.argv, run.user, run.env, run.restart)
             }
-            Start::Netns(netns) => format!("{netns:?}"),
+            Start::Netns(adopted) => format!("{:?}", adopted.netns),
         };
         let fixed = workload.v4.map(|a| format!(" {a}")).unwrap_or_default();
         writeln!(

@@ -47,14 +47,23 @@ const QUEUE: Duration = Duration::from_secs(1);
 /// The links of a router: to its endpoints, and to the host.
 const BRIDGE: &str = "br0";
 const UPLINK: &str = "up0";
-/// The link of a workload.
-const ETH0: &str = "eth0";
 
 /// A workload as an end of the way.
 #[derive(Clone, Copy)]
 struct End<'b> {
     router: &'b Router,
     at: &'b Attachment,
+    /// What its link is called inside of its namespace.
+    link: &'b str,
+}
+
+impl<'b> End<'b> {
+    /// The workload with this id.
+    fn of(bundle: &'b Bundle, id: &str) -> Option<Self> {
+        let (router, at) = bundle.attachment(id)?;
+        let link = desired::interface(&bundle.workloads.get(id)?.start);
+        Some(Self { router, at, link })
+    }
 }
 
 impl End<'_> {
@@ -103,7 +112,7 @@ pub(super) fn walk(
     let bundle = &force.wanted.bundle;
     let end = |network: u32, address| {
         let id = bundle.workload_at(u16::try_from(network).ok()?, address)?;
-        bundle.attachment(id).map(|(router, at)| End { router, at })
+        End::of(bundle, id)
     };
     let source = end(case.network, case.source);
     let target = end(case.arrives.unwrap_or(case.network), case.target);
@@ -315,9 +324,11 @@ impl Trip<'_> {
             text: format!("its network namespace is gone ({cause})"),
             hint: Some("make it again, then: bulkhead up FILE".to_owned()),
         };
-        Station::open(place.clone(), Some(path.clone()), self.report.until())
+        let mut station = Station::open(place.clone(), Some(path.clone()), self.report.until())
             .map_err(|closed| self.closed(&place, closed, gone, &path))
-            .ok()
+            .ok()?;
+        end.link.clone_into(&mut station.first);
+        Some(station)
     }
 
     /// That the program of a workload runs.

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::report::Fault;
 use super::station::{Station, route_get};
-use super::{ETH0, End, Trip, answer, codes, number};
+use super::{End, Trip, answer, codes, number};
 
 /// Ports of other sockets that are told.
 const TOLD: usize = 8;
@@ -16,9 +16,10 @@ const TOLD: usize = 8;
 impl Trip<'_> {
     /// What happens in the namespace of the workload that sends. `target` is its neighbour in the same network.
     pub(super) fn leave(&mut self, source: End<'_>, target: Option<End<'_>>) -> Option<Station> {
+        let link = source.link;
         let mut station = self.workload(source)?;
         let place = station.place.clone();
-        let eth0 = station.is_up(&mut self.report, ETH0, &far(source))?;
+        let eth0 = station.is_up(&mut self.report, link, &far(source))?;
         self.widths.begin(&place, station.links.get(&eth0)?);
         self.has_address(&station, source, self.packet.source, eth0)?;
         let (to, from) = (self.packet.target, self.packet.source);
@@ -37,7 +38,7 @@ impl Trip<'_> {
         let hop = way.via.unwrap_or(to);
         if way.link != eth0 || wanted.is_some_and(|wanted| wanted != hop) {
             let text = format!(
-                "the route to {to} leads to {hop} over {} instead of {} over {ETH0}",
+                "the route to {to} leads to {hop} over {} instead of {} over {link}",
                 station.name(way.link),
                 wanted.unwrap_or(to)
             );
@@ -49,7 +50,7 @@ impl Trip<'_> {
             self.report.fault(&place, "route", fault, command);
             return None;
         }
-        self.report.ok(&place, "route", format!("{to} is reached by {hop} over {ETH0}"), command);
+        self.report.ok(&place, "route", format!("{to} is reached by {hop} over {link}"), command);
         let same = target.filter(|target| target.router.number == source.router.number);
         let is_gateway = source.gateway(to.is_ipv6()) == Some(hop);
         let mac = if is_gateway {
@@ -58,7 +59,7 @@ impl Trip<'_> {
             same.and_then(|t| t.mac())
         };
         self.knows(&mut station, eth0, hop, mac, false);
-        let sent = Packet { goes_out: ETH0.to_owned(), ..self.packet.clone() };
+        let sent = Packet { goes_out: link.to_owned(), ..self.packet.clone() };
         let back = answer(&sent);
         station.passes(
             &mut self.report,
@@ -75,15 +76,16 @@ impl Trip<'_> {
 
     /// What happens in the namespace of the workload that receives.
     pub(super) fn arrive(&mut self, target: End<'_>) -> Option<()> {
+        let link = target.link;
         let mut station = self.workload(target)?;
         let place = station.place.clone();
-        let eth0 = station.is_up(&mut self.report, ETH0, &far(target))?;
+        let eth0 = station.is_up(&mut self.report, link, &far(target))?;
         self.widths.bridged(&place, station.links.get(&eth0)?);
         self.has_address(&station, target, self.packet.target, eth0)?;
         let (to, from) = (self.packet.target, self.packet.source);
         let ask = Ask { to, from: Some(from), came_in: Some(eth0) };
         let arriving = station.way(&mut self.report, &ask, "what arrives")?;
-        let command = station.shell(&route_get(&ask, Some(ETH0)));
+        let command = station.shell(&route_get(&ask, Some(link)));
         if !arriving.is_local {
             let text = format!("{to} is not taken in here");
             let fault = Fault { code: codes::ADDRESS_GONE, text, hint: None };
@@ -91,7 +93,7 @@ impl Trip<'_> {
             return None;
         }
         let arriving =
-            Packet { came_in: ETH0.to_owned(), goes_out: String::new(), ..self.packet.clone() };
+            Packet { came_in: link.to_owned(), goes_out: String::new(), ..self.packet.clone() };
         station.passes(
             &mut self.report,
             "what arrives",
@@ -109,6 +111,7 @@ impl Trip<'_> {
         eth0: u32,
         arriving: &Packet,
     ) -> Option<()> {
+        let link = target.link;
         let back = answer(arriving);
         let ask = Ask { to: back.target, from: Some(back.source), came_in: None };
         let way = station.way(&mut self.report, &ask, "the answer")?;
@@ -127,7 +130,7 @@ impl Trip<'_> {
         }
         if way.link != eth0 || wanted.is_some_and(|wanted| wanted != hop) {
             let text = format!(
-                "the route back to {} leads to {hop} over {} instead of {} over {ETH0}",
+                "the route back to {} leads to {hop} over {} instead of {} over {link}",
                 back.target,
                 station.name(way.link),
                 wanted.unwrap_or(back.target)
@@ -143,7 +146,7 @@ impl Trip<'_> {
         self.report.ok(
             &station.place,
             "route",
-            format!("the answer goes back by {hop} over {ETH0}"),
+            format!("the answer goes back by {hop} over {link}"),
             command,
         );
         let is_gateway = target.gateway(back.target.is_ipv6()) == Some(hop);
@@ -152,7 +155,7 @@ impl Trip<'_> {
             .filter(|_| is_gateway);
         let mac = mac.or_else(|| Self::neighbour_mac(target, hop));
         self.knows(station, eth0, hop, mac, false);
-        let back = Packet { goes_out: ETH0.to_owned(), came_in: String::new(), ..back };
+        let back = Packet { goes_out: link.to_owned(), came_in: String::new(), ..back };
         station.passes(
             &mut self.report,
             "the answer",
@@ -166,7 +169,7 @@ impl Trip<'_> {
         let holds =
             |at: &&planner::Attachment| at.addresses.iter().any(|net| net.addr() == address);
         let at = of.router.endpoints.iter().find(holds)?;
-        End { router: of.router, at }.mac()
+        End { router: of.router, at, link: of.link }.mac()
     }
 
     /// That an end has its address, as it should.
@@ -177,14 +180,15 @@ impl Trip<'_> {
         address: IpAddr,
         eth0: u32,
     ) -> Option<()> {
+        let link = end.link;
         let place = &station.place;
-        let command = station.shell(&format!("ip address show dev {ETH0}"));
+        let command = station.shell(&format!("ip address show dev {link}"));
         let wanted = end.at.addresses.iter().find(|net| net.addr() == address)?;
-        let key = format!("net/ipv6/conf/{ETH0}/disable_ipv6");
+        let key = format!("net/ipv6/conf/{link}/disable_ipv6");
         if address.is_ipv6() && station.sight.sysctl(&key).is_some_and(|value| value == "1") {
-            let text = format!("IPv6 is switched off on {ETH0}");
+            let text = format!("IPv6 is switched off on {link}");
             let hint =
-                Some(station.shell(&format!("sysctl -w net.ipv6.conf.{ETH0}.disable_ipv6=0")));
+                Some(station.shell(&format!("sysctl -w net.ipv6.conf.{link}.disable_ipv6=0")));
             let fault = Fault { code: codes::V6_DISABLED, text, hint };
             self.report.fault(
                 place,
@@ -199,13 +203,13 @@ impl Trip<'_> {
         let repaired =
             Some("a running agent puts it back within 10 seconds; see its log".to_owned());
         let (code, text) = match has {
-            None => (codes::ADDRESS_GONE, format!("{ETH0} does not have the address {wanted}")),
+            None => (codes::ADDRESS_GONE, format!("{link} does not have the address {wanted}")),
             Some(has) if has.is_duplicate => (
                 codes::DUPLICATE,
                 format!("somebody else on the link has {address} too, so it is not used"),
             ),
             Some(has) if has.net.prefix_len() != wanted.prefix_len() => {
-                (codes::NETMASK, format!("{ETH0} has {} and should have {wanted}", has.net))
+                (codes::NETMASK, format!("{link} has {} and should have {wanted}", has.net))
             }
             Some(has) if has.is_tentative => {
                 let text =
@@ -214,7 +218,7 @@ impl Trip<'_> {
                 return Some(());
             }
             Some(_) => {
-                self.report.ok(place, "address", format!("{ETH0} has {wanted}"), command);
+                self.report.ok(place, "address", format!("{link} has {wanted}"), command);
                 return Some(());
             }
         };

@@ -6,7 +6,7 @@ use host::linux::walk::{Hook, Link, Packet};
 
 use super::report::{Fault, Report};
 use super::station::Station;
-use super::{BRIDGE, ETH0, Trip, UPLINK, codes};
+use super::{BRIDGE, Trip, UPLINK, codes};
 
 /// A link or route with a smaller MTU than what comes before it.
 #[derive(Debug, Clone)]
@@ -93,8 +93,9 @@ impl Widths {
         let Some(narrow) = &self.told else {
             if let Some(limit) = self.limit.filter(|_| self.silent.is_none()) {
                 let place = sender.map_or("host", |sender| sender.place.as_str());
-                let shown = format!("ip link show dev {ETH0}");
-                let command = sender.map_or_else(String::new, |sender| sender.shell(&shown));
+                let shown =
+                    |sender: &Station| sender.shell(&format!("ip link show dev {}", sender.first));
+                let command = sender.map_or_else(String::new, shown);
                 let text = format!("packets of {limit} bytes pass as far as this host knows");
                 report.ok(place, "mtu", text, command);
             }
@@ -156,7 +157,7 @@ impl Widths {
             }
         }
         let arriving =
-            Packet { target, came_in: ETH0.to_owned(), goes_out: String::new(), ..message };
+            Packet { target, came_in: sender.first.clone(), goes_out: String::new(), ..message };
         [Hook::Prerouting, Hook::Input]
             .into_iter()
             .find_map(|hook| sender.drops(hook, &arriving).map(|place| (sender, place)))

@@ -20,6 +20,8 @@ pub(super) struct Station {
     pub(super) place: String,
     /// How to get there from a shell on the host; nothing for the host itself.
     enter: Option<PathBuf>,
+    /// The link to its network; empty but for workloads.
+    pub(super) first: String,
     pub(super) sight: Sight,
     pub(super) links: BTreeMap<u32, Link>,
     pub(super) addresses: Vec<Address>,
@@ -64,7 +66,8 @@ impl Station {
         let sight = Sight::open(ns).map_err(|error| unreadable(&error))?;
         let links = sight.links().map_err(|error| unreadable(&error))?;
         let addresses = sight.addresses().map_err(|error| unreadable(&error))?;
-        Ok(Self { place, enter, sight, links, addresses, firewall: OnceCell::new(), until })
+        let (first, firewall) = (String::new(), OnceCell::new());
+        Ok(Self { place, enter, first, sight, links, addresses, firewall, until })
     }
 
     /// A command as it is typed on the host.
