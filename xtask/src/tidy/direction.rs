@@ -18,7 +18,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("host", &["model", "verdict"]),
     ("store", &[]),
     ("api", &[]),
-    ("agent", &["api", "flow", "host", "model", "planner", "policy", "store", "verdict"]),
+    ("runtimes", &["model"]),
+    (
+        "agent",
+        &["api", "flow", "host", "model", "planner", "policy", "runtimes", "store", "verdict"],
+    ),
     ("cli", &["agent", "api", "planner", "policy"]),
     ("testkit", &["api", "flow", "host", "model", "planner", "policy", "verdict"]),
     (

@@ -2,6 +2,7 @@
 
 pub mod adopted;
 pub mod bpf;
+pub mod bridge;
 pub mod kernel;
 pub mod link;
 pub mod netlink;

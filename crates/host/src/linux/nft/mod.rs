@@ -12,6 +12,7 @@
 
 mod generation;
 mod leaving;
+pub mod monitor;
 pub mod render;
 pub mod table;
 mod words;

@@ -1,0 +1,82 @@
+//! Docker: networks and containers from the Engine API, as much of it as Bulkhead needs.
+//!
+//! Two questions tell everything: the network with its endpoints, and the list of containers. Neither waits for a container that
+//! is being started (`GET /containers/{id}/json` does, in 20.10), so a container is known before its first program runs. Events only wake:
+//! nothing of what they say is believed.
+
+mod answer;
+mod client;
+mod error;
+mod mapping;
+
+pub use client::{Client, Wakes};
+pub use error::Error;
+pub use mapping::{Naming, workload_labels};
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use model::Transport;
+
+/// A network of Docker's that a bridge on this host carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The bridge on this host.
+    pub bridge: String,
+    /// At most one of IPv4 and one of IPv6.
+    pub subnets: Vec<IpNet>,
+    /// What is connected, by container; a container that does not run is connected to nothing.
+    pub members: Vec<Member>,
+    /// Members that could not be understood.
+    pub left_out: usize,
+}
+
+/// A container's end in a network.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Member {
+    /// The container: 64 hexadecimal digits.
+    pub container: String,
+    /// Docker's name of this end, another one each time the container starts: 64 hexadecimal digits.
+    pub endpoint: String,
+    /// The MAC inside of the container.
+    pub mac: [u8; 6],
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A container, running or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Its name, without the slash.
+    pub name: String,
+    /// The image as it was asked for: `nginx:1.27`.
+    pub image: String,
+    /// `sha256:` and 64 hexadecimal digits.
+    pub image_id: String,
+    /// Its labels.
+    pub labels: Vec<(String, String)>,
+    /// Ports that Docker opens for it on the host.
+    pub ports: Vec<Port>,
+}
+
+/// A port of the host that Docker leads to a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Port {
+    /// Protocol.
+    pub transport: Transport,
+    /// The host's address; unspecified for all of its family.
+    pub address: IpAddr,
+    /// The host's port.
+    pub public: u16,
+    /// The container's port.
+    pub private: u16,
+}
+
+#[cfg(test)]
+mod tests;

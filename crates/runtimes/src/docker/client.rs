@@ -1,0 +1,176 @@
+//! Questions to dockerd over its unix socket: a connection each, bounded in time and size; and its events, as a bell.
+//!
+//! Paths carry no version: every dockerd answers those with its own newest, and the keys that are read are the same in all since 2016.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
+
+use super::answer::{ContainerAnswer, MAX_CONTAINERS, NetworkAnswer};
+use super::{Container, Error, Network};
+
+/// Longest wait for an answer, the connection included.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Largest answer, bytes.
+const MAX_ANSWER: usize = 64 << 20;
+/// Largest head of an answer, bytes.
+const MAX_HEAD: usize = 64 << 10;
+/// What changes who is where: nothing else is to wake us, least of all the checks of health, which go on for ever.
+const EVENTS: &str = r#"{"type":["container","network","daemon"],"event":["create","start","restart","die","destroy","rename","update","connect","disconnect","remove","reload"]}"#;
+
+/// Asks one dockerd.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+    patience: Duration,
+}
+
+/// Dockerd's events, reduced to a bell.
+#[derive(Debug)]
+pub struct Wakes {
+    body: Incoming,
+    _connection: Connection,
+}
+
+/// A connection's other half ends with it.
+#[derive(Debug)]
+struct Connection(JoinHandle<Result<(), hyper::Error>>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Client {
+    /// Of the dockerd on `socket`; nothing is opened yet.
+    #[must_use]
+    pub fn new(socket: &Path) -> Self {
+        Self { socket: socket.to_owned(), patience: PATIENCE }
+    }
+
+    /// As patient as this instead of 5 seconds, for every answer.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// One network by its name or full id, with what is connected to it.
+    ///
+    /// # Errors
+    /// [`Error::NoNetwork`], [`Error::Unfit`], and everything that can happen on the way.
+    pub async fn network(&self, name: &str) -> Result<Network, Error> {
+        let path = format!("/networks/{}", escape(name));
+        let answer: Result<NetworkAnswer, Error> = self.ask(&path).await;
+        match answer {
+            Err(Error::Refused { status: 404, .. }) => {
+                Err(Error::NoNetwork { name: name.to_owned() })
+            }
+            other => other?.understood(name),
+        }
+    }
+
+    /// All containers, those that do not run among them; at most 65,536.
+    ///
+    /// # Errors
+    /// Everything that can happen on the way.
+    pub async fn containers(&self) -> Result<Vec<Container>, Error> {
+        let answers: Vec<ContainerAnswer> = self.ask("/containers/json?all=1").await?;
+        Ok(answers
+            .into_iter()
+            .filter_map(ContainerAnswer::understood)
+            .take(MAX_CONTAINERS)
+            .collect())
+    }
+
+    /// Rings when something may have changed.
+    ///
+    /// # Errors
+    /// Everything that can happen until dockerd agrees.
+    pub async fn wakes(&self) -> Result<Wakes, Error> {
+        let path = format!("/events?filters={}", escape(EVENTS));
+        self.in_time(&path, async {
+            let (response, connection) = self.open(&path).await?;
+            Ok(Wakes { body: checked(response, &path)?.into_body(), _connection: connection })
+        })
+        .await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        let bytes = self.in_time(path, async {
+            let (response, _connection) = self.open(path).await?;
+            let body = Limited::new(checked(response, path)?.into_body(), MAX_ANSWER);
+            let read = |source| Error::Read { path: path.to_owned(), source };
+            Ok(body.collect().await.map_err(read)?.to_bytes())
+        });
+        serde_json::from_slice(&bytes.await?)
+            .map_err(|source| Error::Decode { path: path.to_owned(), source })
+    }
+
+    async fn in_time<T>(
+        &self,
+        path: &str,
+        asking: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let seconds = self.patience.as_secs();
+        let late = || Error::Late { path: path.to_owned(), seconds };
+        tokio::time::timeout(self.patience, asking).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn open(&self, path: &str) -> Result<(Response<Incoming>, Connection), Error> {
+        let connect = |source| Error::Connect { socket: self.socket.clone(), source };
+        let talk = |source| Error::Talk { path: path.to_owned(), source };
+        let stream = UnixStream::connect(&self.socket).await.map_err(connect)?;
+        let mut builder = http1::Builder::new();
+        let (mut sender, connection) =
+            builder.max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream)).await.map_err(talk)?;
+        let connection = Connection(tokio::spawn(connection));
+        let request = Request::builder()
+            .uri(path)
+            .header("host", "docker")
+            .body(Empty::<Bytes>::new())
+            .map_err(|source| Error::Request { path: path.to_owned(), source })?;
+        let response = sender.send_request(request).await.map_err(talk)?;
+        Ok((response, connection))
+    }
+}
+
+impl Wakes {
+    /// Waits for the next ring; `false` when dockerd is gone. What is rung about is thrown away unread.
+    pub async fn next(&mut self) -> bool {
+        matches!(self.body.frame().await, Some(Ok(_)))
+    }
+}
+
+fn checked(response: Response<Incoming>, path: &str) -> Result<Response<Incoming>, Error> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    Err(Error::Refused { path: path.to_owned(), status: status.as_u16() })
+}
+
+/// Everything but letters, digits and `-._` as `%XX`.
+fn escape(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push('%');
+            for digit in [byte >> 4, byte & 15] {
+                escaped.extend(char::from_digit(u32::from(digit), 16));
+            }
+        }
+    }
+    escaped
+}
