@@ -47,6 +47,10 @@ pub(crate) fn prepare(
     facts: &Facts,
 ) -> Result<(Wanted, Compiler), Error> {
     let (mut document, mut warnings) = check(request, facts.now)?;
+    if document.host.is_some() {
+        let message = "the host's own policy cannot be enforced by this build";
+        return Err(fault::refused(codes::CAPABILITY, message));
+    }
     if let Some(own) = warnings.first_mut() {
         own.add(policy::strays(&document, &facts.addresses));
     }

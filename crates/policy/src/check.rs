@@ -6,6 +6,7 @@
 mod assertion;
 mod audit;
 mod countries;
+mod host;
 mod host_address;
 mod network;
 mod place;
@@ -66,6 +67,7 @@ pub(crate) fn check(
 ) -> Document {
     let mut document = Document { file: Arc::clone(file), ..Document::default() };
     document.audit = audit::audit(raw.audit.as_ref(), problems);
+    document.host = host::host(raw.host.as_ref(), problems);
     let mut ports = Ports::read(raw, problems);
     ports.most = limits.values;
     let tenants = raw.tenants.as_ref().map_or(&[][..], |table| table.entries.as_slice());

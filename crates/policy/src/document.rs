@@ -7,6 +7,7 @@
 //! ties when several allows match.
 
 mod audit;
+mod host;
 mod schedule;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use model::{
 };
 
 pub use audit::{Around, Audit, Place};
+pub use host::{Host, Uplink};
 pub use schedule::Schedule;
 
 /// Everything that one file says. Copies share what neither of them changes.
@@ -30,6 +32,8 @@ pub struct Document {
     pub file: Arc<str>,
     /// What `audit:` says of the whole node.
     pub audit: Audit,
+    /// The host's own policy on its uplinks; `None` leaves the host alone.
+    pub host: Option<Host>,
     /// Tenants.
     pub tenants: Vec<Tenant>,
     /// Networks of all tenants.

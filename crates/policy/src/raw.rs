@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use model::{LabelKey, LabelValue, Mode, Name, Peer, PortRange, Posture};
 
 use crate::decode::{List, OneOrMany, Table, Val, mapping};
-use crate::document::{Netns, Restart, User};
+use crate::document::{Netns, Restart, Uplink, User};
 use crate::geo::Country;
 use crate::scalar::{
     AbsolutePath, Argument, Border, ContainerPort, ContainerPortName, Days, EnvKey, EnvValue,
@@ -31,6 +31,8 @@ mapping! {
         vars: List<Val<VariableName>> = "vars";
         /// Lets pass and records what policy would drop, on the whole node.
         audit: RawAudit = "audit";
+        /// Policy of the host itself on its uplinks. Without it the host is left alone.
+        host: RawHost = "host";
         /// Named ports for use in policies and assertions: one port or a list.
         ports: Table<Name, OneOrMany<Val<PortWord>>> = "ports";
         /// How policies of Kubernetes manifests beside this file are read.
@@ -45,6 +47,18 @@ mapping! {
         policies: Table<Name, RawPolicy> = "policies";
         /// What must hold for every plan; selectors match workloads of every tenant.
         assert: List<RawAssertion> = "assert";
+    }
+}
+
+mapping! {
+    /// The host itself. Policies at the top of the file that name `host` are its rules, and published ports are open.
+    "host" RawHost {
+        /// Its uplinks. Default: those that carry a default route.
+        interfaces: OneOrMany<Val<Uplink>> = "interfaces";
+        /// What happens to flows that no policy names. Default: deny what it receives, allow what it sends.
+        posture: RawPosture = "posture";
+        /// Lets pass and records what policy would drop at the host.
+        audit: RawAudit = "audit";
     }
 }
 

@@ -50,6 +50,8 @@ impl Audit {
 pub enum Place {
     /// Everything on the node.
     Node,
+    /// The host itself.
+    Host,
     /// A tenant.
     Tenant(Name),
     /// A tenant's network.
@@ -63,6 +65,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Node => f.write_str("the node"),
+            Self::Host => f.write_str("the host"),
             Self::Tenant(tenant) => write!(f, "tenant {tenant}"),
             Self::Network(tenant, network) => write!(f, "network {tenant}.{network}"),
             Self::Segment(tenant, network, segment) => {
@@ -124,7 +127,9 @@ impl Document {
             let own = (Place::Network(tenant.clone(), network.clone()), &each.audit);
             std::iter::once(own).chain(segments)
         });
-        let all = std::iter::once((Place::Node, &self.audit)).chain(tenants).chain(networks);
+        let host = self.host.iter().map(|host| (Place::Host, &host.audit));
+        let node = std::iter::once((Place::Node, &self.audit)).chain(host);
+        let all = node.chain(tenants).chain(networks);
         all.filter(|(_, audit)| **audit != Audit::default())
     }
 

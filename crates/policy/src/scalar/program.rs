@@ -6,7 +6,7 @@ use schemars::{Schema, json_schema};
 use super::whole;
 use crate::codes::Code;
 use crate::decode::FromText;
-use crate::document::{Netns, User};
+use crate::document::{Netns, Uplink, User};
 
 /// A text with its own rule, its own words for mistakes and its own schema.
 macro_rules! checked_text {
@@ -125,6 +125,30 @@ impl FromText for User {
             { "type": "integer", "minimum": 0, "maximum": 4_294_967_294_u32 },
             { "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_.-]{0,31}$" },
         ] })
+    }
+}
+
+impl FromText for Uplink {
+    const CODE: Code = Code::Value;
+    const WHAT: &'static str = "the name of an interface";
+
+    fn from_text(text: &str) -> Result<Self, ParseError> {
+        let fine = (1..=15).contains(&text.len())
+            && !matches!(text, "." | "..")
+            && !text
+                .contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control());
+        if !fine {
+            return Err(whole(format!("`{text}` is not the name of an interface"), text)
+                .with_hint("`ip link` shows the names; at most 15 bytes, without / and spaces"));
+        }
+        if text == "lo" {
+            return Err(whole("`lo` is no uplink: the host talks to itself there", text));
+        }
+        Ok(Self(text.into()))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "minLength": 1, "maxLength": 15, "examples": ["eth0"] })
     }
 }
 
