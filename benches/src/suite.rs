@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod attach;
+pub mod modes;
 pub mod paths;
 pub mod plan;
 pub mod program;
@@ -9,6 +10,7 @@ pub mod reach;
 pub mod replay;
 pub mod revoke;
 pub mod scale;
+pub mod survive;
 
 use anyhow::Result;
 
@@ -57,4 +59,10 @@ pub fn lane_with(
     verify(arm.as_ref())?;
     let route = arm.route();
     Ok(Lane { label: arm.name().to_owned(), home: route.client.clone(), load: open(route)? })
+}
+
+/// Whether a socket with a read timeout had nothing to read.
+fn is_timeout(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), WouldBlock | TimedOut | Interrupted)
 }

@@ -59,6 +59,27 @@ impl Ours {
         Ok(Self { name, route, far, bulkhead, _lab: lab })
     }
 
+    /// A workload in a network of this mode; its server is the world behind the host, or its neighbour where the mode has no way out.
+    ///
+    /// # Errors
+    /// When the agent does not come up or refuses the file.
+    pub fn stand_mode(mode: &str) -> Result<Self> {
+        if mode == "bridge" {
+            return Self::pair(mode.to_owned(), 0, |client, server, _| {
+                pair_file(client, server, &allow_load("app=client", "app=server"))
+            });
+        }
+        let mut lab = Lab::new()?;
+        let (host, client) = (lab.namespace("host")?, lab.namespace("client")?);
+        let server = world(&mut lab, &host, "10.77.0.0/16")?;
+        let bulkhead = Bulkhead::start(&lab, &host)?;
+        bulkhead.up(&mode_file(mode, &client))?;
+        let (client_address, address) = ([10, 77, 0, 2].into(), SERVER.into());
+        let far = vec![server.clone()];
+        let route = Route { client, client_address, server, address };
+        Ok(Self { name: mode.to_owned(), route, far, bulkhead, _lab: lab })
+    }
+
     /// Two workloads of one network, and `more` that rules are about.
     fn pair(
         name: String,
@@ -164,6 +185,23 @@ tenants:
 {}{}",
         workload("client", client, 2),
         fillers_to_world(rules),
+        allow_load("app=client", &format!("{server}/32")),
+    )
+}
+
+/// A file with one workload in a network of this mode that may send the load to the world.
+fn mode_file(mode: &str, client: &Namespace) -> String {
+    let server = std::net::Ipv4Addr::from(SERVER);
+    format!(
+        "bulkhead: 1
+tenants:
+  bench:
+    networks:
+      main: {{ mode: {mode}, subnets: [10.77.0.0/16] }}
+    workloads:
+{}    policies:
+{}",
+        workload("client", client, 2),
         allow_load("app=client", &format!("{server}/32")),
     )
 }

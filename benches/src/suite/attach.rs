@@ -18,7 +18,7 @@ use crate::stats::percentile;
 /// Row of this module.
 pub const ID: &str = "B7";
 /// Address of our server.
-const SERVER: [u8; 4] = [10, 88, 0, 2];
+pub(super) const SERVER: [u8; 4] = [10, 88, 0, 2];
 /// Most endpoints that are attached one by one.
 const MOST_SINGLE: usize = 200;
 /// How long the first packet may take.
@@ -123,7 +123,7 @@ fn ours(run: &mut Run, count: usize) -> Result<()> {
 }
 
 /// A file with the server and `spaces` as workloads that may reach it.
-fn file(server: &Namespace, spaces: &[Namespace]) -> String {
+pub(super) fn file(server: &Namespace, spaces: &[Namespace]) -> String {
     let [a, b, c, d] = SERVER;
     let mut text = format!(
         "bulkhead: 1
