@@ -13,10 +13,11 @@ mod relabel;
 mod restore;
 mod stages;
 mod tend;
+mod touched;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ use api::{
 };
 use host::linux::bpf::Datapath;
 use host::linux::kernel::Linux;
+use host::linux::nft::monitor::Touch;
 use tokio::sync::oneshot;
 
 use crate::fault;
@@ -47,6 +49,8 @@ pub(crate) enum Command {
     Down(bool, Reply<DownResponse>),
     /// Change labels of a workload.
     Relabel(String, LabelChange, Reply<LabelChanged>),
+    /// Somebody changed our nftables table on the host, at that moment.
+    Touched(Touch, Instant),
     /// End.
     Stop,
 }
@@ -60,13 +64,15 @@ pub(crate) struct Commands {
     sender: SyncSender<Command>,
     /// Questions that the keeper has not taken yet.
     waiting: Arc<AtomicUsize>,
+    /// Whether the keeper has been told of a change by others and has not looked yet.
+    touched: Arc<AtomicBool>,
 }
 
 impl Commands {
     /// Both ends of the channel.
     pub(crate) fn channel() -> (Self, Receiver<Command>) {
         let (sender, receiver) = sync_channel(QUEUE);
-        (Self { sender, waiting: Arc::default() }, receiver)
+        (Self { sender, waiting: Arc::default(), touched: Arc::default() }, receiver)
     }
 
     /// Asks and waits for the answer.
@@ -89,6 +95,19 @@ impl Commands {
             }
         })?;
         answer.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// Tells the keeper that somebody changed our table. Once is enough until it has looked; when too many wait, the drift timer
+    /// looks.
+    pub(crate) fn touched(&self, touch: Touch) {
+        if self.touched.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        if self.sender.try_send(Command::Touched(touch, Instant::now())).is_err() {
+            self.took_one();
+            self.touched.store(false, Ordering::Release);
+        }
     }
 
     /// Lets the keeper end after what it is doing.
@@ -181,6 +200,10 @@ impl Keeper {
             Command::Relabel(id, change, reply) => {
                 let answer = self.relabel(&id, &change);
                 let _gone = reply.send(answer);
+            }
+            Command::Touched(touch, when) => {
+                self.shared.commands.touched.store(false, Ordering::Release);
+                self.touched(&touch, when);
             }
             Command::Ground(reply) => {
                 let ground = self.ground();

@@ -35,6 +35,7 @@ mod server;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod wakes;
 mod watch;
 
 pub use answers::assertions::prove;

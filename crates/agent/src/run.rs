@@ -22,7 +22,7 @@ use crate::options::Options;
 use crate::saved::Store;
 use crate::server;
 use crate::shared::Shared;
-use crate::{descriptors, history, lock, watch};
+use crate::{descriptors, history, lock, wakes, watch};
 
 /// Runs the agent until it is told to stop by SIGTERM, SIGINT or `down --clean`.
 ///
@@ -65,6 +65,7 @@ pub fn run(options: Options) -> Result<(), Error> {
     let recalled = shared.flows().ring.last_number();
     let (end, ended) = mpsc::channel();
     thread::scope(|scope| {
+        scope.spawn(|| wakes::run(&shared, &stop));
         let watching = scope.spawn(|| watch::run(&shared, events, collector, &stop));
         scope.spawn(|| {
             let ended = ended;

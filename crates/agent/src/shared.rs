@@ -1,10 +1,10 @@
 //! What the threads of the agent have in common. Everything in it is a snapshot or behind a short lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use api::{Error, Reconciled, codes};
+use api::{Error, Intervention, Reconciled, codes};
 use flow::hours::Hour;
 use flow::{Aggregator, Record, Ring, RuleTally};
 use host::linux::bpf::{Clock, HookKind, Meters};
@@ -98,6 +98,8 @@ pub(crate) struct Condition {
     pub(crate) reconcilers: BTreeMap<&'static str, Reconciled>,
     /// The kernel's policy version.
     pub(crate) epoch: u64,
+    /// What others changed and what was put back at once, the newest last.
+    pub(crate) interventions: VecDeque<Intervention>,
     /// What else is not as it should be, by topic.
     pub(crate) problems: BTreeMap<&'static str, String>,
 }

@@ -54,8 +54,8 @@ pub use replay::{
     Decision, Period, RecordGap, Replay, ReplayLine, ReplayQuery, ReplayTotals, Unjudged,
 };
 pub use status::{
-    AgentStatus, AuditScope, DropCount, Health, LabelChange, LabelChanged, Reconciled, Status,
-    TableUse, Workload, WorkloadState,
+    AgentStatus, AuditScope, DropCount, Health, Intervention, LabelChange, LabelChanged,
+    Reconciled, Status, TableUse, Workload, WorkloadState,
 };
 pub use suggest::{SuggestQuery, Suggestion};
 pub use walk::{Walk, WalkState, WalkStep};

@@ -60,8 +60,26 @@ pub struct AgentStatus {
     /// Scopes under audit: what policy would drop there passes and is recorded. The first 1,000 in file order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub audits: Vec<AuditScope>,
+    /// What others changed of ours and what was put back at once, the newest last; at most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interventions: Vec<Intervention>,
     /// What is not as it should be, one sentence each. Empty: all is well.
     pub warnings: Vec<String>,
+}
+
+/// Somebody changed what is ours.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct Intervention {
+    /// When it was noticed, RFC 3339.
+    pub at: String,
+    /// What was changed: `nftables table inet bulkhead`.
+    pub what: String,
+    /// Who did it, as the kernel tells: a process, its number, and what started it.
+    pub by: String,
+    /// How long it took from then until it was as it should be, in microseconds.
+    pub took_us: u64,
+    /// What was put back, one line each; at most 16.
+    pub repaired: Vec<String>,
 }
 
 /// A scope under audit.

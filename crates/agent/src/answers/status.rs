@@ -58,6 +58,7 @@ fn agent(shared: &Shared, force: Option<&Force>, drops: &[(u32, Reason, u64)]) -
         events_lost: shared.meters.lost().unwrap_or_default(),
         drops: drops_by_reason(drops),
         reconcilers: condition.reconcilers.into_values().collect(),
+        interventions: condition.interventions.into_iter().collect(),
         next_expiry: force.and_then(|force| force.wanted.bundle.expires).map(moment),
         geography: force.and_then(|force| force.wanted.request.geography.as_ref()).map(|given| {
             let (database, built) = (given.database.clone(), given.built.clone());

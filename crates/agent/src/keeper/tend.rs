@@ -72,6 +72,11 @@ impl Timers {
         self.changed = Some(now);
     }
 
+    /// Lets the comparison begin before its time.
+    pub(super) fn look_soon(&mut self, now: Instant) {
+        self.drift = self.drift.min(now + PAUSE);
+    }
+
     /// Whether the comparison is to wait: somebody changes one thing after the other. Not for ever.
     fn is_to_wait(&mut self, now: Instant) -> bool {
         let due = *self.due.get_or_insert(self.drift);
@@ -242,7 +247,8 @@ impl Keeper {
         }
     }
 
-    fn repaired(&mut self, name: &'static str, pass: Pass, repairs: u64) {
+    /// Says and counts what had to be repaired.
+    pub(super) fn repaired(&mut self, name: &'static str, pass: Pass, repairs: u64) {
         for line in &pass.done {
             tracing::warn!(reconciler = name, "repaired: {line}");
         }

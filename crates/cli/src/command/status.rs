@@ -1,6 +1,6 @@
 //! `bulkhead status`: the agent, the kernel's tables and every workload.
 
-use api::{AuditScope, Geography, Status, Workload, WorkloadState};
+use api::{AuditScope, Geography, Intervention, Status, Workload, WorkloadState};
 
 use super::{Context, count, person};
 use crate::failure::{Exit, Failure};
@@ -42,6 +42,7 @@ pub(crate) fn render(status: &Status, paint: Paint) -> String {
         text += &format!("networks of countries are those of {database}, built {built}\n");
     }
     text += &audits(&agent.audits, paint);
+    text += &interventions(&agent.interventions, paint);
     for warning in &agent.warnings {
         text += &format!("{}: {warning}\n", paint.warn("warning"));
     }
@@ -59,6 +60,20 @@ pub(crate) fn render(status: &Status, paint: Paint) -> String {
         text += &drops(status, paint);
     }
     text
+}
+
+/// Interventions that are listed, the newest; `--json` has all.
+const INTERVENTIONS: usize = 3;
+
+/// `changed by others: 2026-11-22T10:04:11Z nftables table inet bulkhead, by `nft` (process 9); back after 12.3 ms`
+fn interventions(all: &[Intervention], paint: Paint) -> String {
+    let newest = all.iter().skip(all.len().saturating_sub(INTERVENTIONS));
+    let line = |each: &Intervention| {
+        let (ms, tenths) = (each.took_us / 1000, each.took_us % 1000 / 100);
+        let word = paint.warn("changed by others");
+        format!("{word}: {} {}, by {}; back after {ms}.{tenths} ms\n", each.at, each.what, each.by)
+    };
+    newest.map(line).collect()
 }
 
 /// Scopes that are listed; `--json` has all.

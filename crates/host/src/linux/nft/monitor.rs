@@ -1,9 +1,10 @@
 //! Who changes our table: the kernel tells every committed transaction, object by object, and at its end the process that
 //! committed it (`nf_tables_gen_notify` in `net/netfilter/nf_tables_api.c`: pid and name since Linux 4.14).
 //!
-//! Only what concerns the table `inet bulkhead` is told on, with who it was. The agent's own changes are among it: whoever is told looks
+//! Only what concerns the table `inet bulkhead` is told on, with who it was. The agent's own changes may be among it: whoever is told looks
 //! whether there is anything to repair. What was lost because too much was told at once counts as a change by nobody known.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -39,6 +40,22 @@ pub struct Touch {
     pub pid: Option<u32>,
     /// Its name, at most 15 bytes; any byte that is no printable ASCII is `?`.
     pub process: Option<String>,
+    /// The name of the process that started it, when both were still there to be asked.
+    pub parent: Option<String>,
+}
+
+impl fmt::Display for Touch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let process = self.process.as_deref().unwrap_or("somebody");
+        write!(f, "`{process}`")?;
+        if let Some(pid) = self.pid {
+            write!(f, " (process {pid})")?;
+        }
+        match &self.parent {
+            Some(parent) => write!(f, ", started by `{parent}`"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Hears of changes of our table in one namespace.
@@ -72,7 +89,7 @@ impl Monitor {
         let mut last = None;
         loop {
             match self.socket.recv_from_full() {
-                Ok((bytes, _)) => last = self.take(&bytes).or(last),
+                Ok((bytes, _)) => last = self.take(&bytes).and_then(by_others).or(last),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(last),
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     self.concerns = false;
@@ -132,11 +149,37 @@ fn is_ours(body: &[u8]) -> bool {
 fn touch(body: &[u8]) -> Touch {
     let pid = attribute(body, PROCESS_ID).and_then(|pid| pid.first_chunk().copied());
     let name = attribute(body, PROCESS_NAME).map(|name| {
-        let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len()).min(NAME);
-        let shown = |byte: &u8| if byte.is_ascii_graphic() { char::from(*byte) } else { '?' };
-        name.iter().take(end).map(shown).collect()
+        let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+        shown(name.get(..end).unwrap_or_default())
     });
-    Touch { pid: pid.map(u32::from_be_bytes), process: name }
+    Touch { pid: pid.map(u32::from_be_bytes), process: name, parent: None }
+}
+
+/// The same with who started the process; `None` when that is the agent itself.
+fn by_others(mut touch: Touch) -> Option<Touch> {
+    let parent = touch.pid.and_then(parent);
+    if parent == Some(std::process::id()) {
+        return None;
+    }
+    touch.parent = parent.and_then(|pid| {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        Some(shown(name.trim_end().as_bytes()))
+    });
+    Some(touch)
+}
+
+/// Who started a process; proc(5), `stat`: the name stands in brackets and may hold anything.
+fn parent(pid: u32) -> Option<u32> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
+    rest.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// At most as long as the kernel keeps a name.
+fn shown(name: &[u8]) -> String {
+    let shown = |byte: &u8| if byte.is_ascii_graphic() { char::from(*byte) } else { '?' };
+    name.iter().take(NAME).map(shown).collect()
 }
 
 fn attribute(body: &[u8], kind: u16) -> Option<Vec<u8>> {

@@ -1,0 +1,11 @@
+//! Real runtimes from their distributions' packages, each in namespaces of its own, under the real binary.
+//!
+//! Every test prints one line: `runtime <name> <mode>: <what was enforced>; <what was measured>`. Where a runtime is missing, the test is
+//! skipped, and fails in CI.
+
+mod docker;
+mod docker_beside;
+mod firewalls;
+#[expect(dead_code, reason = "the labs need more of it")]
+#[path = "../labs/stage.rs"]
+mod stage;
