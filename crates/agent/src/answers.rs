@@ -1,6 +1,7 @@
 //! Answers to questions: each from the snapshot in force and the kernel's counters, none of them changes anything.
 
 pub(crate) mod assertions;
+pub(crate) mod attachments;
 pub(crate) mod audits;
 pub(crate) mod doctor;
 pub(crate) mod flows;

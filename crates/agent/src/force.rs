@@ -9,6 +9,7 @@ use model::{CopyOnWrite, Labels};
 use planner::Bundle;
 use policy::{Diagnostics, Document};
 
+use crate::attachments::All;
 use crate::names::Names;
 
 /// A document that was checked and compiled for this node. Copies share what neither of them changes.
@@ -18,7 +19,9 @@ pub(crate) struct Wanted {
     pub(crate) request: Arc<DocumentRequest>,
     /// Labels that were changed at run time, by workload id: all labels of that workload.
     pub(crate) relabelled: CopyOnWrite<BTreeMap<String, Labels>>,
-    /// What the file means, with the changed labels.
+    /// Workloads that were attached at run time, by key.
+    pub(crate) attachments: All,
+    /// What the file means, with the changed labels and the attached workloads.
     pub(crate) document: Document,
     /// What this node does about it.
     pub(crate) bundle: Bundle,

@@ -45,7 +45,6 @@ fn lack(message: &str) -> Lack {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::sync::Arc;
 
     use api::{DocumentRequest, Error};
@@ -68,7 +67,8 @@ mod tests {
     fn prepared(request: &DocumentRequest) -> Result<Wanted, Error> {
         let request = Arc::new(request.clone());
         let base = Base::Allocations(&Allocations::default());
-        prepare(&request, &BTreeMap::new(), base, &facts()).map(|(wanted, _)| wanted)
+        prepare(&request, &crate::prepare::Beside::default(), base, &facts())
+            .map(|(wanted, _)| wanted)
     }
 
     /// After a restart there is what came with the file, and no database.

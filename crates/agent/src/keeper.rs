@@ -6,6 +6,7 @@
 //! **Failure.** A pass that fails is told in the status and tried again by the drift timer; the keeper goes on.
 
 mod apply;
+mod attachment;
 mod down;
 mod laps;
 mod order;
@@ -22,7 +23,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::time::{Duration, Instant};
 
 use api::{
-    DocumentRequest, DownResponse, Error, LabelChange, LabelChanged, PlanReport, UpResponse, codes,
+    Attach, Attached, Detached, DocumentRequest, DownResponse, Error, LabelChange, LabelChanged,
+    PlanReport, UpResponse, codes,
 };
 use host::linux::bpf::Datapath;
 use host::linux::kernel::Linux;
@@ -31,11 +33,12 @@ use tokio::sync::oneshot;
 
 use crate::fault;
 use crate::force::Force;
+use crate::prepare::Ground;
 use crate::saved::Store;
 use crate::shared::Shared;
 
-/// Commands that may wait.
-const QUEUE: usize = 16;
+/// Commands that may wait: a runtime starts a hundred containers at once.
+const QUEUE: usize = 128;
 
 /// A change that somebody wants, and where the answer goes.
 pub(crate) enum Command {
@@ -44,9 +47,13 @@ pub(crate) enum Command {
     /// Tell what that would mean.
     Plan(Box<DocumentRequest>, Reply<PlanReport>),
     /// Tell what a document would be compiled with.
-    Ground(Reply<(planner::Allocations, planner::Facts)>),
+    Ground(Reply<Ground>),
     /// Take everything down; with `true` leave the host as it was.
     Down(bool, Reply<DownResponse>),
+    /// Attach a workload.
+    Attach(Box<Attach>, Reply<Attached>),
+    /// End an attachment.
+    Detach(String, Reply<Detached>),
     /// Change labels of a workload.
     Relabel(String, LabelChange, Reply<LabelChanged>),
     /// Somebody changed our nftables table on the host, at that moment.
@@ -204,6 +211,14 @@ impl Keeper {
             Command::Touched(touch, when) => {
                 self.shared.commands.touched.store(false, Ordering::Release);
                 self.touched(&touch, when);
+            }
+            Command::Attach(attach, reply) => {
+                let answer = self.attach(&attach);
+                let _gone = reply.send(answer);
+            }
+            Command::Detach(key, reply) => {
+                let answer = self.detach(&key);
+                let _gone = reply.send(answer);
             }
             Command::Ground(reply) => {
                 let ground = self.ground();

@@ -10,6 +10,7 @@
 
 mod answers;
 mod attach;
+mod attachments;
 mod clean;
 mod descriptors;
 mod desired;

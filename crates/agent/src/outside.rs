@@ -6,23 +6,29 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use api::{Error, codes};
-use host::linux::adopted::{AdoptError, Adoptions};
+use host::linux::adopted::{AdoptError, Adoptions, Id};
 use host::linux::bpf::{self, Capabilities, Feature};
+use host::linux::netns::NetNs;
 use host::network::Place;
 use planner::Bundle;
 
 use crate::desired;
 use crate::fault::{failed, refused};
+use crate::force::Wanted;
 
 /// Refuses what this host cannot do: kernel features that are missing, `nft` where it is needed, adopted namespaces that
 /// are not there or belong to somebody else. What hangs on a workload as it did in `before` is not looked at again.
 ///
 /// # Errors
 /// `BH0209` with the first thing that is missing.
-pub(crate) fn check(bundle: &Bundle, before: Option<&Bundle>, run_dir: &Path) -> Result<(), Error> {
+pub(crate) fn check(wanted: &Wanted, before: Option<&Bundle>, run_dir: &Path) -> Result<(), Error> {
     features()?;
+    let (bundle, attached) = (&wanted.bundle, attached(wanted));
     let adopted = bundle.workloads.iter().filter_map(|(id, workload)| {
         let Place::At(path) = desired::place(&workload.start) else { return None };
+        if attached.contains_key(&**id) {
+            return None;
+        }
         let known = before.and_then(|before| before.workloads.get(id));
         let is_attached = known.is_some_and(|known| {
             known.start == workload.start && known.endpoint == workload.endpoint
@@ -33,10 +39,10 @@ pub(crate) fn check(bundle: &Bundle, before: Option<&Bundle>, run_dir: &Path) ->
     if adopted.is_empty() {
         return Ok(());
     }
-    let listed = Adoptions::new(run_dir);
-    let mut adoptions = listed.map_err(|error| {
-        failed(codes::SETUP, "look at the network namespaces of this host", &error)
-    })?;
+    let mut adoptions = adoptions(run_dir)?;
+    for (id, netns) in &attached {
+        netns.iter().for_each(|netns| adoptions.note(id, *netns));
+    }
     let gateways = gateways(bundle);
     for (id, path, interface, is_attached) in &adopted {
         let gateways = gateways.get(id.as_str()).map(Vec::as_slice).filter(|_| !is_attached);
@@ -44,6 +50,50 @@ pub(crate) fn check(bundle: &Bundle, before: Option<&Bundle>, run_dir: &Path) ->
         checked.map_err(|error| cannot_adopt(id, path, &error))?;
     }
     Ok(())
+}
+
+/// Whether an attached workload may have its namespace, and which one that is. `known` is the one that it has already.
+///
+/// # Errors
+/// `BH0209` when it may not.
+pub(crate) fn adopt(
+    wanted: &Wanted,
+    id: &str,
+    known: Option<Id>,
+    run_dir: &Path,
+) -> Result<Option<Id>, Error> {
+    let bundle = &wanted.bundle;
+    let Some(workload) = bundle.workloads.get(id) else { return Ok(None) };
+    let Place::At(path) = desired::place(&workload.start) else { return Ok(None) };
+    features()?;
+    let mut adoptions = adoptions(run_dir)?;
+    let attached = attached(wanted);
+    for (other, workload) in &bundle.workloads {
+        match (attached.get(&**other), desired::place(&workload.start)) {
+            (Some(_), _) if **other == *id => {}
+            (Some(netns), _) => netns.iter().for_each(|netns| adoptions.note(other, *netns)),
+            // One that is not there is told when its file is applied.
+            (None, Place::At(path)) => {
+                let _absent = adoptions.check(other, &path, "", None);
+            }
+            (None, Place::Ours) => {}
+        }
+    }
+    let is_known = || NetNs::open(&path).and_then(|ns| ns.id()).is_ok_and(|id| Some(id) == known);
+    let gateways = gateways(bundle);
+    let gateways = gateways.get(id).map(Vec::as_slice).filter(|_| !is_known());
+    let checked = adoptions.check(id, &path, desired::interface(&workload.start), gateways);
+    checked.map(Some).map_err(|error| cannot_adopt(id, &path, &error))
+}
+
+fn adoptions(run_dir: &Path) -> Result<Adoptions, Error> {
+    let about = "look at the network namespaces of this host";
+    Adoptions::new(run_dir).map_err(|error| failed(codes::SETUP, about, &error))
+}
+
+/// Attached workloads by id, and the namespaces that they had when they were attached.
+fn attached(wanted: &Wanted) -> BTreeMap<String, Option<Id>> {
+    wanted.attachments.values().map(|kept| (kept.id(), kept.netns)).collect()
 }
 
 /// The next hops of every workload's default routes.

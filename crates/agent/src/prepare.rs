@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use api::{DocumentRequest, Error, codes};
 use jiff::Timestamp;
-use model::Labels;
+use model::{CopyOnWrite, Labels};
 use planner::{Allocations, Compiler, Facts, PlanErrors};
 use policy::geo::Country;
 use policy::{Document, Limits, Source};
 
+use crate::attachments::{self, All};
 use crate::fault;
 use crate::force::Wanted;
 use crate::geography;
@@ -35,14 +36,45 @@ impl Base<'_> {
     }
 }
 
-/// Checks and compiles a file for this node. `relabelled` replaces labels of workloads that the file has. The compiler
-/// goes on from what is wanted.
+/// What people and runtimes changed at run time, beside the file.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Beside {
+    /// In place of the labels of workloads that there are.
+    pub(crate) relabelled: CopyOnWrite<BTreeMap<String, Labels>>,
+    /// Workloads that were attached.
+    pub(crate) attachments: All,
+}
+
+/// With what a document would be compiled.
+#[derive(Debug, Clone)]
+pub(crate) struct Ground {
+    /// Numbers and addresses given so far.
+    pub(crate) allocations: Allocations,
+    /// What is to be known of this node.
+    pub(crate) facts: Facts,
+    /// Workloads that are attached.
+    pub(crate) attachments: All,
+}
+
+impl Ground {
+    /// Checks and compiles a file without labels that were changed.
+    ///
+    /// # Errors
+    /// As [`prepare`].
+    pub(crate) fn prepare(&self, request: &Arc<DocumentRequest>) -> Result<Wanted, Error> {
+        let beside = Beside { attachments: self.attachments.clone(), ..Beside::default() };
+        let base = Base::Allocations(&self.allocations);
+        prepare(request, &beside, base, &self.facts).map(|(wanted, _)| wanted)
+    }
+}
+
+/// Checks and compiles a file for this node, with what was changed at run time. The compiler goes on from what is wanted.
 ///
 /// # Errors
-/// `BH0206` with diagnostics, or `BH0207` when this node cannot carry it.
+/// `BH0206` with diagnostics, `BH0207` when this node cannot carry it, `BH0231` when it leaves attached workloads no place.
 pub(crate) fn prepare(
     request: &Arc<DocumentRequest>,
-    relabelled: &BTreeMap<String, Labels>,
+    beside: &Beside,
     base: Base<'_>,
     facts: &Facts,
 ) -> Result<(Wanted, Compiler), Error> {
@@ -54,6 +86,8 @@ pub(crate) fn prepare(
     if let Some(own) = warnings.first_mut() {
         own.add(policy::strays(&document, &facts.addresses));
     }
+    attachments::merge(&mut document, &beside.attachments)?;
+    let (relabelled, attachments) = (&beside.relabelled, beside.attachments.clone());
     let mut kept = BTreeMap::new();
     if !relabelled.is_empty() {
         for workload in &mut document.workloads {
@@ -75,7 +109,9 @@ pub(crate) fn prepare(
     let bundle = compiler.bundle().clone();
     sound(&bundle)?;
     let (request, warnings) = (Arc::clone(request), Arc::new(warnings));
-    Ok((Wanted { request, relabelled: kept.into(), document, bundle, warnings }, compiler))
+    let relabelled = kept.into();
+    let wanted = Wanted { request, relabelled, attachments, document, bundle, warnings };
+    Ok((wanted, compiler))
 }
 
 /// Looks at a finished bundle with other eyes than the compiler's.

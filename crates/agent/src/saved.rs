@@ -16,6 +16,7 @@ use model::{CopyOnWrite, Labels};
 use planner::Allocations;
 use serde::{Deserialize, Serialize};
 
+use crate::attachments::Kept;
 use crate::fault::failed;
 use crate::force::{Enforced, Wanted};
 
@@ -171,6 +172,49 @@ impl Store {
         let labels = saved.decided.relabelled.get(workload);
         let kept = self.0.keep_change(saved.generation, applied, workload, &labels);
         kept.map_err(|error| told("remember the labels", &error))
+    }
+
+    /// Remembers attachments that came, changed or went; on disk when this returns. Labels that were changed of a workload
+    /// that is another one now, or that went, are forgotten.
+    ///
+    /// # Errors
+    /// `BH0214`; what was remembered before is then still there.
+    pub(crate) fn keep_attachments(
+        &self,
+        saved: &Saved,
+        before: &Wanted,
+        changes: &BTreeMap<String, Option<Kept>>,
+    ) -> Result<(), Error> {
+        let applied = u64::try_from(saved.applied.as_millisecond()).unwrap_or_default();
+        let ids: Vec<Option<String>> =
+            changes.keys().map(|key| before.attachments.get(key).map(Kept::id)).collect();
+        let rows = changes.iter().zip(&ids).map(|((key, kept), id)| store::Attachment {
+            key,
+            value: kept.as_ref(),
+            workload: id.as_deref(),
+        });
+        let rows: Vec<_> = rows.collect();
+        let kept = self.0.keep_attachments(saved.generation, applied, &rows);
+        kept.map_err(|error| told("remember the attachments", &error))
+    }
+
+    /// The attachments when the agent ended, by key.
+    ///
+    /// # Errors
+    /// `BH0214`.
+    pub(crate) fn attachments(&self) -> Result<BTreeMap<String, Kept>, Error> {
+        let all = self.0.attachments::<Kept>();
+        let all = all.map_err(|error| told("read what is attached", &error))?;
+        Ok(all.into_iter().collect())
+    }
+
+    /// Forgets attachments that ended while no agent ran. The generation stays.
+    ///
+    /// # Errors
+    /// `BH0214`.
+    pub(crate) fn forget_attachments(&self, keys: &[String]) -> Result<(), Error> {
+        let forgotten = self.0.forget_attachments(keys);
+        forgotten.map_err(|error| told("forget attachments", &error))
     }
 
     /// Adds flow records to the history, oldest first.

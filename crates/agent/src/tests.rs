@@ -1,7 +1,5 @@
 //! A small shop, checked and compiled, for the tests of this crate.
 
-use std::collections::BTreeMap;
-
 use api::{DocumentRequest, Source};
 use planner::{Allocations, Facts};
 
@@ -52,10 +50,20 @@ pub(crate) fn facts() -> Facts {
     }
 }
 
+/// What a file is compiled with: nothing was given yet.
+pub(crate) fn ground() -> crate::prepare::Ground {
+    let (allocations, attachments) = (Allocations::default(), crate::attachments::All::default());
+    crate::prepare::Ground { allocations, facts: facts(), attachments }
+}
+
 /// The file, checked and compiled.
 pub(crate) fn wanted(text: &str) -> Wanted {
     let request = request(text).into();
-    let prepared =
-        prepare(&request, &BTreeMap::new(), Base::Allocations(&Allocations::default()), &facts());
+    let prepared = prepare(
+        &request,
+        &crate::prepare::Beside::default(),
+        Base::Allocations(&Allocations::default()),
+        &facts(),
+    );
     prepared.expect("a good file").0
 }

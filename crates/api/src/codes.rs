@@ -100,6 +100,19 @@ codes! {
     UNKNOWN_CODE = "BH0223", 0, "no such code",
         "The code is not one of this version's.",
         "bulkhead explain lists all codes";
+    ATTACH = "BH0230", 422, "the workload cannot be attached",
+        "What a runtime wants to attach is malformed, or the document in force has no such tenant, network, segment or address.",
+        "the cause says what is wrong; bulkhead status lists the networks' workloads, bulkhead attachments what is attached";
+    ATTACHED = "BH0231", 409, "attached workloads stand in the way",
+        "The file drops a network or segment that runtimes have attached workloads to, names a workload as one of them is named, or gives away \
+         the address of one. Nothing was changed.",
+        "stop these workloads, or bulkhead detach KEY; or leave them their network, name and address in the file";
+    ATTACH_NAME = "BH0233", 409, "another workload has the name",
+        "Names are unique in a tenant, whoever brings the workload: the file or a runtime.",
+        "attach it under another name; bulkhead attachments tells who has this one";
+    ATTACH_FULL = "BH0234", 409, "too many attachments",
+        "An agent keeps at most 8,192 attachments.",
+        "bulkhead attachments lists them; those whose namespace is gone end within 10 seconds";
     NO_FLOW = "BH0240", 404, "no such flow record",
         "The agent keeps the newest 65,536 flow records since it started, each with a number; this number is older, or was never given, \
          or belongs to a network that the document in force no longer has.",

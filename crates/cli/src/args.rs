@@ -135,6 +135,15 @@ pub(crate) enum Command {
     /// Workloads and their labels
     #[command(subcommand)]
     Workload(WorkloadCommand),
+    /// Show workloads that runtimes attached at run time
+    Attachments,
+    /// Attach a network namespace as a workload, until it is detached or gone
+    Attach(NewAttachment),
+    /// End an attachment; one that is not there is no error
+    Detach {
+        /// Its key, as `attachments` shows it
+        key: String,
+    },
     /// Policies: check a file, count rules
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -309,6 +318,32 @@ pub(crate) struct Question {
     /// Answer from the policy alone, without a look at links, routes, other firewalls and the service
     #[arg(long, conflicts_with = "walk")]
     pub(crate) no_walk: bool,
+}
+
+/// What is attached.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NewAttachment {
+    /// The namespace: an absolute path such as /run/netns/web or /proc/1234/ns/net
+    #[arg(value_name = "NETNS")]
+    pub(crate) netns: PathBuf,
+    /// The network that it joins
+    #[arg(long, value_name = "TENANT/NETWORK[/SEGMENT]")]
+    pub(crate) network: String,
+    /// The workload's name in its tenant; one is made up by default
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Labels, for example `app=web,tier=front`
+    #[arg(long = "label", short = 'l', value_name = "KEY=VALUE")]
+    pub(crate) labels: Vec<String>,
+    /// An address that it is to have, one of each IP version
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) address: Vec<std::net::IpAddr>,
+    /// What the interface is called inside
+    #[arg(long, default_value = "eth0")]
+    pub(crate) interface: String,
+    /// What the attachment is called; by default after the namespace and the interface
+    #[arg(long)]
+    pub(crate) key: Option<String>,
 }
 
 /// Commands about workloads.

@@ -1,6 +1,7 @@
 //! One file per command: ask, render, choose the exit code.
 
 pub(crate) mod agent;
+pub(crate) mod attach;
 pub(crate) mod check;
 pub(crate) mod connections;
 pub(crate) mod doctor;

@@ -64,6 +64,9 @@ fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Logs { workload, follow, lines } => {
             command::logs::run(context, &workload, follow, lines)
         }
+        Command::Attachments => command::attach::list(context),
+        Command::Attach(wanted) => command::attach::attach(context, &wanted),
+        Command::Detach { key } => command::attach::detach(context, &key),
         Command::Workload(WorkloadCommand::List { label }) => {
             command::workload::list(context, label.as_deref())
         }

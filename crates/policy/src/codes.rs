@@ -132,7 +132,8 @@ their own). The message names the nearest one that exists."
 121 UnknownLabel "a label that no workload has"
 "A selector asks for a label or a value that no workload in its scope has, so it can match nothing. This is an error because it \
 nearly always is a misspelling: a rule that silently protects nobody.\n\nNegative terms (`k!=v`, `!k`, `k notin (..)`) are not \
-checked this way: naming what must not be there is fine."
+checked this way: naming what must not be there is fine.\n\nWhere workloads come at run time, write `attach: true` in their \
+network: selectors of its tenant, and host-wide ones, may then name labels and workloads that the file does not."
 122 UnknownPort "a port name that is not defined"
 "A rule uses a port name that `ports:` at the top of the file does not define."
 123 Choice "a choice is needed"

@@ -94,6 +94,8 @@ pub struct Network {
     pub postures: Postures,
     /// What its `audit:` says.
     pub audit: Audit,
+    /// Whether runtimes attach workloads to it at run time.
+    pub attach: bool,
     /// Where its name stands.
     pub span: Span,
 }
@@ -401,6 +403,12 @@ impl Document {
     #[must_use]
     pub fn network(&self, tenant: &Name, name: &Name) -> Option<&Network> {
         self.networks.iter().find(|network| network.tenant == *tenant && network.name == *name)
+    }
+
+    /// Whether there are workloads that the file does not name: some network says `attach: true`.
+    #[must_use]
+    pub fn is_attached_to(&self) -> bool {
+        self.networks.iter().any(|network| network.attach)
     }
 
     /// The workload with this id, `<tenant>.<workload>`.

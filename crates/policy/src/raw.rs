@@ -122,6 +122,9 @@ mapping! {
         posture: RawPosture = "posture";
         /// Lets pass and records what policy would drop at its workloads.
         audit: RawAudit = "audit";
+        /// true: runtimes attach workloads at run time (CNI, `bulkhead attach`), so selectors may name labels and workloads that
+        /// the file does not.
+        attach: Val<Switch> = "attach";
     }
 }
 

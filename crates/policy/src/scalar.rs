@@ -346,8 +346,10 @@ impl FromText for Switch {
 
     fn from_text(text: &str) -> Result<Self, ParseError> {
         let meant = match text {
-            "audit" | "yes" | "on" => "write `true` to audit",
-            "enforce" | "no" | "off" | "deny" => "write `false` to enforce",
+            "audit" => "write `true` to audit",
+            "yes" | "on" => "write `true`",
+            "no" | "off" => "write `false`",
+            "enforce" | "deny" => "write `false` to enforce",
             _ => "write `true` or `false`",
         };
         word(text, Self::WHAT, &[("true", Self::On), ("false", Self::Off)])

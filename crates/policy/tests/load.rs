@@ -166,3 +166,27 @@ fn examples_in_the_documentation_load() {
     }
     assert!(found >= 2, "the reference has complete examples");
 }
+
+#[test]
+fn where_workloads_come_at_run_time_selectors_may_name_what_is_not_there_yet() {
+    let file = "bulkhead: 1
+tenants:
+  shop:
+    networks:
+      pods: { subnets: [10.1.0.0/24], attach: true }
+    policies:
+      api: { from: app=web, to: \"workload=api, tier in (a, b)\", allow: [80/tcp] }
+    assert:
+      - never: world -> app=db
+policies:
+  scrape: { from: host, to: app=web, allow: [9100/tcp] }
+";
+    let checked = load("pods.yaml", file);
+    assert!(checked.warnings.is_empty(), "{}", checked.warnings);
+    assert!(checked.document.is_attached_to());
+    let closed = file.replace(", attach: true", "");
+    let source = Source { name: "pods.yaml", text: &closed };
+    let refused = policy::load(&source, &|_| None, &Limits::default(), now());
+    let codes = refused.expect_err("labels that nobody has").to_string();
+    assert!(codes.contains("BH0121") && codes.contains("BH0120"), "{codes}");
+}

@@ -46,7 +46,7 @@ impl Store {
         set_generation(&write, generation)?;
         {
             let mut meta = write.open_table(META).map_err(Error::writing(WHAT))?;
-            for (key, value) in [(CHANGED, generation), (CHANGED_AT, applied_at_ms)] {
+            for (key, value) in stamp(generation, applied_at_ms) {
                 meta.insert(key, value).map_err(Error::writing(WHAT))?;
             }
             let mut changes = write.open_table(CHANGES).map_err(Error::writing(WHAT))?;
@@ -77,6 +77,11 @@ impl Store {
         }
         Ok(Changes { generation, applied_at_ms, all })
     }
+}
+
+/// What [`META`] holds of the last change.
+pub(crate) fn stamp(generation: u64, applied_at_ms: u64) -> [(&'static str, u64); 2] {
+    [(CHANGED, generation), (CHANGED_AT, applied_at_ms)]
 }
 
 /// Forgets every change: a whole document takes their place.

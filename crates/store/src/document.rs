@@ -6,7 +6,7 @@ use redb::{ReadableDatabase, ReadableTable, WriteTransaction};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, META, Store, TEXTS, changes};
+use crate::{Error, META, Store, TEXTS, attachments, changes};
 
 const DOCUMENT: &str = "document";
 const ALLOCATIONS: &str = "allocations";
@@ -75,7 +75,7 @@ impl Store {
         self.json(DOCUMENT, "the document")
     }
 
-    /// Forgets the document, as `down` does. Allocations and generation stay.
+    /// Forgets the document and the attachments, as `down` does. Allocations and generation stay.
     ///
     /// # Errors
     /// When writing fails.
@@ -88,6 +88,7 @@ impl Store {
             .remove(DOCUMENT)
             .map_err(Error::writing(what))?;
         changes::forget(&write)?;
+        attachments::forget(&write)?;
         write.commit().map_err(Error::writing(what))
     }
 

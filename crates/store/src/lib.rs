@@ -19,6 +19,7 @@
 //! **Limits.** The history is bounded by [`Bounds`], the oldest flows go first. Flows reach the disk within
 //! [`SYNC_BATCHES`] batches, or by [`Store::sync`]; a crash of the host may lose the newest.
 
+mod attachments;
 mod changes;
 mod counts;
 mod document;
@@ -33,6 +34,7 @@ mod tests;
 
 use redb::{Database, TableDefinition};
 
+pub use attachments::Attachment;
 pub use changes::Changes;
 pub use document::{Document, Geography, Source};
 pub use error::Error;
@@ -48,6 +50,7 @@ pub const SYNC_BATCHES: u32 = 32;
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const TEXTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("texts");
 const CHANGES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("changes");
+const ATTACHMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("attachments");
 const FLOWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("flows");
 
 /// Bounds of the flow history; whichever is reached first.

@@ -115,7 +115,19 @@ fn network(rng: &mut Rng, tenant: &Name, at: usize, unique: usize) -> Network {
     let (audit, span) = (audit(rng), Span::default());
     let name = name(&format!("n{at}"));
     let snat = Snat::default();
-    Network { tenant: tenant.clone(), name, mode, subnets, snat, segments, postures, audit, span }
+    let attach = false;
+    Network {
+        tenant: tenant.clone(),
+        name,
+        mode,
+        subnets,
+        snat,
+        segments,
+        postures,
+        audit,
+        attach,
+        span,
+    }
 }
 
 fn segment(rng: &mut Rng, number: usize, of: Subnets) -> Segment {

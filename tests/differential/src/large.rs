@@ -53,6 +53,7 @@ pub fn document(workloads: usize, policies: usize) -> Document {
             segments: Vec::new(),
             postures: Postures::default(),
             audit: Audit::default(),
+            attach: false,
             span,
         });
         for at in 0..TENANT.min(workloads - tenant * TENANT) {

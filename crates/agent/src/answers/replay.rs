@@ -17,9 +17,7 @@ mod scan;
 pub(crate) mod tests;
 mod turn;
 
-use std::sync::Arc;
-
-use api::{DocumentRequest, Error, RecordGap, Replay, ReplayLine, ReplayQuery};
+use api::{Error, RecordGap, Replay, ReplayLine, ReplayQuery};
 use flow::Decision;
 use flow::hours::{Gap, GapKind};
 use jiff::Timestamp;
@@ -65,20 +63,6 @@ pub(crate) fn judged(records: &Records, force: Option<&Force>, wanted: &Wanted) 
     let old = force.map(|force| Lens::new(&force.wanted.bundle));
     let new = Lens::new(&wanted.bundle);
     scan(records, old.as_ref(), &new)
-}
-
-/// Checks and compiles the file of a request for this node, off the keeper: nothing changes.
-///
-/// # Errors
-/// As [`crate::prepare::prepare`].
-pub(crate) fn compiled(
-    request: DocumentRequest,
-    (allocations, facts): (&planner::Allocations, &planner::Facts),
-) -> Result<Wanted, Error> {
-    let base = crate::prepare::Base::Allocations(allocations);
-    let none = std::collections::BTreeMap::new();
-    let (wanted, _) = crate::prepare::prepare(&Arc::new(request), &none, base, facts)?;
-    Ok(wanted)
 }
 
 /// What numbers of rules mean.

@@ -133,10 +133,11 @@ fn workloads(shared: &Shared, force: &Force, drops: &[(u32, Reason, u64)]) -> Ve
     let listing = runtime::list(&shared.options.dirs()).unwrap_or_default();
     let running: BTreeMap<&str, &Handle> =
         listing.handles.iter().map(|handle| (handle.id(), handle)).collect();
-    let bundle = &force.wanted.bundle;
+    let (bundle, attached) = (&force.wanted.bundle, attached(force));
     let all = bundle.workloads.keys().map(|id| {
         let mut workload = described(shared, force, id, drops);
         run_state(&mut workload, force, running.get(&**id).copied());
+        workload.attachment = attached.get(&**id).map(|key| (*key).clone());
         workload
     });
     all.collect()
@@ -178,6 +179,11 @@ fn described(shared: &Shared, force: &Force, id: &str, drops: &[(u32, Reason, u6
         received_bytes: counted.received[1],
         ..Workload::default()
     }
+}
+
+/// The keys that runtimes attached workloads under, by the workloads' ids.
+fn attached(force: &Force) -> BTreeMap<String, &String> {
+    force.wanted.attachments.iter().map(|(key, kept)| (kept.id(), key)).collect()
 }
 
 /// What it is doing, by the word of its supervisor.

@@ -22,6 +22,7 @@ use policy::rewrite::{Entry, Policies};
 
 use crate::fault::refused;
 use crate::force::Wanted;
+use crate::prepare::Ground;
 use crate::shared::Shared;
 
 use super::replay::{self, Lens, Records};
@@ -39,7 +40,7 @@ const BROKEN: usize = 20;
 pub(crate) fn suggest(
     shared: &Shared,
     query: &SuggestQuery,
-    ground: &(planner::Allocations, planner::Facts),
+    ground: &Ground,
     turn: &replay::Turn,
 ) -> Result<Suggestion, Error> {
     let force = shared.forced()?;
@@ -61,15 +62,11 @@ pub(crate) fn suggest(
 }
 
 /// What the file in force says by itself: labels that were changed at runtime are not in its text, which is what is written anew.
-fn as_filed(
-    wanted: &Wanted,
-    (allocations, facts): &(planner::Allocations, planner::Facts),
-) -> Result<Wanted, Error> {
+fn as_filed(wanted: &Wanted, ground: &Ground) -> Result<Wanted, Error> {
     if wanted.relabelled.is_empty() {
         return Ok(wanted.clone());
     }
-    let base = crate::prepare::Base::Allocations(allocations);
-    Ok(crate::prepare::prepare(&wanted.request, &BTreeMap::new(), base, facts)?.0)
+    ground.prepare(&wanted.request)
 }
 
 /// Judges the records by a suggestion and checks the assertions of the file; what does not hold is told, in the file too.
@@ -78,14 +75,12 @@ fn proved(
     wanted: &Wanted,
     records: &Records,
     about: Option<&Arc<str>>,
-    (allocations, facts): &(planner::Allocations, planner::Facts),
+    ground: &Ground,
 ) -> Result<Suggestion, Error> {
     let name = format!("suggestion for {}", wanted.request.source.name);
     let source = api::Source { name, text: made.yaml.clone() };
     let request = DocumentRequest { source, ..(*wanted.request).clone() };
-    let base = crate::prepare::Base::Allocations(allocations);
-    let none = BTreeMap::new();
-    let (new, _) = crate::prepare::prepare(&Arc::new(request), &none, base, facts)?;
+    let new = ground.prepare(&Arc::new(request))?;
     let left = broken(&new, wanted, records, about);
     made.unproved = planner::prove(&new.document, &new.bundle)
         .iter()

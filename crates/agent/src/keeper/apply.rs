@@ -14,9 +14,10 @@ use planner::{Allocations, Compiler, Facts};
 use verdict::native::Tables;
 
 use crate::answers::{assertions, plan, status};
+use crate::attachments::All;
 use crate::fault::{failed, refused};
 use crate::force::{Enforced, Force, Wanted};
-use crate::prepare::{Base, prepare};
+use crate::prepare::{Base, Beside, Ground, prepare};
 use crate::saved::Saved;
 use crate::{desired, outside, reconcile};
 
@@ -32,6 +33,7 @@ impl Keeper {
     pub(super) fn up(&mut self, request: &DocumentRequest) -> Result<UpResponse, Error> {
         let began = Instant::now();
         let mut laps = Laps::begin();
+        self.end_gone();
         let facts = self.facts()?;
         let compiler = if request.dry_run { None } else { self.compiled() };
         let (wanted, compiler, mut plan) = self.proven(request, &facts, compiler, &mut laps)?;
@@ -44,7 +46,7 @@ impl Keeper {
         }
         let before = self.shared.force();
         let known = before.as_deref().map(|force| &force.wanted.bundle);
-        outside::check(&wanted.bundle, known, &self.shared.options.run_dir)?;
+        outside::check(&wanted, known, &self.shared.options.run_dir)?;
         laps.lap("look outside");
         let outcome = match before {
             Some(force) if is_same(&force.wanted, &wanted) => {
@@ -98,7 +100,8 @@ impl Keeper {
             Base::Allocations(&previous)
         };
         laps.lap("look");
-        let (wanted, compiler) = prepare(&request, &BTreeMap::new(), base, facts)?;
+        let beside = Beside { attachments: self.attachments(), ..Beside::default() };
+        let (wanted, compiler) = prepare(&request, &beside, base, facts)?;
         laps.lap("compile");
         let mut plan = plan::report(&self.shared, &wanted, |each| {
             if let Err(error) = self.datapath.each_live_flow(each) {
@@ -169,7 +172,7 @@ impl Keeper {
     }
 
     /// Goes back to what was in force; the error says what failed and what holds.
-    fn undo(
+    pub(super) fn undo(
         &mut self,
         before: Option<&Force>,
         tried: &Wanted,
@@ -245,8 +248,14 @@ impl Keeper {
     }
 
     /// What a document is compiled with.
-    pub(super) fn ground(&mut self) -> Result<(Allocations, Facts), Error> {
-        Ok((self.allocations()?, self.facts()?))
+    pub(super) fn ground(&mut self) -> Result<Ground, Error> {
+        let (allocations, facts) = (self.allocations()?, self.facts()?);
+        Ok(Ground { allocations, facts, attachments: self.attachments() })
+    }
+
+    /// Workloads that are attached.
+    fn attachments(&self) -> All {
+        self.shared.force().map(|force| force.wanted.attachments.clone()).unwrap_or_default()
     }
 
     /// Numbers and addresses given so far.
@@ -266,6 +275,7 @@ fn is_same(one: &Wanted, other: &Wanted) -> bool {
     one.request.source == other.request.source
         && one.request.manifests == other.request.manifests
         && one.relabelled == other.relabelled
+        && one.attachments == other.attachments
         && one.bundle == other.bundle
 }
 

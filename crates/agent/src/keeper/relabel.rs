@@ -87,6 +87,7 @@ impl Keeper {
         let wanted = Wanted {
             request: Arc::clone(&wanted.request),
             relabelled,
+            attachments: wanted.attachments.clone(),
             document: compiler.document().clone(),
             bundle: compiler.bundle().clone(),
             warnings: Arc::clone(&wanted.warnings),

@@ -6,9 +6,11 @@ use std::time::Instant;
 use api::Error;
 use host::linux::rcu;
 
-use crate::prepare::{Base, prepare};
+use crate::attachments::All;
+use crate::prepare::{Base, Beside, prepare};
 
 use super::Keeper;
+use super::attachment::is_gone;
 use super::stages::Look;
 
 impl Keeper {
@@ -34,13 +36,13 @@ impl Keeper {
         let began = Instant::now();
         let Some(mut saved) = self.store.document()? else { return Ok(()) };
         let facts = self.facts()?;
+        let attachments = self.remembered()?;
+        let leased = attachments.values().filter_map(|kept| Some((kept.id().into(), kept.lease?)));
+        saved.decided.allocations.endpoints.extend(leased);
         let decided = &saved.decided;
-        let (wanted, compiler) = prepare(
-            &saved.request,
-            &decided.relabelled,
-            Base::Allocations(&decided.allocations),
-            &facts,
-        )?;
+        let beside = Beside { relabelled: decided.relabelled.clone(), attachments };
+        let base = Base::Allocations(&decided.allocations);
+        let (wanted, compiler) = prepare(&saved.request, &beside, base, &facts)?;
         // The tables come first and whole: what is enforced stays so, what is missing is judged from its first packet.
         let steps = self.stages(&wanted.bundle.tables, &wanted, Look::Everywhere)?;
         let changes: u64 = steps.iter().map(|step| step.changes).sum();
@@ -51,5 +53,24 @@ impl Keeper {
         self.compiled_for = Some((saved.generation, facts.addresses));
         self.put_in_force(saved, wanted);
         Ok(())
+    }
+
+    /// The attachments that there were and that have a namespace still: after a reboot there is none.
+    fn remembered(&self) -> Result<All, Error> {
+        let mut all = self.store.attachments()?;
+        let mut gone: Vec<String> = Vec::new();
+        all.retain(|key, kept| {
+            let stays = !is_gone(kept);
+            gone.extend((!stays).then(|| key.clone()));
+            stays
+        });
+        if !gone.is_empty() {
+            tracing::info!(
+                attachments = gone.len(),
+                "ended: their namespaces or interfaces are gone"
+            );
+            self.store.forget_attachments(&gone)?;
+        }
+        Ok(all.into())
     }
 }

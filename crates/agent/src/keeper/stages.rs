@@ -27,6 +27,8 @@ pub(super) enum Look<'a> {
     Everywhere,
     /// What differs from this bundle, which is in force. What else may have changed meanwhile is the timer's.
     Since(&'a Bundle),
+    /// That, and all of these workloads by their ids, whether they differ or not.
+    Workloads(&'a Bundle, &'a [String]),
 }
 
 impl Keeper {
@@ -109,5 +111,9 @@ pub(super) fn scope(
     match look {
         Look::Everywhere => Ok(Scope::All),
         Look::Since(bundle) => Ok(Scope::between(&desired::network(bundle, mtu)?, desired)),
+        Look::Workloads(bundle, ids) => {
+            let differs = Scope::between(&desired::network(bundle, mtu)?, desired);
+            Ok(differs.with(desired, |workload| ids.iter().any(|id| id == workload.as_str())))
+        }
     }
 }

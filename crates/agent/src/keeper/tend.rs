@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::answers::audits;
 use crate::answers::flows::moment;
 use crate::force::{Force, Wanted};
-use crate::prepare::{Base, prepare};
+use crate::prepare::{Base, Beside, prepare};
 use crate::reconcile::{Pass, network, tables, workloads};
 use crate::{desired, outside};
 
@@ -120,6 +120,7 @@ impl Keeper {
             self.announce();
         }
         if self.timers.drift <= now {
+            self.end_gone();
             if self.timers.is_to_wait(now) || !self.repair() {
                 self.timers.drift = Instant::now() + PAUSE;
             } else {
@@ -156,7 +157,8 @@ impl Keeper {
         let wanted = facts.and_then(|facts| {
             let Force { wanted, .. } = &*force;
             let base = Base::Allocations(&wanted.bundle.allocations);
-            prepare(&wanted.request, &wanted.relabelled, base, &facts)
+            let (relabelled, attachments) = (wanted.relabelled.clone(), wanted.attachments.clone());
+            prepare(&wanted.request, &Beside { relabelled, attachments }, base, &facts)
         });
         let problem = match wanted {
             Ok((wanted, _)) if wanted.bundle == force.wanted.bundle => None,

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use api::{
-    BlastRadius, Doctor, DownRequest, DownResponse, Error, FlowQuery, Health, LabelChange,
-    LabelChanged, LogQuery, Matrix, PlanReport, ProbeRequest, ProbeResponse, RadiusQuery, Replay,
-    ReplayQuery, Rules, Status, SuggestQuery, Suggestion, UpResponse, Why, WhyRequest, Workload,
-    codes,
+    Attach, Attached, Attachments, BlastRadius, Detached, Doctor, DownRequest, DownResponse, Error,
+    FlowQuery, Health, LabelChange, LabelChanged, LogQuery, Matrix, PlanReport, ProbeRequest,
+    ProbeResponse, RadiusQuery, Replay, ReplayQuery, Rules, Status, SuggestQuery, Suggestion,
+    UpResponse, Why, WhyRequest, Workload, codes,
 };
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -16,7 +16,8 @@ use hyper::StatusCode;
 use hyper::header::CONTENT_TYPE;
 
 use crate::answers::{
-    audits, doctor, flows, health, logs, matrix, probe, radius, replay, rules, status, suggest, why,
+    attachments, audits, doctor, flows, health, logs, matrix, probe, radius, replay, rules, status,
+    suggest, why,
 };
 use crate::fault::refused;
 use crate::keeper::Command;
@@ -37,6 +38,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/suggestion", get(show_suggestion))
         .route("/v1/down", post(down))
         .route("/v1/status", get(show_status))
+        .route("/v1/attachments", get(show_attachments).post(attach))
+        .route("/v1/attachments/{key}", axum::routing::delete(detach))
         .route("/v1/workloads", get(show_workloads))
         .route("/v1/workloads/{id}", get(show_workload).patch(relabel))
         .route("/v1/flows", get(show_flows))
@@ -93,7 +96,7 @@ async fn replay_recorded(
     let ground = shared.commands.ask(Command::Ground).await?;
     answer(
         apart(move || {
-            let wanted = replay::compiled(request, (&ground.0, &ground.1))?;
+            let wanted = ground.prepare(&Arc::new(request))?;
             replay::replay(&shared, &wanted, query, &turn)
         })
         .await,
@@ -126,6 +129,18 @@ async fn relabel(
     Body(change): Body<LabelChange>,
 ) -> Answer<LabelChanged> {
     answer(shared.commands.ask(|reply| Command::Relabel(id, change, reply)).await)
+}
+
+async fn attach(State(shared): Node, _: Changer, Body(attach): Body<Attach>) -> Answer<Attached> {
+    answer(shared.commands.ask(|reply| Command::Attach(Box::new(attach), reply)).await)
+}
+
+async fn detach(State(shared): Node, _: Changer, Path(key): Path<String>) -> Answer<Detached> {
+    answer(shared.commands.ask(|reply| Command::Detach(key, reply)).await)
+}
+
+async fn show_attachments(State(shared): Node) -> Answer<Attachments> {
+    answer(apart(move || Ok(attachments::attachments(&shared))).await)
 }
 
 async fn show_status(State(shared): Node) -> Answer<Status> {
@@ -178,7 +193,7 @@ async fn radius_after(
     let ground = shared.commands.ask(Command::Ground).await?;
     answer(
         apart(move || {
-            let wanted = replay::compiled(request, (&ground.0, &ground.1))?;
+            let wanted = ground.prepare(&Arc::new(request))?;
             radius::radius(&shared, &query, Some(&wanted))
         })
         .await,

@@ -57,6 +57,23 @@ impl Scope {
         Self::Only(part)
     }
 
+    /// That, and what belongs to the endpoints of some workloads, which is looked at whatever it differs in.
+    #[must_use]
+    pub fn with(mut self, desired: &Desired, is_wanted: impl Fn(&NsName) -> bool) -> Self {
+        let Self::Only(part) = &mut self else { return self };
+        for router in &desired.routers {
+            for endpoint in router.endpoints.iter().filter(|each| is_wanted(&each.workload)) {
+                part.endpoints.insert(endpoint.number);
+                let glance = part.routers.entry(router.name.clone());
+                // All of the router is looked at already where there is no glance.
+                if let Some(glance) = glance.or_insert_with(|| Some(Glance::default())) {
+                    glance.add(endpoint);
+                }
+            }
+        }
+        self
+    }
+
     /// All of it in parts of at most `size` endpoints, for looking at it bit by bit. The first has what does not belong to
     /// an endpoint; looking at each after the other is looking at everything.
     #[must_use]

@@ -10,6 +10,7 @@ use crate::decode::{Mapping, OneOrMany, Val};
 use crate::diagnostic::{Diagnostic, Problems};
 use crate::document::{Document, Network, Segment, Span, Subnets};
 use crate::raw::{RawNetwork, RawPosture, RawSegment, RawTenant};
+use crate::scalar::Switch;
 
 /// Adds the networks of a tenant to the document.
 pub(super) fn networks(
@@ -29,6 +30,10 @@ fn one(tenant: &Name, name: &Val<Name>, raw: &RawNetwork, problems: &mut Problem
     let mode = raw.mode.as_ref().map_or(Mode::default(), |mode| mode.value);
     let subnets = subnets(raw.subnets.as_ref(), "network", problems);
     let segment_table = raw.segments.as_ref().map_or(&[][..], |table| table.entries.as_slice());
+    if let Some(attach) = raw.attach.as_ref().filter(|_| mode == Mode::None) {
+        let message = "nobody attaches to a network of mode `none`";
+        problems.push(Diagnostic::error(Code::Mode, attach.span, message));
+    }
     if mode == Mode::None {
         let extra = raw.subnets.as_ref().map(|list| list.span).into_iter();
         for span in extra.chain(segment_table.first().map(|(name, _)| name.span)) {
@@ -76,6 +81,7 @@ fn one(tenant: &Name, name: &Val<Name>, raw: &RawNetwork, problems: &mut Problem
         segments,
         postures: postures(raw.posture.as_ref()),
         audit: super::audit::audit(raw.audit.as_ref(), problems),
+        attach: raw.attach.as_ref().is_some_and(|attach| attach.value == Switch::On),
         span: name.span,
     }
 }

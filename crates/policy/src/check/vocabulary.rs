@@ -10,6 +10,7 @@ use crate::diagnostic::{Diagnostic, Problems};
 use crate::document::{Scope, Span};
 use crate::nearest::did_you_mean;
 use crate::raw::RawFile;
+use crate::scalar::Switch;
 
 /// Names and labels of one scope.
 #[derive(Default)]
@@ -18,6 +19,8 @@ struct Words {
     segments: BTreeSet<String>,
     workloads: HashSet<String>,
     labels: HashMap<String, HashSet<String>>,
+    /// Whether workloads come at run time, with names and labels that are not known here.
+    open: bool,
 }
 
 /// Names and labels of the whole file and of each tenant. Entries with problems count: their names exist.
@@ -43,6 +46,10 @@ impl Vocabulary {
                     .flat_map(|table| &table.entries);
                 let segments: Vec<String> =
                     segments.map(|(name, _)| name.value.to_string()).collect();
+                let attach = raw.as_ref().and_then(|raw| raw.attach.as_ref());
+                if attach.is_some_and(|attach| attach.value == Switch::On) {
+                    (words.open, this.host.open) = (true, true);
+                }
                 this.host.networks.insert(network.value.to_string());
                 this.host.segments.extend(segments.iter().cloned());
                 words.networks.insert(network.value.to_string());
@@ -103,7 +110,7 @@ impl Vocabulary {
         };
         let negative = matches!(term.op, Op::IsNot(_) | Op::NotIn(_) | Op::Missing);
         if let Field::Label(key) = &term.field {
-            if !negative {
+            if !negative && !words.open {
                 label(words, scope, key.as_str(), values, span, problems);
             }
             return;
@@ -114,7 +121,7 @@ impl Vocabulary {
             match &term.field {
                 Field::Network => known("network", value, &words.networks, at, problems),
                 Field::Segment => known("segment", value, &words.segments, at, problems),
-                Field::Workload if !words.workloads.contains(value) => {
+                Field::Workload if !words.open && !words.workloads.contains(value) => {
                     let names = words.workloads.iter().map(String::as_str);
                     problems.push(super::unknown("workload", value, at, names));
                 }

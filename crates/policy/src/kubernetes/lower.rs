@@ -97,6 +97,7 @@ impl Work<'_> {
             name: name.clone(),
             mode: Mode::Bridge,
             snat: crate::document::Snat::default(),
+            attach: false,
             subnets: Subnets { v4: None, v6: Ipv6Net::new(address(0, 0), 64).ok() },
             segments: segments.collect(),
             postures: open,

@@ -1,5 +1,7 @@
 //! Recorded flows by another policy, over the shop's compiled tables.
 
+use std::sync::Arc;
+
 use flow::hours::{Budget, Hour};
 use flow::{End, Kind, Protocol, Record};
 use jiff::Timestamp;

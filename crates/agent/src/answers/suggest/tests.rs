@@ -4,13 +4,12 @@ use std::net::IpAddr;
 
 use flow::hours::Actor;
 use flow::{Decision, Protocol, Record};
-use planner::Allocations;
 use proptest::prelude::*;
 
 use super::*;
 use crate::answers::replay::tests::{recorded, seen};
 use crate::answers::replay::{Lens, Records};
-use crate::tests::{facts, wanted};
+use crate::tests::{ground, wanted};
 
 /// A tenant with copies of one kind, single ones, and two segments.
 const FARM: &str = r"bulkhead: 1
@@ -47,7 +46,7 @@ fn suggested(records: &Records, text: &str, about: Option<&str>) -> Suggestion {
     let about: Option<Arc<str>> = about.map(Arc::from);
     let made =
         made(&shop, &observed, about.as_ref(), &records.period(&read)).expect("a suggestion");
-    let ground = (Allocations::default(), facts());
+    let ground = ground();
     let yaml = made.yaml.clone();
     let proved = proved(made, &shop, records, about.as_ref(), &ground);
     proved.unwrap_or_else(|error| panic!("{error:?}\n{yaml}"))
@@ -187,10 +186,11 @@ fn a_trial_with_an_end_becomes_a_file_that_loads() {
 fn labels_of_the_file_count_and_not_those_of_the_moment() {
     let request = Arc::new(crate::tests::request(FARM));
     let labels = wanted(FARM).document.workload("shop.web-1").expect("it is there").labels.clone();
-    let relabelled = [("shop.mailer".to_owned(), labels)].into();
-    let ground = (Allocations::default(), facts());
-    let base = crate::prepare::Base::Allocations(&ground.0);
-    let (force, _) = crate::prepare::prepare(&request, &relabelled, base, &ground.1).expect("good");
+    let relabelled = BTreeMap::from([("shop.mailer".to_owned(), labels)]).into();
+    let ground = ground();
+    let base = crate::prepare::Base::Allocations(&ground.allocations);
+    let beside = crate::prepare::Beside { relabelled, ..Default::default() };
+    let (force, _) = crate::prepare::prepare(&request, &beside, base, &ground.facts).expect("good");
     let shop = as_filed(&force, &ground).expect("a file");
     assert!(shop.relabelled.is_empty());
     let all = ["web-1", "web-2", "web-3", "mailer"].map(|name| format!("shop.{name}"));

@@ -1,0 +1,128 @@
+//! What may be attached, and what becomes of it when the file changes.
+
+use api::AttachPort;
+
+use super::*;
+use crate::tests::wanted;
+
+const FILE: &str = r"bulkhead: 1
+tenants:
+  shop:
+    networks:
+      pods: { mode: nat, subnets: [10.1.0.0/24] }
+      main: { mode: nat, subnets: [10.2.0.0/16], segments: { front: { subnet: 10.2.1.0/24 }, data: { subnet: 10.2.2.0/24 } } }
+      dark: { mode: none }
+    workloads:
+      db: { network: pods, address: [10.1.0.9], netns: db }
+";
+
+fn attach(key: &str) -> Attach {
+    Attach {
+        key: key.to_owned(),
+        tenant: "shop".to_owned(),
+        network: "pods".to_owned(),
+        segment: None,
+        name: None,
+        labels: [("app".to_owned(), "web".to_owned())].into(),
+        addresses: Vec::new(),
+        port: AttachPort::Netns { path: "/run/netns/a".to_owned(), interface: "eth0".to_owned() },
+    }
+}
+
+fn why(attach: &Attach) -> String {
+    let document = wanted(FILE).document;
+    let kept = Kept::new(attach, Timestamp::UNIX_EPOCH);
+    let placed = kept.and_then(|kept| kept.placed(&document));
+    placed.map_or_else(|error| error.cause.unwrap_or(error.message), |found| found.id())
+}
+
+#[test]
+fn an_attachment_is_a_workload_of_the_document() {
+    let kept = Kept::new(&attach("cni/4f1c/eth0"), Timestamp::UNIX_EPOCH).expect("well formed");
+    let name = kept.workload.to_string();
+    assert!(name.starts_with("cni-") && name.len() == 16, "{name}");
+    let mut document = wanted(FILE).document;
+    merge(&mut document, &[("cni/4f1c/eth0".to_owned(), kept)].into()).expect("there is room");
+    let workload = document.workload(&format!("shop.{name}")).expect("it is there");
+    assert_eq!(workload.labels.len(), 1);
+    assert_eq!(workload.span, document.networks[0].span);
+}
+
+#[test]
+fn hostile_input_is_refused_with_its_reason() {
+    let with = |change: &dyn Fn(&mut Attach)| {
+        let mut attach = attach("cni/a/eth0");
+        change(&mut attach);
+        why(&attach)
+    };
+    let netns = |path: &str, interface: &str| AttachPort::Netns {
+        path: path.to_owned(),
+        interface: interface.to_owned(),
+    };
+    for key in ["", "a b", "a\nb", "ä", &"k".repeat(257)] {
+        assert!(with(&|attach| attach.key = key.to_owned()).contains("is not 1 to 256"), "{key:?}");
+    }
+    for path in ["run/netns/a", "/run/../etc", "", "/run/./../a", "/a\0b", &"/x".repeat(600)] {
+        assert!(with(&|it| it.port = netns(path, "eth0")).contains("absolute path"), "{path:?}");
+    }
+    for name in ["", ".", "..", "lo", "a/b", "a:b", "a b", "sixteen-bytes-xx", "\u{7f}"] {
+        let told = with(&|it| it.port = netns("/run/netns/a", name));
+        assert!(told.contains("no name of an interface"), "{name:?}: {told}");
+    }
+    for name in ["", "A", "../x", "a.b", &"a".repeat(33)] {
+        assert!(with(&|it| it.name = Some(name.to_owned())).contains("name"), "{name:?}");
+    }
+    assert!(with(&|it| drop(it.labels.insert("host".into(), "x".into()))).contains("label host"));
+    let many = |it: &mut Attach| {
+        it.labels = (0..65).map(|n| (format!("k{n}"), String::new())).collect();
+    };
+    assert!(with(&many).contains("65 labels"));
+}
+
+#[test]
+fn a_place_that_is_not_there_is_named() {
+    let at = |tenant: &str, network: &str, segment: Option<&str>| {
+        let (tenant, network) = (tenant.to_owned(), network.to_owned());
+        why(&Attach { tenant, network, segment: segment.map(str::to_owned), ..attach("a") })
+    };
+    assert_eq!(at("bank", "pods", None), "there is no tenant `bank`");
+    assert_eq!(at("shop", "nets", None), "the tenant `shop` has no network `nets`");
+    assert_eq!(at("shop", "main", None), "the network shop.main has several segments: name one");
+    assert_eq!(at("shop", "main", Some("x")), "the network shop.main has no segment `x`");
+    assert!(at("shop", "dark", None).contains("mode `none`"));
+    assert!(at("shop", "main", Some("data")).starts_with("shop.a-"));
+    let wish = |address: &str| {
+        why(&Attach { addresses: vec![address.parse().expect("an address")], ..attach("a") })
+    };
+    assert_eq!(wish("10.9.0.1"), "10.9.0.1 is not in 10.1.0.0/24");
+    for own in ["10.1.0.0", "10.1.0.1", "10.1.0.255"] {
+        assert!(wish(own).contains("the network's own"), "{own}");
+    }
+    assert!(wish("10.1.0.77").starts_with("shop."));
+}
+
+#[test]
+fn a_file_that_takes_the_place_of_attached_workloads_is_refused_and_names_them() {
+    let lease = EndpointLease { number: 7, network: 1, v4: "10.1.0.4".parse().ok(), v6: None };
+    let named = |key: &str, name: &str| {
+        let attach = Attach { name: Some(name.to_owned()), ..attach(key) };
+        let kept = Kept::new(&attach, Timestamp::UNIX_EPOCH).expect("well formed");
+        (key.to_owned(), Kept { lease: Some(lease), ..kept })
+    };
+    let refused = |file: &str| {
+        let mut document = wanted(file).document;
+        let all = [named("cni/1/eth0", "web"), named("cni/2/eth0", "api")].into();
+        merge(&mut document, &all).map_err(|error| (error.code, error.cause.unwrap_or_default()))
+    };
+    assert_eq!(refused(FILE), Ok(()));
+    let (code, cause) = refused(&FILE.replace("pods", "nets")).expect_err("the network is gone");
+    assert_eq!(code, codes::ATTACHED);
+    insta::assert_snapshot!(cause, @"shop/web (cni/1/eth0): the tenant `shop` has no network `pods`; shop/api (cni/2/eth0): the tenant `shop` has no network `pods`");
+    let (_, cause) = refused(&FILE.replace("  db:", "  web:")).expect_err("the name is taken");
+    insta::assert_snapshot!(cause, @"shop/web (cni/1/eth0): the file has a workload of that name in line 9");
+    let (_, cause) = refused(&FILE.replace("10.1.0.9", "10.1.0.4")).expect_err("the address");
+    assert!(cause.contains("the file gives its address 10.1.0.4 to `db` in line 9"), "{cause}");
+    let moved = FILE.replace("10.1.0.0/24", "10.3.0.0/24").replace("10.1.0.9", "10.3.0.9");
+    let (_, cause) = refused(&moved).expect_err("the subnet moved");
+    assert!(cause.contains("its address 10.1.0.4 is not in its network any more"), "{cause}");
+}

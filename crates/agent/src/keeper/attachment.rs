@@ -1,0 +1,265 @@
+//! A runtime attaches a workload, or ends it: a change of the document by one workload, at the cost of that.
+//!
+//! **Order.** The policy of a workload that comes is in force before its link is there; the link of one that goes is
+//! gone before its policy. What is in force is remembered before the answer.
+//!
+//! **Failure.** What was in force before is in force again, and the answer says why.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use api::{Attach, Attached, AttachedAddress, Detached, Error, codes};
+use host::linux::netns::NetNs;
+use jiff::Timestamp;
+use planner::{Compiler, Facts};
+use policy::document::Workload;
+
+use crate::attachments::{Kept, MOST};
+use crate::fault::refused;
+use crate::force::{Force, Wanted};
+use crate::saved::Saved;
+use crate::{desired, outside};
+
+use super::Keeper;
+use super::laps::Laps;
+use super::stages::Look;
+
+/// What becomes of attachments: by key, `None` for those that go.
+type Changes = BTreeMap<String, Option<Kept>>;
+
+impl Keeper {
+    /// Attaches a workload; the same again is the same attachment.
+    pub(super) fn attach(&mut self, attach: &Attach) -> Result<Attached, Error> {
+        let mut kept = Kept::new(attach, Timestamp::now())?;
+        let mut force = self.shared.forced()?;
+        kept.placed(&force.wanted.document)?;
+        if is_in_the_way(&force.wanted, &kept).is_some() {
+            // Whoever has the name may have ended without saying so.
+            self.end_gone();
+            force = self.shared.forced()?;
+        }
+        if let Some(cause) = is_in_the_way(&force.wanted, &kept) {
+            let message = format!("the name {} is taken", kept.id().replacen('.', "/", 1));
+            let mut error = refused(codes::ATTACH_NAME, message);
+            error.cause = Some(cause);
+            return Err(error);
+        }
+        let before = force.wanted.attachments.get(&attach.key);
+        if before.is_none() && force.wanted.attachments.len() >= MOST {
+            let message = format!("there are {MOST} attachments, which is as many as there may be");
+            return Err(refused(codes::ATTACH_FULL, message));
+        }
+        let new = before.is_none();
+        if before.is_some_and(|before| before.attach == *attach && !is_gone(before)) {
+            return self.again(&force, attach, &kept.id());
+        }
+        if let Some(before) = before {
+            kept.since = before.since;
+            kept.lease = before.lease.filter(|_| is_same_place(before, &kept));
+        }
+        let (key, id) = (attach.key.clone(), kept.id());
+        let generation = self.change(&force, [(key, Some(kept))].into())?;
+        let force = self.shared.forced()?;
+        self.attached(&force, attach, &id).map(|told| Attached { generation, new, ..told })
+    }
+
+    /// What is attached already is attached: what is missing of it is made again.
+    fn again(&mut self, force: &Force, attach: &Attach, id: &str) -> Result<Attached, Error> {
+        let (wanted, began, ids) = (&force.wanted, Instant::now(), [id.to_owned()]);
+        let look = Look::Workloads(&wanted.bundle, &ids);
+        let steps = self.stages(&wanted.bundle.tables, wanted, look)?;
+        if !Self::is_enforced(&steps) {
+            return Err(self.undo(Some(force), wanted, steps, began));
+        }
+        self.attached(force, attach, id)
+    }
+
+    /// Ends an attachment. One that is not there has ended.
+    pub(super) fn detach(&mut self, key: &str) -> Result<Detached, Error> {
+        let key = key.to_owned();
+        let Some(force) = self.shared.force() else {
+            return Ok(Detached { key, workload: None, generation: 0 });
+        };
+        let Some(kept) = force.wanted.attachments.get(&key) else {
+            return Ok(Detached { key, workload: None, generation: force.generation });
+        };
+        let workload = Some(kept.id());
+        let generation = self.change(&force, [(key.clone(), None)].into())?;
+        Ok(Detached { key, workload, generation })
+    }
+
+    /// Ends attachments whose namespace or interface is gone.
+    pub(super) fn end_gone(&mut self) {
+        let Some(force) = self.shared.force() else { return };
+        let all = force.wanted.attachments.iter();
+        let gone = all.filter(|(_, kept)| is_gone(kept));
+        let gone: Changes = gone.map(|(key, _)| (key.clone(), None)).collect();
+        if gone.is_empty() {
+            return;
+        }
+        for key in gone.keys() {
+            tracing::info!(key, "an attachment ended: its namespace or interface is gone");
+        }
+        if let Err(error) = self.change(&force, gone) {
+            let cause = error.cause.as_deref().unwrap_or_default();
+            tracing::warn!("attachments whose namespace is gone cannot be ended: {error}: {cause}");
+        }
+    }
+
+    /// Makes a change of the attachments, and returns the generation that is in force then.
+    fn change(&mut self, force: &Force, mut changes: Changes) -> Result<u64, Error> {
+        let began = Instant::now();
+        let mut laps = Laps::begin();
+        let (mut wanted, compiler, facts) = self.with_attachments(force, &changes)?;
+        laps.lap("compile");
+        let run_dir = self.shared.options.run_dir.clone();
+        for (key, kept) in &mut changes {
+            let Some(kept) = kept else { continue };
+            let id = kept.id();
+            kept.lease = wanted.bundle.allocations.endpoints.get(id.as_str()).copied();
+            let known = force.wanted.attachments.get(key).and_then(|known| known.netns);
+            kept.netns = outside::adopt(&wanted, &id, known, &run_dir)?;
+            wanted.attachments.insert(key.clone(), kept.clone());
+        }
+        laps.lap("look outside");
+        let comes: Vec<String> = changes.values().flatten().map(Kept::id).collect();
+        let bundle = &force.wanted.bundle;
+        let (current, look) = if comes.is_empty() {
+            (&bundle.tables, Look::Since(bundle))
+        } else {
+            // The policy first: it is there before the first packet.
+            (&wanted.bundle.tables, Look::Workloads(bundle, &comes))
+        };
+        let steps = self.stages(current, &wanted, look)?;
+        laps.lap("stages");
+        if !Self::is_enforced(&steps) {
+            return Err(self.undo(Some(force), &wanted, steps, began));
+        }
+        let generation = self.store.generation()? + 1;
+        let saved = Saved::new(generation, &wanted, self.enforced(&wanted, &force.enforced));
+        if let Err(mut error) = self.store.keep_attachments(&saved, &force.wanted, &changes) {
+            let back =
+                self.stages(&wanted.bundle.tables, &force.wanted, Look::Since(&wanted.bundle));
+            if !back.is_ok_and(|steps| Self::is_enforced(&steps)) {
+                error.message += "; undoing failed in part: bulkhead status";
+            }
+            return Err(error);
+        }
+        laps.lap("remember");
+        self.compiler = Some((generation, compiler));
+        self.compiled_for = Some((generation, facts.addresses));
+        self.put_in_force(saved, wanted);
+        laps.tell("attachments changed");
+        Ok(generation)
+    }
+
+    /// What is in force with other attachments. Only what they touch is compiled.
+    fn with_attachments(
+        &mut self,
+        force: &Force,
+        changes: &Changes,
+    ) -> Result<(Wanted, Compiler, Facts), Error> {
+        let wanted = &force.wanted;
+        let facts = self.facts_since(force.generation)?;
+        let mut attachments = wanted.attachments.clone();
+        let mut relabelled = wanted.relabelled.clone();
+        let mut document = wanted.document.clone();
+        for (key, kept) in changes {
+            if let Some(old) = attachments.remove(key) {
+                let id = old.id();
+                relabelled.remove(&id);
+                document.workloads.retain(|workload| workload.id() != id);
+            }
+            let Some(kept) = kept else { continue };
+            let workload: Workload = kept.placed(&document)?;
+            let behind = attachments.range(key.clone()..).count();
+            let at = document.workloads.len().saturating_sub(behind);
+            document.workloads.insert(at, workload.into());
+            attachments.insert(key.clone(), kept.clone());
+        }
+        let known = self.compiler.take().filter(|(of, _)| *of == force.generation);
+        let failed = |errors: planner::PlanErrors| refused(codes::COMPILE, errors.to_string());
+        let mut compiler = if let Some((_, compiler)) = known {
+            compiler
+        } else {
+            let allocations = &wanted.bundle.allocations;
+            Compiler::new(wanted.document.clone(), allocations, &facts).map_err(failed)?
+        };
+        compiler.update(document, &facts).map_err(failed)?;
+        let wanted = Wanted {
+            request: Arc::clone(&wanted.request),
+            relabelled,
+            attachments,
+            document: compiler.document().clone(),
+            bundle: compiler.bundle().clone(),
+            warnings: Arc::clone(&wanted.warnings),
+        };
+        Ok((wanted, compiler, facts))
+    }
+
+    /// The facts that the document in force was compiled for, at this moment.
+    fn facts_since(&mut self, generation: u64) -> Result<Facts, Error> {
+        let known = self.compiled_for.as_ref().filter(|(of, _)| *of == generation);
+        let Some((_, addresses)) = known else { return self.facts() };
+        let (addresses, now) = (addresses.clone(), Timestamp::now());
+        Ok(Facts { addresses, now, jiffies_per_second: self.datapath.clock().hz })
+    }
+
+    /// What its runtime is told of an attachment in force.
+    fn attached(&mut self, force: &Force, attach: &Attach, id: &str) -> Result<Attached, Error> {
+        let bundle = &force.wanted.bundle;
+        let missing = || refused(codes::INTERNAL, format!("{id} has no endpoint"));
+        let (_, at) = bundle.attachment(id).ok_or_else(missing)?;
+        let known = bundle.workloads.get(id).ok_or_else(missing)?;
+        let addresses = at.addresses.iter().map(|net| AttachedAddress {
+            address: net.addr(),
+            prefix: net.prefix_len(),
+            gateway: if net.addr().is_ipv4() {
+                at.gateway_v4.map(Into::into)
+            } else {
+                at.gateway_v6.map(Into::into)
+            },
+        });
+        let mac = at.mac.map(|byte| format!("{byte:02x}"));
+        Ok(Attached {
+            key: attach.key.clone(),
+            workload: id.to_owned(),
+            endpoint: at.number.into(),
+            interface: desired::interface(&known.start).to_owned(),
+            mac: mac.join(":"),
+            addresses: addresses.collect(),
+            mtu: Some(self.mtu()),
+            generation: force.generation,
+            new: false,
+        })
+    }
+}
+
+/// Whether both have the same workload in the same network: it keeps its number and addresses then.
+fn is_same_place(one: &Kept, other: &Kept) -> bool {
+    one.workload == other.workload
+        && one.attach.tenant == other.attach.tenant
+        && one.attach.network == other.attach.network
+}
+
+/// Why the name of an attachment cannot be had.
+fn is_in_the_way(wanted: &Wanted, kept: &Kept) -> Option<String> {
+    let id = kept.id();
+    let other = wanted.document.workload(&id)?;
+    let mut attached = wanted.attachments.iter().filter(|(_, each)| each.id() == id);
+    match attached.next() {
+        Some((key, _)) if *key == kept.attach.key => None,
+        Some((key, _)) => Some(format!("the attachment {key} has it")),
+        None => Some(format!("the file has a workload of that name in line {}", other.span.line)),
+    }
+}
+
+/// Whether the namespace of an attachment is not there any more, or another one has its path.
+pub(super) fn is_gone(kept: &Kept) -> bool {
+    let Some(path) = kept.namespace() else { return false };
+    match NetNs::open(path).and_then(|ns| ns.id()) {
+        Ok(id) => kept.netns.is_some_and(|known| known != id),
+        Err(_) => true,
+    }
+}

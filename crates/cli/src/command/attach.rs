@@ -1,0 +1,115 @@
+//! `bulkhead attachments`, `attach` and `detach`: workloads that join at run time.
+
+use std::collections::BTreeMap;
+
+use api::{Attach, AttachPort, Attached, AttachedAddress, Attachments, codes};
+
+use super::{Context, person};
+use crate::args::NewAttachment;
+use crate::failure::{Exit, Failure};
+use crate::screen::Paint;
+use crate::table::Table;
+
+pub(crate) fn list(context: &Context) -> Result<Exit, Failure> {
+    let attachments = context.client()?.attachments()?;
+    context.screen.show(&attachments, render)?;
+    Ok(Exit::Done)
+}
+
+pub(crate) fn attach(context: &Context, wanted: &NewAttachment) -> Result<Exit, Failure> {
+    let attached = context.client()?.attach(&request(wanted)?)?;
+    context.screen.show(&attached, |attached, _| told(attached))?;
+    Ok(Exit::Done)
+}
+
+pub(crate) fn detach(context: &Context, key: &str) -> Result<Exit, Failure> {
+    let detached = context.client()?.detach(key)?;
+    context.screen.show(&detached, |detached, _| match &detached.workload {
+        Some(workload) => format!("{} is detached\n", person(workload)),
+        None => format!("nothing is attached as {}\n", detached.key),
+    })?;
+    Ok(Exit::Done)
+}
+
+/// `shop/pods`, `shop/main/front` and the rest as a request.
+fn request(wanted: &NewAttachment) -> Result<Attach, Failure> {
+    let wrong = |text: String| {
+        Failure::new(codes::BAD_REQUEST, text)
+            .hint("bulkhead attach /run/netns/web --network shop/pods --name web --label app=web")
+    };
+    let parts: Vec<&str> = wanted.network.split('/').collect();
+    let (tenant, network, segment) = match parts.as_slice() {
+        [tenant, network] => (*tenant, *network, None),
+        [tenant, network, segment] => (*tenant, *network, Some((*segment).to_owned())),
+        _ => {
+            let message =
+                format!("`{}` is not TENANT/NETWORK or TENANT/NETWORK/SEGMENT", wanted.network);
+            return Err(wrong(message));
+        }
+    };
+    let mut labels = BTreeMap::new();
+    for text in wanted.labels.iter().flat_map(|text| text.split(',')) {
+        let pair = text.split_once('=');
+        let (key, value) = pair.ok_or_else(|| wrong(format!("`{text}` is not KEY=VALUE")))?;
+        labels.insert(key.to_owned(), value.to_owned());
+    }
+    let port = AttachPort::Netns {
+        path: wanted.netns.to_string_lossy().into_owned(),
+        interface: wanted.interface.clone(),
+    };
+    let key = || format!("attached{}/{}", wanted.netns.display(), wanted.interface);
+    Ok(Attach {
+        key: wanted.key.clone().unwrap_or_else(key),
+        tenant: tenant.to_owned(),
+        network: network.to_owned(),
+        segment,
+        name: wanted.name.clone(),
+        labels,
+        addresses: wanted.address.clone(),
+        port,
+    })
+}
+
+fn told(attached: &Attached) -> String {
+    let address = |at: &AttachedAddress| format!("{}/{}", at.address, at.prefix);
+    let addresses: Vec<String> = attached.addresses.iter().map(address).collect();
+    let already = if attached.new { "" } else { " already" };
+    format!(
+        "{} is attached{already}: {} on {}\nbulkhead detach {} ends it\n",
+        person(&attached.workload),
+        addresses.join(", "),
+        attached.interface,
+        attached.key
+    )
+}
+
+pub(crate) fn render(all: &Attachments, paint: Paint) -> String {
+    if all.attachments.is_empty() {
+        return "nothing is attached at run time\n".to_owned();
+    }
+    let mut table =
+        Table::new(["WORKLOAD", "NETWORK", "ADDRESSES", "LABELS", "PORT", "SINCE", "KEY"]);
+    for each in &all.attachments {
+        let labels: Vec<String> =
+            each.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let addresses: Vec<String> = each.addresses.iter().map(ToString::to_string).collect();
+        let network = match &each.segment {
+            Some(segment) => format!("{}/{segment}", each.network),
+            None => each.network.clone(),
+        };
+        let port = match &each.port {
+            AttachPort::Netns { path, interface } => format!("{interface} in {path}"),
+            AttachPort::InPlace { interface, mac } => format!("{interface} {mac}"),
+        };
+        table.row([
+            person(&each.workload),
+            network,
+            addresses.join(","),
+            labels.join(","),
+            port,
+            each.since.clone(),
+            each.key.clone(),
+        ]);
+    }
+    table.render(paint)
+}
