@@ -181,6 +181,27 @@ pub(crate) enum Command {
         /// Where to go and what to run, as JSON
         request: String,
     },
+    /// Hook of the OCI runtime specification: attaches a container as createRuntime hook, ends it as poststop hook
+    Hook {
+        /// The network that containers join
+        #[arg(long, value_name = "TENANT/NETWORK[/SEGMENT]")]
+        network: String,
+        /// Labels of every container, for example `app=web,tier=front`
+        #[arg(long = "label", short = 'l', value_name = "KEY=VALUE")]
+        labels: Vec<String>,
+        /// What the interface is called inside
+        #[arg(long, default_value = "eth0")]
+        interface: String,
+    },
+    /// CNI plugin, as by the name bulkhead-cni
+    #[command(hide = true)]
+    Cni,
+    /// netavark plugin, as by the name netavark-bulkhead
+    #[command(hide = true)]
+    Netavark {
+        /// create, setup NETNS, teardown NETNS or info
+        arguments: Vec<String>,
+    },
     /// Supervise one workload
     #[command(hide = true)]
     Shim {

@@ -18,6 +18,7 @@ pub(crate) mod matrix;
 pub(crate) mod observe;
 pub(crate) mod offline;
 pub(crate) mod plan;
+pub(crate) mod plugin;
 pub(crate) mod probe;
 pub(crate) mod prove;
 pub(crate) mod radius;

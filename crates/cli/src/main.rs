@@ -33,6 +33,9 @@ use failure::{Exit, Failure};
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
+    if let Some(code) = command::plugin::by_name() {
+        return ExitCode::from(code);
+    }
     let cli = Cli::parse();
     let context = Context::new(&cli.global);
     match run(&context, cli.command) {
@@ -103,6 +106,13 @@ fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Completions { shell } => command::generate::completions(context, shell),
         Command::Generate { folder } => command::generate::run(context, &folder),
         Command::Enter { request } => Ok(command::shim::enter(&request)),
+        Command::Hook { network, labels, interface } => {
+            command::plugin::hook(context, &network, &labels, interface)
+        }
+        Command::Cni => Ok(Exit::Status(command::plugin::cni())),
+        Command::Netavark { arguments } => {
+            Ok(Exit::Status(command::plugin::netavark(&context.run_dir, &arguments)))
+        }
         Command::Shim { dir } => Ok(command::shim::run(&dir)),
     }
 }

@@ -19,11 +19,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &[]),
     ("api", &[]),
     ("runtimes", &["model"]),
+    ("plugins", &["api"]),
     (
         "agent",
         &["api", "flow", "host", "model", "planner", "policy", "runtimes", "store", "verdict"],
     ),
-    ("cli", &["agent", "api", "planner", "policy"]),
+    ("cli", &["agent", "api", "planner", "plugins", "policy"]),
     ("testkit", &["api", "flow", "host", "model", "planner", "policy", "verdict"]),
     (
         "bench",

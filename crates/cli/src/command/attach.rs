@@ -31,28 +31,10 @@ pub(crate) fn detach(context: &Context, key: &str) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// `shop/pods`, `shop/main/front` and the rest as a request.
+/// What people wrote as a request.
 fn request(wanted: &NewAttachment) -> Result<Attach, Failure> {
-    let wrong = |text: String| {
-        Failure::new(codes::BAD_REQUEST, text)
-            .hint("bulkhead attach /run/netns/web --network shop/pods --name web --label app=web")
-    };
-    let parts: Vec<&str> = wanted.network.split('/').collect();
-    let (tenant, network, segment) = match parts.as_slice() {
-        [tenant, network] => (*tenant, *network, None),
-        [tenant, network, segment] => (*tenant, *network, Some((*segment).to_owned())),
-        _ => {
-            let message =
-                format!("`{}` is not TENANT/NETWORK or TENANT/NETWORK/SEGMENT", wanted.network);
-            return Err(wrong(message));
-        }
-    };
-    let mut labels = BTreeMap::new();
-    for text in wanted.labels.iter().flat_map(|text| text.split(',')) {
-        let pair = text.split_once('=');
-        let (key, value) = pair.ok_or_else(|| wrong(format!("`{text}` is not KEY=VALUE")))?;
-        labels.insert(key.to_owned(), value.to_owned());
-    }
+    let (tenant, network, segment) = place(&wanted.network)?;
+    let labels = labels(&wanted.labels)?;
     let port = AttachPort::Netns {
         path: wanted.netns.to_string_lossy().into_owned(),
         interface: wanted.interface.clone(),
@@ -60,14 +42,42 @@ fn request(wanted: &NewAttachment) -> Result<Attach, Failure> {
     let key = || format!("attached{}/{}", wanted.netns.display(), wanted.interface);
     Ok(Attach {
         key: wanted.key.clone().unwrap_or_else(key),
-        tenant: tenant.to_owned(),
-        network: network.to_owned(),
+        tenant,
+        network,
         segment,
         name: wanted.name.clone(),
         labels,
         addresses: wanted.address.clone(),
         port,
     })
+}
+
+fn wrong(text: String) -> Failure {
+    Failure::new(codes::BAD_REQUEST, text)
+        .hint("bulkhead attach /run/netns/web --network shop/pods --name web --label app=web")
+}
+
+/// `shop/pods` and `shop/main/front`: tenant, network, segment.
+pub(crate) fn place(text: &str) -> Result<(String, String, Option<String>), Failure> {
+    let parts: Vec<&str> = text.split('/').collect();
+    match parts.as_slice() {
+        [tenant, network] => Ok(((*tenant).to_owned(), (*network).to_owned(), None)),
+        [tenant, network, segment] => {
+            Ok(((*tenant).to_owned(), (*network).to_owned(), Some((*segment).to_owned())))
+        }
+        _ => Err(wrong(format!("`{text}` is not TENANT/NETWORK or TENANT/NETWORK/SEGMENT"))),
+    }
+}
+
+/// `app=web,tier=front`, any number of times.
+pub(crate) fn labels(texts: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let parts = texts.iter().flat_map(|text| text.split(','));
+    let pair = |text: &str| {
+        let pair = text.split_once('=');
+        let (key, value) = pair.ok_or_else(|| wrong(format!("`{text}` is not KEY=VALUE")))?;
+        Ok((key.to_owned(), value.to_owned()))
+    };
+    parts.map(pair).collect()
 }
 
 fn told(attached: &Attached) -> String {
