@@ -1,6 +1,6 @@
 //! The kernel programs: the shared evaluator (`verdict`) at both hooks of every endpoint.
 //!
-//! [`from_endpoint`] sits at the tc ingress of an endpoint's host-side veth and judges what the
+//! [`from_endpoint`] sits at the tc ingress of an endpoint's port and judges what the
 //! endpoint sends; [`to_endpoint`] sits at its tc egress and judges what it is to receive. Both work
 //! as TCX programs and as clsact filters in direct-action mode, whose return codes are the same
 //! numbers. The agent's loader (`host::linux::bpf`) fills the maps and drains the reports.
@@ -22,7 +22,7 @@ mod steps;
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_redirect_peer};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use verdict::abi::IFINDEX_BASE;
+use verdict::abi::{IFINDEX_BASE, MAX_ENDPOINTS};
 use verdict::{Action, Reason};
 
 use env::Kernel;
@@ -33,12 +33,23 @@ const PASS: i32 = 0;
 /// `TC_ACT_SHOT`, `TCX_DROP`.
 const DROP: i32 = 2;
 
+/// The number of the endpoint whose interface has an index; 0 when nobody's has.
+#[inline(always)]
+fn endpoint_at(index: u32) -> u32 {
+    let number = index.wrapping_sub(IFINDEX_BASE);
+    if number < MAX_ENDPOINTS {
+        return number;
+    }
+    // SAFETY: the number is copied at once.
+    unsafe { maps::PORTS_IN_PLACE.get(&index) }.copied().unwrap_or(0)
+}
+
 /// Judges a packet that the endpoint sends.
 #[classifier]
 pub fn from_endpoint(context: TcContext) -> i32 {
     let packet = Skb::new(&context);
     let Some((env, work)) = Kernel::of(packet) else { return DROP };
-    let number = packet.ifindex().wrapping_sub(IFINDEX_BASE);
+    let number = endpoint_at(packet.ifindex());
     match verdict::from_endpoint(&env, &packet, number, work) {
         Action::Pass => PASS,
         Action::Deliver(target) => deliver::to_peer(&env, packet, target, work),
@@ -51,7 +62,7 @@ pub fn from_endpoint(context: TcContext) -> i32 {
 pub fn to_endpoint(context: TcContext) -> i32 {
     let packet = Skb::new(&context);
     let Some((env, work)) = Kernel::of(packet) else { return DROP };
-    let number = packet.ifindex().wrapping_sub(IFINDEX_BASE);
+    let number = endpoint_at(packet.ifindex());
     match verdict::to_endpoint(&env, &packet, number, work) {
         Action::Pass | Action::Deliver(_) => PASS,
         Action::Drop(reason) => dropped(number, reason),

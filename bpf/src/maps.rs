@@ -28,6 +28,10 @@ pub(crate) static CONFIG: Array<Config> = Array::with_max_entries(1, SHARED);
 /// Endpoints by number.
 #[map]
 pub(crate) static ENDPOINTS: Array<Endpoint> = Array::with_max_entries(MAX_ENDPOINTS, SHARED);
+/// Endpoints in place: index of their interface on the host to their number.
+#[map]
+pub(crate) static PORTS_IN_PLACE: HashMap<u32, u32> =
+    HashMap::with_max_entries(MAX_ENDPOINTS, GROWING);
 /// Peers by the number that [`IPCACHE`] and [`PREFIXES`] lead to.
 #[map]
 pub(crate) static PEERS: Array<Peer> = Array::with_max_entries(SIZE, SHARED);

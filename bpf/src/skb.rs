@@ -79,6 +79,12 @@ impl Skb {
 
 impl Packet for Skb {
     #[inline(always)]
+    fn entered(&self) -> u32 {
+        // SAFETY: the kernel passes a valid context.
+        crate::endpoint_at(unsafe { (*self.raw).ingress_ifindex })
+    }
+
+    #[inline(always)]
     fn len(&self) -> u32 {
         // SAFETY: the kernel passes a valid context.
         unsafe { (*self.raw).len }

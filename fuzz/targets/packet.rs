@@ -90,6 +90,8 @@ fn tables(choice: Option<&[u8; 8]>) -> Tables {
                 posture: [[posture; 2]; 2],
                 mac: [2, 0x62, 0x68, 0, 0, number],
                 gateway_mac: [2, 0x62, 0x68, 0xff, 0, 1],
+                flags: u16::from(choice.map_or(0, |c| c[0]) & 3),
+                ..Endpoint::default()
             },
         );
         for addr in [v4, v6, link_local] {

@@ -94,6 +94,18 @@ const MUTANTS: &[Mutant] = &[
         wrong: "if false {",
     },
     Mutant {
+        what: "a flow between ports in place is joined from elsewhere",
+        file: "flow.rs",
+        text: "if passed && packet.entered() != from {",
+        wrong: "if false {",
+    },
+    Mutant {
+        what: "who did not come by its port sends errors about a flow in place",
+        file: "flow.rs",
+        text: "if from_port && packet.entered() != far {",
+        wrong: "if false {",
+    },
+    Mutant {
         what: "the responder opens a connection of its own",
         file: "tcp.rs",
         text: "if work.header.flags & FIN != 0 || !acknowledges && !forward {",

@@ -19,7 +19,7 @@ use model::digest::Digest64;
 use model::{CopyOnWrite, LabelKey, LabelValue, Labels, Mode, Name};
 use planner::allocate::EndpointLease;
 use policy::Document;
-use policy::document::{Adopted, Netns, Network, Start, Subnets, Workload};
+use policy::document::{Adopted, Netns, Network, Port, Start, Subnets, Workload};
 use serde::{Deserialize, Serialize};
 
 use crate::fault::refused;
@@ -116,6 +116,15 @@ impl Kept {
                 format!("the network {} has the mode `none`: nobody attaches to it", network.id());
             return Err(wrong(key, message));
         }
+        let is_in_place = matches!(self.attach.port, AttachPort::InPlace { .. });
+        if is_in_place != network.external.is_some() {
+            let message = if is_in_place {
+                format!("the network {} is ours, and a port in place is not", network.id())
+            } else {
+                format!("the network {} is external: ports in place attach to it", network.id())
+            };
+            return Err(wrong(key, message));
+        }
         let (segment, subnets) = self.segment(network)?;
         let (v4, v6) = self.fixed(subnets)?;
         Ok(Workload {
@@ -157,12 +166,14 @@ impl Kept {
         let key = self.attach.key.as_str();
         let (mut v4, mut v6) = (None, None);
         for address in &self.attach.addresses {
-            if !subnets.contains(*address) {
+            // The engine gives addresses of networks whose subnets the file leaves to it.
+            if !subnets.is_empty() && !subnets.contains(*address) {
                 let shown: Vec<String> = subnets.iter().map(|net| net.to_string()).collect();
                 let message = format!("{address} is not in {}", shown.join(" or "));
                 return Err(wrong(key, message));
             }
-            if is_reserved(*address, subnets) {
+            let is_in_place = matches!(self.attach.port, AttachPort::InPlace { .. });
+            if !is_in_place && is_reserved(*address, subnets) {
                 let message =
                     format!("{address} is the network's own: its first, second or last address");
                 return Err(wrong(key, message));
@@ -209,9 +220,10 @@ impl Kept {
                 let netns = Netns::Path(path.clone());
                 Ok(Start::Netns(Adopted { netns, interface: Arc::from(interface.as_str()) }))
             }
-            AttachPort::InPlace { interface, .. } => {
+            AttachPort::InPlace { interface, mac } => {
                 check_interface(key, interface)?;
-                Err(wrong(key, "this version has no ports in place".to_owned()))
+                let mac = policy::mac(mac).map_err(|why| wrong(key, why))?;
+                Ok(Start::Port(Port { interface: interface.clone(), mac, dhcp: false }))
             }
         }
     }
@@ -321,10 +333,11 @@ fn found(
     let segment = network.and_then(|network| network.segment(workload.segment.as_ref()?));
     let subnets = segment.map(|segment| segment.subnets).or(network.map(|network| network.subnets));
     for address in kept.leased() {
-        if subnets.is_some_and(|subnets| !subnets.contains(address)) {
+        if subnets.is_some_and(|subnets| !subnets.is_empty() && !subnets.contains(address)) {
             return Err(format!("its address {address} is not in its network any more"));
         }
-        if subnets.is_some_and(|subnets| is_reserved(address, subnets)) {
+        let is_in_place = matches!(workload.start, Start::Port(_));
+        if !is_in_place && subnets.is_some_and(|subnets| is_reserved(address, subnets)) {
             return Err(format!("its address {address} is now the network's own"));
         }
         let key = (&workload.tenant, &workload.network, address);

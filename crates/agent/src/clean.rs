@@ -45,7 +45,8 @@ pub fn clean(run_dir: &Path, state_dir: &Path, bpffs: &Path) -> Result<DownRespo
         steps.push(stopped.step("stop"));
         let mut kernel = Linux::open(run_dir)
             .map_err(|error| failed(codes::SETUP, "open the kernel's network", &error))?;
-        let removed = reconcile::network::removal(&mut kernel, &mut NoPrograms);
+        let mut removed = reconcile::network::removal(&mut kernel, &mut NoPrograms);
+        removed.add(crate::ports::release_left(bpffs));
         steps.push(removed.step("network"));
     }
     steps.push(last(&steps, &options));

@@ -21,7 +21,8 @@ const NAMED_NETNS: &str = "/run/netns";
 /// # Errors
 /// `BH0200` when the bundle holds a number or name out of its range, which the planner excludes.
 pub(crate) fn network(bundle: &Bundle, mtu: u32) -> Result<Desired, Error> {
-    let routers = bundle.routers.iter().map(|each| router(bundle, each, mtu));
+    let ours = bundle.routers.iter().filter(|each| each.external.is_none());
+    let routers = ours.map(|each| router(bundle, each, mtu));
     let isolated = bundle
         .workloads
         .iter()
@@ -67,7 +68,7 @@ fn router(bundle: &Bundle, router: &Router, mtu: u32) -> Result<RouterDesired, E
 
 fn endpoint(bundle: &Bundle, at: &Attachment, mtu: u32) -> Result<EndpointDesired, Error> {
     let workload = bundle.workloads.get(&at.workload);
-    let place = workload.map_or(Place::Ours, |workload| place(&workload.start));
+    let place = workload.and_then(|workload| place(&workload.start)).unwrap_or(Place::Ours);
     Ok(EndpointDesired {
         number: EndpointNumber::new(at.number).map_err(|error| impossible(&error))?,
         workload: ns_name(&at.workload)?,
@@ -82,21 +83,22 @@ fn endpoint(bundle: &Bundle, at: &Attachment, mtu: u32) -> Result<EndpointDesire
     })
 }
 
-/// Whose namespace a workload has.
-pub(crate) fn place(start: &Start) -> Place {
+/// Whose namespace a workload has; `None` when it is behind a port in place, where we do not know of any.
+pub(crate) fn place(start: &Start) -> Option<Place> {
     match start {
-        Start::Run(_) => Place::Ours,
-        Start::Netns(adopted) => Place::At(match &adopted.netns {
+        Start::Run(_) => Some(Place::Ours),
+        Start::Netns(adopted) => Some(Place::At(match &adopted.netns {
             Netns::Name(name) => PathBuf::from(NAMED_NETNS).join(name),
             Netns::Path(path) => PathBuf::from(path),
-        }),
+        })),
+        Start::Port(_) => None,
     }
 }
 
 /// What a workload's link is called inside of its namespace.
 pub(crate) fn interface(start: &Start) -> &str {
     match start {
-        Start::Run(_) => Adopted::INTERFACE,
+        Start::Run(_) | Start::Port(_) => Adopted::INTERFACE,
         Start::Netns(adopted) => &adopted.interface,
     }
 }

@@ -28,6 +28,7 @@ mod names;
 mod notify;
 mod options;
 mod outside;
+mod ports;
 mod prepare;
 mod reconcile;
 mod run;

@@ -25,7 +25,7 @@ pub(crate) fn check(wanted: &Wanted, before: Option<&Bundle>, run_dir: &Path) ->
     features()?;
     let (bundle, attached) = (&wanted.bundle, attached(wanted));
     let adopted = bundle.workloads.iter().filter_map(|(id, workload)| {
-        let Place::At(path) = desired::place(&workload.start) else { return None };
+        let Some(Place::At(path)) = desired::place(&workload.start) else { return None };
         if attached.contains_key(&**id) {
             return None;
         }
@@ -64,7 +64,7 @@ pub(crate) fn adopt(
 ) -> Result<Option<Id>, Error> {
     let bundle = &wanted.bundle;
     let Some(workload) = bundle.workloads.get(id) else { return Ok(None) };
-    let Place::At(path) = desired::place(&workload.start) else { return Ok(None) };
+    let Some(Place::At(path)) = desired::place(&workload.start) else { return Ok(None) };
     features()?;
     let mut adoptions = adoptions(run_dir)?;
     let attached = attached(wanted);
@@ -73,10 +73,10 @@ pub(crate) fn adopt(
             (Some(_), _) if **other == *id => {}
             (Some(netns), _) => netns.iter().for_each(|netns| adoptions.note(other, *netns)),
             // One that is not there is told when its file is applied.
-            (None, Place::At(path)) => {
+            (None, Some(Place::At(path))) => {
                 let _absent = adoptions.check(other, &path, "", None);
             }
-            (None, Place::Ours) => {}
+            (None, Some(Place::Ours) | None) => {}
         }
     }
     let is_known = || NetNs::open(&path).and_then(|ns| ns.id()).is_ok_and(|id| Some(id) == known);

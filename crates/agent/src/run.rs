@@ -19,6 +19,7 @@ use crate::fault::failed;
 use crate::keeper::{Commands, Keeper};
 use crate::notify::Notify;
 use crate::options::Options;
+use crate::ports::{self, Ports};
 use crate::saved::Store;
 use crate::server;
 use crate::shared::Shared;
@@ -52,7 +53,8 @@ pub fn run(options: Options) -> Result<(), Error> {
     let (commands, queue) = Commands::channel();
     let (clock, hooks) = (datapath.clock(), datapath.hooks().kind());
     let origin = datapath.origin();
-    let shared = Arc::new(Shared::new(options, meters, clock, hooks, commands));
+    let ports = Ports::new(datapath.places().map_err(|error| loaded(&error))?);
+    let shared = Arc::new(Shared::new(options, meters, clock, hooks, ports, commands));
     let mut keeper = Keeper::new(Arc::clone(&shared), kernel, datapath, Arc::clone(&store));
     let stop = AtomicBool::new(false);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -67,6 +69,7 @@ pub fn run(options: Options) -> Result<(), Error> {
     thread::scope(|scope| {
         scope.spawn(|| wakes::run(&shared, &stop));
         let watching = scope.spawn(|| watch::run(&shared, events, collector, &stop));
+        scope.spawn(|| ports::run(&shared, &stop));
         scope.spawn(|| {
             let ended = ended;
             history::run(&shared, &store, writer, recalled, &ended);

@@ -18,6 +18,7 @@ use crate::foreign::Foreign;
 use crate::keeper::Commands;
 use crate::names::Names;
 use crate::options::Options;
+use crate::ports::Ports;
 use crate::server::Seats;
 
 /// Flow records that are kept in memory; about 500 bytes each.
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) hooks: HookKind,
     /// Other firewalls of this host.
     pub(crate) foreign: Foreign,
+    /// Interfaces of others with our programs on them.
+    pub(crate) ports: Ports,
     /// Asks the keeper.
     pub(crate) commands: Commands,
     /// The number of the newest flow record, for those who wait for one.
@@ -110,6 +113,7 @@ impl Shared {
         meters: Meters,
         clock: Clock,
         hooks: HookKind,
+        ports: Ports,
         commands: Commands,
     ) -> Self {
         Self {
@@ -119,6 +123,7 @@ impl Shared {
             clock: RwLock::new(clock),
             hooks,
             foreign: Foreign::default(),
+            ports,
             commands,
             newest: watch::Sender::new(0),
             stopping: watch::Sender::new(false),

@@ -1,7 +1,7 @@
 //! Everything that touches the Linux kernel, and a fake of it that prints itself.
 //!
 //! [`network`] holds the desired state of namespaces, links, addresses and nftables tables, and the
-//! reconciler that brings a kernel to it. [`linux`] is the real kernel behind the trait
+//! reconciler that brings a kernel to it; [`ports`] puts programs on interfaces that somebody else made. [`linux`] is the real kernel behind the trait
 //! [`network::Kernel`]; [`fake`] is the other implementation, for tests of everything above.
 //! The agent is the only user.
 
@@ -12,3 +12,4 @@ extern crate self as host;
 pub mod fake;
 pub mod linux;
 pub mod network;
+pub mod ports;

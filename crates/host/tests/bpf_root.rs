@@ -90,7 +90,7 @@ fn a_number_that_is_still_in_use_elsewhere_keeps_its_programs_there_root() {
     datapath.hooks().attach_here(A).expect("attached");
     let before = host::linux::netns::NetNs::current().expect("this namespace");
     let pins = || {
-        let links = bench.folder.path().join("bpf/v1/links");
+        let links = bench.folder.path().join(format!("bpf/v{}/links", verdict::abi::ABI));
         let names = std::fs::read_dir(links).expect("pins").map(|pin| pin.expect("a pin"));
         names.filter(|pin| pin.file_name().to_string_lossy().starts_with("1-")).count()
     };
@@ -144,7 +144,7 @@ fn kernel_and_host_judge_alike_root() {
     let mut outcomes = BTreeMap::<String, u32>::new();
     for case in 0..20_000 {
         let (number, sent, frame) = frames::next(&mut random);
-        let (there, events) = match datapath.judge_packet(&mut reports, number, sent, &frame) {
+        let (there, events) = match datapath.judge_packet(&mut reports, number, (sent, 0), &frame) {
             // Newer kernels make no packet of less than an IP header.
             Err(Error::TestRun { .. }) if frame.len() < 54 => continue,
             other => other.expect("a test run"),
@@ -234,7 +234,12 @@ fn delivery_rewrites_what_the_gateway_would_root() {
     let wanted = Frame::new(GATEWAY_MAC, mac(B)).ip(ip("10.0.1.2"), ip("10.0.1.3")).ttl(63);
     assert_eq!((run.result, run.packet), (7, wanted.udp(9, 53).bytes()));
     let (action, _) = datapath
-        .judge_packet(&mut datapath.events().expect("reports"), A, true, &base.udp(9, 54).bytes())
+        .judge_packet(
+            &mut datapath.events().expect("reports"),
+            A,
+            (true, 0),
+            &base.udp(9, 54).bytes(),
+        )
         .expect("a run");
     assert_eq!(action, Action::Drop(Reason::DefaultDeny));
     let events = datapath.events().expect("reports");

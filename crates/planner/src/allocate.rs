@@ -15,7 +15,7 @@ use policy::document::{Network, Span, Subnets, Workload};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
-use crate::PlanError;
+use crate::{PlanError, topology};
 
 /// The largest number of a tenant.
 pub const MAX_TENANT: u16 = 4_095;
@@ -255,6 +255,11 @@ impl Work {
         }
         for ((id, workload), endpoint) in members.iter().zip(&mut given) {
             let subnets = subnets_of(network, workload);
+            // Whoever made a port in place has given it its addresses.
+            if topology::port_of(workload).is_some() {
+                (endpoint.v4, endpoint.v6) = (workload.v4, workload.v6);
+                continue;
+            }
             let mut next = |subnet: IpNet| {
                 let address = free(subnet, &mut used, &mut lease.last);
                 if address.is_none() {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use model::{CopyOnWrite, Labels, Mode, Name, RuleRef, Transport};
-use policy::document::Start;
+use policy::document::{External, Port, Start};
 use verdict::abi::Mac;
 use verdict::native::Tables;
 
@@ -36,7 +36,7 @@ pub struct Bundle {
     pub tables: Tables,
     /// Rule ids in the tables to their places in the file. Expired rules are left out.
     pub rules: CopyOnWrite<BTreeMap<u32, RuleRef>>,
-    /// One for each network of mode nat, bridge or routed, ordered by number.
+    /// One for each network of mode nat, bridge or routed and each external one, ordered by number.
     pub routers: CopyOnWrite<Vec<Router>>,
     /// Every workload by its id `<tenant>.<workload>`.
     pub workloads: CopyOnWrite<BTreeMap<Arc<str>, CopyOnWrite<Workload>>>,
@@ -55,8 +55,10 @@ pub struct Router {
     pub tenant: Name,
     /// Unique in the tenant.
     pub name: Name,
-    /// Nat, bridge or routed.
+    /// Nat, bridge or routed; routed when it is external.
     pub mode: Mode,
+    /// Who forwards for it, when that is not us. There is no router then: no gateways, no transit link, no publishes.
+    pub external: Option<External>,
     /// Addresses of the bridge with the prefix length of their segment.
     pub gateways: Vec<IpNet>,
     /// Subnets of the network.
@@ -103,6 +105,8 @@ pub struct Attachment {
     pub gateway_v4: Option<Ipv4Addr>,
     /// Next hop of the IPv6 default route.
     pub gateway_v6: Option<Ipv6Addr>,
+    /// The interface that somebody else made for it, in an external network.
+    pub port: Option<Port>,
 }
 
 /// A workload as the agent needs it.

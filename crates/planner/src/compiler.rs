@@ -196,7 +196,7 @@ impl Compiler {
             self.seat(&id, workload);
         }
         for (workload, grounds) in document.workloads.iter().zip(grounds) {
-            self.arm(workload.id().as_str(), grounds);
+            self.arm(workload, grounds);
         }
         self.document = document;
         self.refresh_expiry();
@@ -277,8 +277,9 @@ impl Compiler {
     }
 
     /// Gives an endpoint its slots and its entry among the endpoints.
-    fn arm(&mut self, id: &str, grounds: [Ground; 2]) {
-        let Some(seat) = self.seats.get_mut(id) else { return };
+    fn arm(&mut self, workload: &Source, grounds: [Ground; 2]) {
+        let id = workload.id();
+        let Some(seat) = self.seats.get_mut(id.as_str()) else { return };
         let Some(home) = self.bundle.routers.get(seat.plane) else { return };
         let [egress, ingress] =
             [(false, grounds[0]), (true, grounds[1])].map(|(ingress, ground)| {
@@ -301,9 +302,12 @@ impl Compiler {
         seat.slots = slots;
         let numbers = slots.map(|slot| self.engine.slot_number(slot));
         let postures = grounds.map(|ground| ground.posture() as u8);
-        let Some(lease) = self.bundle.allocations.endpoints.get(id) else { return };
+        let Some(lease) = self.bundle.allocations.endpoints.get(id.as_str()) else { return };
         let tenant = self.bundle.allocations.tenants.get(&home.tenant).copied().unwrap_or_default();
-        let mac = topology::endpoint_mac(lease.number);
+        let mac = topology::mac_of(workload, lease.number);
+        let flags = topology::port_of(workload).map_or(0, |port| {
+            Endpoint::IN_PLACE | if port.dhcp { Endpoint::DHCP_CLIENT } else { 0 }
+        });
         let entry = Endpoint {
             slots: [numbers, numbers],
             v4: lease.v4.map_or(Addr::UNSPECIFIED, |v4| Addr::v4(v4.octets())),
@@ -314,6 +318,8 @@ impl Compiler {
             posture: [postures, postures],
             mac,
             gateway_mac: home.mac,
+            flags,
+            pad: [0; 6],
         };
         self.bundle.tables.endpoints.insert(seat.number, entry);
     }

@@ -190,8 +190,8 @@ fn policies(document: &Document) -> Vec<(Arc<str>, Vec<&Policy>)> {
 }
 
 fn same_network(one: &Network, other: &Network) -> bool {
-    (one.mode, one.subnets, one.snat, one.postures)
-        == (other.mode, other.subnets, other.snat, other.postures)
+    (one.mode, &one.external, one.subnets, one.snat, one.postures)
+        == (other.mode, &other.external, other.subnets, other.snat, other.postures)
 }
 
 fn same_segment(one: &Segment, other: &Segment) -> bool {

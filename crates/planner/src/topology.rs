@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use model::{Mode, Name};
 use policy::Document;
-use policy::document::{Network, Subnets};
+use policy::document::{Network, Port, Start, Subnets, Workload};
 use rustc_hash::FxHashMap;
 use verdict::abi::{Addr, IFINDEX_BASE, Mac};
 
@@ -68,7 +68,7 @@ pub(crate) fn routers(doc: &Document, allocations: &Allocations) -> Vec<Router> 
         };
         let Some(network) = networks.get(&(&workload.tenant, &workload.network)) else { continue };
         if let Some(router) = routers.get_mut(&lease.network) {
-            router.endpoints.push(attachment(id, lease, &subnets_of(network, workload)));
+            router.endpoints.push(attachment(id, lease, &subnets_of(network, workload), workload));
         }
     }
     for publish in &doc.publishes {
@@ -101,7 +101,8 @@ fn router(network: &Network, number: u16) -> Router {
         tenant: network.tenant.clone(),
         name: network.name.clone(),
         mode: network.mode,
-        gateways: gateways(network),
+        external: network.external.clone(),
+        gateways: if network.external.is_some() { Vec::new() } else { gateways(network) },
         subnets: network.subnets.iter().collect(),
         snat: network.snat.iter().collect(),
         transit: transit(number),
@@ -134,18 +135,43 @@ fn gateways(network: &Network) -> Vec<IpNet> {
     out
 }
 
-fn attachment(id: &Arc<str>, lease: &EndpointLease, subnets: &Subnets) -> Attachment {
-    let v4 = lease.v4.zip(subnets.v4).and_then(|(v4, net)| Ipv4Net::new(v4, net.prefix_len()).ok());
-    let v6 = lease.v6.zip(subnets.v6).and_then(|(v6, net)| Ipv6Net::new(v6, net.prefix_len()).ok());
+fn attachment(
+    id: &Arc<str>,
+    lease: &EndpointLease,
+    subnets: &Subnets,
+    workload: &Workload,
+) -> Attachment {
+    let port = port_of(workload);
+    // Whoever made a port in place has given it its addresses, with a subnet that we may not know.
+    let single = port.is_some().then_some(u8::MAX);
+    let length = |known: Option<u8>, most: u8| known.or(single).map(|length| length.min(most));
+    let v4 = lease.v4.zip(length(subnets.v4.map(|net| net.prefix_len()), 32));
+    let v4 = v4.and_then(|(v4, length)| Ipv4Net::new(v4, length).ok());
+    let v6 = lease.v6.zip(length(subnets.v6.map(|net| net.prefix_len()), 128));
+    let v6 = v6.and_then(|(v6, length)| Ipv6Net::new(v6, length).ok());
     Attachment {
         number: lease.number,
         workload: Arc::clone(id),
         ifindex: IFINDEX_BASE + u32::from(lease.number),
-        mac: endpoint_mac(lease.number),
+        mac: mac_of(workload, lease.number),
         addresses: v4.map(IpNet::V4).into_iter().chain(v6.map(IpNet::V6)).collect(),
-        gateway_v4: v4.and_then(|_| subnets.gateway_v4()),
-        gateway_v6: v6.and_then(|_| subnets.gateway_v6()),
+        gateway_v4: v4.filter(|_| port.is_none()).and_then(|_| subnets.gateway_v4()),
+        gateway_v6: v6.filter(|_| port.is_none()).and_then(|_| subnets.gateway_v6()),
+        port: port.cloned(),
     }
+}
+
+/// The port in place of a workload.
+pub(crate) fn port_of(workload: &Workload) -> Option<&Port> {
+    match &workload.start {
+        Start::Port(port) => Some(port),
+        Start::Run(_) | Start::Netns(_) => None,
+    }
+}
+
+/// The MAC address of a workload with an endpoint: what its port in place has, or what we give it.
+pub(crate) fn mac_of(workload: &Workload, number: u16) -> Mac {
+    port_of(workload).map_or_else(|| endpoint_mac(number), |port| port.mac)
 }
 
 /// What every network sees around it, in the order of the routers.
@@ -154,13 +180,18 @@ pub(crate) fn surroundings(routers: &[Router], facts: &Facts) -> Vec<Surrounding
 }
 
 fn surroundings_of(here: &Router, routers: &[Router], facts: &Facts) -> Surroundings {
-    let outside = |address: &IpAddr| !here.subnets.iter().any(|own| own.contains(address));
+    let own = |address: &IpAddr| here.subnets.iter().any(|own| own.contains(address));
+    let outside = |address: &IpAddr| !own(address);
     let others = || routers.iter().filter(|other| is_foreign(here, other));
     let mut host: Vec<IpAddr> = here.gateways.iter().map(IpNet::addr).collect();
-    host.extend(facts.addresses.iter().copied().filter(outside));
+    // The host may stand in a network that it does not forward for by us.
+    let is_external = here.external.is_some();
+    host.extend(facts.addresses.iter().copied().filter(|each| is_external || outside(each)));
     host.extend(others().flat_map(|other| &other.gateways).map(IpNet::addr).filter(outside));
-    host.push(IpAddr::V4(here.transit.host_v4));
-    host.push(IpAddr::V6(here.transit.host_v6));
+    if !is_external {
+        host.push(IpAddr::V4(here.transit.host_v4));
+        host.push(IpAddr::V6(here.transit.host_v6));
+    }
     let mut foreign: Vec<IpNet> = others().flat_map(|other| other.subnets.clone()).collect();
     foreign.push(IpNet::V4(TRANSIT_V4));
     foreign.push(IpNet::V6(TRANSIT_V6));
@@ -191,7 +222,8 @@ pub(crate) fn check_routed(doc: &Document, facts: &Facts) -> Vec<PlanError> {
         for subnet in network.subnets.iter() {
             let meets = |net: &IpNet| net.contains(&subnet) || subnet.contains(net);
             let other = seen.iter().find(|(net, _)| meets(net)).map(|(_, other)| other.id());
-            let address = facts.addresses.iter().find(|address| subnet.contains(*address));
+            let is_in = |address: &&IpAddr| network.external.is_none() && subnet.contains(*address);
+            let address = facts.addresses.iter().find(is_in);
             let host = address.map(|address| format!("the host's address {address}"));
             if let Some(other) = other.or(host) {
                 let (network, span) = (network.id().into(), network.span);

@@ -31,7 +31,7 @@ fn digest(text: &str) -> String {
 #[test]
 fn native_files_compile_to_the_tables_of_before() {
     let shop = include_str!("../../../examples/shop.yaml");
-    insta::assert_snapshot!(digest(shop), @"124 entries, a58397f6ac943bad");
+    insta::assert_snapshot!(digest(shop), @"124 entries, 5befd26995420d7e");
     let kinds = "
 bulkhead: 1
 tenants:

@@ -6,6 +6,7 @@
 mod assertion;
 mod audit;
 mod countries;
+mod external;
 mod host;
 mod host_address;
 mod network;
@@ -68,6 +69,7 @@ pub(crate) fn check(
     let mut document = Document { file: Arc::clone(file), ..Document::default() };
     document.audit = audit::audit(raw.audit.as_ref(), problems);
     document.host = host::host(raw.host.as_ref(), problems);
+    document.unmanaged = raw.unmanaged.as_ref().map(|posture| posture.value);
     let mut ports = Ports::read(raw, problems);
     ports.most = limits.values;
     let tenants = raw.tenants.as_ref().map_or(&[][..], |table| table.entries.as_slice());
@@ -88,6 +90,8 @@ pub(crate) fn check(
     network::routed_overlaps(&document, problems);
     host_address::routed(&document, problems);
     workload::addresses(&document, problems);
+    external::ports(&document, problems);
+    external::unmanaged(raw.unmanaged.as_ref(), &document, problems);
     publish::conflicts(&document, problems);
     let (vocabulary, ports, sets) = (&vocabulary, &mut ports, &mut sets);
     let mut policies = policy::Reader { vocabulary, ports, sets, problems };

@@ -149,7 +149,8 @@ of its own."
 "Subnets of networks are unicast, not loopback, link-local or reserved, from /8 to /30 (IPv4) or from /16 to /126 (IPv6). \
 169.254.0.0/16 and fd62:756c:6b68::/64 carry the transit links between host and routers."
 127 Mode "subnets that do not fit the mode"
-"A network of mode `nat`, `bridge` or `routed` has one IPv4 subnet, one IPv6 subnet, or both. A network of mode `none` has \
+"A network of mode `nat`, `bridge` or `routed` has one IPv4 subnet, one IPv6 subnet, or both; so has an external one, and that of the Docker engine may leave \
+it to the engine. A network of mode `none` has \
 loopback only: no subnets, no segments, no addresses."
 128 Placement "an address that the workload cannot have"
 "A fixed address lies inside of the workload's segment (or network, if it has no segments). The first address is the gateway; the \
@@ -191,6 +192,13 @@ them. A set with a country that has no network would protect nobody without a wo
 with a country in its records, at most 256 MiB, provided by you. The command that reads the file opens it, not the agent, \
 which gets the networks and keeps them with the file; so a newer database means something only with the next `plan` or `up`.\n\n\
 A database that is missing, cut off or of another kind is an error: a set of countries never becomes empty by itself."
+142 External "what does not go together with an external network"
+"`external:` names a network that somebody else made and forwards for: a bridge of the host, or a network of the Docker engine. Its workloads are \
+ports in place: `port: {interface: NAME, mac: ADDRESS}`, with the address that they have. Nothing in it is made by us, so it has no segments, \
+no `run:` and no `netns:` workloads, and a port in place stands in no other network."
+143 PortTwice "a port in place is taken twice"
+"Two workloads name the same interface of the host, or two of one network have the same MAC address. Each interface leads to one workload, and a bridge \
+knows an address behind one of its ports."
 150 Shadowed "a rule that a deny takes away"
 "Everything that this rule allows is denied by another rule of the file: a deny always beats an allow, whatever their order. The \
 allow does nothing.\n\nEither the deny is too wide, or the allow is left over."

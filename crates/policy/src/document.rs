@@ -17,8 +17,8 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 use model::{
-    CopyOnWrite, Direction, Identity, Labels, Mode, Name, Peer, PortRange, PortSpec, Postures,
-    RuleId, RuleKind, RuleRef, Subject, Transport,
+    CopyOnWrite, Direction, Identity, Labels, Mode, Name, Peer, PortRange, PortSpec, Posture,
+    Postures, RuleId, RuleKind, RuleRef, Subject, Transport,
 };
 
 pub use audit::{Around, Audit, Place};
@@ -34,6 +34,8 @@ pub struct Document {
     pub audit: Audit,
     /// The host's own policy on its uplinks; `None` leaves the host alone.
     pub host: Option<Host>,
+    /// What `unmanaged:` says, if anything; see [`Document::unmanaged_posture`].
+    pub unmanaged: Option<Posture>,
     /// Tenants.
     pub tenants: Vec<Tenant>,
     /// Networks of all tenants.
@@ -82,9 +84,11 @@ pub struct Network {
     pub tenant: Name,
     /// Unique in the tenant.
     pub name: Name,
-    /// How it reaches the rest.
+    /// How it reaches the rest. Of an external network: `routed`, for its addresses stand in the host's own routing.
     pub mode: Mode,
-    /// Subnets of the network; both `None` for mode `none` only.
+    /// Who forwards for it, when that is not us. It then has no segments, and its workloads are ports in place.
+    pub external: Option<External>,
+    /// Subnets of the network; both `None` for mode `none` and for networks of the Docker engine only.
     pub subnets: Subnets,
     /// As whom its workloads are seen outside; empty unless the mode is `nat`.
     pub snat: Snat,
@@ -98,6 +102,15 @@ pub struct Network {
     pub attach: bool,
     /// Where its name stands.
     pub span: Span,
+}
+
+/// Who made an external network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum External {
+    /// Whoever made this bridge of the host.
+    Bridge(String),
+    /// The Docker engine, which calls it this.
+    Docker(String),
 }
 
 /// A named part of a network with its own posture.
@@ -166,6 +179,19 @@ pub enum Start {
     Run(Run),
     /// `netns:`, or attached at run time: the namespace exists already.
     Netns(Adopted),
+    /// `port:`: somebody else started it behind an interface of the host.
+    Port(Port),
+}
+
+/// A port in place: an interface of the host that leads to a workload of an external network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// Its name on the host: 1 to 15 bytes, no slash, colon or white space.
+    pub interface: String,
+    /// The workload's own hardware address. It sends with no other.
+    pub mac: [u8; 6],
+    /// It asks for its address by DHCP.
+    pub dhcp: bool,
 }
 
 /// What the built-in runtime starts.
@@ -417,6 +443,12 @@ impl Document {
         let (tenant, name) = id.split_once('.')?;
         let mut workloads = self.workloads.iter().map(|workload| &**workload);
         workloads.find(|workload| workload.tenant == tenant && workload.name == name)
+    }
+
+    /// What happens to what addresses of external networks send that are nobody's workload.
+    #[must_use]
+    pub fn unmanaged_posture(&self) -> Posture {
+        self.unmanaged.unwrap_or(Posture::Audit)
     }
 
     /// The comment on the policy with this path.

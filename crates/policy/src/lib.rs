@@ -41,6 +41,7 @@ pub use document::Document;
 pub use format::format;
 pub use ipnet::IpNet;
 pub use model::Peer;
+pub use scalar::mac;
 pub use schema::json_schema;
 pub use strays::{names_addresses, strays};
 pub use text::text;

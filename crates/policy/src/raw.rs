@@ -13,9 +13,10 @@ use crate::decode::{List, OneOrMany, Table, Val, mapping};
 use crate::document::{Netns, Restart, Uplink, User};
 use crate::geo::Country;
 use crate::scalar::{
-    AbsolutePath, Argument, Border, ContainerPort, ContainerPortName, Days, EnvKey, EnvValue,
-    HostPort, Hours, NamespaceIs, PolicyMode, PortWord, PublishSource, SchemaAddress, Sealed,
-    SegmentRef, Statement, Switch, Target, Until, VariableName, Version, Zone,
+    AbsolutePath, Argument, Border, ContainerPort, ContainerPortName, Days, DockerNetwork, EnvKey,
+    EnvValue, HostPort, Hours, InterfaceName, MacAddress, NamespaceIs, PolicyMode, PortWord,
+    PublishSource, SchemaAddress, Sealed, SegmentRef, Statement, Switch, Target, Until,
+    VariableName, Version, Zone,
 };
 
 pub(crate) use set::RawSet;
@@ -33,6 +34,8 @@ mapping! {
         audit: RawAudit = "audit";
         /// Policy of the host itself on its uplinks. Without it the host is left alone.
         host: RawHost = "host";
+        /// What happens to what addresses of external networks send that are nobody's workload: audit (the default), allow or deny.
+        unmanaged: Val<Posture> = "unmanaged";
         /// Named ports for use in policies and assertions: one port or a list.
         ports: Table<Name, OneOrMany<Val<PortWord>>> = "ports";
         /// How policies of Kubernetes manifests beside this file are read.
@@ -111,6 +114,8 @@ mapping! {
     "network" RawNetwork {
         /// nat: leaves with an address of the host. bridge: nothing leaves. routed: no translation. none: loopback only.
         mode: Val<Mode> = "mode";
+        /// In the place of a mode: somebody else forwards for this network, and its workloads are ports in place.
+        external: RawExternal = "external";
         /// One IPv4 subnet, one IPv6 subnet, or both; none for mode none.
         subnets: OneOrMany<Val<IpNet>> = "subnets";
         /// Mode nat: addresses of the host that the workloads are seen with outside, at most one of each IP version.
@@ -125,6 +130,16 @@ mapping! {
         /// true: runtimes attach workloads at run time (CNI, `bulkhead attach`), so selectors may name labels and workloads that
         /// the file does not.
         attach: Val<Switch> = "attach";
+    }
+}
+
+mapping! {
+    /// A network that somebody else made and forwards for. Exactly one of the keys.
+    "external network" RawExternal {
+        /// A bridge of the host.
+        bridge: Val<InterfaceName> = "bridge";
+        /// A network of the Docker engine by its name; its subnets may be left out.
+        docker: Val<DockerNetwork> = "docker";
     }
 }
 
@@ -183,6 +198,8 @@ mapping! {
         run: List<Val<Argument>> = "run";
         /// An existing network namespace to adopt: its name, or an absolute path.
         netns: Val<Netns> = "netns";
+        /// An interface of the host that leads to it and that somebody else made, in an external network.
+        port: RawPort = "port";
         /// User id or name that the program runs as. Default: an unprivileged user.
         user: Val<User> = "user";
         /// Environment of the program.
@@ -191,6 +208,18 @@ mapping! {
         workdir: Val<AbsolutePath> = "workdir";
         /// When the program is started again.
         restart: Val<Restart> = "restart";
+    }
+}
+
+mapping! {
+    /// An interface of the host that leads to a workload: the host's side of a veth, a TAP of a virtual machine.
+    "port" RawPort {
+        /// Its name on the host.
+        interface: Val<InterfaceName> = "interface", required;
+        /// The hardware address that the workload has and must use.
+        mac: Val<MacAddress> = "mac", required;
+        /// true: it asks for its address by DHCP, which is then let through to everybody and back. Default: false.
+        dhcp: Val<Switch> = "dhcp";
     }
 }
 

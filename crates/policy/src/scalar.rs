@@ -3,6 +3,7 @@
 mod border;
 mod clock;
 mod kubernetes;
+mod place;
 mod program;
 mod statement;
 mod until;
@@ -25,6 +26,8 @@ use crate::tree::Value;
 pub(crate) use border::{Border, Group};
 pub(crate) use clock::{Days, Hours, Zone};
 pub(crate) use kubernetes::{ContainerPort, ContainerPortName, NamespaceIs};
+pub use place::mac;
+pub(crate) use place::{DockerNetwork, InterfaceName, MacAddress};
 pub(crate) use program::{AbsolutePath, Argument, EnvKey, EnvValue, SchemaAddress, VariableName};
 pub(crate) use statement::Statement;
 pub(crate) use until::Until;

@@ -136,7 +136,7 @@ fn nothing_but_white_space_and_comments() {
     1 | ---
       |    ^
       |
-      = hint: known keys: bulkhead, $schema, vars, audit, host, ports, kubernetes, geo, sets, tenants, policies, assert
+      = hint: known keys: bulkhead, $schema, vars, audit, host, unmanaged, ports, kubernetes, geo, sets, tenants, policies, assert
     ");
 }
 
@@ -185,7 +185,7 @@ assert:
     2 | "te\e[31mn": {}
       | ^^^^^^^^^^^
       |
-      = hint: known here: bulkhead, vars, audit, host, ports, kubernetes, geo, sets, tenants, policies, assert
+      = hint: known here: bulkhead, vars, audit, host, unmanaged, ports, kubernetes, geo, sets, tenants, policies, assert
 
     error[BH0104]: `te\u{1b}[31mn` is given twice
      --> f\u{1b}[31m.yaml:3:1
@@ -203,7 +203,7 @@ assert:
     4 | "x�rtl": 1
       | ^^^^^^^
       |
-      = hint: known here: bulkhead, vars, audit, host, ports, kubernetes, geo, sets, tenants, policies, assert
+      = hint: known here: bulkhead, vars, audit, host, unmanaged, ports, kubernetes, geo, sets, tenants, policies, assert
 
     error[BH0110]: '\u{1b}' may not stand at position 1 of a name
      --> f\u{1b}[31m.yaml:7:51

@@ -47,7 +47,7 @@ fn text_that_is_not_a_file() {
     1 | - a
       | ^^^
       |
-      = hint: known keys: bulkhead, $schema, vars, audit, ports, kubernetes, geo, sets, tenants, policies, assert
+      = hint: known keys: bulkhead, $schema, vars, audit, host, unmanaged, ports, kubernetes, geo, sets, tenants, policies, assert
     ");
     insta::assert_snapshot!(refused("bulkhead: 2\n"), @r#"
     error[BH0109]: version 2 of the file format is not known

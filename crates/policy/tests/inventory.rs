@@ -216,13 +216,13 @@ fn workloads() {
     8 |       c: { netns: three, address: [10.0.0.2, 10.0.1.2, "::1"] }
       |                                                        ^^^^^ there is no IPv6 subnet
 
-    error[BH0107]: the workload `d` has neither `run` nor `netns`
+    error[BH0107]: the workload `d` has neither `run` nor `netns` nor `port`
      --> f.yaml:9:7
       |
     9 |       d: {}
       |       ^
       |
-      = hint: write run: [program, argument], or netns: NAME for an existing namespace
+      = hint: write run: [program, argument], netns: NAME for an existing namespace, or port: {interface: tap0, mac: ...} for an interface that somebody else made
 
     error[BH0115]: `../x` is not the name of a namespace
       --> f.yaml:10:19

@@ -74,8 +74,8 @@ tenants:
         write `posture: { ingress: deny, egress: deny }`
     4:112 expected a mapping for this posture, found a single value
         write { ingress: deny, egress: deny }
-    6:7 the workload `web` has neither `run` nor `netns`
-        write run: [program, argument], or netns: NAME for an existing namespace
+    6:7 the workload `web` has neither `run` nor `netns` nor `port`
+        write run: [program, argument], netns: NAME for an existing namespace, or port: {interface: tap0, mac: ...} for an interface that somebody else made
     6:14 a workload has no key `image`
         the built-in runtime starts programs of the host (`run:`); a container is adopted with `netns:`
     6:28 a workload has no key `ports`

@@ -9,8 +9,9 @@
 //! with one store: a packet sees one version in every table.
 
 /// Number of this layout.
-pub const ABI: u32 = 1;
-/// Host-side interfaces of endpoints have the index `IFINDEX_BASE + endpoint number`.
+pub const ABI: u32 = 2;
+/// Host-side interfaces of endpoints have the index `IFINDEX_BASE + endpoint number`. Those of endpoints in place have any
+/// other one, and the map `PORTS_IN_PLACE` leads from it to the number.
 pub const IFINDEX_BASE: u32 = 0x0010_0000;
 /// Endpoint numbers are below this; 0 means "no endpoint".
 pub const MAX_ENDPOINTS: u32 = 16_384;
@@ -145,6 +146,18 @@ pub struct Endpoint {
     pub mac: Mac,
     /// The MAC address of its network's bridge, the gateway.
     pub gateway_mac: Mac,
+    /// See [`Endpoint::IN_PLACE`] and its neighbours.
+    pub flags: u16,
+    /// Zero.
+    pub pad: [u8; 6],
+}
+
+impl Endpoint {
+    /// Its port is an interface of somebody else, on a bridge of somebody else: nothing is delivered directly to it or from
+    /// it, both hooks look at a packet between two of these, and what claims to be from one must have entered by its port.
+    pub const IN_PLACE: u16 = 1;
+    /// It may ask everybody for its address by DHCP, and is answered (RFC 2131 §4.1, RFC 8415 §7).
+    pub const DHCP_CLIENT: u16 = 2;
 }
 
 /// What happens to packets that no rule names.

@@ -55,6 +55,7 @@ fn met<'e, E: Env>(env: &'e E, number: u32, sent: bool, work: &mut Work) -> Opti
         tenant: endpoint.tenant,
         now: env.now(),
         sent,
+        in_place: endpoint.flags & Endpoint::IN_PLACE != 0,
     };
     work.header = Header::default();
     Some(endpoint)
@@ -266,10 +267,21 @@ fn established<E: Env, P: Packet + ?Sized>(
         env.close(tenant, &work.key);
         return None;
     }
+    let from = if forward { entry.source } else { entry.target };
+    let passed = work.hook.in_place && !work.hook.sent && from != 0;
+    if passed && packet.entered() != from {
+        drop(entry);
+        return Some(reject(env, packet, work, Reason::SpoofedAddress));
+    }
     if entry.epoch != low(work.hook.epoch) && !renew(env, packet, work, &mut entry) {
         work.entry = *entry;
         drop(entry);
         return Some(act(env, Step::Revoke, packet, work));
+    }
+    // Its sender's hook has moved the flow on and counted it.
+    if passed {
+        drop(entry);
+        return Some(pass(env, work, 0));
     }
     let outcome = advance(env, packet, work, &mut entry, forward);
     if let Err(reason) = outcome {
@@ -471,13 +483,14 @@ fn pass<E: Env>(env: &E, work: &Work, target: u32) -> Action {
         keep(env, work);
     }
     env.count(hook.endpoint, hook.sent, header.bytes);
-    let direct = hook.sent && target != 0 && target != hook.endpoint;
+    let direct = hook.sent && !hook.in_place && target != 0 && target != hook.endpoint;
     if !direct || env.config().flags & Config::DELIVER == 0 {
         return Action::Pass;
     }
     let Some(receiver) = env.endpoint(target) else { return Action::Pass };
     let routed = !guard::same(work.frame.target, receiver.mac);
-    if receiver.network != hook.network || routed && header.hops <= 1 {
+    let in_place = receiver.flags & Endpoint::IN_PLACE != 0;
+    if in_place || receiver.network != hook.network || routed && header.hops <= 1 {
         return Action::Pass;
     }
     env.count(target, false, header.bytes);
@@ -509,13 +522,19 @@ fn is_related<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) 
         return false;
     }
     let asked = Asked { source: &inner.source, target: &inner.target, ports: inner.ports };
-    key(work.hook.network, inner.protocol, &asked, &mut work.key);
+    let high = key(work.hook.network, inner.protocol, &asked, &mut work.key);
     let Some(entry) = env.flow(&work.key) else { return false };
     let live = !is_expired(env.config(), work.hook.now, &entry);
     let inside = entry.source != 0 && entry.target != 0;
     let current = entry.epoch == low(work.hook.epoch);
+    let forward = high == (entry.flags & FlowEntry::HIGH_ORIGINATES != 0);
+    let far = if forward { entry.target } else { entry.source };
+    let from_port = work.hook.in_place && !work.hook.sent && by_target && far != 0;
     work.question = question(&work.key, &entry);
     drop(entry);
+    if from_port && packet.entered() != far {
+        return false;
+    }
     let hook = &work.hook;
     if !live || inside && !by_target && !is_host(env, hook.network, work.header.source, hook.epoch)
     {

@@ -14,7 +14,14 @@ const NEIGHBOUR_ADVERTISEMENT: u16 = 136;
 const REDIRECT: u16 = 137;
 
 const DHCP_SERVER: u16 = 67;
+const DHCP_CLIENT: u16 = 68;
+const DHCP6_CLIENT: u16 = 546;
 const DHCP6_SERVER: u16 = 547;
+
+/// Where a client without an address asks (RFC 2131 §4.1).
+const EVERYBODY: Addr = Addr::v4([255; 4]);
+/// `ff02::1:2`, all DHCP servers and relays of the link (RFC 8415 §7.1).
+const ALL_SERVERS: Addr = Addr::v6([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2]);
 
 /// An ND packet holds at most this many options before it is refused.
 const MAX_OPTIONS: u32 = 6;
@@ -30,7 +37,7 @@ const MAX_ARP: u32 = 60;
 /// What the guard says of an IP packet that it lets through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Neighbour discovery: goes on without a policy question.
+    /// Neighbour discovery, and DHCP of an endpoint that may use it: goes on without a policy question.
     Neighbour,
     /// Everything else.
     Flow,
@@ -82,9 +89,54 @@ pub(crate) fn arp<P: Packet + ?Sized>(
     if own { Ok(Kind::Neighbour) } else { Err(Reason::SpoofedArp) }
 }
 
+/// Whether an endpoint that may use DHCP asks for its address.
+#[inline(always)]
+fn asks(endpoint: &Endpoint, header: &Header) -> bool {
+    if !speaks_dhcp(endpoint, header) {
+        return false;
+    }
+    match (header.ports.source, header.ports.target) {
+        (DHCP_CLIENT, DHCP_SERVER) => {
+            let own = header.source == Addr::v4([0; 4]) || header.source == endpoint.v4;
+            own && header.target == EVERYBODY
+        }
+        (DHCP6_CLIENT, DHCP6_SERVER) => {
+            header.source == endpoint.link_local && header.target == ALL_SERVERS
+        }
+        _ => false,
+    }
+}
+
+/// Whether an endpoint that may use DHCP is told its address. It may not have it yet, so that the frame's target stands for it.
+#[inline(always)]
+fn is_told(endpoint: &Endpoint, header: &Header) -> bool {
+    if !speaks_dhcp(endpoint, header) {
+        return false;
+    }
+    match (header.ports.source, header.ports.target) {
+        (DHCP_SERVER, DHCP_CLIENT) => {
+            header.target.is_v4() && (header.target == EVERYBODY || !header.target.is_group())
+        }
+        (DHCP6_SERVER, DHCP6_CLIENT) => {
+            header.source.is_link_local() && header.target == endpoint.link_local
+        }
+        _ => false,
+    }
+}
+
+#[inline(always)]
+fn speaks_dhcp(endpoint: &Endpoint, header: &Header) -> bool {
+    endpoint.flags & Endpoint::DHCP_CLIENT != 0
+        && header.protocol == protocol::UDP
+        && header.fragment == Fragment::Whole
+}
+
 /// Checks an IP packet that an endpoint sends and that is not neighbour discovery.
 #[inline(always)]
 pub(crate) fn sent(endpoint: &Endpoint, header: &Header) -> Result<Kind, Reason> {
+    if asks(endpoint, header) {
+        return Ok(Kind::Neighbour);
+    }
     let nobody = header.source == Addr::UNSPECIFIED || header.source == Addr::v4([0; 4]);
     if nobody || header.source != endpoint.v4 && header.source != endpoint.v6 {
         let own_local = nobody || header.source == endpoint.link_local;
@@ -112,6 +164,9 @@ pub(crate) fn received(endpoint: &Endpoint, header: &Header) -> Result<Kind, Rea
             ROUTER_ADVERTISEMENT | REDIRECT => Err(Reason::RogueRouter),
             _ => Err(Reason::LocalScope),
         };
+    }
+    if is_told(endpoint, header) {
+        return Ok(Kind::Neighbour);
     }
     if header.target.is_group() || header.target.is_link_local() {
         return Err(Reason::LocalScope);

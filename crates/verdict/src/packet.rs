@@ -57,6 +57,10 @@ pub trait Packet {
     fn is_tagged(&self) -> bool {
         false
     }
+    /// The endpoint in place by whose port the packet came to this host; 0 when it came another way, or that is not known.
+    fn entered(&self) -> u32 {
+        0
+    }
     /// Copies `N` bytes out, or nothing when they are not all there.
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
     /// Copies `len` bytes, which must be 1 to `N`, to the beginning of `to`; whether they were all there.

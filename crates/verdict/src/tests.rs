@@ -2,6 +2,7 @@
 
 mod guard;
 mod icmp;
+mod place;
 mod policy;
 mod state;
 

@@ -43,4 +43,6 @@ pub struct Hook {
     pub now: u32,
     /// The endpoint sent the packet; otherwise it is to receive it.
     pub sent: bool,
+    /// The endpoint is one in place, see [`crate::abi::Endpoint::IN_PLACE`].
+    pub in_place: bool,
 }

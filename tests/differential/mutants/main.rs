@@ -20,7 +20,7 @@ macro_rules! mutant {
         mod $name {
             use ::$name::abi as to;
             use ::$name::native::{Simulation, Tables};
-            use ::$name::{Action, Work, from_endpoint, to_endpoint};
+            use ::$name::{Action, Packet, Work, from_endpoint, to_endpoint};
             use verdict::abi as from;
 
             fn addr(a: from::Addr) -> to::Addr {
@@ -54,6 +54,7 @@ macro_rules! mutant {
                     posture: e.posture,
                     mac: e.mac,
                     gateway_mac: e.gateway_mac,
+                    flags: e.flags,
                     ..to::Endpoint::default()
                 }
             }
@@ -85,6 +86,26 @@ macro_rules! mutant {
                 out
             }
 
+            struct Came<'a>(&'a [u8], u32);
+
+            impl Packet for Came<'_> {
+                fn len(&self) -> u32 {
+                    Packet::len(self.0)
+                }
+
+                fn entered(&self) -> u32 {
+                    self.1
+                }
+
+                fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+                    self.0.load(offset)
+                }
+
+                fn copy<const N: usize>(&self, offset: u32, len: u32, to: &mut [u8; N]) -> bool {
+                    self.0.copy(offset, len, to)
+                }
+            }
+
             pub(crate) struct Mutant<'t> {
                 pub(crate) phases: &'t [Tables],
                 pub(crate) simulation: Option<Simulation<'t>>,
@@ -100,14 +121,20 @@ macro_rules! mutant {
                     });
                 }
 
-                fn judge(&mut self, endpoint: u16, sent: bool, frame: &[u8]) -> super::Seen {
+                fn judge(
+                    &mut self,
+                    endpoint: u16,
+                    (sent, entered): (bool, u16),
+                    frame: &[u8],
+                ) -> super::Seen {
                     let env = self.simulation.as_ref().expect("a phase was entered");
                     env.events.borrow_mut().clear();
                     let number = u32::from(endpoint);
                     let action = if sent {
                         from_endpoint(env, frame, number, &mut self.work)
                     } else {
-                        to_endpoint(env, frame, number, &mut self.work)
+                        let came = Came(frame, entered.into());
+                        to_endpoint(env, &came, number, &mut self.work)
                     };
                     let action = match action {
                         Action::Pass => super::Action::Pass,

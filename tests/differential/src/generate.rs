@@ -12,8 +12,8 @@ use model::{
 };
 use policy::Document;
 use policy::document::{
-    Audit, Netns, Network, Policy, Scope, Segment, Snat, Span, Standing, Start, Subnets, Tenant,
-    Workload,
+    Audit, External, Netns, Network, Policy, Port, Scope, Segment, Snat, Span, Standing, Start,
+    Subnets, Tenant, Workload,
 };
 
 use crate::rng::Rng;
@@ -111,6 +111,8 @@ fn network(rng: &mut Rng, tenant: &Name, at: usize, unique: usize) -> Network {
             segments.push(segment(rng, number, subnets));
         }
     }
+    let external = (mode == Mode::Routed && segments.is_empty() && rng.chance(60))
+        .then(|| External::Bridge("ext".to_owned()));
     let postures = postures(rng);
     let (audit, span) = (audit(rng), Span::default());
     let name = name(&format!("n{at}"));
@@ -120,6 +122,7 @@ fn network(rng: &mut Rng, tenant: &Name, at: usize, unique: usize) -> Network {
         tenant: tenant.clone(),
         name,
         mode,
+        external,
         subnets,
         snat,
         segments,
@@ -201,7 +204,7 @@ fn labels(rng: &mut Rng) -> Labels {
 fn workload(rng: &mut Rng, network: &Network, at: usize) -> Workload {
     let segment = (!network.segments.is_empty()).then(|| rng.pick(&network.segments));
     let subnets = segment.map_or(network.subnets, |segment| segment.subnets);
-    let fixed = rng.chance(40);
+    let fixed = network.external.is_some() || rng.chance(40);
     let host = u8::try_from(20 + at).unwrap_or(20);
     let v4 = subnets.v4.filter(|_| fixed).map(|net| {
         let [a, b, c, _] = net.network().octets();
@@ -219,9 +222,18 @@ fn workload(rng: &mut Rng, network: &Network, at: usize) -> Workload {
         labels: labels(rng),
         v4,
         v6,
-        start: Start::Netns(Netns::Name(format!("w{at}")).into()),
+        start: start(rng, network, at),
         span: Span::default(),
     }
+}
+
+fn start(rng: &mut Rng, network: &Network, at: usize) -> Start {
+    if network.external.is_none() {
+        return Start::Netns(Netns::Name(format!("w{at}")).into());
+    }
+    let last = u8::try_from(at).unwrap_or(0);
+    let mac = [0x52, 0x54, 0, 0, 0, last];
+    Start::Port(Port { interface: format!("w{at}"), mac, dhcp: rng.chance(20) })
 }
 
 /// Makes all policies anew.

@@ -48,6 +48,7 @@ pub fn document(workloads: usize, policies: usize) -> Document {
             tenant: tenant_name.clone(),
             name: name("main"),
             mode: Mode::Nat,
+            external: None,
             subnets: Subnets { v4, v6 },
             snat: Snat::default(),
             segments: Vec::new(),

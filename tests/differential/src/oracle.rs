@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use model::{Field, IcmpCover, IcmpMatch, Mode, Op, Peer, PortSpec, Posture, Selector, Transport};
 use planner::Bundle;
 use policy::Document;
-use policy::document::{Network, Policy, Scope, Workload};
+use policy::document::{Network, Policy, Scope, Start, Workload};
 
 pub use flows::{Expected, Oracle};
 
@@ -30,6 +30,10 @@ pub struct Seat {
     pub v4: Option<IpAddr>,
     /// Its addresses.
     pub v6: Option<IpAddr>,
+    /// Its hardware address.
+    pub mac: [u8; 6],
+    /// Its port is an interface that somebody else made.
+    pub in_place: bool,
 }
 
 impl Seat {
@@ -116,10 +120,19 @@ impl Scene {
             let lease = bundle.allocations.endpoints.get(workload.id().as_str());
             if let (Some(network), Some(lease)) = (place, lease) {
                 let (v4, v6) = (lease.v4.map(IpAddr::V4), lease.v6.map(IpAddr::V6));
-                seats.push(Seat { workload: at, network, number: lease.number, v4, v6 });
+                let number = lease.number;
+                let [high, low] = number.to_be_bytes();
+                let (mac, in_place) = match &workload.start {
+                    Start::Port(port) => (port.mac, true),
+                    _ => ([0x02, 0x62, 0x68, 0, high, low], false),
+                };
+                seats.push(Seat { workload: at, network, number, v4, v6, mac, in_place });
             }
         }
         let transit = |network: &Network| {
+            if network.external.is_some() {
+                return None;
+            }
             let number = bundle.allocations.networks.get(network.id().as_str())?.number;
             let router = bundle.routers.iter().find(|router| router.number == number)?;
             Some(vec![router.transit.host_v4.into(), router.transit.host_v6.into()])
@@ -142,6 +155,10 @@ impl Scene {
             return Who::Endpoint(at);
         }
         if gateways(here).contains(&address) || self.transit[network].contains(&address) {
+            return Who::Host;
+        }
+        // The host may stand in a network that it does not forward for by us.
+        if here.external.is_some() && self.host.contains(&address) {
             return Who::Host;
         }
         if here.subnets.contains(address) {
@@ -340,6 +357,9 @@ fn id(rule: Option<&model::RuleRef>) -> u32 {
 
 /// The first address of each segment's subnets, or of the network's when it has no segments.
 fn gateways(network: &Network) -> Vec<IpAddr> {
+    if network.external.is_some() {
+        return Vec::new();
+    }
     let mut subnets: Vec<IpNet> = network.subnets.iter().collect();
     if !network.segments.is_empty() {
         subnets = network.segments.iter().flat_map(|each| each.subnets.iter()).collect();

@@ -4,7 +4,7 @@ use std::fmt::{Display, Write as _};
 
 use model::{Posture, Postures};
 use policy::Document;
-use policy::document::{Audit, Policy, Scope, Subnets};
+use policy::document::{Audit, Policy, Scope, Start, Subnets};
 
 /// The file that means this document. Addresses that the planner gave stand in a comment.
 #[must_use]
@@ -41,10 +41,14 @@ pub fn file(doc: &Document) -> String {
                 format!(", address: [{}]", fixed.join(", "))
             };
             let (name, labels) = (&workload.name, labels.join(", "));
+            let start = match &workload.start {
+                Start::Port(port) => format!("port: {port:?}"),
+                _ => format!("netns: {name}"),
+            };
             line(
                 &mut out,
                 3,
-                &format!("{name}: {{ {place}, labels: {{ {labels} }}{address}, netns: {name} }}"),
+                &format!("{name}: {{ {place}, labels: {{ {labels} }}{address}, {start} }}"),
             );
         }
         let own = |each: &&Policy| each.scope == Scope::Tenant(tenant.name.clone());
@@ -58,7 +62,11 @@ fn networks(out: &mut String, doc: &Document, tenant: &str) {
     line(out, 2, "networks:");
     for network in doc.networks.iter().filter(|each| each.tenant == tenant) {
         line(out, 3, &format!("{}:", network.name));
-        line(out, 4, &format!("mode: {}", network.mode));
+        if let Some(external) = &network.external {
+            line(out, 4, &format!("external: {external:?}"));
+        } else {
+            line(out, 4, &format!("mode: {}", network.mode));
+        }
         audit(out, 4, network.audit);
         if network.subnets.is_empty() {
             continue;

@@ -70,8 +70,9 @@ impl From<&Event> for Report {
 pub trait Judge {
     /// Lets the tables of a phase take effect; flows live on.
     fn enter(&mut self, phase: usize);
-    /// Judges a frame at the hook of an endpoint.
-    fn judge(&mut self, endpoint: u16, sent: bool, frame: &[u8]) -> Seen;
+    /// Judges a frame at the hook of an endpoint, which sends or is to receive it; it came to the host by the port of the
+    /// endpoint with the second number, 0 for another way.
+    fn judge(&mut self, endpoint: u16, way: (bool, u16), frame: &[u8]) -> Seen;
 }
 
 /// The two did not agree.
@@ -239,7 +240,7 @@ fn meet(
     let from = here(sender);
     if let Some(seat) = from {
         compared += 1;
-        if !compare(oracle, scene, judge, seat, true, packet)? || !both {
+        if !compare(oracle, scene, judge, seat, (true, 0), packet)? || !both {
             return Ok(compared);
         }
     }
@@ -250,7 +251,8 @@ fn meet(
             packet.target_mac = mac;
         }
         compared += 1;
-        compare(oracle, scene, judge, seat, false, &packet)?;
+        let entered = from.map_or(0, |from| scene.seats[from].number);
+        compare(oracle, scene, judge, seat, (false, entered), &packet)?;
     }
     Ok(compared)
 }
@@ -261,12 +263,12 @@ fn compare(
     scene: &Scene,
     judge: &mut dyn Judge,
     seat: usize,
-    outgoing: bool,
+    (outgoing, entered): (bool, u16),
     packet: &Packet,
 ) -> Result<bool, String> {
-    let expected = oracle.judge(scene, seat, outgoing, packet);
+    let expected = oracle.judge(scene, seat, (outgoing, entered), packet);
     let number = scene.seats[seat].number;
-    let seen = judge.judge(number, outgoing, &packet.bytes());
+    let seen = judge.judge(number, (outgoing, entered), &packet.bytes());
     if agrees(expected, &seen) {
         return Ok(!matches!(expected, Expected::Drop(_) | Expected::Refused(_)));
     }
@@ -315,6 +317,30 @@ fn agrees(expected: Expected, seen: &Seen) -> bool {
     }
 }
 
+/// A frame that came to the host by the port of an endpoint.
+struct Came<'a> {
+    frame: &'a [u8],
+    by: u32,
+}
+
+impl verdict::Packet for Came<'_> {
+    fn len(&self) -> u32 {
+        verdict::Packet::len(self.frame)
+    }
+
+    fn entered(&self) -> u32 {
+        self.by
+    }
+
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        self.frame.load(offset)
+    }
+
+    fn copy<const N: usize>(&self, offset: u32, len: u32, to: &mut [u8; N]) -> bool {
+        self.frame.copy(offset, len, to)
+    }
+}
+
 /// The shared evaluator over the planner's tables, on the host.
 pub struct Native<'t> {
     phases: &'t [Phase],
@@ -339,14 +365,14 @@ impl Judge for Native<'_> {
         });
     }
 
-    fn judge(&mut self, endpoint: u16, sent: bool, frame: &[u8]) -> Seen {
+    fn judge(&mut self, endpoint: u16, (sent, entered): (bool, u16), frame: &[u8]) -> Seen {
         let simulation = self.simulation.as_ref().expect("a phase was entered");
         simulation.events.borrow_mut().clear();
         let number = u32::from(endpoint);
         let action = if sent {
             from_endpoint(simulation, frame, number, &mut self.work)
         } else {
-            to_endpoint(simulation, frame, number, &mut self.work)
+            to_endpoint(simulation, &Came { frame, by: entered.into() }, number, &mut self.work)
         };
         let report = simulation.events.borrow().last().map(Report::from);
         Seen { action, report }

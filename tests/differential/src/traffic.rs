@@ -311,8 +311,7 @@ pub const GATEWAY: Mac = [0x02, 0x62, 0x68, 0xff, 0, 1];
 #[must_use]
 pub fn mac_of(scene: &Scene, network: usize, address: IpAddr) -> Option<Mac> {
     let seat = scene.seats.iter().find(|seat| seat.network == network && seat.has(address))?;
-    let [high, low] = seat.number.to_be_bytes();
-    Some([0x02, 0x62, 0x68, 0, high, low])
+    Some(seat.mac)
 }
 
 /// Makes a packet a lie about who sends it, or an ARP request that is honest or not.

@@ -51,10 +51,12 @@ impl Judge for Kernel {
         self.datapath.apply(&self.phases[phase]).expect("applies");
     }
 
-    fn judge(&mut self, endpoint: u16, sent: bool, frame: &[u8]) -> Seen {
-        let number = u32::from(endpoint);
-        let (action, events) =
-            self.datapath.judge_packet(&mut self.events, number, sent, frame).expect("judges");
+    fn judge(&mut self, endpoint: u16, (sent, entered): (bool, u16), frame: &[u8]) -> Seen {
+        let (number, entered) = (u32::from(endpoint), u32::from(entered));
+        let (action, events) = self
+            .datapath
+            .judge_packet(&mut self.events, number, (sent, entered), frame)
+            .expect("judges");
         Seen { action, report: events.last().map(Report::from) }
     }
 }

@@ -17,7 +17,7 @@ pub(crate) fn open(shared: &Shared, name: &str, lines: Option<u32>) -> Result<Lo
     let force = shared.forced()?;
     let id = party::workload_id(&force.wanted.bundle, name)?;
     let known = force.wanted.bundle.workloads.get(&id);
-    if known.is_some_and(|known| matches!(known.start, Start::Netns(_))) {
+    if known.is_some_and(|known| !matches!(known.start, Start::Run(_))) {
         return Err(refused(codes::NOT_RUN_BY_US, format!("{id} was not started by Bulkhead")));
     }
     let lines = lines.map(|lines| usize::try_from(lines).unwrap_or(usize::MAX));

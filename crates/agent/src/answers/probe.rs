@@ -142,10 +142,17 @@ fn source(shared: &Shared, bundle: &Bundle, from: &Who) -> Result<NetNs, Error> 
     let opened = match from {
         Who::Host => NetNs::current(),
         Who::Workload(id) => {
-            let start = bundle.workloads.get(id).map(|workload| desired::place(&workload.start));
-            match start {
+            let place = bundle.workloads.get(id).and_then(|known| desired::place(&known.start));
+            match place {
                 Some(Place::At(path)) => NetNs::open(&path),
-                _ => NetNs::open(&shared.options.pin(id)),
+                Some(Place::Ours) => NetNs::open(&shared.options.pin(id)),
+                None => {
+                    let message = format!(
+                        "{id} is behind a port of somebody else: nothing is sent from inside of it"
+                    );
+                    let hint = "ask `bulkhead why`, which judges as the kernel does";
+                    return Err(refused(codes::PROBE, message).with_hint(hint));
+                }
             }
         }
         Who::World | Who::Address(_) => {

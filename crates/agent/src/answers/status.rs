@@ -7,7 +7,9 @@ use host::linux::bpf::{HookKind, Limits, Meters};
 use host::linux::netns::NetNs;
 use host::linux::runtime::{self, Handle, Phase};
 use host::network::Place;
-use policy::document::Start;
+use host::ports::PortState;
+use jiff::Timestamp;
+use policy::document::{Port, Start};
 use verdict::Reason;
 
 use crate::desired;
@@ -136,7 +138,12 @@ fn workloads(shared: &Shared, force: &Force, drops: &[(u32, Reason, u64)]) -> Ve
     let (bundle, attached) = (&force.wanted.bundle, attached(force));
     let all = bundle.workloads.keys().map(|id| {
         let mut workload = described(shared, force, id, drops);
-        run_state(&mut workload, force, running.get(&**id).copied());
+        let port = known_port(force, id);
+        if let Some((number, port)) = port {
+            in_place(&mut workload, &port.interface, shared.ports.state(number));
+        } else {
+            run_state(&mut workload, force, running.get(&**id).copied());
+        }
         workload.attachment = attached.get(&**id).map(|key| (*key).clone());
         workload
     });
@@ -154,10 +161,10 @@ fn described(shared: &Shared, force: &Force, id: &str, drops: &[(u32, Reason, u6
     let counted = enforced.map_or_else(Counters::default, |enforced| {
         counters(&shared.meters, enforced.endpoint, drops).since(enforced.before)
     });
-    let netns = match desired::place(&known.start) {
+    let netns = desired::place(&known.start).map(|place| match place {
         Place::Ours => shared.options.pin(id),
         Place::At(path) => path,
-    };
+    });
     Workload {
         id: id.to_owned(),
         tenant: known.tenant.to_string(),
@@ -167,7 +174,7 @@ fn described(shared: &Shared, force: &Force, id: &str, drops: &[(u32, Reason, u6
         labels: labels.map(|(key, value)| (key.to_string(), value.to_string())).collect(),
         labels_changed: force.wanted.relabelled.contains_key(id),
         addresses: addresses.into_iter().flatten().map(|net| net.addr().to_string()).collect(),
-        netns: Some(netns.to_string_lossy().into_owned()),
+        netns: netns.map(|netns| netns.to_string_lossy().into_owned()),
         endpoint: known.endpoint.map(u32::from),
         identity: format!("{:016x}", known.identity),
         enforced_since: enforced.map(|enforced| moment(enforced.since)),
@@ -190,7 +197,9 @@ fn attached(force: &Force) -> BTreeMap<String, &String> {
 fn run_state(workload: &mut Workload, force: &Force, handle: Option<&Handle>) {
     let known = force.wanted.bundle.workloads.get(workload.id.as_str());
     if let Some(known) = known.filter(|known| matches!(known.start, Start::Netns(_))) {
-        adopted(workload, &desired::place(&known.start));
+        if let Some(place) = desired::place(&known.start) {
+            adopted(workload, &place);
+        }
         return;
     }
     let Some(handle) = handle else {
@@ -219,6 +228,42 @@ fn run_state(workload: &mut Workload, force: &Force, handle: Option<&Handle>) {
         Phase::Backoff | Phase::Exited => status.last_exit.map(exit),
         _ => None,
     });
+}
+
+/// The endpoint and the port of a workload in place.
+fn known_port<'f>(force: &'f Force, id: &str) -> Option<(u32, &'f Port)> {
+    let known = force.wanted.bundle.workloads.get(id)?;
+    match &known.start {
+        Start::Port(port) => Some((known.endpoint?.into(), port)),
+        Start::Run(_) | Start::Netns(_) => None,
+    }
+}
+
+/// A port of somebody else is enforced while its interface is there, and since our programs are on it.
+fn in_place(workload: &mut Workload, interface: &str, state: Option<PortState>) {
+    workload.state = WorkloadState::Adopted;
+    match state {
+        Some(PortState::Enforced { interface: now, since, .. }) => {
+            let attached = Timestamp::try_from(since).ok().map(moment);
+            // Before both: since the document names it, and since the programs are on it.
+            workload.enforced_since = workload.enforced_since.take().max(attached);
+            if now != interface {
+                workload.detail = Some(format!("the interface {interface} is called {now} now"));
+            }
+        }
+        Some(PortState::Refused(why)) => {
+            workload.state = WorkloadState::Failed;
+            workload.enforced_since = None;
+            workload.detail = Some(why);
+        }
+        Some(PortState::NoInterface) | None => {
+            workload.state = WorkloadState::Pending;
+            workload.enforced_since = None;
+            let text =
+                format!("no interface {interface} yet: it is judged from the moment it is there");
+            workload.detail = Some(text);
+        }
+    }
 }
 
 /// An adopted namespace can go away under us, and its endpoint's link with it.

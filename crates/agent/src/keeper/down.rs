@@ -41,7 +41,8 @@ impl Keeper {
         let mut steps = vec![self.told("stop", stopped)];
         let mut attacher =
             Attacher::new(self.datapath.hooks(), &Desired::default(), |name| options.pin(name));
-        let removed = network::removal(&mut self.kernel, &mut attacher);
+        let mut removed = network::removal(&mut self.kernel, &mut attacher);
+        removed.add(self.shared.ports.release());
         steps.push(self.told("network", removed));
         let empty = Tables { config: current.config, ..Tables::default() };
         let emptied = tables::pass(&mut self.datapath, &empty);

@@ -58,7 +58,10 @@ impl Keeper {
                 Stage::Close => tables::pass(&mut self.datapath, &closed),
                 Stage::Network => {
                     let hooks = self.datapath.hooks();
-                    network::pass(&mut self.kernel, hooks, &options, &desired, &scope)
+                    let mut pass =
+                        network::pass(&mut self.kernel, hooks, &options, &desired, &scope);
+                    pass.add(self.shared.ports.bring(&wanted.bundle));
+                    pass
                 }
                 Stage::Tables => tables::pass(&mut self.datapath, &wanted.bundle.tables),
                 Stage::Workloads => workloads::start_missing(&dirs, &specs, &exe),

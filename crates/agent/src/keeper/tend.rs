@@ -238,7 +238,10 @@ impl Keeper {
         };
         let (hooks, options) = (self.datapath.hooks(), self.shared.options.clone());
         let mut laps = Laps::begin();
-        let pass = network::pass(&mut self.kernel, hooks, &options, &desired, &scope);
+        let mut pass = network::pass(&mut self.kernel, hooks, &options, &desired, &scope);
+        if let Some(force) = self.shared.force().filter(|_| self.timers.round.rest.is_empty()) {
+            pass.add(self.shared.ports.bring(&force.wanted.bundle));
+        }
         laps.lap("network");
         laps.tell("looked after a part");
         self.timers.round.found.add(pass);

@@ -12,10 +12,10 @@ use policy::document::{Policy, Scope, Workload as Source};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Compiler, Seat, grounds};
-use crate::PlanErrors;
 use crate::bundle::Facts;
 use crate::engine::RuleId;
 use crate::matchers::MatcherId;
+use crate::{PlanErrors, topology};
 
 /// More changed policies than this are compiled as a whole.
 const MANY: usize = 512;
@@ -265,7 +265,7 @@ impl Compiler {
             let network = document.network(&workload.tenant, &workload.network);
             let tenant = document.tenants.iter().find(|tenant| tenant.name == workload.tenant);
             let outer = [document.audit, tenant.map(|tenant| tenant.audit).unwrap_or_default()];
-            self.arm(&workload.id(), grounds(outer, network, workload, self.facts.now));
+            self.arm(workload, grounds(outer, network, workload, self.facts.now));
         }
         self.document = document;
     }
@@ -355,6 +355,7 @@ fn same_place(old: &Source, new: &Source) -> bool {
         && old.segment == new.segment
         && old.v4 == new.v4
         && old.v6 == new.v6
+        && topology::port_of(old) == topology::port_of(new)
 }
 
 /// Whether two policies say the same, wherever they stand.

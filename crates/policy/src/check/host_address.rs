@@ -100,7 +100,9 @@ fn unusable(address: IpAddr) -> Option<&'static str> {
 
 /// Addresses of routed networks belong to workloads, not to the host.
 pub(super) fn routed(document: &Document, problems: &mut Problems<'_>) {
-    let routed = document.networks.iter().filter(|network| network.mode == Mode::Routed);
+    // In an external network the host has an address as a rule.
+    let ours = |network: &&Network| network.mode == Mode::Routed && network.external.is_none();
+    let routed = document.networks.iter().filter(ours);
     let subnets = routed.flat_map(|network| network.subnets.iter().map(move |net| (net, network)));
     // They do not overlap, or that has been told.
     let owners: BTreeMap<IpAddr, (IpNet, &Network)> =

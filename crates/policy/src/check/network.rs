@@ -8,7 +8,7 @@ use model::{Mode, Name, Posture, Postures};
 use crate::codes::Code;
 use crate::decode::{Mapping, OneOrMany, Val};
 use crate::diagnostic::{Diagnostic, Problems};
-use crate::document::{Document, Network, Segment, Span, Subnets};
+use crate::document::{Document, External, Network, Segment, Span, Subnets};
 use crate::raw::{RawNetwork, RawPosture, RawSegment, RawTenant};
 use crate::scalar::Switch;
 
@@ -27,7 +27,11 @@ pub(super) fn networks(
 }
 
 fn one(tenant: &Name, name: &Val<Name>, raw: &RawNetwork, problems: &mut Problems<'_>) -> Network {
-    let mode = raw.mode.as_ref().map_or(Mode::default(), |mode| mode.value);
+    let external = super::external::external(name, raw, problems);
+    let mode = match &external {
+        Some(_) => Mode::Routed,
+        None => raw.mode.as_ref().map_or(Mode::default(), |mode| mode.value),
+    };
     let subnets = subnets(raw.subnets.as_ref(), "network", problems);
     let segment_table = raw.segments.as_ref().map_or(&[][..], |table| table.entries.as_slice());
     if let Some(attach) = raw.attach.as_ref().filter(|_| mode == Mode::None) {
@@ -46,6 +50,8 @@ fn one(tenant: &Name, name: &Val<Name>, raw: &RawNetwork, problems: &mut Problem
                 .hint("its workloads have loopback only; remove this, or choose another mode"),
             );
         }
+    } else if matches!(external, Some(External::Docker(_))) && !raw.given("subnets") {
+        // The engine knows them.
     } else if !raw.given("subnets") || raw.subnets.as_ref().is_some_and(|list| list.written == 0) {
         let message = format!("the network `{}` has no subnet", name.value);
         problems.push(
@@ -76,6 +82,7 @@ fn one(tenant: &Name, name: &Val<Name>, raw: &RawNetwork, problems: &mut Problem
         tenant: tenant.clone(),
         name: name.value.clone(),
         mode,
+        external,
         subnets,
         snat,
         segments,
@@ -252,8 +259,9 @@ fn segment_overlaps(raw: &[(Val<Name>, Option<RawSegment>)], problems: &mut Prob
 pub(super) fn routed_overlaps(document: &Document, problems: &mut Problems<'_>) {
     let mut nets = Vec::new();
     for network in document.networks.iter().filter(|network| network.mode == Mode::Routed) {
+        let kind = if network.external.is_some() { "external" } else { "routed" };
         for net in network.subnets.iter() {
-            nets.push((net, network.span, format!("routed network `{}`", network.id())));
+            nets.push((net, network.span, format!("{kind} network `{}`", network.id())));
         }
     }
     overlaps(nets, problems);

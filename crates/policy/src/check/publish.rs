@@ -152,6 +152,14 @@ fn target(
         );
         return;
     }
+    if network.external.is_some() {
+        problems.push(
+            Diagnostic::error(Code::PublishTarget, span, message)
+                .label(format!("somebody else forwards for its network `{}`", network.name))
+                .hint("publish it with the runtime that made it; policies decide who may connect"),
+        );
+        return;
+    }
     let subnets = workload
         .segment
         .as_ref()

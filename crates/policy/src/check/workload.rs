@@ -59,6 +59,7 @@ pub(super) fn workloads(
             span: name.span,
         };
         addresses_of(&mut made, workload, document, problems);
+        super::external::place(&made, workload, document, problems);
         document.workloads.push(made.into());
     }
 }
@@ -88,7 +89,12 @@ fn addresses_of(
         }
         let own = subnets(network, made.segment.as_ref());
         // A subnet without room for anybody was refused where it stands.
-        if let Some(why) = usable(address.value, &own).err().filter(|_| capacity(&own) > 0) {
+        let why = if network.external.is_some() {
+            super::external::usable(address.value, &own).err()
+        } else {
+            usable(address.value, &own).err().filter(|_| capacity(&own) > 0)
+        };
+        if let Some(why) = why {
             let message = format!("`{}` cannot have the address {}", made.name, address.value);
             problems.push(Diagnostic::error(Code::Placement, address.span, message).label(why));
         }
@@ -111,6 +117,9 @@ fn subnets(network: &Network, segment: Option<&Name>) -> Subnets {
 }
 
 fn start(name: &Val<Name>, raw: &RawWorkload, problems: &mut Problems<'_>) -> Option<Start> {
+    if raw.given("port") {
+        return super::external::port(raw, problems).map(Start::Port);
+    }
     match (&raw.run, &raw.netns) {
         (Some(run), None) => {
             let argv: Vec<String> =
@@ -168,18 +177,18 @@ fn start(name: &Val<Name>, raw: &RawWorkload, problems: &mut Problems<'_>) -> Op
         }
         (None, None) if raw.given("run") || raw.given("netns") => None,
         (None, None) => {
-            let message = format!("the workload `{}` has neither `run` nor `netns`", name.value);
-            problems.push(
-                Diagnostic::error(Code::MissingKey, name.span, message).hint(
-                    "write run: [program, argument], or netns: NAME for an existing namespace",
-                ),
-            );
+            let message =
+                format!("the workload `{}` has neither `run` nor `netns` nor `port`", name.value);
+            problems.push(Diagnostic::error(Code::MissingKey, name.span, message).hint(
+                "write run: [program, argument], netns: NAME for an existing namespace, or port: \
+                 {interface: tap0, mac: ...} for an interface that somebody else made",
+            ));
             None
         }
     }
 }
 
-fn runtime_keys(raw: &RawWorkload) -> impl Iterator<Item = (&'static str, Span)> {
+pub(super) fn runtime_keys(raw: &RawWorkload) -> impl Iterator<Item = (&'static str, Span)> {
     let env =
         raw.env.as_ref().and_then(|table| table.entries.first()).map(|(key, _)| ("env", key.span));
     [
@@ -233,7 +242,8 @@ pub(super) fn addresses(document: &Document, problems: &mut Problems<'_>) {
             }
         }
     }
-    for network in document.networks.iter().filter(|network| network.mode != Mode::None) {
+    let counted = |network: &&Network| network.mode != Mode::None && network.external.is_none();
+    for network in document.networks.iter().filter(counted) {
         let parts = network.segments.iter().map(|s| (Some(&s.name), &s.subnets, s.span));
         let whole = network.segments.is_empty().then_some((None, &network.subnets, network.span));
         for (segment, subnets, span) in parts.chain(whole) {

@@ -96,6 +96,7 @@ impl Work<'_> {
             tenant: name.clone(),
             name: name.clone(),
             mode: Mode::Bridge,
+            external: None,
             snat: crate::document::Snat::default(),
             attach: false,
             subnets: Subnets { v4: None, v6: Ipv6Net::new(address(0, 0), 64).ok() },

@@ -32,6 +32,7 @@ pub(crate) fn summary(document: &Document) -> String {
                 format!("{:?} user={:?} env={:?} {:?}", run.argv, run.user, run.env, run.restart)
             }
             Start::Netns(adopted) => format!("{:?}", adopted.netns),
+            Start::Port(port) => format!("{port:?}"),
         };
         let fixed = workload.v4.map(|a| format!(" {a}")).unwrap_or_default();
         writeln!(

@@ -81,20 +81,29 @@ impl Oracle {
         &mut self,
         scene: &Scene,
         seat: usize,
-        outgoing: bool,
+        (outgoing, entered): (bool, u16),
         packet: &Packet,
     ) -> Expected {
         match guard(scene, seat, outgoing, packet) {
             Err(reason) => Expected::Drop(reason),
             Ok(true) => Expected::Pass(None),
-            Ok(false) => self.flow(scene, seat, outgoing, packet),
+            Ok(false) => {
+                let came = came(scene, seat, (outgoing, entered), packet);
+                self.flow(scene, seat, (outgoing, came), packet)
+            }
         }
     }
 
-    fn flow(&mut self, scene: &Scene, seat: usize, outgoing: bool, packet: &Packet) -> Expected {
+    fn flow(
+        &mut self,
+        scene: &Scene,
+        seat: usize,
+        (outgoing, came): (bool, Came),
+        packet: &Packet,
+    ) -> Expected {
         let network = scene.seats[seat].network;
         if let Body::Error(_, _, cause) = &packet.body {
-            return self.error(scene, network, outgoing, packet, cause);
+            return self.error(scene, network, (outgoing, came), packet, cause);
         }
         let fragment = |id| (network, packet.source, packet.target, id);
         let ports = match packet.part {
@@ -104,7 +113,7 @@ impl Oracle {
             },
             _ => ports(&packet.body, packet.source.is_ipv4()),
         };
-        let expected = self.track(scene, seat, outgoing, packet, ports);
+        let expected = self.track(scene, seat, (outgoing, came), packet, ports);
         if let (Part::First(id), Expected::Pass(_) | Expected::Open(..)) = (packet.part, expected) {
             self.fragments.insert(fragment(id), ports);
         }
@@ -115,7 +124,7 @@ impl Oracle {
         &mut self,
         scene: &Scene,
         seat: usize,
-        outgoing: bool,
+        (outgoing, came): (bool, Came),
         packet: &Packet,
         ports: (u16, u16),
     ) -> Expected {
@@ -127,6 +136,9 @@ impl Oracle {
         if let Some(mut state) = self.flows.get(&key).cloned() {
             let reopens = state.phase == Phase::Closed && opens(&packet.body);
             if !reopens {
+                if came == Came::Elsewhere {
+                    return Expected::Drop(Reason::SpoofedAddress);
+                }
                 if state.epoch != self.epoch {
                     match scene.judge(&state.flow) {
                         Some(opinion) if !matches!(opinion.answer, Answer::Drop(_)) => {
@@ -143,7 +155,12 @@ impl Oracle {
                     }
                 }
                 let forward = state.flow.source == packet.source;
-                let result = advance(&mut state, packet, forward);
+                // Its own hook has looked at it already.
+                let result = if came == Came::ByItsPort {
+                    Ok(())
+                } else {
+                    advance(&mut state, packet, forward)
+                };
                 self.flows.insert(key, state);
                 return result.map_or_else(Expected::Drop, |()| Expected::Pass(to));
             }
@@ -183,7 +200,7 @@ impl Oracle {
         &self,
         scene: &Scene,
         network: usize,
-        outgoing: bool,
+        (outgoing, came): (bool, Came),
         packet: &Packet,
         cause: &Packet,
     ) -> Expected {
@@ -192,6 +209,9 @@ impl Oracle {
         let by_target = packet.source == cause.target;
         let inside = local(cause.source) && local(cause.target);
         let by_gateway = !outgoing && scene.who(network, packet.source) == Who::Host;
+        if by_target && came == Came::Elsewhere {
+            return Expected::Drop(Reason::UnrelatedIcmp);
+        }
         if !by_target && (outgoing || inside && !by_gateway) {
             return Expected::Drop(Reason::UnrelatedIcmp);
         }
@@ -210,11 +230,36 @@ impl Oracle {
     }
 }
 
+/// How a packet with the address of a neighbour came to a port in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Came {
+    /// It is to be sent, or its source is no neighbour, or the port is not in place.
+    Somehow,
+    /// By the neighbour's port.
+    ByItsPort,
+    /// Another way.
+    Elsewhere,
+}
+
+fn came(scene: &Scene, seat: usize, (outgoing, entered): (bool, u16), packet: &Packet) -> Came {
+    let here = &scene.seats[seat];
+    let neighbour = |seat: &&Seat| seat.network == here.network && seat.has(packet.source);
+    match scene.seats.iter().find(neighbour) {
+        Some(neighbour) if !outgoing && here.in_place => {
+            if neighbour.number == entered {
+                Came::ByItsPort
+            } else {
+                Came::Elsewhere
+            }
+        }
+        _ => Came::Somehow,
+    }
+}
+
 /// Who speaks for whom: `Ok(true)` for address resolution that passes.
 fn guard(scene: &Scene, seat: usize, outgoing: bool, packet: &Packet) -> Result<bool, Reason> {
     let seat = &scene.seats[seat];
-    let [high, low] = seat.number.to_be_bytes();
-    let own_mac = [0x02, 0x62, 0x68, 0, high, low];
+    let own_mac = seat.mac;
     let own = |address: IpAddr| seat.has(address);
     if outgoing && packet.source_mac != own_mac {
         return Err(Reason::SpoofedMac);
@@ -245,9 +290,8 @@ fn guard(scene: &Scene, seat: usize, outgoing: bool, packet: &Packet) -> Result<
 fn direct(scene: &Scene, network: usize, outgoing: bool, packet: &Packet) -> Option<u16> {
     let there =
         scene.seats.iter().find(|seat| seat.network == network && seat.has(packet.target))?;
-    let [high, low] = there.number.to_be_bytes();
-    let routed = packet.target_mac != [0x02, 0x62, 0x68, 0, high, low];
-    (outgoing && packet.source != packet.target && (!routed || packet.hops > 1))
+    let routed = packet.target_mac != there.mac;
+    (outgoing && !there.in_place && packet.source != packet.target && (!routed || packet.hops > 1))
         .then_some(there.number)
 }
 

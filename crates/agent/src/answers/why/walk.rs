@@ -312,7 +312,7 @@ impl Trip<'_> {
             return None;
         }
         let known = self.bundle.workloads.get(&end.at.workload)?;
-        let path: PathBuf = match desired::place(&known.start) {
+        let path: PathBuf = match desired::place(&known.start)? {
             Place::Ours => self.shared.options.pin(&end.at.workload),
             Place::At(path) => path,
         };

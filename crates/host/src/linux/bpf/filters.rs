@@ -14,6 +14,15 @@ pub(super) const EGRESS: u32 = 0xffff_fff3;
 
 /// Whether a filter at `parent` of an interface of this namespace runs the program with this number.
 pub(super) fn holds(interface: u32, parent: u32, program: u32) -> io::Result<bool> {
+    find(interface, parent, |filter| runs(filter, program))
+}
+
+/// Whether there is any filter at `parent` of an interface of this namespace.
+pub(super) fn any(interface: u32, parent: u32) -> io::Result<bool> {
+    find(interface, parent, |_| true)
+}
+
+fn find(interface: u32, parent: u32, is_it: impl Fn(&TcMessage) -> bool) -> io::Result<bool> {
     let mut message = TcMessage::default();
     message.header.index = interface.cast_signed();
     message.header.parent = TcHandle::from(parent);
@@ -36,7 +45,7 @@ pub(super) fn holds(interface: u32, parent: u32, program: u32) -> io::Result<boo
                 NetlinkPayload::Done(_) => return Ok(found),
                 NetlinkPayload::Error(error) => return Err(error.to_io()),
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewTrafficFilter(filter)) => {
-                    found |= runs(&filter, program);
+                    found |= is_it(&filter);
                 }
                 _ => {}
             }

@@ -40,20 +40,50 @@ const HANDLE: TcHandle = TcHandle::new(0, 1);
 #[derive(Clone)]
 pub struct Hooks {
     programs: Arc<Programs>,
-    links: PathBuf,
+    pub(super) links: PathBuf,
     kind: HookKind,
 }
 
 /// One of the two hooks of an endpoint.
 #[derive(Clone, Copy)]
-struct Hook {
-    suffix: &'static str,
+pub(super) struct Hook {
+    pub(super) suffix: &'static str,
     program: Program,
     tcx: u32,
-    clsact: TcAttachType,
+    pub(super) clsact: TcAttachType,
 }
 
-const HOOKS: [Hook; 2] = [
+/// An endpoint and the interface that its programs are on, in the namespace of the calling thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Port {
+    pub(super) number: u32,
+    pub(super) index: u32,
+}
+
+impl Port {
+    /// With the interface that we have made for it.
+    fn ours(number: u32) -> Self {
+        Self { number, index: IFINDEX_BASE + number }
+    }
+
+    fn is_ours(self) -> bool {
+        self.index == IFINDEX_BASE + self.number
+    }
+
+    /// The interface's name.
+    pub(super) fn name(self) -> io::Result<String> {
+        let name = nix::net::if_::if_indextoname(self.index)?;
+        name.into_string().map_err(io::Error::other)
+    }
+
+    /// Priority and handle of our filters. On an interface of somebody else there may be others, and the first one that
+    /// lets a packet through ends the search: ours come first there.
+    pub(super) fn filter(self) -> (u16, TcHandle) {
+        if self.is_ours() { (PRIORITY, HANDLE) } else { (1, TcHandle::new(0, PRIORITY)) }
+    }
+}
+
+pub(super) const HOOKS: [Hook; 2] = [
     Hook {
         suffix: "to",
         program: Program::ToEndpoint,
@@ -114,9 +144,10 @@ impl Hooks {
     ///
     /// As [`Hooks::attach`].
     pub fn attach_here(&self, number: u32) -> Result<(), Error> {
+        let at = Port::ours(number);
         let attach = || match self.kind {
-            HookKind::Tcx => HOOKS.iter().try_for_each(|hook| self.attach_tcx(hook, number)),
-            HookKind::Clsact => self.attach_clsact(number),
+            HookKind::Tcx => HOOKS.iter().try_for_each(|hook| self.attach_tcx(hook, at)),
+            HookKind::Clsact => self.attach_clsact(at).map(drop),
         };
         attach().map_err(|source| Error::Attach { endpoint: number, source })
     }
@@ -141,20 +172,22 @@ impl Hooks {
     #[must_use]
     pub fn is_attached(&self, router: &NetNs, number: u32) -> bool {
         match self.kind {
-            HookKind::Tcx => router.visit(|| self.has_links(number)).unwrap_or(false),
-            HookKind::Clsact => router.visit(|| self.has_filters(number)).unwrap_or(false),
+            HookKind::Tcx => router.visit(|| self.has_links(Port::ours(number))).unwrap_or(false),
+            HookKind::Clsact => {
+                router.visit(|| self.has_filters(Port::ours(number))).unwrap_or(false)
+            }
         }
     }
 
     /// Whether both hooks of the interface here hold our pinned links with the programs of this
     /// object.
-    fn has_links(&self, number: u32) -> bool {
+    pub(super) fn has_links(&self, at: Port) -> bool {
         HOOKS.iter().all(|hook| {
             let alive = || -> io::Result<bool> {
-                let link = sys::open(&self.pin(hook, number))?;
+                let link = sys::open(&self.pin(hook, at.number))?;
                 let info = sys::link_info(link.as_fd())?;
                 let program = sys::program_info(self.programs.fd(hook.program))?;
-                Ok(info.program == program.id && is_here(&link, hook, number)?)
+                Ok(info.program == program.id && is_here(&link, hook, at)?)
             };
             alive().unwrap_or(false)
         })
@@ -205,15 +238,15 @@ impl Hooks {
         sys::relink(link.as_fd(), self.programs.fd(hook.program))
     }
 
-    fn pin(&self, hook: &Hook, number: u32) -> PathBuf {
+    pub(super) fn pin(&self, hook: &Hook, number: u32) -> PathBuf {
         self.links.join(format!("{number}-{}", hook.suffix))
     }
 
-    fn attach_tcx(&self, hook: &Hook, number: u32) -> io::Result<()> {
+    pub(super) fn attach_tcx(&self, hook: &Hook, at: Port) -> io::Result<()> {
         let program = self.programs.fd(hook.program);
-        let pin = self.pin(hook, number);
+        let (number, pin) = (at.number, self.pin(hook, at.number));
         if let Ok(link) = sys::open(&pin) {
-            if is_here(&link, hook, number)? {
+            if is_here(&link, hook, at)? {
                 return sys::relink(link.as_fd(), program);
             }
             // While its own interface is there, in a namespace that somebody else unpinned, it stays.
@@ -224,31 +257,35 @@ impl Hooks {
                 fs::remove_file(&pin)?;
             }
         }
-        let link = sys::link(program, IFINDEX_BASE + number, hook.tcx)?;
+        let link = sys::link(program, at.index, hook.tcx, !at.is_ours())?;
         sys::pin(link.as_fd(), &pin)
     }
 
-    fn attach_clsact(&self, number: u32) -> io::Result<()> {
-        let name = interface_name(number)?;
-        match qdisc_add_clsact(&name) {
-            Ok(()) | Err(TcError::AlreadyAttached) => {}
-            Err(error) if errno(&error) == Some(libc::EEXIST) => {}
+    /// Adds the queueing discipline, if there is none, and our filters; whether we had to add it.
+    pub(super) fn attach_clsact(&self, at: Port) -> io::Result<bool> {
+        let name = at.name()?;
+        let added = match qdisc_add_clsact(&name) {
+            Ok(()) => true,
+            Err(TcError::AlreadyAttached) => false,
+            Err(error) if errno(&error) == Some(libc::EEXIST) => false,
             Err(error) => return Err(io::Error::other(error)),
-        }
-        HOOKS.iter().try_for_each(|hook| self.filter(hook, &name))
+        };
+        HOOKS.iter().try_for_each(|hook| self.filter(hook, &name, at))?;
+        Ok(added)
     }
 
     /// Adds our filter or replaces the one that is there.
-    fn filter(&self, hook: &Hook, interface: &str) -> io::Result<()> {
+    fn filter(&self, hook: &Hook, interface: &str, at: Port) -> io::Result<()> {
         let pin = self.programs.pin(hook.program);
         let mut program = SchedClassifier::from_pin(pin).map_err(io::Error::other)?;
-        let options = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
+        let (priority, handle) = at.filter();
+        let options = NlOptions { priority, handle, classid: None };
         let options = TcAttachOptions::Netlink(options);
         let id = match program.attach_with_options(interface, hook.clsact, options) {
             Ok(id) => id,
             Err(error) if errno(&error) == Some(libc::EEXIST) => {
                 let there =
-                    SchedClassifierLink::attached(interface, hook.clsact, PRIORITY, HANDLE, None)?;
+                    SchedClassifierLink::attached(interface, hook.clsact, priority, handle, None)?;
                 program.attach_to_link(there).map_err(io::Error::other)?
             }
             Err(error) => return Err(io::Error::other(error)),
@@ -259,12 +296,12 @@ impl Hooks {
     }
 
     /// Whether both filters of clsact are there with the programs of this object.
-    fn has_filters(&self, number: u32) -> bool {
+    pub(super) fn has_filters(&self, at: Port) -> bool {
         HOOKS.iter().all(|hook| {
             let there = || -> io::Result<bool> {
                 let program = sys::program_info(self.programs.fd(hook.program))?;
                 let parent = if hook.suffix == "to" { filters::EGRESS } else { filters::INGRESS };
-                filters::holds(IFINDEX_BASE + number, parent, program.id)
+                filters::holds(at.index, parent, program.id)
             };
             there().unwrap_or(false)
         })
@@ -273,15 +310,10 @@ impl Hooks {
 
 /// Whether a link belongs to the interface that has the endpoint's index in this namespace. A link
 /// to an interface of the same index in a namespace that is about to go does not.
-fn is_here(link: &OwnedFd, hook: &Hook, number: u32) -> io::Result<bool> {
+fn is_here(link: &OwnedFd, hook: &Hook, at: Port) -> io::Result<bool> {
     let id = sys::link_info(link.as_fd())?.id;
-    let here = sys::attached(IFINDEX_BASE + number, hook.tcx)?;
+    let here = sys::attached(at.index, hook.tcx)?;
     Ok(here.iter().any(|(_, link)| *link == id))
-}
-
-fn interface_name(number: u32) -> io::Result<String> {
-    let name = nix::net::if_::if_indextoname(IFINDEX_BASE + number)?;
-    name.into_string().map_err(io::Error::other)
 }
 
 /// The error number at the end of an error's chain of causes.

@@ -28,8 +28,9 @@ const PACKET_BYTES: usize = 65_536;
 
 /// Reads jiffies through the program that returns them.
 pub(super) fn jiffies(programs: &Programs) -> Result<u32, Error> {
-    let (result, _, _) = sys::test_run(programs.fd(Program::Clock), &[0; 64], &mut [], 0, 1)
-        .map_err(|source| Error::TestRun { name: Program::Clock.name(), source })?;
+    let (result, _, _) =
+        sys::test_run(programs.fd(Program::Clock), &[0; 64], &mut [], [0; 2], 1)
+            .map_err(|source| Error::TestRun { name: Program::Clock.name(), source })?;
     Ok(result)
 }
 
@@ -51,15 +52,15 @@ impl Datapath {
     ) -> Result<TestRun, Error> {
         let mut packet = vec![0; PACKET_BYTES];
         let fd = self.programs.fd(program);
-        let (result, bytes, nanos) = sys::test_run(fd, frame, &mut packet, interface, repeat)
+        let (result, bytes, nanos) = sys::test_run(fd, frame, &mut packet, [0, interface], repeat)
             .map_err(|source| Error::TestRun { name: program.name(), source })?;
         packet.truncate(bytes);
         Ok(TestRun { result, packet, duration: Duration::from_nanos(nanos.into()) })
     }
 
     /// Lets the kernel judge one frame that endpoint `number` sends (`sent`) or is to receive, and
-    /// returns its answer with everything it reported meanwhile. The host-side interface of the
-    /// endpoint must be in the namespace of the calling thread.
+    /// returns its answer with everything it reported meanwhile. The frame came by the port of endpoint `entered`, 0 for
+    /// another way. The host-side interface of the endpoint must be in the namespace of the calling thread.
     ///
     /// For tests: the frame counts as one that has passed.
     ///
@@ -71,13 +72,14 @@ impl Datapath {
         &self,
         events: &mut Events,
         number: u32,
-        sent: bool,
+        (sent, entered): (bool, u32),
         frame: &[u8],
     ) -> Result<(Action, Vec<Event>), Error> {
         events.drain(&mut Vec::new(), usize::MAX);
         let program = if sent { Program::FromEndpoint } else { Program::ToEndpoint };
         let fd = self.programs.fd(program);
-        let (result, _, _) = sys::test_run(fd, frame, &mut [], IFINDEX_BASE + number, 1)
+        let by = if entered == 0 { 0 } else { IFINDEX_BASE + entered };
+        let (result, _, _) = sys::test_run(fd, frame, &mut [], [by, IFINDEX_BASE + number], 1)
             .map_err(|source| Error::TestRun { name: program.name(), source })?;
         let mut reports = Vec::new();
         events.drain(&mut reports, usize::MAX);

@@ -22,6 +22,7 @@ mod limits;
 mod meters;
 mod mount;
 mod object;
+mod places;
 mod probe;
 mod shared;
 mod state;
@@ -48,6 +49,7 @@ pub use judge::TestRun;
 pub use limits::Limits;
 pub use meters::Meters;
 pub use object::{Origin, Program};
+pub use places::Places;
 pub use probe::{Capabilities, Feature, TCX_LINKS, may_probe, probe};
 pub use table::batch_write;
 

@@ -1,7 +1,7 @@
 //! The committed object file: its maps and programs, loaded once and pinned.
 //!
 //! Pins lie in `<bpffs>/v<ABI>`: `maps/<NAME>`, `programs/<digest of the object>/<name>` and
-//! `links/<endpoint>-{from,to}`. Programs of the same digest are adopted without loading anything;
+//! `links/<endpoint>-{from,to}`. Ports in place have `places` and `qdiscs` beside them. Programs of the same digest are adopted without loading anything;
 //! another digest of the same ABI is loaded beside them, over the same maps, and takes the links
 //! over. A map is created when it is missing and never again.
 
@@ -21,9 +21,10 @@ use super::{Error, Limits, sys};
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/bulkhead.o");
 
 /// Every map of the object.
-const MAPS: [&str; 16] = [
+const MAPS: [&str; 17] = [
     "CONFIG",
     "ENDPOINTS",
+    "PORTS_IN_PLACE",
     "PEERS",
     "IPCACHE",
     "PREFIXES",

@@ -378,10 +378,18 @@ pub(super) const TCX_INGRESS: u32 = 46;
 pub(super) const TCX_EGRESS: u32 = 47;
 
 /// Attaches a program to an interface of the calling thread's namespace. It goes with the last
-/// descriptor and pin of the link.
-pub(super) fn link(program: BorrowedFd<'_>, interface: u32, hook: u32) -> io::Result<OwnedFd> {
+/// descriptor and pin of the link. `first` puts it before all programs that are there.
+pub(super) fn link(
+    program: BorrowedFd<'_>,
+    interface: u32,
+    hook: u32,
+    first: bool,
+) -> io::Result<OwnedFd> {
+    /// `BPF_F_BEFORE`; without a program to be relative to: before all.
+    const BEFORE: u32 = 1 << 3;
+    let flags = if first { BEFORE } else { 0 };
     // prog_fd, target_ifindex, attach_type, flags, tcx.relative_fd, padding, expected_revision.
-    let mut attributes = [number(program), interface, hook, 0, 0, 0, 0, 0];
+    let mut attributes = [number(program), interface, hook, flags, 0, 0, 0, 0];
     descriptor(call(Command::LinkCreate, &mut attributes)?)
 }
 
@@ -448,20 +456,20 @@ struct TestRun {
     pad: u32,
 }
 
-/// Runs a program `repeat` times on `packet` as if it had met interface `interface` of the calling
-/// thread's namespace (0: the loopback). Returns its result, the packet's length in `out`, and the
+/// Runs a program `repeat` times on `packet` as if it had met the second of two interfaces of the calling
+/// thread's namespace (0: the loopback), after it came to this host by the first (0: not told). Returns its result, the packet's length in `out`, and the
 /// mean duration in nanoseconds.
 pub(super) fn test_run(
     program: BorrowedFd<'_>,
     packet: &[u8],
     out: &mut [u8],
-    interface: u32,
+    [entered, interface]: [u32; 2],
     repeat: u32,
 ) -> io::Result<(u32, usize, u32)> {
-    // struct __sk_buff: `ifindex` is the eleventh word; the kernel checks that what it does not
+    // struct __sk_buff: `ingress_ifindex` is the tenth word, `ifindex` the eleventh; the kernel checks that what it does not
     // take from us is zero.
     let mut context = [0_u32; 48];
-    context[10] = interface;
+    [context[9], context[10]] = [entered, interface];
     let words = u32::try_from(size_of_val(&context)).map_err(io::Error::other)?;
     let mut run = TestRun {
         program: number(program),

@@ -45,7 +45,7 @@ macro_rules! layouts {
 fn values_have_no_padding() {
     let layouts = layouts! {
         Config { epoch, timeouts, flags, report_interval }
-        Endpoint { slots, v4, v6, link_local, network, tenant, posture, mac, gateway_mac }
+        Endpoint { slots, v4, v6, link_local, network, tenant, posture, mac, gateway_mac, flags, pad }
         PeerKey { network, addr }
         PrefixKey { len, key }
         Peer { class, identity, endpoint, pad }

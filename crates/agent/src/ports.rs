@@ -1,0 +1,186 @@
+//! Ports in place: what the keeper wants attached, and the watcher that attaches it as soon as its interface is there.
+//!
+//! The keeper says what is wanted and makes a pass when it applies a document and when it looks for drift. In between, this
+//! thread hears from the kernel that an interface came, was renamed or went, and makes a pass when it concerns a port: so that
+//! a virtual machine that starts waits for nobody.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use host::linux::bpf::Places;
+use host::ports::{Keeping, PortDesired, PortState};
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use planner::Bundle;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::reconcile::Pass;
+use crate::shared::Shared;
+
+/// `RTMGRP_LINK` of linux/rtnetlink.h: changes of links.
+const LINKS: u32 = 1;
+/// Events that the kernel keeps for us, in bytes; when they are more, everything is looked at.
+const BUFFER: usize = 1 << 20;
+/// How often is looked whether the agent ends.
+const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+/// The ports in place of this host.
+pub(crate) struct Ports(Mutex<Inner>);
+
+struct Inner {
+    keeping: Keeping<Places>,
+    /// What is wanted was said at least once: until then, what is attached stays.
+    begun: bool,
+}
+
+impl Ports {
+    pub(crate) fn new(places: Places) -> Self {
+        Self(Mutex::new(Inner { keeping: Keeping::new(places), begun: false }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings about what a bundle wants.
+    pub(crate) fn bring(&self, bundle: &Bundle) -> Pass {
+        let mut inner = self.lock();
+        inner.keeping.want(wanted(bundle));
+        inner.begun = true;
+        told(inner.keeping.pass())
+    }
+
+    /// Detaches everything.
+    pub(crate) fn release(&self) -> Pass {
+        self.bring(&Bundle::default())
+    }
+
+    /// How the port of an endpoint is.
+    pub(crate) fn state(&self, endpoint: u32) -> Option<PortState> {
+        self.lock().keeping.state(endpoint).cloned()
+    }
+
+    /// A pass, when one of these interfaces is a port's; all of them are meant by `None`.
+    fn look(&self, changed: Option<&[(u32, String)]>) {
+        let mut inner = self.lock();
+        let concerns = changed.is_none_or(|changed| {
+            changed.iter().any(|(index, name)| inner.keeping.concerns(*index, name))
+        });
+        if !inner.begun || !concerns {
+            return;
+        }
+        let pass = inner.keeping.pass();
+        drop(inner);
+        for line in &pass.done {
+            tracing::info!("{line}");
+        }
+        for line in &pass.failed {
+            tracing::warn!("{line}");
+        }
+    }
+}
+
+/// The ports of a bundle.
+fn wanted(bundle: &Bundle) -> Vec<PortDesired> {
+    let attachments = bundle.routers.iter().flat_map(|router| &router.endpoints);
+    let port = |at: &planner::Attachment| {
+        let interface = at.port.as_ref()?.interface.clone();
+        Some(PortDesired { number: at.number.into(), interface })
+    };
+    attachments.filter_map(port).collect()
+}
+
+fn told(pass: host::ports::Pass) -> Pass {
+    Pass { changes: pass.done.len() as u64, done: pass.done, failed: pass.failed }
+}
+
+/// Detaches what an agent on `bpffs` has left, when none runs.
+pub(crate) fn release_left(bpffs: &std::path::Path) -> Pass {
+    match Places::left(bpffs) {
+        Ok(Some(places)) => told(Keeping::new(places).pass()),
+        Ok(None) => Pass::default(),
+        Err(error) => Pass::failed(&error),
+    }
+}
+
+/// Watches the interfaces of the host until `stop` is set.
+pub(crate) fn run(shared: &Shared, stop: &AtomicBool) {
+    let mut links = match Links::open() {
+        Ok(links) => links,
+        Err(error) => {
+            tracing::error!(%error, "interfaces cannot be watched: ports wait for the next look");
+            return;
+        }
+    };
+    while !stop.load(Ordering::Relaxed) {
+        let mut fds = [PollFd::new(&links, PollFlags::IN)];
+        if !matches!(poll(&mut fds, Some(&PATIENCE)), Ok(1..)) {
+            continue;
+        }
+        match links.changed() {
+            Ok(changed) if changed.is_empty() => {}
+            Ok(changed) => shared.ports.look(Some(&changed)),
+            // More came than was kept: nobody knows what.
+            Err(_) => shared.ports.look(None),
+        }
+    }
+}
+
+/// Hears of links.
+struct Links {
+    socket: Socket,
+}
+
+impl Links {
+    fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.set_rx_buf_sz(BUFFER)?;
+        socket.bind(&SocketAddr::new(0, LINKS))?;
+        socket.set_non_blocking(true)?;
+        Ok(Self { socket })
+    }
+
+    /// Index and name of all that has changed, as far as that was kept.
+    fn changed(&mut self) -> io::Result<Vec<(u32, String)>> {
+        let mut found = Vec::new();
+        loop {
+            let bytes = match self.socket.recv_from_full() {
+                Ok((bytes, _)) => bytes,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(found),
+                Err(error) => return Err(error),
+            };
+            let mut rest = bytes.as_slice();
+            while rest.len() >= 16 {
+                let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest) else {
+                    return Err(io::ErrorKind::InvalidData.into());
+                };
+                if let NetlinkPayload::InnerMessage(
+                    RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link),
+                ) = message.payload
+                {
+                    found.push(described(link));
+                }
+                let length = (message.header.length as usize).next_multiple_of(4).max(16);
+                rest = rest.get(length..).unwrap_or_default();
+            }
+        }
+    }
+}
+
+impl AsFd for Links {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn described(link: LinkMessage) -> (u32, String) {
+    let name = link.attributes.into_iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name),
+        _ => None,
+    });
+    (link.header.index, name.unwrap_or_default())
+}

@@ -1,0 +1,111 @@
+//! Ports in place: interfaces of the host that somebody else made, with our programs on them.
+//!
+//! [`Keeping`] brings what is attached to what is wanted. An interface is found by its name; what then counts is its index,
+//! which an interface keeps when it is renamed, and which another one of the same name does not have.
+//!
+//! **Ownership.** Ours are the programs and what remembers them. The interface, its bridge, its addresses and the programs of
+//! others on it are never changed.
+//! **Order.** The kernel learns whose an index is before programs are attached, and forgets it after they are detached: a
+//! program that finds nobody drops. What changes hands is never without programs.
+//! **Failure.** A port that cannot be attached is told and tried again with the next pass; the others go on.
+
+mod keeping;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::SystemTime;
+
+pub use keeping::{Keeping, Pass};
+
+/// A port that is wanted: the endpoint with this number is behind the interface of this name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PortDesired {
+    /// The endpoint's number, below [`verdict::abi::MAX_ENDPOINTS`].
+    pub number: u32,
+    /// The interface's name on the host.
+    pub interface: String,
+}
+
+/// How a port is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortState {
+    /// Every packet is judged.
+    Enforced {
+        /// The interface's name now.
+        interface: String,
+        /// Its index.
+        index: u32,
+        /// Since when, without a gap.
+        since: SystemTime,
+    },
+    /// There is no such interface yet, or no more.
+    NoInterface,
+    /// The interface cannot be taken, or the kernel refused; why, in words.
+    Refused(String),
+}
+
+/// An interface of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its index.
+    pub index: u32,
+    /// Whether it can lead to a workload: neither loopback nor a bridge nor one of ours.
+    pub is_port: bool,
+}
+
+/// What ports in place ask of a kernel, in the namespace of the host.
+pub trait Floor {
+    /// Every interface by its name.
+    ///
+    /// # Errors
+    ///
+    /// The system's answer.
+    fn interfaces(&mut self) -> io::Result<BTreeMap<String, Interface>>;
+
+    /// Whose interfaces are: endpoint by index, as the programs see it.
+    ///
+    /// # Errors
+    ///
+    /// The system's answer.
+    fn known(&mut self) -> io::Result<BTreeMap<u32, u32>>;
+
+    /// Since when both programs are on the interface for the endpoint; `None` when they are not both there.
+    fn attached(&mut self, index: u32, number: u32) -> Option<SystemTime>;
+
+    /// Says whose an interface is; before the first attachment, and when it changes hands.
+    ///
+    /// # Errors
+    ///
+    /// The system's answer.
+    fn enter(&mut self, index: u32, number: u32) -> io::Result<()>;
+
+    /// Attaches both programs; what is attached already is replaced without a gap.
+    ///
+    /// # Errors
+    ///
+    /// The system's answer.
+    fn attach(&mut self, index: u32, number: u32) -> io::Result<()>;
+
+    /// Lets what is attached for one endpoint be attached for another one, without a gap.
+    ///
+    /// # Errors
+    ///
+    /// The system's answer.
+    fn hand_over(&mut self, index: u32, from: u32, to: u32) -> io::Result<()>;
+
+    /// Takes the programs off, and leaves the interface as it was. No error when it is gone.
+    ///
+    /// # Errors
+    ///
+    /// The system's answer.
+    fn detach(&mut self, index: u32, number: u32) -> io::Result<()>;
+
+    /// Forgets whose an interface was.
+    ///
+    /// # Errors
+    ///
+    /// The system's answer.
+    fn leave(&mut self, index: u32) -> io::Result<()>;
+}

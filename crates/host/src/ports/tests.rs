@@ -1,0 +1,191 @@
+//! Ports over a kernel in memory that keeps a log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::time::SystemTime;
+
+use super::{Floor, Interface, Keeping, PortDesired, PortState};
+
+#[derive(Debug, Default)]
+struct Fake {
+    interfaces: BTreeMap<String, Interface>,
+    known: BTreeMap<u32, u32>,
+    programs: BTreeSet<(u32, u32)>,
+    log: Vec<String>,
+    /// Attaching is refused.
+    refuses: bool,
+}
+
+impl Fake {
+    fn add(&mut self, name: &str, index: u32) {
+        self.interfaces.insert(name.to_owned(), Interface { index, is_port: true });
+    }
+
+    /// As the kernel: programs end with their interface.
+    fn delete(&mut self, name: &str) {
+        if let Some(gone) = self.interfaces.remove(name) {
+            self.programs.retain(|(index, _)| *index != gone.index);
+        }
+    }
+}
+
+impl Floor for Fake {
+    fn interfaces(&mut self) -> io::Result<BTreeMap<String, Interface>> {
+        Ok(self.interfaces.clone())
+    }
+
+    fn known(&mut self) -> io::Result<BTreeMap<u32, u32>> {
+        Ok(self.known.clone())
+    }
+
+    fn attached(&mut self, index: u32, number: u32) -> Option<SystemTime> {
+        self.programs.contains(&(index, number)).then_some(SystemTime::UNIX_EPOCH)
+    }
+
+    fn enter(&mut self, index: u32, number: u32) -> io::Result<()> {
+        self.log.push(format!("enter {index} {number}"));
+        self.known.insert(index, number);
+        Ok(())
+    }
+
+    fn attach(&mut self, index: u32, number: u32) -> io::Result<()> {
+        if self.refuses {
+            return Err(io::Error::from_raw_os_error(libc::EPERM));
+        }
+        assert_eq!(self.known.get(&index), Some(&number), "a program that finds nobody drops");
+        self.log.push(format!("attach {index} {number}"));
+        self.programs.insert((index, number));
+        Ok(())
+    }
+
+    fn hand_over(&mut self, index: u32, from: u32, to: u32) -> io::Result<()> {
+        self.log.push(format!("hand over {index} {from} {to}"));
+        self.known.insert(index, to);
+        if self.programs.remove(&(index, from)) {
+            self.programs.insert((index, to));
+        }
+        Ok(())
+    }
+
+    fn detach(&mut self, index: u32, number: u32) -> io::Result<()> {
+        self.log.push(format!("detach {index} {number}"));
+        self.programs.remove(&(index, number));
+        Ok(())
+    }
+
+    fn leave(&mut self, index: u32) -> io::Result<()> {
+        assert!(self.programs.iter().all(|(at, _)| *at != index), "forgotten while it is attached");
+        self.log.push(format!("leave {index}"));
+        self.known.remove(&index);
+        Ok(())
+    }
+}
+
+fn port(number: u32, interface: &str) -> PortDesired {
+    PortDesired { number, interface: interface.to_owned() }
+}
+
+fn keeping(interfaces: &[(&str, u32)], wanted: &[(u32, &str)]) -> Keeping<Fake> {
+    let mut floor = Fake::default();
+    for (name, index) in interfaces {
+        floor.add(name, *index);
+    }
+    let mut keeping = Keeping::new(floor);
+    keeping.want(wanted.iter().map(|(number, name)| port(*number, name)));
+    keeping
+}
+
+fn log(keeping: &mut Keeping<Fake>) -> Vec<String> {
+    let pass = keeping.pass();
+    assert!(pass.failed.is_empty(), "{:?}", pass.failed);
+    std::mem::take(&mut keeping.floor().log)
+}
+
+fn enforced(interface: &str, index: u32) -> Option<PortState> {
+    let (interface, since) = (interface.to_owned(), SystemTime::UNIX_EPOCH);
+    Some(PortState::Enforced { interface, index, since })
+}
+
+#[test]
+fn a_port_is_attached_when_its_interface_is_there_and_once() {
+    let mut keeping = keeping(&[("eth0", 2)], &[(7, "tap0")]);
+    assert!(log(&mut keeping).is_empty());
+    assert_eq!(keeping.state(7), Some(&PortState::NoInterface));
+    keeping.floor().add("tap0", 9);
+    assert!(keeping.concerns(9, "tap0") && !keeping.concerns(2, "eth0"));
+    assert_eq!(log(&mut keeping), ["enter 9 7", "attach 9 7"]);
+    assert_eq!(keeping.state(7).cloned(), enforced("tap0", 9));
+    assert!(log(&mut keeping).is_empty(), "nothing is left to do");
+}
+
+#[test]
+fn an_interface_that_was_made_again_is_attached_again() {
+    let mut keeping = keeping(&[("tap0", 9)], &[(7, "tap0")]);
+    log(&mut keeping);
+    keeping.floor().delete("tap0");
+    keeping.floor().add("tap0", 10);
+    assert_eq!(log(&mut keeping), ["detach 9 7", "leave 9", "enter 10 7", "attach 10 7"]);
+    keeping.floor().delete("tap0");
+    assert_eq!(log(&mut keeping), ["detach 10 7", "leave 10"]);
+    assert_eq!(keeping.state(7), Some(&PortState::NoInterface));
+}
+
+#[test]
+fn an_interface_that_was_renamed_stays_attached_until_another_one_has_the_name() {
+    let mut keeping = keeping(&[("tap0", 9)], &[(7, "tap0")]);
+    log(&mut keeping);
+    let renamed = keeping.floor().interfaces.remove("tap0").expect("it is there");
+    keeping.floor().interfaces.insert("old".to_owned(), renamed);
+    assert!(keeping.concerns(9, "old"));
+    assert!(log(&mut keeping).is_empty());
+    assert_eq!(keeping.state(7).cloned(), enforced("old", 9));
+    keeping.floor().add("tap0", 10);
+    assert_eq!(log(&mut keeping), ["detach 9 7", "leave 9", "enter 10 7", "attach 10 7"]);
+}
+
+#[test]
+fn what_changes_hands_is_never_without_programs() {
+    let mut keeping = keeping(&[("tap0", 9)], &[(7, "tap0")]);
+    log(&mut keeping);
+    keeping.want([port(8, "tap0")]);
+    assert_eq!(log(&mut keeping), ["hand over 9 7 8"]);
+    assert_eq!(keeping.state(8).cloned(), enforced("tap0", 9));
+    assert_eq!(keeping.state(7), None);
+    keeping.want([]);
+    assert_eq!(log(&mut keeping), ["detach 9 8", "leave 9"]);
+    assert!(keeping.is_idle());
+}
+
+#[test]
+fn a_new_agent_goes_on_with_what_the_kernel_knows() {
+    let mut floor = Fake::default();
+    floor.add("tap0", 9);
+    floor.add("tap1", 10);
+    floor.known = BTreeMap::from([(9, 7), (10, 8)]);
+    // The one before was killed between the two steps of the second.
+    floor.programs.insert((9, 7));
+    let mut keeping = Keeping::new(floor);
+    keeping.want([port(7, "tap0"), port(8, "tap1")]);
+    assert_eq!(log(&mut keeping), ["attach 10 8"]);
+}
+
+#[test]
+fn what_leads_to_no_workload_is_refused_and_the_others_go_on() {
+    let mut keeping = keeping(&[("br0", 3), ("tap0", 9)], &[(6, "br0"), (7, "tap0"), (8, "tap0")]);
+    keeping.floor().interfaces.insert("br0".to_owned(), Interface { index: 3, is_port: false });
+    let pass = keeping.pass();
+    assert_eq!(pass.failed.len(), 1, "{:?}", pass.failed);
+    assert!(matches!(keeping.state(6), Some(PortState::Refused(_))));
+    assert_eq!(keeping.state(7).cloned(), enforced("tap0", 9));
+    assert!(matches!(keeping.state(8), Some(PortState::Refused(why)) if why.contains("another")));
+}
+
+#[test]
+fn a_refusal_is_told_and_tried_again() {
+    let mut keeping = keeping(&[("tap0", 9)], &[(7, "tap0")]);
+    keeping.floor().refuses = true;
+    assert_eq!(keeping.pass().failed.len(), 1);
+    assert!(matches!(keeping.state(7), Some(PortState::Refused(_))));
+    keeping.floor().refuses = false;
+    assert_eq!(log(&mut keeping), ["enter 9 7", "attach 9 7"]);
+}
