@@ -3,9 +3,11 @@
 //! Every test prints one line: `runtime <name> <mode>: <what was enforced>; <what was measured>`. Where a runtime is missing, the test is
 //! skipped, and fails in CI.
 
+mod cni;
 mod docker;
 mod docker_beside;
 mod firewalls;
+mod podman;
 #[expect(dead_code, reason = "the labs need more of it")]
 #[path = "../labs/stage.rs"]
 mod stage;

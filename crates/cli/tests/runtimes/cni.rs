@@ -1,0 +1,259 @@
+//! `bulkhead-cni` by its protocol: many at once, cut off in the middle, asked twice; and as other tests give it to runtimes.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use testkit::server::{Reached, TcpEcho, probe_tcp};
+use testkit::{Finished, Namespace, Proc, root_or_return, run_with_deadline, wait_until};
+
+use crate::stage::{SILENCE, SOON, Stage, at};
+
+/// How long a call may take on a busy machine.
+const CALL: Duration = Duration::from_mins(1);
+/// The workload of the file, and what it serves.
+pub(crate) const DB: &str = "10.88.7.10";
+
+/// A host with a network `pods` of tenant `t`, to which runtimes attach, a workload `db` in it that serves two ports, and
+/// a folder with the plugin.
+pub(crate) struct Plugged {
+    pub(crate) allowed: TcpEcho,
+    pub(crate) closed: TcpEcho,
+    /// The folder with the plugin, and that with its configuration.
+    pub(crate) bin: PathBuf,
+    pub(crate) conf: PathBuf,
+    times: PathBuf,
+    pub(crate) stage: Stage,
+}
+
+impl Plugged {
+    pub(crate) fn new() -> Self {
+        let mut stage = Stage::new();
+        let (db, path) = stage.adopted("db");
+        let file = format!(
+            "bulkhead: 1
+tenants:
+  t:
+    networks: {{ pods: {{ mode: nat, subnets: [10.88.7.0/24], attach: true }} }}
+    workloads:
+      db: {{ network: pods, address: [{DB}], labels: {{ app: db }}, netns: {path} }}
+    policies:
+      web-to-db: {{ from: app=web, to: app=db, allow: [6379/tcp] }}
+"
+        );
+        stage.bulkhead.up(&file).expect("applied");
+        let allowed = TcpEcho::start(&db, at(&format!("{DB}:6379"))).expect("a server");
+        let closed = TcpEcho::start(&db, at(&format!("{DB}:22"))).expect("a server");
+        let dir = stage.lab.dir().to_owned();
+        let (bin, real, conf) = (dir.join("bin"), dir.join("real"), dir.join("net.d"));
+        for folder in [&bin, &real, &conf] {
+            std::fs::create_dir_all(folder).expect("a folder");
+        }
+        let plugin = real.join("bulkhead-cni");
+        let binary = testkit::bulkhead::binary().expect("the binary");
+        std::os::unix::fs::symlink(binary, &plugin).expect("the plugin");
+        // As runtimes see it: with its start and its end.
+        let times = dir.join("times");
+        let script = format!(
+            "#!/bin/sh\nbegin=$(date +%s%N)\n{}\ncode=$?\n\
+             echo \"$CNI_COMMAND $code $(( ($(date +%s%N) - begin) / 1000 ))\" >> {}\nexit $code\n",
+            plugin.display(),
+            times.display()
+        );
+        let wrapper = bin.join("bulkhead-cni");
+        std::fs::write(&wrapper, script).expect("a script");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&wrapper, mode).expect("a program");
+        let plugged = Self { allowed, closed, bin, conf, times, stage };
+        let list =
+            json!({ "cniVersion": "1.0.0", "name": "pods", "plugins": [plugged.network("web")] });
+        std::fs::write(plugged.conf.join("10-pods.conflist"), list.to_string()).expect("written");
+        plugged
+    }
+
+    /// The plugin's own part of a configuration.
+    pub(crate) fn network(&self, app: &str) -> Value {
+        json!({
+            "type": "bulkhead-cni",
+            "tenant": "t",
+            "network": "pods",
+            "labels": { "app": app },
+            "runDir": self.stage.bulkhead.folders().run.display().to_string(),
+            "capabilities": { "io.kubernetes.cri.pod-annotations": true, "ips": true },
+        })
+    }
+
+    /// What is attached now: workload ids by key.
+    pub(crate) fn attached(&self) -> Vec<(String, String)> {
+        let all = self.stage.bulkhead.cli_json(&["attachments"]).expect("attachments");
+        let all = all["attachments"].as_array().cloned().unwrap_or_default();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        all.iter().map(|each| (text(&each["key"]), text(&each["workload"]))).collect()
+    }
+
+    /// That nothing is left of what came and went: attachments, links in the router, addresses that answer.
+    pub(crate) fn is_empty(&self) {
+        assert_eq!(self.attached(), []);
+        let run = &self.stage.bulkhead.folders().run;
+        let router = Namespace::open("router", &run.join("netns/t.pods.router")).expect("it");
+        let links = router.check(&["ip", "-br", "link", "show", "type", "veth"]).expect("links");
+        let ports = links.stdout.lines().filter(|line| line.starts_with("bh")).count();
+        assert_eq!(ports, 1, "only that of `db` is left: {}", links.stdout);
+    }
+
+    /// The median time of the calls of a kind that a runtime made, in milliseconds, and how many there were.
+    pub(crate) fn median(&self, verb: &str) -> (f64, usize) {
+        let text = std::fs::read_to_string(&self.times).unwrap_or_default();
+        let line = |line: &str| {
+            let mut words = line.split(' ');
+            let own = words.next() == Some(verb) && words.next() == Some("0");
+            words.next().filter(|_| own)?.parse::<f64>().ok()
+        };
+        let mut times: Vec<f64> = text.lines().filter_map(line).collect();
+        times.sort_by(f64::total_cmp);
+        let middle = times.get(times.len() / 2).copied().unwrap_or(f64::NAN);
+        (middle / 1000.0, times.len())
+    }
+
+    /// A command for the plugin, as a runtime starts it.
+    fn command(&self, verb: &str, container: &str, netns: &Path) -> Command {
+        let mut command = Command::new(self.stage.lab.dir().join("real/bulkhead-cni"));
+        command.env_clear().env("CNI_COMMAND", verb).env("CNI_CONTAINERID", container);
+        command.env("CNI_NETNS", netns).env("CNI_IFNAME", "eth0").env("CNI_PATH", &self.bin);
+        command.env("CNI_ARGS", format!("IgnoreUnknown=1;K8S_POD_NAME={container}"));
+        command
+    }
+
+    fn configuration(&self, more: &Value) -> Vec<u8> {
+        let mut conf = self.network("web");
+        let fields = conf.as_object_mut().expect("an object");
+        fields.insert("cniVersion".to_owned(), "1.1.0".into());
+        fields.insert("name".to_owned(), "pods".into());
+        fields.extend(more.as_object().cloned().unwrap_or_default());
+        conf.to_string().into_bytes()
+    }
+
+    fn call(&self, verb: &str, container: &str, netns: &Path, more: &Value) -> Finished {
+        let mut command = self.command(verb, container, netns);
+        run_with_deadline(&mut command, Some(&self.configuration(more)), CALL).expect("it ran")
+    }
+
+    fn good(&self, verb: &str, container: &str, netns: &Path) -> Value {
+        let done = self.call(verb, container, netns, &json!({}));
+        assert_eq!(done.code(), Some(0), "{verb} {container}: {done:?}");
+        serde_json::from_str(&done.stdout).unwrap_or_default()
+    }
+}
+
+#[test]
+fn a_container_is_added_once_checked_and_gone_root() {
+    root_or_return!("a_container_is_added_once_checked_and_gone_root");
+    let mut plugged = Plugged::new();
+    let (pod, _) = plugged.stage.adopted("pod");
+    let added = plugged.good("ADD", "web-0", pod.path());
+    assert_eq!(plugged.good("ADD", "web-0", pod.path()), added, "the same again is the same");
+    assert_eq!(added["ips"][0]["gateway"], "10.88.7.1");
+    let allowed = probe_tcp(&pod, at(&format!("{DB}:6379")), SILENCE).expect("it ran");
+    assert_eq!(allowed, Reached::Answered);
+    let closed = probe_tcp(&pod, at(&format!("{DB}:22")), SILENCE).expect("it ran");
+    assert_ne!(closed, Reached::Answered);
+    assert_eq!(plugged.stage.drop_code("t/web-0", "t/db"), "BH-D002");
+
+    let prev = json!({ "prevResult": added });
+    assert_eq!(plugged.call("CHECK", "web-0", pod.path(), &prev).code(), Some(0));
+    let other = json!({ "prevResult": { "ips": [{ "address": "10.88.7.200/24" }] } });
+    assert_eq!(plugged.call("CHECK", "web-0", pod.path(), &other).code(), Some(1));
+    assert_eq!(plugged.call("STATUS", "", Path::new(""), &json!({})).code(), Some(0));
+    let versions = plugged.good("VERSION", "", Path::new(""));
+    assert_eq!(versions["supportedVersions"], json!(["0.4.0", "1.0.0", "1.1.0"]));
+
+    // Another container with the same name is another workload; one without a namespace is none.
+    let (twin, _) = plugged.stage.adopted("twin");
+    let mut second = plugged.command("ADD", "twin", twin.path());
+    second.env("CNI_ARGS", "K8S_POD_NAME=web-0");
+    let conf = plugged.configuration(&json!({}));
+    let done = run_with_deadline(&mut second, Some(&conf), CALL).expect("it ran");
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    assert!(plugged.attached().iter().any(|(_, id)| id.starts_with("t.web-0-")));
+    let refused = plugged.call("ADD", "none", Path::new("/run/netns/there-is-none"), &json!({}));
+    let error: Value = serde_json::from_str(&refused.stdout).expect("JSON");
+    assert_eq!((refused.code(), &error["code"]), (Some(1), &json!(100)));
+    assert!(error["details"].as_str().is_some_and(|text| text.contains("hint: ")), "{error}");
+
+    let valid =
+        json!({ "cni.dev/valid-attachments": [{ "containerID": "web-0", "ifname": "eth0" }] });
+    assert_eq!(plugged.call("GC", "", Path::new(""), &valid).code(), Some(0));
+    assert_eq!(plugged.attached().len(), 1);
+    for _ in 0..2 {
+        plugged.good("DEL", "web-0", pod.path());
+    }
+    assert!(plugged.call("CHECK", "web-0", pod.path(), &prev).code() == Some(1));
+    plugged.is_empty();
+    let links = pod.check(&["ip", "-br", "link"]).expect("links").stdout;
+    assert_eq!(links.lines().count(), 1, "loopback only: {links}");
+}
+
+#[test]
+fn a_hundred_at_once_and_some_that_are_killed_root() {
+    root_or_return!("a_hundred_at_once_and_some_that_are_killed_root");
+    const MANY: usize = 100;
+    let mut plugged = Plugged::new();
+    let pods: Vec<Namespace> = (0..MANY)
+        .map(|n| plugged.stage.lab.bare_namespace(&format!("p{n}")).expect("a namespace"))
+        .collect();
+    let conf = plugged.configuration(&json!({}));
+    let began = Instant::now();
+    let started: Vec<Proc> = pods
+        .iter()
+        .enumerate()
+        .map(|(n, pod)| {
+            let mut command = plugged.command("ADD", &format!("p{n}"), pod.path());
+            Proc::spawn(&mut command, Some(&conf)).expect("it starts")
+        })
+        .collect();
+    // Every fourth is cut off wherever it is.
+    for killed in started.iter().step_by(4) {
+        let pid = Pid::from_raw(i32::try_from(killed.pid()).expect("a pid")).expect("a pid");
+        let _ended = kill_process(pid, Signal::KILL);
+    }
+    for mut call in started {
+        assert!(call.wait_exit(CALL).expect("waited"), "a call ends");
+    }
+    let took = began.elapsed();
+    // A runtime asks again, or deletes: both must be right whatever had happened.
+    for (n, pod) in pods.iter().enumerate().step_by(4) {
+        let verb = if n % 8 == 0 { "ADD" } else { "DEL" };
+        plugged.good(verb, &format!("p{n}"), pod.path());
+    }
+    let gone = (0..MANY).step_by(4).filter(|n| n % 8 != 0).count();
+    let attached = plugged.attached();
+    assert_eq!(attached.len(), MANY - gone);
+    let mut one = Vec::new();
+    for (n, pod) in pods.iter().enumerate().filter(|(n, _)| n % 4 != 0 || n % 8 == 0).step_by(7) {
+        let begin = Instant::now();
+        plugged.good("ADD", &format!("p{n}"), pod.path());
+        one.push(begin.elapsed());
+        let reached = probe_tcp(pod, at(&format!("{DB}:6379")), SOON).expect("it ran");
+        assert_eq!(reached, Reached::Answered, "p{n}");
+    }
+    // What is not deleted ends with its namespace.
+    let (first, rest) = pods.split_at(MANY / 2);
+    for (n, pod) in first.iter().enumerate() {
+        plugged.good("DEL", &format!("p{n}"), pod.path());
+    }
+    for pod in rest {
+        plugged.stage.lab.remove(pod);
+    }
+    let ends =
+        wait_until("attachments end", Duration::from_secs(40), || plugged.attached().is_empty());
+    ends.expect("those whose namespace is gone end");
+    plugged.is_empty();
+    one.sort_unstable();
+    println!(
+        "runtime cni main: 100 parallel ADDs, 25 of them killed, every one judged; all in {:.1} s, an ADD that is repeated p50 {:.1} ms",
+        took.as_secs_f64(),
+        one[one.len() / 2].as_secs_f64() * 1e3
+    );
+}
