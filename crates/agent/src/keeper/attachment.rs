@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use api::{Attach, Attached, AttachedAddress, Detached, Error, codes};
+use api::{Attach, AttachPort, Attached, AttachedAddress, Detached, Error, codes};
 use host::linux::netns::NetNs;
-use jiff::Timestamp;
+use host::ports::PortState;
+use jiff::{SignedDuration, Timestamp};
 use planner::{Compiler, Facts};
 use policy::document::Workload;
 
@@ -24,6 +25,9 @@ use crate::{desired, outside};
 use super::Keeper;
 use super::laps::Laps;
 use super::stages::Look;
+
+/// How long after its attachment an interface in place may be made.
+const MADE_LATER: SignedDuration = SignedDuration::from_mins(1);
 
 /// What becomes of attachments: by key, `None` for those that go.
 type Changes = BTreeMap<String, Option<Kept>>;
@@ -93,7 +97,7 @@ impl Keeper {
     pub(super) fn end_gone(&mut self) {
         let Some(force) = self.shared.force() else { return };
         let all = force.wanted.attachments.iter();
-        let gone = all.filter(|(_, kept)| is_gone(kept));
+        let gone = all.filter(|(_, kept)| is_gone(kept) || self.has_no_interface(&force, kept));
         let gone: Changes = gone.map(|(key, _)| (key.clone(), None)).collect();
         if gone.is_empty() {
             return;
@@ -105,6 +109,17 @@ impl Keeper {
             let cause = error.cause.as_deref().unwrap_or_default();
             tracing::warn!("attachments whose namespace is gone cannot be ended: {error}: {cause}");
         }
+    }
+
+    /// Whether the interface in place of an attachment has been gone since it was attached, which may have been a moment
+    /// before the interface was made.
+    fn has_no_interface(&self, force: &Force, kept: &Kept) -> bool {
+        let AttachPort::InPlace { .. } = kept.attach.port else { return false };
+        let known = force.wanted.bundle.workloads.get(kept.id().as_str());
+        let number = known.and_then(|known| known.endpoint);
+        let state = number.and_then(|number| self.shared.ports.state(number.into()));
+        matches!(state, Some(PortState::NoInterface))
+            && Timestamp::now().duration_since(kept.since) > MADE_LATER
     }
 
     /// Makes a change of the attachments, and returns the generation that is in force then.
