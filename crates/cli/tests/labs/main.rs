@@ -15,6 +15,7 @@ mod explained;
 mod first_packet;
 mod foreign;
 mod imported;
+mod in_place;
 mod kubernetes;
 mod moved;
 mod natted;

@@ -73,6 +73,10 @@ impl Port {
     /// The interface's name.
     pub(super) fn name(self) -> io::Result<String> {
         let name = nix::net::if_::if_indextoname(self.index)?;
+        // The library takes an interface that is not there for one without a name.
+        if name.is_empty() {
+            return Err(io::Error::from_raw_os_error(libc::ENODEV));
+        }
         name.into_string().map_err(io::Error::other)
     }
 

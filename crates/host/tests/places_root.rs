@@ -1,0 +1,112 @@
+//! Ports in place against a real kernel, by TCX links and by clsact filters.
+
+#[path = "bpf/mod.rs"]
+#[expect(dead_code, reason = "another test needs the rest")]
+mod bpf;
+
+use std::process::Command;
+
+use bpf::{A, Bench, tables};
+use host::linux::bpf::{HookKind, Places};
+use host::ports::{Floor as _, Keeping, PortDesired, PortState};
+
+fn ip(words: &str) -> String {
+    let done = Command::new("ip").args(words.split(' ')).output().expect("ip");
+    assert!(done.status.success(), "ip {words}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+fn filters(interface: &str) -> String {
+    let mut out = String::new();
+    for words in [["qdisc", "show"], ["filter", "show"]] {
+        let argv: &[&str] = if words[0] == "qdisc" { &[] } else { &["ingress"] };
+        let done = Command::new("tc").args(words).args(["dev", interface]).args(argv).output();
+        out += &String::from_utf8_lossy(&done.expect("tc").stdout);
+    }
+    out
+}
+
+fn keeping(bench: &Bench, kind: HookKind) -> Keeping<Places> {
+    let mut keeping = Keeping::new(bench.open().places().expect("places").by(kind));
+    keeping.want([PortDesired { number: A, interface: "va".to_owned() }]);
+    keeping
+}
+
+fn works(keeping: &mut Keeping<Places>, steps: usize) {
+    let pass = keeping.pass();
+    assert!(pass.failed.is_empty(), "{:?}", pass.failed);
+    assert_eq!(pass.done.len(), steps, "{:?}", pass.done);
+}
+
+fn enforced(keeping: &Keeping<Places>) -> bool {
+    matches!(keeping.state(A), Some(PortState::Enforced { .. }))
+}
+
+#[test]
+fn interfaces_of_others_are_taken_and_left_as_they_were_root() {
+    testkit::root_or_return!("interfaces_of_others_are_taken_and_left_as_they_were_root");
+    let bench = Bench::new();
+    let mut datapath = bench.open();
+    datapath.apply(&tables(5, 77)).expect("a policy");
+    let tcx = datapath.hooks().kind() == HookKind::Tcx;
+    for kind in [HookKind::Clsact, HookKind::Tcx].into_iter().take(if tcx { 2 } else { 1 }) {
+        ip("link add va type veth peer name pa");
+        let before = filters("va");
+        let mut first = keeping(&bench, kind);
+        works(&mut first, 1);
+        works(&mut first, 0);
+        let Some(PortState::Enforced { since, index, .. }) = first.state(A).cloned() else {
+            panic!("{:?}", first.state(A));
+        };
+        assert_eq!(first.floor().known().expect("known"), [(index, A)].into());
+        drop(first);
+        // Another agent goes on with it: enforced since then.
+        let mut second = keeping(&bench, kind);
+        works(&mut second, 0);
+        assert!(
+            matches!(second.state(A), Some(PortState::Enforced { since: again, .. }) if *again == since)
+        );
+        ip("link delete va");
+        works(&mut second, 1);
+        assert!(!enforced(&second));
+        ip("link add va type veth peer name pa");
+        works(&mut second, 1);
+        assert!(enforced(&second));
+        second.want([]);
+        works(&mut second, 1);
+        assert_eq!(filters("va"), before, "{kind:?}");
+        assert!(second.floor().known().expect("known").is_empty());
+        ip("link delete va");
+    }
+}
+
+#[test]
+fn a_queueing_discipline_with_filters_of_others_stays_root() {
+    testkit::root_or_return!("a_queueing_discipline_with_filters_of_others_stays_root");
+    let bench = Bench::new();
+    ip("link add va type veth peer name pa");
+    let tc =
+        |words: &str| Command::new("tc").args(words.split(' ')).status().expect("tc").success();
+    let other = "filter add dev va ingress prio 5 protocol all u32 match u32 0 0";
+    // There before us, and then come after us.
+    for first in [true, false] {
+        if first {
+            assert!(tc("qdisc add dev va clsact") && tc(other));
+        }
+        let before = filters("va");
+        let mut keeping = keeping(&bench, HookKind::Clsact);
+        works(&mut keeping, 1);
+        if !first {
+            assert!(tc(other));
+        }
+        keeping.want([]);
+        works(&mut keeping, 1);
+        let after = filters("va");
+        if first {
+            assert_eq!(after, before);
+            assert!(tc("qdisc del dev va clsact"));
+        } else {
+            assert!(after.contains("clsact") && after.contains("u32"), "{after}");
+        }
+    }
+}
