@@ -37,7 +37,7 @@ pub use bundle::{Attachment, Bundle, Facts, Identity, Publish, Router, Transit, 
 pub use check::{Fault, Limits, check};
 pub use compiler::Compiler;
 pub use error::{PlanError, PlanErrors};
-pub use flows::Flows;
+pub use flows::{Flows, Limited};
 pub use matrix::{Cell, between, identity_at, matrix};
 pub use moments::{Moments, moments};
 pub use nodes::Party;
