@@ -45,6 +45,7 @@ pub struct Bulkhead {
     root: PathBuf,
     folders: Folders,
     agent: Option<Proc>,
+    options: Vec<String>,
     ends_clean: bool,
 }
 
@@ -79,7 +80,15 @@ impl Bulkhead {
             .context("mount a bpffs")?;
         let binary = binary();
         let host = host.clone();
-        Ok(Self { binary: binary?, host, root, folders, agent: None, ends_clean: true })
+        Ok(Self {
+            binary: binary?,
+            host,
+            root,
+            folders,
+            agent: None,
+            options: Vec::new(),
+            ends_clean: true,
+        })
     }
 
     /// Starts the agent (again) and waits for its socket.
@@ -88,6 +97,7 @@ impl Bulkhead {
     /// When it ends early or does not listen in time.
     pub fn start_agent(&mut self) -> Result<()> {
         let mut command = self.command_line(&["agent"]);
+        command.args(&self.options);
         let mut agent = self.host.spawn(&mut command)?;
         let socket = self.socket();
         let mut ended = false;
@@ -101,6 +111,11 @@ impl Bulkhead {
         }
         self.agent = Some(agent);
         Ok(())
+    }
+
+    /// Options of the agent's own, `--docker`, from its next start.
+    pub fn agent_options(&mut self, options: &[&str]) {
+        self.options = options.iter().map(|&option| option.to_owned()).collect();
     }
 
     /// The folders in use.

@@ -14,6 +14,7 @@ pub(crate) mod objects;
 pub(crate) mod party;
 pub(crate) mod plan;
 pub(crate) mod probe;
+pub(crate) mod publishes;
 pub(crate) mod radius;
 pub(crate) mod replay;
 pub(crate) mod rules;

@@ -35,6 +35,7 @@ pub fn clean(run_dir: &Path, state_dir: &Path, bpffs: &Path) -> Result<DownRespo
         group: None,
         flow_days: Options::FLOW_DAYS,
         flow_bytes: Options::FLOW_BYTES,
+        docker: Options::DOCKER.into(),
     };
     let mut steps: Vec<Step> = Vec::new();
     // Also ends the haste of an agent that was killed in the middle.
@@ -177,6 +178,7 @@ mod tests {
             group: None,
             flow_days: Options::FLOW_DAYS,
             flow_bytes: Options::FLOW_BYTES,
+            docker: Options::DOCKER.into(),
         };
         let failed = Pass { failed: vec!["a link stays".to_owned()], ..Pass::default() };
         let steps = [Pass::default().step("stop"), failed.step("network")];

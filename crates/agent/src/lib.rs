@@ -14,6 +14,7 @@ mod attachments;
 mod clean;
 mod descriptors;
 mod desired;
+mod docker;
 pub mod entry;
 mod explain;
 mod fault;

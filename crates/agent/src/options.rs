@@ -19,6 +19,8 @@ pub struct Options {
     pub flow_days: u32,
     /// How large the flow store may become, in bytes; whichever is reached first.
     pub flow_bytes: u64,
+    /// Docker's socket, asked only when a file names a network of Docker's.
+    pub docker: PathBuf,
 }
 
 impl Options {
@@ -26,6 +28,8 @@ impl Options {
     pub const FLOW_DAYS: u32 = 14;
     /// Bytes that the flow store may have, unless something else is said.
     pub const FLOW_BYTES: u64 = 1 << 30;
+    /// Docker's socket, unless something else is said.
+    pub const DOCKER: &str = "/run/docker.sock";
     /// Fewest bytes that the flow store can do with.
     pub const MIN_FLOW_BYTES: u64 = 64 << 20;
 

@@ -11,6 +11,7 @@ use policy::geo::Country;
 use policy::{Document, Limits, Source};
 
 use crate::attachments::{self, All};
+use crate::docker::fill;
 use crate::fault;
 use crate::force::Wanted;
 use crate::geography;
@@ -86,8 +87,10 @@ pub(crate) fn prepare(
     if let Some(own) = warnings.first_mut() {
         own.add(policy::strays(&document, &facts.addresses));
     }
-    attachments::merge(&mut document, &beside.attachments)?;
-    let (relabelled, attachments) = (&beside.relabelled, beside.attachments.clone());
+    fill::fill(&mut document, request)?;
+    let (relabelled, attachments) =
+        (&beside.relabelled, fill::still_there(&document, &beside.attachments));
+    attachments::merge(&mut document, &attachments)?;
     let mut kept = BTreeMap::new();
     if !relabelled.is_empty() {
         for workload in &mut document.workloads {

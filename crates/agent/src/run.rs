@@ -23,7 +23,7 @@ use crate::ports::{self, Ports};
 use crate::saved::Store;
 use crate::server;
 use crate::shared::Shared;
-use crate::{descriptors, history, lock, wakes, watch};
+use crate::{descriptors, docker, history, lock, wakes, watch};
 
 /// Runs the agent until it is told to stop by SIGTERM, SIGINT or `down --clean`.
 ///
@@ -68,6 +68,7 @@ pub fn run(options: Options) -> Result<(), Error> {
     let (end, ended) = mpsc::channel();
     thread::scope(|scope| {
         scope.spawn(|| wakes::run(&shared, &stop));
+        scope.spawn(|| docker::run(&shared, &stop));
         let watching = scope.spawn(|| watch::run(&shared, events, collector, &stop));
         scope.spawn(|| ports::run(&shared, &stop));
         scope.spawn(|| {

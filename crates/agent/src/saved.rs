@@ -46,6 +46,8 @@ pub(crate) struct Decided {
     pub(crate) relabelled: CopyOnWrite<BTreeMap<String, Labels>>,
     /// Since when each endpoint is enforced.
     pub(crate) enforced: Arc<BTreeMap<String, Enforced>>,
+    /// Subnets of the networks of Docker's that the file names.
+    pub(crate) docker: BTreeMap<String, Vec<String>>,
 }
 
 impl Saved {
@@ -63,6 +65,7 @@ impl Saved {
                 allocations: wanted.bundle.allocations.clone(),
                 relabelled: wanted.relabelled.clone(),
                 enforced,
+                docker: wanted.request.docker.clone(),
             },
         }
     }
@@ -116,6 +119,7 @@ impl Store {
                     built: kept.built,
                     countries: kept.countries,
                 }),
+                docker: decided.docker.clone(),
                 dry_run: false,
             }),
             decided,

@@ -19,8 +19,8 @@ use tokio::runtime::Runtime;
 use crate::{
     Attach, Attached, Attachments, BlastRadius, Detached, Doctor, DocumentRequest, DownRequest,
     DownResponse, Error, Flow, FlowQuery, Health, LabelChange, LabelChanged, LogLine, LogQuery,
-    Matrix, PlanReport, ProbeRequest, ProbeResponse, RadiusQuery, Replay, ReplayQuery, Rules,
-    Status, SuggestQuery, Suggestion, UpResponse, Why, WhyRequest, Workload, codes,
+    Matrix, PlanReport, ProbeRequest, ProbeResponse, Publishes, RadiusQuery, Replay, ReplayQuery,
+    Rules, Status, SuggestQuery, Suggestion, UpResponse, Why, WhyRequest, Workload, codes,
 };
 
 /// Longest wait for the connection.
@@ -330,6 +330,14 @@ impl Client {
     /// See [`Client::up`].
     pub fn rules(&self) -> Result<Rules, ClientError> {
         self.ask("/v1/rules")
+    }
+
+    /// `GET /v1/publishes`.
+    ///
+    /// # Errors
+    /// See [`Client::up`].
+    pub fn publishes(&self) -> Result<Publishes, ClientError> {
+        self.ask("/v1/publishes")
     }
 
     /// `GET /v1/doctor`.

@@ -117,6 +117,9 @@ codes! {
         "The agent keeps the newest 65,536 flow records since it started, each with a number; this number is older, or was never given, \
          or belongs to a network that the document in force no longer has.",
         "bulkhead observe shows the numbers; or ask for the pair: bulkhead why A B tcp/PORT";
+    DOCKER = "BH0260", 409, "Docker does not tell its network",
+        "The file names a network of Docker's without its subnets. Docker has no such network, or does not answer on its socket, and it was not known before.",
+        "docker network ls; the agent's option --docker names the socket; or write `subnets:` in the file";
 }
 
 /// The documentation of a code.

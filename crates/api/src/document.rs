@@ -33,6 +33,10 @@ pub struct DocumentRequest {
     /// Networks of the countries that sets of the file name; absent if they name none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub geography: Option<Geography>,
+    /// Subnets of the networks of Docker's that the file names, by their name. The agent asks Docker and overwrites what a
+    /// client says.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub docker: BTreeMap<String, Vec<String>>,
     /// Plan only, change nothing. `POST /v1/plan` is always dry.
     #[serde(default)]
     pub dry_run: bool,

@@ -20,6 +20,7 @@ pub mod openapi;
 mod plan;
 mod probe;
 mod proof;
+mod publishes;
 mod radius;
 mod reach;
 mod replay;
@@ -44,10 +45,11 @@ pub use error::{Diagnostic, Error, Severity};
 pub use flows::{Flow, FlowEnd, FlowKind, FlowLine, FlowQuery, LogLine, LogQuery};
 pub use geography::Geography;
 pub use plan::{
-    Area, Between, Change, ConnectionChange, LiveFlow, ObjectChange, Paused, PlanReport, Recorded,
+    Area, Between, Change, ConnectionChange, LiveFlow, ObjectChange, PlanReport, Recorded,
 };
 pub use probe::{Observed, ProbeRequest, ProbeResponse};
 pub use proof::{AssertionResult, Example, ExampleEnd, PROOF_SCHEMA, Proof};
+pub use publishes::{OpenPort, Opener, PUBLISHES_SCHEMA, Publishes, World};
 pub use radius::{BlastRadius, RADIUS_SCHEMA, Radius, RadiusQuery, Reached};
 pub use reach::{Cell, Matrix, MatrixParty, RuleCount, Rules};
 pub use replay::{

@@ -8,8 +8,8 @@ use crate::{
     Attach, Attached, Attachments, BlastRadius, ClusterConnections, ClusterDifferences, Detached,
     Diagnostic, Doctor, DocumentRequest, DownRequest, DownResponse, Error, Flow, FlowQuery, Health,
     LabelChange, LabelChanged, LogLine, LogQuery, Matrix, PlanReport, ProbeRequest, ProbeResponse,
-    Proof, RadiusQuery, Replay, ReplayQuery, Rules, Status, SuggestQuery, Suggestion, UpResponse,
-    Why, WhyRequest, Workload,
+    Proof, Publishes, RadiusQuery, Replay, ReplayQuery, Rules, Status, SuggestQuery, Suggestion,
+    UpResponse, Why, WhyRequest, Workload,
 };
 
 /// The document, pretty-printed JSON with a newline at its end.
@@ -123,6 +123,7 @@ struct Analysis;
         why,
         probe,
         matrix,
+        publishes,
         rules,
         doctor,
         metrics,
@@ -210,6 +211,7 @@ operations! {
     detach = delete "/v1/attachments/{key}" [params(("key" = String, Path, description = "The attachment's key, percent-encoded")),]
         -> [body = Detached, description = "Gone."];
     /// Every rule and how often it decided.
+    publishes = get "/v1/publishes" [] -> [body = Publishes, description = "By port. Reads the host's sockets and asks Docker, where there is one."];
     rules = get "/v1/rules" [] -> [body = Rules, description = "In file order."];
     /// What this host can promise.
     doctor = get "/v1/doctor" [] -> [body = Doctor, description = "What was found."];

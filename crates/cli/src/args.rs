@@ -147,6 +147,9 @@ pub(crate) enum Command {
     /// Policies: check a file, count rules
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Ports of the host that can be reached
+    #[command(subcommand)]
+    Publish(PublishCommand),
     /// Report what this host can promise, what it cannot, and why
     Doctor,
     /// Explain a code such as BH0102, BH-D002 or BH-H010
@@ -163,6 +166,9 @@ pub(crate) enum Command {
         group: Option<String>,
         #[command(flatten)]
         keep: FlowKeep,
+        /// Docker's socket, asked only when a file names a network of Docker's
+        #[arg(long, value_name = "SOCKET", default_value = agent::Options::DOCKER)]
+        docker: PathBuf,
     },
     /// Print completions for a shell
     Completions {
@@ -384,6 +390,13 @@ pub(crate) enum WorkloadCommand {
         #[arg(required = true, value_name = "KEY=VALUE|KEY-")]
         labels: Vec<String>,
     },
+}
+
+/// Commands about ports of the host.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum PublishCommand {
+    /// Show every port that can be reached, who opened it, and whether policy lets the world in
+    List,
 }
 
 /// Commands about policies.

@@ -21,6 +21,7 @@ pub(crate) mod plan;
 pub(crate) mod plugin;
 pub(crate) mod probe;
 pub(crate) mod prove;
+pub(crate) mod publish;
 pub(crate) mod radius;
 pub(crate) mod replay;
 pub(crate) mod rules;

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command, PolicyCommand, WorkloadCommand};
+use args::{Cli, Command, PolicyCommand, PublishCommand, WorkloadCommand};
 use command::Context;
 use failure::{Exit, Failure};
 
@@ -92,6 +92,7 @@ fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Policy(PolicyCommand::BlastRadius { workload, file, offline }) => {
             command::radius::run(context, &workload, &file, offline)
         }
+        Command::Publish(PublishCommand::List) => command::publish::list(context),
         Command::Policy(PolicyCommand::Rules) => command::rules::run(context),
         Command::Policy(PolicyCommand::Connections { kubernetes, analysis }) => {
             command::connections::run(context, &kubernetes, analysis)
@@ -102,7 +103,9 @@ fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Doctor => command::doctor::run(context),
         Command::Explain { code } => command::explain::run(context, code.as_deref()),
         Command::Version => command::version::run(context),
-        Command::Agent { group, keep } => command::agent::run(context, group, &keep),
+        Command::Agent { group, keep, docker } => {
+            command::agent::run(context, group, &keep, docker)
+        }
         Command::Completions { shell } => command::generate::completions(context, shell),
         Command::Generate { folder } => command::generate::run(context, &folder),
         Command::Enter { request } => Ok(command::shim::enter(&request)),

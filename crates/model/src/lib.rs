@@ -12,7 +12,6 @@ mod name;
 mod network;
 mod peer;
 mod port;
-mod process;
 mod rule;
 mod selector;
 
@@ -23,6 +22,5 @@ pub use name::{Name, NameError};
 pub use network::{Direction, Generation, Mode, Posture, Postures};
 pub use peer::{Peer, PeerError};
 pub use port::{IcmpCover, IcmpMatch, IcmpName, PortError, PortRange, PortSpec, Proto, Transport};
-pub use process::{Account, AccountName, HostProcesses};
 pub use rule::{RuleId, RuleKind, RuleRef};
 pub use selector::{Field, Op, ParseError, Selector, Subject, Term};

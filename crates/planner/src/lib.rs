@@ -13,6 +13,7 @@ mod compiler;
 mod engine;
 mod error;
 mod flows;
+mod from_world;
 pub mod kubernetes;
 mod matchers;
 mod matrix;
@@ -37,7 +38,8 @@ pub use bundle::{Attachment, Bundle, Facts, Identity, Publish, Router, Transit, 
 pub use check::{Fault, Limits, check};
 pub use compiler::Compiler;
 pub use error::{PlanError, PlanErrors};
-pub use flows::{Flows, Limited};
+pub use flows::Flows;
+pub use from_world::{Ways, from_world};
 pub use matrix::{Cell, between, identity_at, matrix};
 pub use moments::{Moments, moments};
 pub use nodes::Party;

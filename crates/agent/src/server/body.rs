@@ -1,5 +1,6 @@
 //! What comes in and goes out: bodies bounded in size and time, refusals, and who may change something.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::{DocumentRequest, Error, codes};
@@ -11,6 +12,7 @@ use hyper::http::request::Parts;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::docker::fill;
 use crate::fault::{failed, refused};
 use crate::shared::Shared;
 
@@ -61,13 +63,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 /// may change things may send the largest file, others no more than any other body.
 pub(super) struct Document(pub(super) DocumentRequest);
 
-impl<S: Send + Sync> FromRequest<S> for Document {
+impl FromRequest<Arc<Shared>> for Document {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, _state: &S) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Refusal> {
         let large = request.extensions().get::<Peer>().is_some_and(|peer| may_change(peer.uid));
         let most = if large { api::MAX_DOCUMENT_BODY_BYTES } else { api::MAX_BODY_BYTES };
-        Ok(Self(read(request, most).await?))
+        Ok(Self(fill::filled(shared, read(request, most).await?).await))
     }
 }
 

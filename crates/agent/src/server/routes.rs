@@ -5,8 +5,8 @@ use std::sync::Arc;
 use api::{
     Attach, Attached, Attachments, BlastRadius, Detached, Doctor, DownRequest, DownResponse, Error,
     FlowQuery, Health, LabelChange, LabelChanged, LogQuery, Matrix, PlanReport, ProbeRequest,
-    ProbeResponse, RadiusQuery, Replay, ReplayQuery, Rules, Status, SuggestQuery, Suggestion,
-    UpResponse, Why, WhyRequest, Workload, codes,
+    ProbeResponse, Publishes, RadiusQuery, Replay, ReplayQuery, Rules, Status, SuggestQuery,
+    Suggestion, UpResponse, Why, WhyRequest, Workload, codes,
 };
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -16,9 +16,10 @@ use hyper::StatusCode;
 use hyper::header::CONTENT_TYPE;
 
 use crate::answers::{
-    attachments, audits, doctor, flows, health, logs, matrix, probe, radius, replay, rules, status,
-    suggest, why,
+    attachments, audits, doctor, flows, health, logs, matrix, probe, publishes, radius, replay,
+    rules, status, suggest, why,
 };
+use crate::docker;
 use crate::fault::refused;
 use crate::keeper::Command;
 use crate::metrics;
@@ -47,6 +48,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/probe", post(send_probe))
         .route("/v1/matrix", get(show_matrix))
         .route("/v1/blast-radius", get(radius_now).post(radius_after))
+        .route("/v1/publishes", get(show_publishes))
         .route("/v1/rules", get(show_rules))
         .route("/v1/doctor", get(show_doctor))
         .route("/v1/metrics", get(show_metrics))
@@ -198,6 +200,11 @@ async fn radius_after(
         })
         .await,
     )
+}
+
+async fn show_publishes(State(shared): Node) -> Answer<Publishes> {
+    let docker = docker::containers(&shared).await;
+    answer(apart(move || publishes::publishes(&shared, docker)).await)
 }
 
 async fn show_rules(State(shared): Node) -> Answer<Rules> {

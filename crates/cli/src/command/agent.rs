@@ -1,5 +1,7 @@
 //! `bulkhead agent`: become the agent.
 
+use std::path::PathBuf;
+
 use agent::Options;
 
 use super::Context;
@@ -10,6 +12,7 @@ pub(crate) fn run(
     context: &Context,
     group: Option<String>,
     keep: &FlowKeep,
+    docker: PathBuf,
 ) -> Result<Exit, Failure> {
     let options = Options {
         run_dir: context.run_dir.clone(),
@@ -18,6 +21,7 @@ pub(crate) fn run(
         group,
         flow_days: keep.flow_days,
         flow_bytes: keep.flow_size,
+        docker,
     };
     agent::run(options).map_err(|error| Failure::Error(Box::new(error)))?;
     Ok(Exit::Done)

@@ -123,7 +123,15 @@ pub(crate) fn request(
     }
     let source = |(name, text)| Source { name, text };
     let manifests = files.manifests.into_iter().map(source).collect();
-    Ok(DocumentRequest { source: source(files.native), manifests, vars, geography, dry_run })
+    let source = source(files.native);
+    Ok(DocumentRequest {
+        source,
+        manifests,
+        vars,
+        geography,
+        dry_run,
+        ..DocumentRequest::default()
+    })
 }
 
 /// Shows findings on standard error.

@@ -6,6 +6,7 @@
 mod cni;
 mod docker;
 mod docker_beside;
+mod docker_found;
 mod firewalls;
 mod podman;
 #[expect(dead_code, reason = "the labs need more of it")]

@@ -47,7 +47,10 @@ impl Vocabulary {
                 let segments: Vec<String> =
                     segments.map(|(name, _)| name.value.to_string()).collect();
                 let attach = raw.as_ref().and_then(|raw| raw.attach.as_ref());
-                if attach.is_some_and(|attach| attach.value == Switch::On) {
+                let external = raw.as_ref().and_then(|raw| raw.external.as_ref());
+                // Containers of an engine are workloads without being asked for.
+                let is_engine = external.is_some_and(|external| external.docker.is_some());
+                if is_engine || attach.is_some_and(|attach| attach.value == Switch::On) {
                     (words.open, this.host.open) = (true, true);
                 }
                 this.host.networks.insert(network.value.to_string());

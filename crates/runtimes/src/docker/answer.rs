@@ -169,7 +169,7 @@ fn mac(text: &str) -> Option<[u8; 6]> {
     let mut mac = [0; 6];
     let mut parts = text.split(':');
     for octet in &mut mac {
-        let part = parts.next().filter(|part| part.len() == 2)?;
+        let part = parts.next().filter(|part| part.len() == 2 && !part.starts_with('+'))?;
         *octet = u8::from_str_radix(part, 16).ok()?;
     }
     (parts.next().is_none() && mac != [0; 6] && mac[0] & 1 == 0).then_some(mac)

@@ -1,0 +1,111 @@
+//! Members find their ports in the order in which Docker makes them, and nobody takes another's over.
+
+use super::*;
+
+fn member(n: u8) -> Member {
+    Member {
+        container: format!("{n:064x}"),
+        endpoint: format!("{:064x}", u32::from(n) + 256),
+        mac: [2, 0x42, 0, 0, 0, n],
+        addresses: vec![std::net::IpAddr::from([172, 18, 0, n])],
+    }
+}
+
+fn port(index: u32, far: Option<u8>, is_far_away: bool) -> BridgePort {
+    let far_mac = far.map(|n| Mac([2, 0x42, 0, 0, 0, n]));
+    BridgePort { index, name: format!("veth{index}"), far_mac, is_far_away }
+}
+
+fn told(memory: &mut Memory, members: &[Member], ports: &[BridgePort]) -> Vec<(u8, u32)> {
+    let (matched, _) = memory.matched(members, ports);
+    matched.iter().map(|(member, port)| (member.mac[5], port.index)).collect()
+}
+
+#[test]
+fn a_container_is_known_before_its_link_is_inside() {
+    let mut memory = Memory::default();
+    let only = [member(2)];
+    assert_eq!(told(&mut memory, &only, &[]), []);
+    assert_eq!(told(&mut memory, &only, &[port(7, Some(99), false)]), [(2, 7)], "the only one");
+    assert_eq!(told(&mut memory, &only, &[port(7, Some(2), true)]), [(2, 7)], "by its MAC");
+    let (_, is_starting) = memory.matched(&only, &[port(7, Some(2), true)]);
+    assert!(!is_starting);
+}
+
+#[test]
+fn of_two_that_start_at_once_none_is_guessed() {
+    let mut memory = Memory::default();
+    let both = [member(2), member(3)];
+    let before = [port(7, Some(98), false), port(8, Some(99), false)];
+    assert_eq!(told(&mut memory, &both, &before), []);
+    assert!(memory.matched(&both, &before).1, "look again soon");
+    let first = [port(7, Some(98), false), port(8, Some(2), true)];
+    assert_eq!(told(&mut memory, &both, &first), [(2, 8), (3, 7)], "one is left");
+}
+
+#[test]
+fn whoever_takes_anothers_mac_takes_nothing_over() {
+    let mut memory = Memory::default();
+    assert_eq!(told(&mut memory, &[member(2)], &[port(7, Some(2), true)]), [(2, 7)]);
+    // The first takes the MAC that the second, which starts, is to have.
+    let both = [member(2), member(3)];
+    let liar = [port(7, Some(3), true), port(8, Some(3), true)];
+    assert_eq!(told(&mut memory, &both, &liar), [(2, 7), (3, 8)]);
+    // A foreign port with a MAC that is spoken for is nobody's.
+    let more = [port(7, Some(2), true), port(8, Some(3), true), port(9, Some(2), true)];
+    assert_eq!(told(&mut memory, &both, &more), [(2, 7), (3, 8)]);
+}
+
+#[test]
+fn a_restart_has_another_endpoint_and_another_port() {
+    let mut memory = Memory::default();
+    assert_eq!(told(&mut memory, &[member(2)], &[port(7, Some(2), true)]), [(2, 7)]);
+    assert_eq!(told(&mut memory, &[], &[]), []);
+    let again = Member { endpoint: "f".repeat(64), ..member(2) };
+    assert_eq!(told(&mut memory, &[again], &[port(9, Some(2), true)]), [(2, 9)]);
+    assert_eq!(memory.ports.len(), 1);
+}
+
+#[test]
+fn an_agent_that_starts_again_keeps_names_and_ports() {
+    let place =
+        Place { tenant: "shop".to_owned(), network: "lan".to_owned(), docker: "n".to_owned() };
+    let network = Network {
+        id: String::new(),
+        name: "n".to_owned(),
+        bridge: "br-n".to_owned(),
+        subnets: Vec::new(),
+        members: vec![member(2)],
+        left_out: 0,
+    };
+    let container = Container {
+        id: format!("{:064x}", 2),
+        name: "renamed".to_owned(),
+        image: String::new(),
+        image_id: String::new(),
+        labels: Vec::new(),
+        ports: Vec::new(),
+    };
+    let containers: BTreeMap<&str, &Container> = [(container.id.as_str(), &container)].into();
+    let ports = [port(7, Some(2), true)];
+    let before = Attach {
+        key: place.of(&container.id),
+        tenant: "shop".to_owned(),
+        network: "lan".to_owned(),
+        segment: None,
+        name: Some("web".to_owned()),
+        labels: BTreeMap::new(),
+        addresses: Vec::new(),
+        port: AttachPort::InPlace {
+            interface: "veth7".to_owned(),
+            mac: "02:42:00:00:00:02".to_owned(),
+        },
+    };
+    let mut memory = Memory::default();
+    memory.recall(&place, &network, &ports, [&before].into_iter());
+    assert_eq!(memory.ports.len(), 1);
+    let (all, _) = memory.attachments(&place, &network, &containers, &ports, |_, _| false);
+    assert_eq!(all[0].name.as_deref(), Some("web"));
+    assert_eq!(all[0].labels.get("container").map(String::as_str), Some("renamed"));
+    assert_eq!(all[0].port, before.port);
+}
