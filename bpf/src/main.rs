@@ -19,10 +19,10 @@ mod meters;
 mod skb;
 mod steps;
 
-use aya_ebpf::helpers::{bpf_jiffies64, bpf_redirect_peer};
+use aya_ebpf::helpers::{bpf_jiffies64, bpf_redirect, bpf_redirect_peer};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use verdict::abi::{IFINDEX_BASE, MAX_ENDPOINTS};
+use verdict::abi::{HOST_ENDPOINT, IFINDEX_BASE, MAX_ENDPOINTS};
 use verdict::{Action, Reason};
 
 use env::Kernel;
@@ -32,6 +32,9 @@ use skb::Skb;
 const PASS: i32 = 0;
 /// `TC_ACT_SHOT`, `TCX_DROP`.
 const DROP: i32 = 2;
+
+/// The index of no interface.
+const NOWHERE: u32 = i32::MAX as u32;
 
 /// The number of the endpoint whose interface has an index; 0 when nobody's has.
 #[inline(always)]
@@ -66,6 +69,32 @@ pub fn to_endpoint(context: TcContext) -> i32 {
     match verdict::to_endpoint(&env, &packet, number, work) {
         Action::Pass | Action::Deliver(_) => PASS,
         Action::Drop(reason) => dropped(number, reason),
+    }
+}
+
+/// Judges what leaves by an uplink of the host.
+#[classifier]
+pub fn from_host(context: TcContext) -> i32 {
+    at_uplink(&context, true)
+}
+
+/// Judges what enters by an uplink of the host.
+#[classifier]
+pub fn to_host(context: TcContext) -> i32 {
+    at_uplink(&context, false)
+}
+
+#[inline(always)]
+fn at_uplink(context: &TcContext, sent: bool) -> i32 {
+    let packet = Skb::new(context);
+    let Some((env, work)) = Kernel::of(packet) else { return DROP };
+    match verdict::at_uplink(&env, &packet, sent, work) {
+        Action::Pass | Action::Deliver(_) => PASS,
+        Action::Drop(reason) if !sent => dropped(HOST_ENDPOINT, reason),
+        // A drop here is told to the socket, and TCP gives a connection up after 15 of them, 7 s (`tcp_write_err` by
+        // `tcp_probe_timer`): one that a wrong policy cuts would not outlive it. So it is lost on the way to nowhere.
+        // SAFETY: the helper takes numbers only.
+        Action::Drop(_) => unsafe { bpf_redirect(NOWHERE, 0) as i32 },
     }
 }
 

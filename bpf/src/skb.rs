@@ -85,6 +85,12 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
+    fn has_socket(&self) -> bool {
+        // SAFETY: the kernel passes a valid context; the pointer is compared, not followed.
+        unsafe { !(*self.raw).__bindgen_anon_2.sk.is_null() }
+    }
+
+    #[inline(always)]
     fn len(&self) -> u32 {
         // SAFETY: the kernel passes a valid context.
         unsafe { (*self.raw).len }

@@ -48,6 +48,7 @@ steps! {
     step_transport is Transport,
     step_arp is Arp,
     step_discovery is Discovery,
+    step_uplink is Uplink,
     step_scale is Scale,
     step_open is Open,
     step_related is Related,

@@ -12,6 +12,7 @@ use host::linux::netns::NetNsDir;
 use host::linux::rcu::Expedited;
 use host::network::NoPrograms;
 
+use crate::confirm::ledger;
 use crate::fault::{failed, sentence};
 use crate::history;
 use crate::lock;
@@ -85,6 +86,9 @@ fn folders(options: &Options) -> Pass {
     }
     let document = options.state_dir.join(saved::FILE);
     let history = store::Store::history_beside(&document);
+    for path in ledger::files(&options.state_dir) {
+        remove(&mut pass, &path, |path| fs::remove_file(path));
+    }
     for path in [document, history, options.state_dir.join("agent.log")] {
         remove(&mut pass, &path, |path| fs::remove_file(path));
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use api::DocumentRequest;
 use jiff::Timestamp;
 use model::{CopyOnWrite, Labels};
-use planner::Bundle;
+use planner::{Bundle, HostPlane};
 use policy::{Diagnostics, Document};
 
 use crate::attachments::All;
@@ -27,6 +27,8 @@ pub(crate) struct Wanted {
     pub(crate) bundle: Bundle,
     /// Warnings about the file, and then about manifests that have some.
     pub(crate) warnings: Arc<Vec<Diagnostics>>,
+    /// The host's own policy, as far as the bundle has one.
+    pub(crate) host: Option<Arc<HostPlane>>,
 }
 
 /// A document in force.

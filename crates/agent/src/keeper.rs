@@ -8,6 +8,7 @@
 mod apply;
 mod attachment;
 mod down;
+mod guard;
 mod laps;
 mod order;
 mod relabel;
@@ -23,14 +24,16 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::time::{Duration, Instant};
 
 use api::{
-    Attach, Attached, Detached, DocumentRequest, DownResponse, Error, LabelChange, LabelChanged,
-    PlanReport, UpResponse, codes,
+    Attach, Attached, Detached, DocumentRequest, DownResponse, Error, HostPolicy, LabelChange,
+    LabelChanged, PlanReport, UpResponse, codes,
 };
 use host::linux::bpf::Datapath;
 use host::linux::kernel::Linux;
 use host::linux::nft::monitor::Touch;
 use tokio::sync::oneshot;
 
+use crate::confirm::Manner;
+use crate::confirm::session::Origin;
 use crate::fault;
 use crate::force::Force;
 use crate::prepare::Ground;
@@ -43,7 +46,7 @@ const QUEUE: usize = 128;
 /// A change that somebody wants, and where the answer goes.
 pub(crate) enum Command {
     /// Bring a document up.
-    Up(Box<DocumentRequest>, Reply<UpResponse>),
+    Up(Box<DocumentRequest>, Manner, Reply<UpResponse>),
     /// Tell what that would mean.
     Plan(Box<DocumentRequest>, Reply<PlanReport>),
     /// Tell what a document would be compiled with.
@@ -58,6 +61,10 @@ pub(crate) enum Command {
     Relabel(String, LabelChange, Reply<LabelChanged>),
     /// Somebody changed our nftables table on the host, at that moment.
     Touched(Touch, Instant),
+    /// Confirm the host part that waits, over this connection.
+    Confirm(Origin, Reply<HostPolicy>),
+    /// Take the host part back that waits: that of this token, or whichever.
+    Revert(Option<String>, Reply<HostPolicy>),
     /// End.
     Stop,
 }
@@ -150,6 +157,8 @@ pub(crate) struct Keeper {
     compiled_for: Option<(u64, Vec<IpAddr>)>,
     /// What was in force before the last change: taking it apart takes a while, and nobody is to wait for that.
     past: Option<Arc<Force>>,
+    /// The host's own policy: what was confirmed and what waits.
+    hosts: guard::Hosts,
 }
 
 impl Keeper {
@@ -169,14 +178,15 @@ impl Keeper {
             compiler: None,
             compiled_for: None,
             past: None,
+            hosts: guard::Hosts::default(),
         }
     }
 
     /// Works until it is told to stop or everything was taken down for good.
     pub(crate) fn run(mut self, commands: &Receiver<Command>) {
         loop {
-            let wait =
-                self.timers.next(self.next_expiry()).saturating_duration_since(Instant::now());
+            let next = self.next_expiry().into_iter().chain(self.host_deadline()).min();
+            let wait = self.timers.next(next).saturating_duration_since(Instant::now());
             match commands.recv_timeout(wait.max(Duration::from_millis(1))) {
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(command) => {
@@ -196,8 +206,16 @@ impl Keeper {
     /// Serves a command; `true` when the agent is to end. Nobody waiting for the answer any more does not matter.
     fn serve(&mut self, command: Command) -> bool {
         match command {
-            Command::Up(request, reply) => {
-                let answer = self.up(&request);
+            Command::Confirm(by, reply) => {
+                let answer = self.confirm_host(&by);
+                let _gone = reply.send(answer);
+            }
+            Command::Revert(token, reply) => {
+                let answer = self.revert_host(token.as_deref());
+                let _gone = reply.send(answer);
+            }
+            Command::Up(request, manner, reply) => {
+                let answer = self.up(&request, &manner);
                 let _gone = reply.send(answer);
             }
             Command::Plan(request, reply) => {

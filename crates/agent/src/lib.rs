@@ -12,6 +12,7 @@ mod answers;
 mod attach;
 mod attachments;
 mod clean;
+mod confirm;
 mod descriptors;
 mod desired;
 mod docker;
@@ -38,6 +39,7 @@ mod server;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod uplinks;
 mod wakes;
 mod watch;
 
@@ -45,7 +47,8 @@ pub use answers::assertions::prove;
 pub use answers::doctor::examine;
 pub use answers::radius::blast_radius;
 pub use clean::clean;
+pub use confirm::dead_man::dead_man;
 pub use explain::{Explanation, explanations};
 pub use metrics::reference as metrics_reference;
 pub use options::Options;
-pub use run::run;
+pub use run::{once, run};

@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use host::linux::bpf::Places;
-use host::ports::{Keeping, PortDesired, PortState};
+use host::ports::{Floor as _, Keeping, PortDesired, PortState};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use planner::Bundle;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use verdict::abi::{HOST_ENDPOINT, UPLINKS};
 
 use crate::reconcile::Pass;
 use crate::shared::Shared;
@@ -47,16 +48,19 @@ impl Ports {
     }
 
     /// Brings about what a bundle wants.
-    pub(crate) fn bring(&self, bundle: &Bundle) -> Pass {
+    pub(crate) fn bring(&self, bundle: &Bundle, uplinks: &[String]) -> Pass {
         let mut inner = self.lock();
-        inner.keeping.want(wanted(bundle));
+        let numbers = (UPLINKS..=HOST_ENDPOINT).rev();
+        let uplinks = numbers.zip(uplinks);
+        let uplinks = uplinks.map(|(number, name)| PortDesired { number, interface: name.clone() });
+        inner.keeping.want(wanted(bundle).into_iter().chain(uplinks));
         inner.begun = true;
         told(inner.keeping.pass())
     }
 
     /// Detaches everything.
     pub(crate) fn release(&self) -> Pass {
-        self.bring(&Bundle::default())
+        self.bring(&Bundle::default(), &[])
     }
 
     /// How the port of an endpoint is.
@@ -105,6 +109,17 @@ pub(crate) fn release_left(bpffs: &std::path::Path) -> Pass {
         Ok(None) => Pass::default(),
         Err(error) => Pass::failed(&error),
     }
+}
+
+/// Takes the programs off the uplinks, whether an agent runs or not: the host is then judged by nobody.
+pub(crate) fn release_uplinks(bpffs: &std::path::Path) -> io::Result<()> {
+    let Some(mut places) = Places::left(bpffs).map_err(io::Error::other)? else { return Ok(()) };
+    let uplinks = places.known()?.into_iter().filter(|(_, number)| *number >= UPLINKS);
+    for (index, number) in uplinks {
+        places.detach(index, number)?;
+        places.leave(index)?;
+    }
+    Ok(())
 }
 
 /// Watches the interfaces of the host until `stop` is set.

@@ -80,10 +80,6 @@ pub(crate) fn prepare(
     facts: &Facts,
 ) -> Result<(Wanted, Compiler), Error> {
     let (mut document, mut warnings) = check(request, facts.now)?;
-    if document.host.is_some() {
-        let message = "the host's own policy cannot be enforced by this build";
-        return Err(fault::refused(codes::CAPABILITY, message));
-    }
     if let Some(own) = warnings.first_mut() {
         own.add(policy::strays(&document, &facts.addresses));
     }
@@ -113,12 +109,13 @@ pub(crate) fn prepare(
     sound(&bundle)?;
     let (request, warnings) = (Arc::clone(request), Arc::new(warnings));
     let relabelled = kept.into();
-    let wanted = Wanted { request, relabelled, attachments, document, bundle, warnings };
+    let wanted =
+        Wanted { request, relabelled, attachments, document, bundle, warnings, host: None };
     Ok((wanted, compiler))
 }
 
 /// Looks at a finished bundle with other eyes than the compiler's.
-fn sound(bundle: &planner::Bundle) -> Result<(), Error> {
+pub(crate) fn sound(bundle: &planner::Bundle) -> Result<(), Error> {
     let tables = host::linux::bpf::Limits::default();
     let room = |entries: u32| usize::try_from(entries).unwrap_or(usize::MAX);
     let limits = planner::Limits {

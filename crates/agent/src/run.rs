@@ -100,6 +100,34 @@ pub fn run(options: Options) -> Result<(), Error> {
     })
 }
 
+/// Puts in force what was in force, with the host part that was confirmed, and ends: at boot, before the network is up, and when a change of
+/// the host part is to go back and no agent runs.
+///
+/// # Errors
+/// As [`run`]; `BH0210` when something could not be put in force.
+pub fn once(options: Options) -> Result<(), Error> {
+    log();
+    descriptors::raise();
+    make(&options.run_dir, 0o755)?;
+    make(&options.state_dir, 0o700)?;
+    let _lock = lock::take(&options.run_dir)?;
+    let store = Arc::new(Store::open(&options.state_dir)?);
+    let datapath = Datapath::open(&options.bpffs, &Limits::default()).map_err(|e| loaded(&e))?;
+    let kernel = Linux::open(&options.run_dir)
+        .map_err(|error| failed(codes::SETUP, "open the kernel's network", &error))?;
+    let meters = datapath.meters().map_err(|error| loaded(&error))?;
+    let (commands, _queue) = Commands::channel();
+    let (clock, hooks) = (datapath.clock(), datapath.hooks().kind());
+    let ports = Ports::new(datapath.places().map_err(|error| loaded(&error))?);
+    let shared = Arc::new(Shared::new(options, meters, clock, hooks, ports, commands));
+    Keeper::new(Arc::clone(&shared), kernel, datapath, store).restore();
+    let condition = shared.condition();
+    match condition.problems.get("document") {
+        Some(problem) => Err(Error::new(codes::APPLY, problem.clone())),
+        None => Ok(()),
+    }
+}
+
 /// Lets the server end when the keeper does, however it does.
 struct Ending(Arc<Shared>);
 

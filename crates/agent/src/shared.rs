@@ -105,6 +105,10 @@ pub(crate) struct Condition {
     pub(crate) interventions: VecDeque<Intervention>,
     /// What else is not as it should be, by topic.
     pub(crate) problems: BTreeMap<&'static str, String>,
+    /// The host's own policy.
+    pub(crate) host: Option<Box<api::HostPolicy>>,
+    /// When what waits there goes back, in milliseconds of `CLOCK_BOOTTIME`; 0 when nothing waits.
+    pub(crate) host_deadline_ms: u64,
 }
 
 impl Shared {

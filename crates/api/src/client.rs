@@ -22,6 +22,7 @@ use crate::{
     Matrix, PlanReport, ProbeRequest, ProbeResponse, Publishes, RadiusQuery, Replay, ReplayQuery,
     Rules, Status, SuggestQuery, Suggestion, UpResponse, Why, WhyRequest, Workload, codes,
 };
+use crate::{HostPolicy, RevertRequest, UpQuery};
 
 /// Longest wait for the connection.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -168,6 +169,34 @@ impl Client {
     /// What the agent refuses, and everything that can happen on the way. So for all methods.
     pub fn up(&self, request: &DocumentRequest) -> Result<UpResponse, ClientError> {
         self.send(Method::PUT, "/v1/document", Some(request), CHANGE)
+    }
+
+    /// `PUT /v1/document`, with how a change of the host part is made.
+    ///
+    /// # Errors
+    /// See [`Client::up`].
+    pub fn up_as(
+        &self,
+        request: &DocumentRequest,
+        query: &UpQuery,
+    ) -> Result<UpResponse, ClientError> {
+        self.send(Method::PUT, &with_query("/v1/document", query)?, Some(request), CHANGE)
+    }
+
+    /// `POST /v1/host/confirm`.
+    ///
+    /// # Errors
+    /// See [`Client::up`].
+    pub fn confirm(&self) -> Result<HostPolicy, ClientError> {
+        self.send(Method::POST, "/v1/host/confirm", None::<&()>, CHANGE)
+    }
+
+    /// `POST /v1/host/revert`.
+    ///
+    /// # Errors
+    /// See [`Client::up`].
+    pub fn revert(&self, request: &RevertRequest) -> Result<HostPolicy, ClientError> {
+        self.send(Method::POST, "/v1/host/revert", Some(request), CHANGE)
     }
 
     /// `POST /v1/plan`.

@@ -117,6 +117,16 @@ codes! {
         "The agent keeps the newest 65,536 flow records since it started, each with a number; this number is older, or was never given, \
          or belongs to a network that the document in force no longer has.",
         "bulkhead observe shows the numbers; or ask for the pair: bulkhead why A B tcp/PORT";
+    CUTS = "BH0250", 409, "the host's policy would cut those who manage it",
+        "By the new policy of the host, an established connection of an SSH daemon, or a new one by the same way, would be dropped. Nothing was changed.",
+        "add the line that the message shows, or go on with --cut-connections: the change goes back by itself unless it is confirmed over a new connection";
+    NOTHING_WAITS = "BH0251", 409, "nothing waits for a confirmation",
+        "No change of the host's own policy waits: none was made, it was confirmed already, or its time was over and it went back.",
+        "bulkhead status tells what is in force";
+    NOT_CONFIRMED = "BH0252", 409, "this connection confirms nothing",
+        "A confirmation proves something only over a connection that the new policy has let in: an SSH connection from outside that began after the change \
+         was applied, or a console of the machine.",
+        "from another machine, with a new connection: ssh -o ControlPath=none HOST bulkhead confirm";
     DOCKER = "BH0260", 409, "Docker does not tell its network",
         "The file names a network of Docker's without its subnets. Docker has no such network, or does not answer on its socket, and it was not known before.",
         "docker network ls; the agent's option --docker names the socket; or write `subnets:` in the file";

@@ -50,6 +50,9 @@ pub struct UpResponse {
     /// What was done; absent for a dry run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// The host's own policy, and what of it waits for a confirmation; absent when the host is left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Box<crate::HostPolicy>>,
 }
 
 /// What applying did.

@@ -16,6 +16,7 @@ mod document;
 mod error;
 mod flows;
 mod geography;
+mod host_policy;
 pub mod openapi;
 mod plan;
 mod probe;
@@ -44,6 +45,7 @@ pub use document::{
 pub use error::{Diagnostic, Error, Severity};
 pub use flows::{Flow, FlowEnd, FlowKind, FlowLine, FlowQuery, LogLine, LogQuery};
 pub use geography::Geography;
+pub use host_policy::{HostPolicy, PendingHost, RevertRequest, RevertedHost, UpQuery};
 pub use plan::{
     Area, Between, Change, ConnectionChange, LiveFlow, ObjectChange, PlanReport, Recorded,
 };

@@ -11,6 +11,7 @@ use crate::{
     Proof, Publishes, RadiusQuery, Replay, ReplayQuery, Rules, Status, SuggestQuery, Suggestion,
     UpResponse, Why, WhyRequest, Workload,
 };
+use crate::{HostPolicy, RevertRequest, UpQuery};
 
 /// The document, pretty-printed JSON with a newline at its end.
 #[must_use]
@@ -115,6 +116,8 @@ struct Analysis;
         replay,
         suggestion,
         down,
+        confirm,
+        revert,
         status,
         workloads,
         workload,
@@ -159,7 +162,7 @@ macro_rules! operations {
 
 operations! {
     /// Brings a document up: checks it, plans, and applies all of it or nothing.
-    up = put "/v1/document" [request_body = DocumentRequest,]
+    up = put "/v1/document" [params(UpQuery), request_body = DocumentRequest,]
         -> [body = UpResponse, description = "Applied, or planned when dry."];
     /// Tells what bringing a document up would mean; changes nothing.
     plan = post "/v1/plan" [request_body = DocumentRequest,]
@@ -173,6 +176,12 @@ operations! {
     /// Takes everything down.
     down = post "/v1/down" [request_body = DownRequest,]
         -> [body = DownResponse, description = "What was done."];
+    /// Confirms the change of the host's own policy that waits, over this connection.
+    confirm = post "/v1/host/confirm" []
+        -> [body = HostPolicy, description = "It stays."];
+    /// Takes the change of the host's own policy back that waits.
+    revert = post "/v1/host/revert" [request_body = RevertRequest,]
+        -> [body = HostPolicy, description = "What was confirmed last is in force."];
     /// The agent, the node and every workload.
     status = get "/v1/status" [] -> [body = Status, description = "Now."];
     /// Every workload.

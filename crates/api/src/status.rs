@@ -54,6 +54,9 @@ pub struct AgentStatus {
     /// The next moment at which the document means something else by itself (an `until:` ends, a schedule opens or closes), RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_expiry: Option<String>,
+    /// The host's own policy; absent when the host is left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Box<crate::HostPolicy>>,
     /// The database that the networks of countries in force are from: its type and build date, without the networks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub geography: Option<Geography>,

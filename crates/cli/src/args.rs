@@ -48,6 +48,29 @@ pub(crate) enum Colour {
     Never,
 }
 
+/// How a change of the host's own policy is made.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Guard {
+    /// A change of the host's own policy goes back after this time unless it is confirmed: 60s, 10m
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = window)]
+    pub(crate) confirm_within: u32,
+    /// Apply it although it cuts connections by which this host is managed
+    #[arg(long)]
+    pub(crate) cut_connections: bool,
+}
+
+/// Seconds of a time to confirm in.
+fn window(text: &str) -> Result<u32, String> {
+    let (digits, factor) = match text.strip_suffix('m') {
+        Some(minutes) => (minutes, 60),
+        None => (text.strip_suffix('s').unwrap_or(text), 1),
+    };
+    let number = digits.parse::<u32>().ok().and_then(|number| number.checked_mul(factor));
+    number
+        .filter(|seconds| (5..=3600).contains(seconds))
+        .ok_or_else(|| format!("`{text}` is not a time from 5s to 60m, such as 60s or 10m"))
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -59,7 +82,11 @@ pub(crate) enum Command {
         /// Show the kernel objects that change too
         #[arg(long, short)]
         verbose: bool,
+        #[command(flatten)]
+        guard: Guard,
     },
+    /// Keep a change of the host's own policy; over a connection that began after it was applied
+    Confirm,
     /// Stop every workload and remove every network; with --clean leave the host as it was
     Down {
         /// Also forget allocations, the last document and pinned programs, and end the agent
@@ -169,6 +196,9 @@ pub(crate) enum Command {
         /// Docker's socket, asked only when a file names a network of Docker's
         #[arg(long, value_name = "SOCKET", default_value = agent::Options::DOCKER)]
         docker: PathBuf,
+        /// Put in force what was in force, with the confirmed policy of the host, and end: at boot, before the network is up
+        #[arg(long)]
+        once: bool,
     },
     /// Print completions for a shell
     Completions {
@@ -207,6 +237,13 @@ pub(crate) enum Command {
     Netavark {
         /// create, setup NETNS, teardown NETNS or info
         arguments: Vec<String>,
+    },
+    /// Wait for the deadline of a change of the host's own policy
+    #[command(hide = true)]
+    DeadMan {
+        /// The change
+        #[arg(long)]
+        token: String,
     },
     /// Supervise one workload
     #[command(hide = true)]

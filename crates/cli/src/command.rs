@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod attach;
 pub(crate) mod check;
+pub(crate) mod confirm;
 pub(crate) mod connections;
 pub(crate) mod doctor;
 pub(crate) mod down;

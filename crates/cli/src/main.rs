@@ -50,7 +50,8 @@ fn main() -> ExitCode {
 
 fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
     match command {
-        Command::Up { files, verbose } => command::up::run(context, &files, verbose),
+        Command::Up { files, verbose, guard } => command::up::run(context, &files, verbose, guard),
+        Command::Confirm => command::confirm::run(context),
         Command::Down { clean } => command::down::run(context, clean),
         Command::Plan { files, verbose, form } => {
             command::plan::run(context, &files, verbose, form)
@@ -103,8 +104,8 @@ fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Doctor => command::doctor::run(context),
         Command::Explain { code } => command::explain::run(context, code.as_deref()),
         Command::Version => command::version::run(context),
-        Command::Agent { group, keep, docker } => {
-            command::agent::run(context, group, &keep, docker)
+        Command::Agent { group, keep, docker, once } => {
+            command::agent::run(context, group, &keep, docker, once)
         }
         Command::Completions { shell } => command::generate::completions(context, shell),
         Command::Generate { folder } => command::generate::run(context, &folder),
@@ -116,6 +117,7 @@ fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Netavark { arguments } => {
             Ok(Exit::Status(command::plugin::netavark(&context.run_dir, &arguments)))
         }
+        Command::DeadMan { token } => command::confirm::wait(context, &token),
         Command::Shim { dir } => Ok(command::shim::run(&dir)),
     }
 }

@@ -249,7 +249,7 @@ fn up_with_a_failed_step() {
         ],
         took_ms: 41,
     };
-    let response = UpResponse { plan: report(), outcome: Some(outcome) };
+    let response = UpResponse { plan: report(), outcome: Some(outcome), host: None };
     assert_snapshot!(up::render(&response, PLAIN, false));
 }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use thiserror::Error;
+use verdict::abi::{Endpoint, UPLINKS};
 use verdict::abi::{IFINDEX_BASE, MAX_ENDPOINTS, MAX_TENANTS, PortSet, RowKey};
 
 use crate::allocate::MAX_NETWORK;
@@ -154,7 +155,8 @@ fn endpoints(bundle: &Bundle, faults: &mut Vec<Fault>) {
         }
     }
     for (number, entry) in &bundle.tables.endpoints {
-        if !numbers.contains(number) {
+        let is_uplink = *number >= UPLINKS && entry.flags & Endpoint::UPLINK != 0;
+        if !numbers.contains(number) && !is_uplink {
             let to = format!("endpoint {number}");
             faults.push(Fault::Dangling { from: "the table of endpoints".to_owned(), to });
         }
@@ -181,7 +183,8 @@ fn peers(bundle: &Bundle, faults: &mut Vec<Fault>) {
         }
         let there = tables.endpoints.get(&peer.endpoint);
         let sound = there.is_some_and(|endpoint| {
-            endpoint.network == key.network && (endpoint.v4 == key.addr || endpoint.v6 == key.addr)
+            let own = endpoint.v4 == key.addr || endpoint.v6 == key.addr;
+            endpoint.network == key.network && (own || endpoint.flags & Endpoint::UPLINK != 0)
         });
         if peer.endpoint != 0 && !sound {
             let to = format!("endpoint {}", peer.endpoint);

@@ -454,11 +454,11 @@ fn config(facts: &Facts) -> Config {
     }
 }
 
-fn is_single(net: &ipnet::IpNet) -> bool {
+pub(crate) fn is_single(net: &ipnet::IpNet) -> bool {
     net.prefix_len() == net.max_prefix_len()
 }
 
-fn peer(class: u64, identity: u64, endpoint: u32) -> Peer {
+pub(crate) fn peer(class: u64, identity: u64, endpoint: u32) -> Peer {
     Peer { class: [class, class], identity: [identity, identity], endpoint, pad: 0 }
 }
 
@@ -491,7 +491,7 @@ fn grounds(
     })
 }
 
-fn effect(policy: &Policy) -> Effect {
+pub(crate) fn effect(policy: &Policy) -> Effect {
     let number = |rule: &Option<model::RuleRef>| rule.as_ref().map_or(0, |rule| rule.id.0);
     Effect {
         audit: policy.audit,
@@ -505,7 +505,7 @@ fn effect(policy: &Policy) -> Effect {
 }
 
 /// The number of a policy's content, but for its place in the file.
-fn digest(engine: &Engine, policy: &Policy, sides: &[Vec<MatcherId>; 2]) -> u64 {
+pub(crate) fn digest(engine: &Engine, policy: &Policy, sides: &[Vec<MatcherId>; 2]) -> u64 {
     use std::fmt::Write as _;
 
     let mut text = String::with_capacity(64);

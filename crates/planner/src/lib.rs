@@ -31,6 +31,7 @@ mod reachability;
 mod report;
 pub mod topology;
 mod unchanged;
+mod uplink;
 
 pub use allocate::Allocations;
 pub use assertions::{Counterexample, End, Outcome, Through, Why, prove};
@@ -50,6 +51,7 @@ pub use reach::Span;
 pub use reachability::{Class, Group, Headers, Pair, Reachability, reachability};
 pub use report::{Area, Change, ChangeKind, PlanReport, diff};
 pub use unchanged::unchanged;
+pub use uplink::HostPlane;
 
 use policy::Document;
 

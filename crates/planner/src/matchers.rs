@@ -65,6 +65,11 @@ impl Matchers {
         self.all.get(id as usize)?.as_ref()
     }
 
+    /// How many numbers matchers have, those that are gone included.
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
     /// Counts an endpoint's values; better done before the rules come.
     pub(crate) fn count(&mut self, subject: &Subject<'_>) {
         for key in keys_of(subject) {

@@ -15,6 +15,14 @@ pub const ABI: u32 = 2;
 pub const IFINDEX_BASE: u32 = 0x0010_0000;
 /// Endpoint numbers are below this; 0 means "no endpoint".
 pub const MAX_ENDPOINTS: u32 = 16_384;
+/// Endpoints with this number and above are uplinks of the host: one endpoint with many ports, see [`Endpoint::UPLINK`].
+pub const UPLINKS: u32 = MAX_ENDPOINTS - 16;
+/// The number of the host as an endpoint, whichever of its uplinks a packet passes.
+pub const HOST_ENDPOINT: u32 = MAX_ENDPOINTS - 1;
+/// The network that the uplinks of the host are in; networks of tenants have lower numbers.
+pub const HOST_NETWORK: u32 = 0xffff;
+/// The tenant whose share the flows of the host use; others have lower numbers.
+pub const HOST_TENANT: u32 = MAX_TENANTS - 1;
 /// Tenant numbers are below this.
 pub const MAX_TENANTS: u32 = 4_096;
 /// The identity of the host: its addresses, gateways and transit addresses.
@@ -158,6 +166,8 @@ impl Endpoint {
     pub const IN_PLACE: u16 = 1;
     /// It may ask everybody for its address by DHCP, and is answered (RFC 2131 §4.1, RFC 8415 §7).
     pub const DHCP_CLIENT: u16 = 2;
+    /// It is the host at an uplink: its programs are turned round, it has many addresses, and forwards for others.
+    pub const UPLINK: u16 = 4;
 }
 
 /// What happens to packets that no rule names.
@@ -465,6 +475,8 @@ impl FlowEntry {
     pub const HIGH_ORIGINATES: u8 = 1;
     /// The end of the flow has been reported.
     pub const END_REPORTED: u8 = 2;
+    /// It left by an uplink for somebody else, with an address of the host: the host's policy is not asked.
+    pub const FORWARDED: u8 = 4;
 }
 
 /// A fragmented datagram: a key of `FRAGMENTS`.

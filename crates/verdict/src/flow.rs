@@ -5,14 +5,15 @@
 //! cost one lookup in the connection table. An entry of an older epoch is judged again.
 
 use crate::abi::{
-    Addr, Config, Endpoint, EventKind, FlowEntry, FlowKey, FlowState, FragmentKey, Ports,
+    Addr, Config, Endpoint, EventKind, FlowEntry, FlowKey, FlowState, FragmentKey, HOST_ENDPOINT,
+    HOST_IDENTITY, Ports, Verdict, Window,
 };
 use crate::judge::{Judgement, Question, is_host};
 use crate::packet::{ARP, Fragment, Header, IPV4, IcmpRole, Packet, ipv4, protocol, quoted, usual};
 use crate::report::{describe, refuse, reject, report_end};
-use crate::step::{self, STOP};
+use crate::step::{self, GO_BY, GO_ON, STOP};
 use crate::work::{Hook, Work};
-use crate::{Action, Env, Reason, Step, guard, sctp, tcp};
+use crate::{Action, Env, Reason, Step, guard, sctp, tcp, uplink};
 
 /// Decides on a packet that an endpoint sends.
 #[inline(always)]
@@ -44,6 +45,45 @@ pub fn to_endpoint<E: Env, P: Packet + ?Sized>(
     guarded_by(env, packet, work, addressed)
 }
 
+/// Decides on a packet at an uplink of the host: one that it sends, or is to receive. Without a policy of the host all pass.
+#[inline(always)]
+pub fn at_uplink<E: Env, P: Packet + ?Sized>(
+    env: &E,
+    packet: &P,
+    sent: bool,
+    work: &mut Work,
+) -> Action {
+    if met(env, HOST_ENDPOINT, sent, work).is_none() {
+        return Action::Pass;
+    }
+    match env.step(Step::Uplink, packet, work) {
+        GO_ON => decide(env, packet, work),
+        GO_BY => Action::Pass,
+        _ => {
+            let reason = work.judgement.reason;
+            reject(env, packet, work, reason)
+        }
+    }
+}
+
+/// The step of [`at_uplink`]: whose the packet is, and its headers.
+#[inline(always)]
+pub(crate) fn at_home<E: Env, P: Packet + ?Sized>(
+    env: &E,
+    packet: &P,
+    work: &mut Work,
+) -> Result<uplink::Kind, Reason> {
+    let Some(endpoint) = env.endpoint(HOST_ENDPOINT) else { return Ok(uplink::Kind::Other) };
+    if framed(packet, work).is_err() || work.frame.ethertype == ARP {
+        return Ok(uplink::Kind::Other);
+    }
+    if uplink::whose(env, packet, work) == uplink::Kind::Other {
+        return Ok(uplink::Kind::Other);
+    }
+    parse(env, packet, work)?;
+    Ok(uplink::kind(endpoint, work))
+}
+
 /// Notes where the packet is; nothing when there is no such endpoint.
 #[inline(always)]
 fn met<'e, E: Env>(env: &'e E, number: u32, sent: bool, work: &mut Work) -> Option<&'e Endpoint> {
@@ -56,6 +96,7 @@ fn met<'e, E: Env>(env: &'e E, number: u32, sent: bool, work: &mut Work) -> Opti
         now: env.now(),
         sent,
         in_place: endpoint.flags & Endpoint::IN_PLACE != 0,
+        uplink: endpoint.flags & Endpoint::UPLINK != 0,
     };
     work.header = Header::default();
     Some(endpoint)
@@ -360,6 +401,10 @@ fn renew<E: Env, P: Packet + ?Sized>(
     work: &mut Work,
     entry: &mut FlowEntry,
 ) -> bool {
+    if entry.flags & FlowEntry::FORWARDED != 0 {
+        entry.epoch = low(work.hook.epoch);
+        return true;
+    }
     work.question = question(&work.key, entry);
     if env.step(Step::Judge, packet, work) == STOP {
         return false;
@@ -406,8 +451,12 @@ pub(crate) fn revoke<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut
 /// and claims such a source came another way.
 #[inline(always)]
 pub(crate) fn open<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) -> Action {
-    if let Some(reason) = stray(&work.header) {
+    let midway = work.hook.uplink && is_midway(&work.header);
+    if let Some(reason) = stray(&work.header).filter(|_| !midway) {
         return reject(env, packet, work, reason);
+    }
+    if work.hook.uplink && work.hook.sent && !packet.has_socket() {
+        return forward(env, packet, work, midway);
     }
     let header = &work.header;
     work.question = Question {
@@ -417,6 +466,13 @@ pub(crate) fn open<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut W
         ports: header.ports,
         protocol: header.protocol,
     };
+    // Of a connection that is older than the policy, the side with the lower port is the service.
+    let answers = midway && work.hook.sent && header.ports.source < header.ports.target;
+    if answers {
+        work.question.source = header.target;
+        work.question.target = header.source;
+        work.question.ports = Ports { source: header.ports.target, target: header.ports.source };
+    }
     let judged = env.step(Step::Judge, packet, work);
     if !work.hook.sent && work.judgement.source != 0 {
         work.judgement.ingress = true;
@@ -427,17 +483,70 @@ pub(crate) fn open<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut W
         return refuse(env, packet, work, reason);
     }
     let judgement = &work.judgement;
-    let here = if work.hook.sent { judgement.source } else { judgement.target };
+    let here = if work.hook.sent && !answers { judgement.source } else { judgement.target };
     if here != work.hook.endpoint {
         return refuse(env, packet, work, Reason::UnknownPeer);
     }
     enter(env, packet, work);
+    if midway {
+        pick_up(work, answers);
+    }
     if env.open(work.hook.tenant, &work.key, &work.entry).is_err() {
         return refuse(env, packet, work, Reason::TableFull);
     }
     describe(work, EventKind::Open);
     env.step(Step::Report, packet, work);
     pass(env, work, work.judgement.target)
+}
+
+/// Enters a flow that leaves by an uplink for somebody else, with an address of the host: its answers come back to that address.
+///
+/// Who sent it was judged where it was sent.
+#[inline(always)]
+fn forward<E: Env, P: Packet + ?Sized>(
+    env: &E,
+    packet: &P,
+    work: &mut Work,
+    midway: bool,
+) -> Action {
+    work.judgement = Judgement {
+        verdict: Verdict::Allow,
+        reason: Reason::None,
+        source_identity: HOST_IDENTITY,
+        source: HOST_ENDPOINT,
+        ..Judgement::default()
+    };
+    enter(env, packet, work);
+    work.entry.flags |= FlowEntry::FORWARDED;
+    if midway {
+        pick_up(work, false);
+    }
+    if env.open(work.hook.tenant, &work.key, &work.entry).is_err() {
+        return refuse(env, packet, work, Reason::TableFull);
+    }
+    pass(env, work, 0)
+}
+
+/// Whether a packet belongs to a connection whose beginning was not seen.
+fn is_midway(header: &Header) -> bool {
+    header.fragment == Fragment::Whole
+        && (header.protocol == protocol::TCP && !tcp::opens(header)
+            || header.protocol == protocol::SCTP && !sctp::opens(header))
+}
+
+/// Makes a flow of a connection whose beginning was not seen: nothing is known of its windows. `answers` tells that the packet at hand
+/// was sent by the one who was connected to.
+#[inline(always)]
+fn pick_up(work: &mut Work, answers: bool) {
+    let entry = &mut work.entry;
+    entry.state = FlowState::Established as u8;
+    for window in &mut entry.windows {
+        window.flags = Window::KNOWN | Window::LIBERAL;
+    }
+    if answers {
+        entry.flags ^= FlowEntry::HIGH_ORIGINATES;
+        entry.counts.swap(0, 1);
+    }
 }
 
 /// Why a packet cannot open a flow.

@@ -33,6 +33,7 @@ mod step;
 mod tcp;
 #[cfg(all(test, feature = "native"))]
 mod tests;
+mod uplink;
 mod work;
 
 use core::ops::DerefMut;
@@ -40,7 +41,7 @@ use core::ops::DerefMut;
 use abi::{Config, Endpoint, Event, FlowEntry, FlowKey, FragmentKey, PeerKey, PortEntry, PortKey};
 use abi::{Peer, Ports, Row, RowKey};
 
-pub use flow::{from_endpoint, to_endpoint};
+pub use flow::{at_uplink, from_endpoint, to_endpoint};
 pub use judge::{Judgement, Question, judge};
 pub use packet::Packet;
 pub use reason::Reason;

@@ -61,6 +61,10 @@ pub trait Packet {
     fn entered(&self) -> u32 {
         0
     }
+    /// Whether a socket of this host sent it; otherwise it is forwarded for somebody. Known where a packet leaves by an uplink.
+    fn has_socket(&self) -> bool {
+        true
+    }
     /// Copies `N` bytes out, or nothing when they are not all there.
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
     /// Copies `len` bytes, which must be 1 to `N`, to the beginning of `to`; whether they were all there.

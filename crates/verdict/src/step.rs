@@ -10,7 +10,7 @@ use crate::flow;
 use crate::judge::judge;
 use crate::packet::{self, Packet};
 use crate::work::Work;
-use crate::{Action, Env, Reason, guard, report, tcp};
+use crate::{Action, Env, Reason, guard, report, tcp, uplink};
 
 /// A part of a decision. See [`Env::step`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Step {
     Arp,
     /// Checks a neighbour discovery packet that the endpoint sends.
     Discovery,
+    /// Tells of a packet at an uplink whose it is, and reads its headers; answers with 1 when it goes on unjudged.
+    Uplink,
     /// Reads the window scale of a SYN; answers with the shift count, or stops when there is none.
     Scale,
     /// Judges the first packet of a flow.
@@ -45,6 +47,8 @@ pub enum Step {
 pub const STOP: u32 = u32::MAX;
 /// The answer of a step after which the packet goes on.
 pub(crate) const GO_ON: u32 = 0;
+/// The answer of [`Step::Uplink`] for a packet that is not judged.
+pub(crate) const GO_BY: u32 = 1;
 
 impl Step {
     /// Takes the step. The answer is 0 to go on, [`STOP`] or a number that the step defines.
@@ -64,6 +68,14 @@ impl Step {
                     checked(guard::discovery(packet, endpoint, &work.header).map(drop), work)
                 }
                 None => STOP,
+            },
+            Self::Uplink => match flow::at_home(env, packet, work) {
+                Ok(uplink::Kind::Host) => GO_ON,
+                Ok(uplink::Kind::Other) => GO_BY,
+                Err(reason) => {
+                    work.judgement.reason = reason;
+                    STOP
+                }
             },
             Self::Scale => tcp::scale(packet, work).map_or(STOP, u32::from),
             Self::Open => acted(flow::open(env, packet, work)),

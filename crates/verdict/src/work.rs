@@ -45,4 +45,6 @@ pub struct Hook {
     pub sent: bool,
     /// The endpoint is one in place, see [`crate::abi::Endpoint::IN_PLACE`].
     pub in_place: bool,
+    /// The endpoint is the host, and the hook one of an uplink, see [`crate::abi::Endpoint::UPLINK`].
+    pub uplink: bool,
 }

@@ -12,6 +12,8 @@ use jiff::Timestamp;
 use policy::document::{Port, Start};
 use verdict::Reason;
 
+use crate::confirm::dead_man;
+use crate::confirm::ledger::now_ms;
 use crate::desired;
 use crate::fault::sentence;
 use crate::force::{Counters, Force};
@@ -44,7 +46,11 @@ pub(crate) fn workload(shared: &Shared, name: &str) -> Result<Workload, Error> {
 }
 
 fn agent(shared: &Shared, force: Option<&Force>, drops: &[(u32, Reason, u64)]) -> AgentStatus {
-    let condition = shared.condition().clone();
+    let mut condition = shared.condition().clone();
+    if let Some(pending) = condition.host.as_mut().and_then(|host| host.pending.as_mut()) {
+        pending.left_s = condition.host_deadline_ms.saturating_sub(now_ms()) / 1000;
+        pending.guarded = dead_man::is_waiting(&shared.options.state_dir);
+    }
     AgentStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -62,6 +68,7 @@ fn agent(shared: &Shared, force: Option<&Force>, drops: &[(u32, Reason, u64)]) -
         reconcilers: condition.reconcilers.into_values().collect(),
         interventions: condition.interventions.into_iter().collect(),
         next_expiry: force.and_then(|force| force.wanted.bundle.expires).map(moment),
+        host: condition.host,
         geography: force.and_then(|force| force.wanted.request.geography.as_ref()).map(|given| {
             let (database, built) = (given.database.clone(), given.built.clone());
             api::Geography { database, built, ..api::Geography::default() }

@@ -15,6 +15,7 @@ use verdict::native::Tables;
 
 use crate::answers::{assertions, plan, status};
 use crate::attachments::All;
+use crate::confirm::Manner;
 use crate::fault::{failed, refused};
 use crate::force::{Enforced, Force, Wanted};
 use crate::prepare::{Base, Beside, Ground, prepare};
@@ -30,7 +31,11 @@ const ACTIONS: usize = 500;
 
 impl Keeper {
     /// Brings a document up.
-    pub(super) fn up(&mut self, request: &DocumentRequest) -> Result<UpResponse, Error> {
+    pub(super) fn up(
+        &mut self,
+        request: &DocumentRequest,
+        manner: &Manner,
+    ) -> Result<UpResponse, Error> {
         let began = Instant::now();
         let mut laps = Laps::begin();
         self.end_gone();
@@ -39,7 +44,7 @@ impl Keeper {
         let (wanted, compiler, mut plan) = self.proven(request, &facts, compiler, &mut laps)?;
         if request.dry_run {
             plan.actions = self.actions(&wanted);
-            return Ok(UpResponse { plan, outcome: None });
+            return Ok(UpResponse { plan, ..UpResponse::default() });
         }
         if let Some(broken) = plan.assertions.iter().find(|assertion| !assertion.holds) {
             return Err(assertion(broken));
@@ -48,10 +53,31 @@ impl Keeper {
         let known = before.as_deref().map(|force| &force.wanted.bundle);
         outside::check(&wanted, known, &self.shared.options.run_dir)?;
         laps.lap("look outside");
-        let outcome = match before {
+        let intent = self.guard(&wanted, manner)?;
+        let guarded = self.bring(before, (wanted, compiler), facts, began);
+        match &guarded {
+            Ok(_) => self.guarded(&intent),
+            Err(_) => self.unguarded(&intent),
+        }
+        let outcome = guarded?;
+        laps.lap("apply");
+        laps.tell("up");
+        let host = self.shared.condition().host.clone();
+        Ok(UpResponse { plan, outcome: Some(outcome), host })
+    }
+
+    /// Brings about what was proven.
+    fn bring(
+        &mut self,
+        before: Option<Arc<Force>>,
+        (wanted, compiler): (Wanted, Compiler),
+        facts: Facts,
+        began: Instant,
+    ) -> Result<Outcome, Error> {
+        match before {
             Some(force) if is_same(&force.wanted, &wanted) => {
                 self.compiler = Some((force.generation, compiler));
-                self.confirm(&force, began)?
+                self.confirm(&force, began)
             }
             before => {
                 let look =
@@ -60,12 +86,9 @@ impl Keeper {
                 self.compiler = Some((outcome.generation, compiler));
                 self.compiled_for = Some((outcome.generation, facts.addresses));
                 self.past = before;
-                outcome
+                Ok(outcome)
             }
-        };
-        laps.lap("apply");
-        laps.tell("up");
-        Ok(UpResponse { plan, outcome: Some(outcome) })
+        }
     }
 
     /// Tells what bringing a document up would mean.
@@ -101,7 +124,8 @@ impl Keeper {
         };
         laps.lap("look");
         let beside = Beside { attachments: self.attachments(), ..Beside::default() };
-        let (wanted, compiler) = prepare(&request, &beside, base, facts)?;
+        let (mut wanted, compiler) = prepare(&request, &beside, base, facts)?;
+        Self::with_own_host(&mut wanted, facts)?;
         laps.lap("compile");
         let mut plan = plan::report(&self.shared, &wanted, |each| {
             if let Err(error) = self.datapath.each_live_flow(each) {

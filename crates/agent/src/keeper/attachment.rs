@@ -202,13 +202,19 @@ impl Keeper {
             Compiler::new(wanted.document.clone(), allocations, &facts).map_err(failed)?
         };
         compiler.update(document, &facts).map_err(failed)?;
+        let mut bundle = compiler.bundle().clone();
+        // Nothing of the host's own policy is about workloads.
+        if let Some(host) = &wanted.host {
+            host.enter(&mut bundle);
+        }
         let wanted = Wanted {
             request: Arc::clone(&wanted.request),
             relabelled,
             attachments,
             document: compiler.document().clone(),
-            bundle: compiler.bundle().clone(),
+            bundle,
             warnings: Arc::clone(&wanted.warnings),
+            host: wanted.host.clone(),
         };
         Ok((wanted, compiler, facts))
     }

@@ -22,6 +22,7 @@ impl Keeper {
         let current = self.shared.force();
         let tables = current.map(|force| force.wanted.bundle.tables.clone()).unwrap_or_default();
         self.store.forget_document()?;
+        self.forget_host();
         let mut steps = self.remove(&tables);
         self.shared.set_force(None);
         if clean {

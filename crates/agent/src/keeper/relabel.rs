@@ -84,13 +84,19 @@ impl Keeper {
         compiler.relabel(id, labels.clone()).map_err(collided)?;
         let mut relabelled = wanted.relabelled.clone();
         relabelled.insert(id.to_owned(), labels.clone());
+        let mut bundle = compiler.bundle().clone();
+        // Nothing of the host's own policy is about labels.
+        if let Some(host) = &wanted.host {
+            host.enter(&mut bundle);
+        }
         let wanted = Wanted {
             request: Arc::clone(&wanted.request),
             relabelled,
             attachments: wanted.attachments.clone(),
             document: compiler.document().clone(),
-            bundle: compiler.bundle().clone(),
+            bundle,
             warnings: Arc::clone(&wanted.warnings),
+            host: wanted.host.clone(),
         };
         self.compiler = Some((self.store.generation()? + 1, compiler));
         Ok(wanted)

@@ -24,12 +24,14 @@ impl Keeper {
             Ok(false) => {}
             Err(error) => tracing::error!(%error, "rcu_expedited cannot be put back"),
         }
+        self.recall_host();
         if let Err(error) = self.resume() {
             let cause = error.cause.as_deref().unwrap_or_default();
             let problem = format!("the last document cannot be restored: {error} {cause}");
             tracing::error!("{problem}");
             self.shared.condition().problems.insert("document", problem);
         }
+        self.recalled_host();
     }
 
     fn resume(&mut self) -> Result<(), Error> {
@@ -42,7 +44,8 @@ impl Keeper {
         let decided = &saved.decided;
         let beside = Beside { relabelled: decided.relabelled.clone(), attachments };
         let base = Base::Allocations(&decided.allocations);
-        let (wanted, compiler) = prepare(&saved.request, &beside, base, &facts)?;
+        let (mut wanted, compiler) = prepare(&saved.request, &beside, base, &facts)?;
+        self.with_host(&mut wanted, &facts)?;
         // The tables come first and whole: what is enforced stays so, what is missing is judged from its first packet.
         let steps = self.stages(&wanted.bundle.tables, &wanted, Look::Everywhere)?;
         let changes: u64 = steps.iter().map(|step| step.changes).sum();

@@ -11,7 +11,7 @@ use verdict::native::Tables;
 use crate::force::Wanted;
 use crate::names::Names;
 use crate::reconcile::{Pass, network, tables, workloads};
-use crate::{desired, outside};
+use crate::{desired, outside, uplinks};
 
 use super::Keeper;
 use super::laps::Laps;
@@ -42,6 +42,7 @@ impl Keeper {
         look: Look<'_>,
     ) -> Result<Vec<Step>, Error> {
         let mtu = self.mtu();
+        let uplinks = uplinks::of(wanted.host.as_deref());
         let desired = desired::network(&wanted.bundle, mtu)?;
         let scope = scope(look, &desired, mtu)?;
         let options = self.shared.options.clone();
@@ -60,7 +61,7 @@ impl Keeper {
                     let hooks = self.datapath.hooks();
                     let mut pass =
                         network::pass(&mut self.kernel, hooks, &options, &desired, &scope);
-                    pass.add(self.shared.ports.bring(&wanted.bundle));
+                    pass.add(self.shared.ports.bring(&wanted.bundle, &uplinks));
                     pass
                 }
                 Stage::Tables => tables::pass(&mut self.datapath, &wanted.bundle.tables),

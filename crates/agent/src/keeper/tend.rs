@@ -11,7 +11,7 @@ use crate::answers::flows::moment;
 use crate::force::{Force, Wanted};
 use crate::prepare::{Base, Beside, prepare};
 use crate::reconcile::{Pass, network, tables, workloads};
-use crate::{desired, outside};
+use crate::{desired, outside, uplinks};
 
 use super::Keeper;
 use super::laps::Laps;
@@ -111,6 +111,7 @@ impl Keeper {
 
     /// Does what is due.
     pub(super) fn tend(&mut self) {
+        self.tend_host();
         let now = Instant::now();
         let ended = self.expires().filter(|expires| *expires <= Timestamp::now());
         if self.timers.facts <= now || ended.is_some() {
@@ -158,7 +159,10 @@ impl Keeper {
             let Force { wanted, .. } = &*force;
             let base = Base::Allocations(&wanted.bundle.allocations);
             let (relabelled, attachments) = (wanted.relabelled.clone(), wanted.attachments.clone());
-            prepare(&wanted.request, &Beside { relabelled, attachments }, base, &facts)
+            let beside = Beside { relabelled, attachments };
+            let (mut wanted, compiler) = prepare(&wanted.request, &beside, base, &facts)?;
+            self.with_host(&mut wanted, &facts)?;
+            Ok((wanted, compiler))
         });
         let problem = match wanted {
             Ok((wanted, _)) if wanted.bundle == force.wanted.bundle => None,
@@ -240,7 +244,11 @@ impl Keeper {
         let mut laps = Laps::begin();
         let mut pass = network::pass(&mut self.kernel, hooks, &options, &desired, &scope);
         if let Some(force) = self.shared.force().filter(|_| self.timers.round.rest.is_empty()) {
-            pass.add(self.shared.ports.bring(&force.wanted.bundle));
+            pass.add(
+                self.shared
+                    .ports
+                    .bring(&force.wanted.bundle, &uplinks::of(force.wanted.host.as_deref())),
+            );
         }
         laps.lap("network");
         laps.tell("looked after a part");

@@ -134,16 +134,19 @@ pub(super) fn may_change(uid: u32) -> bool {
 }
 
 /// Somebody who may change things: root, or the user that the agent runs as.
-pub(super) struct Changer;
+pub(super) struct Changer {
+    /// Its process id, when the kernel tells.
+    pub(super) pid: Option<i32>,
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for Changer {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refusal> {
-        let uid = parts.extensions.get::<Peer>().map(|peer| peer.uid);
-        match uid {
-            Some(uid) if may_change(uid) => Ok(Self),
-            Some(uid) => {
+        let peer = parts.extensions.get::<Peer>();
+        match peer.map(|peer| (peer.uid, peer.pid)) {
+            Some((uid, pid)) if may_change(uid) => Ok(Self { pid }),
+            Some((uid, _)) => {
                 let message = format!("user id {uid} may ask, not change");
                 Err(refused(codes::FORBIDDEN, message).into())
             }

@@ -1,6 +1,7 @@
 //! Every method of the API, each a few lines: who may, what comes in, who answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::{
     Attach, Attached, Attachments, BlastRadius, Detached, Doctor, DownRequest, DownResponse, Error,
@@ -8,6 +9,7 @@ use api::{
     ProbeResponse, Publishes, RadiusQuery, Replay, ReplayQuery, Rules, Status, SuggestQuery,
     Suggestion, UpResponse, Why, WhyRequest, Workload, codes,
 };
+use api::{HostPolicy, RevertRequest, UpQuery};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
@@ -19,6 +21,7 @@ use crate::answers::{
     attachments, audits, doctor, flows, health, logs, matrix, probe, publishes, radius, replay,
     rules, status, suggest, why,
 };
+use crate::confirm::{Manner, WITHIN, session};
 use crate::docker;
 use crate::fault::refused;
 use crate::keeper::Command;
@@ -38,6 +41,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/replay", post(replay_recorded))
         .route("/v1/suggestion", get(show_suggestion))
         .route("/v1/down", post(down))
+        .route("/v1/host/confirm", post(confirm))
+        .route("/v1/host/revert", post(revert))
         .route("/v1/status", get(show_status))
         .route("/v1/attachments", get(show_attachments).post(attach))
         .route("/v1/attachments/{key}", axum::routing::delete(detach))
@@ -80,8 +85,40 @@ async fn apart<T: Send + 'static>(
     })
 }
 
-async fn up(State(shared): Node, _: Changer, Document(request): Document) -> Answer<UpResponse> {
-    answer(shared.commands.ask(|reply| Command::Up(Box::new(request), reply)).await)
+async fn up(
+    State(shared): Node,
+    changer: Changer,
+    Asked(query): Asked<UpQuery>,
+    Document(request): Document,
+) -> Answer<UpResponse> {
+    let manner = manner(&query, changer.pid)?;
+    answer(shared.commands.ask(|reply| Command::Up(Box::new(request), manner, reply)).await)
+}
+
+/// How a change of the host part is to be made.
+fn manner(query: &UpQuery, pid: Option<i32>) -> Result<Manner, Error> {
+    let within = query.confirm_within_s.unwrap_or(60);
+    if !WITHIN.contains(&within) {
+        let (least, most) = (WITHIN.start(), WITHIN.end());
+        let message = format!("{within} s to confirm in: it may be {least} s to {most} s");
+        return Err(refused(codes::BAD_REQUEST, message));
+    }
+    let within = Duration::from_secs(within.into());
+    let may_cut = query.cut_connections.unwrap_or(false);
+    Ok(Manner { within, may_cut, by: session::origin(pid) })
+}
+
+async fn confirm(State(shared): Node, changer: Changer) -> Answer<HostPolicy> {
+    let by = session::origin(changer.pid);
+    answer(shared.commands.ask(|reply| Command::Confirm(by, reply)).await)
+}
+
+async fn revert(
+    State(shared): Node,
+    _: Changer,
+    Body(request): Body<RevertRequest>,
+) -> Answer<HostPolicy> {
+    answer(shared.commands.ask(|reply| Command::Revert(request.token, reply)).await)
 }
 
 async fn plan(State(shared): Node, Document(request): Document) -> Answer<PlanReport> {

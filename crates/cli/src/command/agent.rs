@@ -13,16 +13,24 @@ pub(crate) fn run(
     group: Option<String>,
     keep: &FlowKeep,
     docker: PathBuf,
+    once: bool,
 ) -> Result<Exit, Failure> {
-    let options = Options {
+    let (flow_days, flow_bytes) = (keep.flow_days, keep.flow_size);
+    let options = Options { group, flow_days, flow_bytes, docker, ..options(context) };
+    let done = if once { agent::once(options) } else { agent::run(options) };
+    done.map_err(|error| Failure::Error(Box::new(error)))?;
+    Ok(Exit::Done)
+}
+
+/// The folders that the command line names, and what else goes without saying.
+pub(crate) fn options(context: &Context) -> Options {
+    Options {
         run_dir: context.run_dir.clone(),
         state_dir: context.state_dir.clone(),
         bpffs: context.bpffs.clone(),
-        group,
-        flow_days: keep.flow_days,
-        flow_bytes: keep.flow_size,
-        docker,
-    };
-    agent::run(options).map_err(|error| Failure::Error(Box::new(error)))?;
-    Ok(Exit::Done)
+        group: None,
+        flow_days: Options::FLOW_DAYS,
+        flow_bytes: Options::FLOW_BYTES,
+        docker: PathBuf::from(Options::DOCKER),
+    }
 }

@@ -2,7 +2,7 @@
 
 use api::{AuditScope, Geography, Intervention, Status, Workload, WorkloadState};
 
-use super::{Context, count, person};
+use super::{Context, confirm, count, person};
 use crate::failure::{Exit, Failure};
 use crate::screen::Paint;
 use crate::table::Table;
@@ -40,6 +40,9 @@ pub(crate) fn render(status: &Status, paint: Paint) -> String {
     }
     if let Some(Geography { database, built, .. }) = &agent.geography {
         text += &format!("networks of countries are those of {database}, built {built}\n");
+    }
+    if let Some(host) = &agent.host {
+        text += &confirm::render(host, paint);
     }
     text += &audits(&agent.audits, paint);
     text += &interventions(&agent.interventions, paint);

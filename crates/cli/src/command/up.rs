@@ -9,9 +9,10 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use api::{Client, Outcome, StepState, UpResponse, codes};
+use api::{Client, Outcome, StepState, UpQuery, UpResponse, codes};
 
-use super::{Context, check, count, plan};
+use super::{Context, check, confirm, count, plan};
+use crate::args::Guard;
 use crate::failure::{Exit, Failure};
 use crate::screen::Paint;
 
@@ -21,13 +22,22 @@ const START: Duration = Duration::from_mins(1);
 /// How often it is asked.
 const ASK: Duration = Duration::from_millis(20);
 
-pub(crate) fn run(context: &Context, files: &[PathBuf], verbose: bool) -> Result<Exit, Failure> {
+pub(crate) fn run(
+    context: &Context,
+    files: &[PathBuf],
+    verbose: bool,
+    guard: Guard,
+) -> Result<Exit, Failure> {
+    let query = UpQuery {
+        confirm_within_s: Some(guard.confirm_within),
+        cut_connections: Some(guard.cut_connections),
+    };
     let request = check::request(context, files, false)?;
     let client = context.client()?;
-    let response = match client.up(&request) {
+    let response = match client.up_as(&request, &query) {
         Err(error) if error.is_no_agent() => {
             start_agent(context, &client)?;
-            client.up(&request)?
+            client.up_as(&request, &query)?
         }
         answer => answer?,
     };
@@ -110,6 +120,9 @@ pub(crate) fn render(response: &UpResponse, paint: Paint, verbose: bool) -> Stri
             outcome.generation,
             outcome.took_ms
         );
+    }
+    if let Some(host) = &response.host {
+        text += &confirm::render(host, paint);
     }
     text
 }

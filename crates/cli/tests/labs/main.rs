@@ -14,6 +14,7 @@ mod enter;
 mod explained;
 mod first_packet;
 mod foreign;
+mod host_policy;
 mod imported;
 mod in_place;
 mod kubernetes;

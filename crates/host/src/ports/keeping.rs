@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use verdict::abi::UPLINKS;
+
 use super::{Floor, Interface, PortDesired, PortState};
 
 /// What one pass did.
@@ -149,10 +151,18 @@ impl<F: Floor> Keeping<F> {
             return PortState::NoInterface;
         };
         let interface = name_of(interfaces, index);
-        let is_port = interfaces.values().any(|each| each.index == index && each.is_port);
-        if !is_port {
-            let message =
-                format!("{interface} leads to no workload: it is a bridge, or not to be taken");
+        let found = interfaces.values().find(|each| each.index == index);
+        let (fits, why) = if number >= UPLINKS {
+            (
+                found.is_some_and(|each| each.is_uplink),
+                "is no uplink: it is no Ethernet link, or ours",
+            )
+        } else {
+            let why = "leads to no workload: it is a bridge, or not to be taken";
+            (found.is_some_and(|each| each.is_port), why)
+        };
+        if !fits {
+            let message = format!("{interface} {why}");
             pass.failed.push(message.clone());
             return PortState::Refused(message);
         }

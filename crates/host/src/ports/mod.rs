@@ -53,6 +53,8 @@ pub struct Interface {
     pub index: u32,
     /// Whether it can lead to a workload: neither loopback nor a bridge nor one of ours.
     pub is_port: bool,
+    /// Whether it can be an uplink of the host: an Ethernet link, a bridge among them, that is none of ours.
+    pub is_uplink: bool,
 }
 
 /// What ports in place ask of a kernel, in the namespace of the host.

@@ -18,7 +18,8 @@ struct Fake {
 
 impl Fake {
     fn add(&mut self, name: &str, index: u32) {
-        self.interfaces.insert(name.to_owned(), Interface { index, is_port: true });
+        self.interfaces
+            .insert(name.to_owned(), Interface { index, is_port: true, is_uplink: true });
     }
 
     /// As the kernel: programs end with their interface.
@@ -172,7 +173,10 @@ fn a_new_agent_goes_on_with_what_the_kernel_knows() {
 #[test]
 fn what_leads_to_no_workload_is_refused_and_the_others_go_on() {
     let mut keeping = keeping(&[("br0", 3), ("tap0", 9)], &[(6, "br0"), (7, "tap0"), (8, "tap0")]);
-    keeping.floor().interfaces.insert("br0".to_owned(), Interface { index: 3, is_port: false });
+    keeping
+        .floor()
+        .interfaces
+        .insert("br0".to_owned(), Interface { index: 3, is_port: false, is_uplink: true });
     let pass = keeping.pass();
     assert_eq!(pass.failed.len(), 1, "{:?}", pass.failed);
     assert!(matches!(keeping.state(6), Some(PortState::Refused(_))));
@@ -188,4 +192,16 @@ fn a_refusal_is_told_and_tried_again() {
     assert!(matches!(keeping.state(7), Some(PortState::Refused(_))));
     keeping.floor().refuses = false;
     assert_eq!(log(&mut keeping), ["enter 9 7", "attach 9 7"]);
+}
+
+#[test]
+fn an_uplink_may_be_a_bridge() {
+    let mut keeping = keeping(&[], &[(verdict::abi::HOST_ENDPOINT, "br0")]);
+    let bridge = Interface { index: 3, is_port: false, is_uplink: true };
+    keeping.floor().interfaces.insert("br0".to_owned(), bridge);
+    assert_eq!(log(&mut keeping), ["enter 3 16383", "attach 3 16383"]);
+    keeping.want([port(verdict::abi::HOST_ENDPOINT, "tun0")]);
+    let tunnel = Interface { index: 4, is_port: false, is_uplink: false };
+    keeping.floor().interfaces.insert("tun0".to_owned(), tunnel);
+    assert_eq!(keeping.pass().failed.len(), 1);
 }

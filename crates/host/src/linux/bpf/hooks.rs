@@ -17,7 +17,7 @@ use aya::programs::tc::{
     NlOptions, SchedClassifierLink, TcAttachOptions, TcAttachType, TcError, TcHandle,
     qdisc_add_clsact,
 };
-use verdict::abi::IFINDEX_BASE;
+use verdict::abi::{IFINDEX_BASE, UPLINKS};
 
 use super::object::{self, Program, Programs};
 use super::{Error, filters, sys};
@@ -48,9 +48,20 @@ pub struct Hooks {
 #[derive(Clone, Copy)]
 pub(super) struct Hook {
     pub(super) suffix: &'static str,
-    program: Program,
+    judges: Program,
     tcx: u32,
     pub(super) clsact: TcAttachType,
+}
+
+impl Hook {
+    /// The program for an endpoint. At an uplink of the host it is the other way round: what enters there is what the host receives.
+    fn program(&self, number: u32) -> Program {
+        match (number >= UPLINKS, self.judges) {
+            (true, Program::ToEndpoint) => Program::FromHost,
+            (true, Program::FromEndpoint) => Program::ToHost,
+            (_, program) => program,
+        }
+    }
 }
 
 /// An endpoint and the interface that its programs are on, in the namespace of the calling thread.
@@ -90,13 +101,13 @@ impl Port {
 pub(super) const HOOKS: [Hook; 2] = [
     Hook {
         suffix: "to",
-        program: Program::ToEndpoint,
+        judges: Program::ToEndpoint,
         tcx: sys::TCX_EGRESS,
         clsact: TcAttachType::Egress,
     },
     Hook {
         suffix: "from",
-        program: Program::FromEndpoint,
+        judges: Program::FromEndpoint,
         tcx: sys::TCX_INGRESS,
         clsact: TcAttachType::Ingress,
     },
@@ -190,7 +201,7 @@ impl Hooks {
             let alive = || -> io::Result<bool> {
                 let link = sys::open(&self.pin(hook, at.number))?;
                 let info = sys::link_info(link.as_fd())?;
-                let program = sys::program_info(self.programs.fd(hook.program))?;
+                let program = sys::program_info(self.programs.fd(hook.program(at.number)))?;
                 Ok(info.program == program.id && is_here(&link, hook, at)?)
             };
             alive().unwrap_or(false)
@@ -239,7 +250,7 @@ impl Hooks {
         if sys::link_info(link.as_fd())?.interface == 0 {
             return fs::remove_file(pin);
         }
-        sys::relink(link.as_fd(), self.programs.fd(hook.program))
+        sys::relink(link.as_fd(), self.programs.fd(hook.program(number)))
     }
 
     pub(super) fn pin(&self, hook: &Hook, number: u32) -> PathBuf {
@@ -247,7 +258,7 @@ impl Hooks {
     }
 
     pub(super) fn attach_tcx(&self, hook: &Hook, at: Port) -> io::Result<()> {
-        let program = self.programs.fd(hook.program);
+        let program = self.programs.fd(hook.program(at.number));
         let (number, pin) = (at.number, self.pin(hook, at.number));
         if let Ok(link) = sys::open(&pin) {
             if is_here(&link, hook, at)? {
@@ -280,7 +291,7 @@ impl Hooks {
 
     /// Adds our filter or replaces the one that is there.
     fn filter(&self, hook: &Hook, interface: &str, at: Port) -> io::Result<()> {
-        let pin = self.programs.pin(hook.program);
+        let pin = self.programs.pin(hook.program(at.number));
         let mut program = SchedClassifier::from_pin(pin).map_err(io::Error::other)?;
         let (priority, handle) = at.filter();
         let options = NlOptions { priority, handle, classid: None };
@@ -303,7 +314,7 @@ impl Hooks {
     pub(super) fn has_filters(&self, at: Port) -> bool {
         HOOKS.iter().all(|hook| {
             let there = || -> io::Result<bool> {
-                let program = sys::program_info(self.programs.fd(hook.program))?;
+                let program = sys::program_info(self.programs.fd(hook.program(at.number)))?;
                 let parent = if hook.suffix == "to" { filters::EGRESS } else { filters::INGRESS };
                 filters::holds(at.index, parent, program.id)
             };

@@ -48,6 +48,10 @@ pub enum Program {
     FromEndpoint,
     /// Judges what an endpoint is to receive.
     ToEndpoint,
+    /// Judges what leaves by an uplink of the host.
+    FromHost,
+    /// Judges what enters by an uplink of the host.
+    ToHost,
     /// Returns jiffies.
     Clock,
     /// Does nothing: for measurements.
@@ -58,8 +62,15 @@ pub enum Program {
 
 impl Program {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::FromEndpoint, Self::ToEndpoint, Self::Clock, Self::Empty, Self::RedirectPeer];
+    pub const ALL: [Self; 7] = [
+        Self::FromEndpoint,
+        Self::ToEndpoint,
+        Self::FromHost,
+        Self::ToHost,
+        Self::Clock,
+        Self::Empty,
+        Self::RedirectPeer,
+    ];
 
     /// Its name in the object, in bpftool and as a pin.
     #[must_use]
@@ -67,6 +78,8 @@ impl Program {
         match self {
             Self::FromEndpoint => "from_endpoint",
             Self::ToEndpoint => "to_endpoint",
+            Self::FromHost => "from_host",
+            Self::ToHost => "to_host",
             Self::Clock => "clock",
             Self::Empty => "empty",
             Self::RedirectPeer => "redirect_peer",

@@ -118,8 +118,9 @@ impl Floor for Places {
             let is_ours = own_range.contains(&link.index)
                 || peers.contains(&link.index)
                 || NetworkNumber::from_link_name(&name).is_some();
-            let is_port = !is_ours && link.kind != "bridge" && link.mac.0 != [0; 6];
-            (name, Interface { index: link.index, is_port })
+            let is_uplink = !is_ours && link.mac.0 != [0; 6];
+            let is_port = is_uplink && link.kind != "bridge";
+            (name, Interface { index: link.index, is_port, is_uplink })
         };
         Ok(links.into_iter().map(interface).collect())
     }

@@ -1,0 +1,111 @@
+//! The host at its uplinks: which packets are its own, and what can be turned off by nobody (docs/adr/0021-host-policy.md).
+//!
+//! The programs are turned round: what enters at an uplink is what the host receives. A packet whose end on this side is no address of the
+//! host is only forwarded, and is not judged here. What is sent to a group or to everybody is sent to the host.
+//!
+//! **Order.** Whose it is comes before whether it is sound: what is only forwarded is not ours to refuse.
+
+use crate::Env;
+use crate::abi::{Addr, Endpoint, HOST_ENDPOINT, PeerKey};
+use crate::packet::{ETHERNET, Fragment, Header, IPV4, IPV6, IcmpRole, Packet, protocol};
+use crate::work::Work;
+
+const DHCP: [u16; 2] = [67, 68];
+const DHCP6: [u16; 2] = [547, 546];
+const IGMP: u8 = 2;
+/// `ICMPv4` type 3 code 4, "fragmentation needed" (RFC 1191).
+const FRAGMENTATION_NEEDED: u16 = 3 << 8 | 4;
+/// `ICMPv6` type 2, "packet too big" (RFC 4443 §3.2).
+const TOO_BIG: u16 = 2;
+/// Multicast listener queries and reports (RFC 2710, RFC 3810).
+const LISTENERS: [u16; 4] = [130, 131, 132, 143];
+
+/// What becomes of a packet at an uplink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It is the host's: policy is asked.
+    Host,
+    /// It goes on: not the host's, or nothing that policy speaks of.
+    Other,
+}
+
+/// Whose packet the addresses of its header make it, before the rest is read; its frame has been read.
+pub(crate) fn whose<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) -> Kind {
+    let Some((source, target)) = addresses(packet, work.frame.ethertype) else {
+        return Kind::Other;
+    };
+    let own = if work.hook.sent { source } else { target };
+    let everybody = !work.hook.sent && (work.frame.target[0] & 1 != 0 || target.is_group());
+    let is_own = everybody || own.is_link_local() || is_host(env, work, own);
+    if is_own { Kind::Host } else { Kind::Other }
+}
+
+/// Source and target of an IP packet.
+fn addresses<P: Packet + ?Sized>(packet: &P, ethertype: u16) -> Option<(Addr, Addr)> {
+    match ethertype {
+        IPV4 => {
+            let b = packet.load::<8>(ETHERNET + 12)?;
+            Some((Addr::v4([b[0], b[1], b[2], b[3]]), Addr::v4([b[4], b[5], b[6], b[7]])))
+        }
+        IPV6 => {
+            let source = packet.load::<16>(ETHERNET + 8)?;
+            let target = packet.load::<16>(ETHERNET + 24)?;
+            Some((Addr::v6(source), Addr::v6(target)))
+        }
+        _ => None,
+    }
+}
+
+#[inline(never)]
+fn is_host<E: Env>(env: &E, work: &Work, addr: Addr) -> bool {
+    let key = PeerKey { network: work.hook.network, addr };
+    env.exact(&key).is_some_and(|peer| peer.endpoint == HOST_ENDPOINT)
+}
+
+/// What becomes of a packet of the host whose headers have been read. Its end on this side becomes the host's address where it is
+/// a group, link-local or none.
+pub(crate) fn kind(endpoint: &Endpoint, work: &mut Work) -> Kind {
+    let sent = work.hook.sent;
+    let header = &mut work.header;
+    if is_kept(header, sent) {
+        return Kind::Other;
+    }
+    let own = if sent { &mut header.source } else { &mut header.target };
+    if own.is_v4() {
+        if own.is_group() {
+            *own = endpoint.v4;
+        }
+    } else if own.is_group() || own.is_link_local() || *own == Addr::UNSPECIFIED {
+        *own = endpoint.v6;
+    }
+    Kind::Host
+}
+
+/// What no policy can turn off: address resolution, path MTU discovery, and the host's own DHCP.
+fn is_kept(header: &Header, sent: bool) -> bool {
+    if header.fragment != Fragment::Whole {
+        return false;
+    }
+    match header.protocol {
+        protocol::ICMPV6 => {
+            let kind = header.icmp >> 8;
+            kind == TOO_BIG
+                || header.hops == 255 && matches!(kind, 133..=137)
+                || header.hops == 1 && LISTENERS.contains(&kind)
+                || sent && header.icmp_role() == IcmpRole::Error
+        }
+        protocol::ICMP => {
+            header.icmp == FRAGMENTATION_NEEDED || sent && header.icmp_role() == IcmpRole::Error
+        }
+        IGMP => header.hops == 1,
+        protocol::UDP => {
+            let ends = if sent {
+                [header.ports.target, header.ports.source]
+            } else {
+                [header.ports.source, header.ports.target]
+            };
+            ends == DHCP || ends == DHCP6
+        }
+        _ => false,
+    }
+}
