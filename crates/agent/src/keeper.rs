@@ -157,6 +157,8 @@ pub(crate) struct Keeper {
     compiled_for: Option<(u64, Vec<IpAddr>)>,
     /// What was in force before the last change: taking it apart takes a while, and nobody is to wait for that.
     past: Option<Arc<Force>>,
+    /// It ends when all is in force, and starts no workloads: the agent that follows does.
+    brief: bool,
     /// The host's own policy: what was confirmed and what waits.
     hosts: guard::Hosts,
 }
@@ -178,8 +180,14 @@ impl Keeper {
             compiler: None,
             compiled_for: None,
             past: None,
+            brief: false,
             hosts: guard::Hosts::default(),
         }
+    }
+
+    /// The same for somebody who puts in force what was in force, and ends.
+    pub(crate) fn brief(self) -> Self {
+        Self { brief: true, ..self }
     }
 
     /// Works until it is told to stop or everything was taken down for good.

@@ -120,7 +120,7 @@ pub fn once(options: Options) -> Result<(), Error> {
     let (clock, hooks) = (datapath.clock(), datapath.hooks().kind());
     let ports = Ports::new(datapath.places().map_err(|error| loaded(&error))?);
     let shared = Arc::new(Shared::new(options, meters, clock, hooks, ports, commands));
-    Keeper::new(Arc::clone(&shared), kernel, datapath, store).restore();
+    Keeper::new(Arc::clone(&shared), kernel, datapath, store).brief().restore();
     let condition = shared.condition();
     match condition.problems.get("document") {
         Some(problem) => Err(Error::new(codes::APPLY, problem.clone())),

@@ -8,6 +8,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -32,6 +33,18 @@ pub(crate) struct Ledger {
     pub(crate) pending: Option<Pending>,
     /// What went back last, until the next change.
     pub(crate) reverted: Option<Reverted>,
+    /// How the host was connected when this was written last: before the network is up, nothing else tells.
+    pub(crate) seen: Seen,
+}
+
+/// How the host was connected.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Seen {
+    /// The links that carried a default route.
+    pub(crate) uplinks: Vec<String>,
+    /// Its addresses.
+    pub(crate) addresses: Vec<IpAddr>,
 }
 
 /// A host part that somebody confirmed.
@@ -121,7 +134,7 @@ impl Ledger {
     /// When it cannot be written; what was there stays then.
     pub(crate) fn write(&self, state_dir: &Path) -> io::Result<()> {
         let path = state_dir.join(FILE);
-        if *self == Self::default() {
+        if self.confirmed.is_none() && self.pending.is_none() && self.reverted.is_none() {
             return match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                 _ => Ok(()),

@@ -7,9 +7,10 @@ use api::{Error, HostPolicy, codes};
 use jiff::Timestamp;
 use planner::{Facts, HostPlane};
 use policy::Document;
+use policy::document::Uplink;
 
 use crate::answers::flows::moment;
-use crate::confirm::ledger::{self, Confirmed, Ledger, Pending, now_ms};
+use crate::confirm::ledger::{self, Confirmed, Ledger, Pending, Seen, now_ms};
 use crate::confirm::session::Origin;
 use crate::confirm::{Manner, dead_man, proof};
 use crate::fault::{failed, refused};
@@ -72,17 +73,27 @@ impl Keeper {
     /// Gives a compiled document the host plane that is to be in force with it: its own, or while its own went back, the confirmed one.
     pub(super) fn with_host(&self, wanted: &mut Wanted, facts: &Facts) -> Result<(), Error> {
         let ledger = &self.hosts.ledger;
+        let (seen, facts) = (&ledger.seen, facts.clone());
+        let facts = &if facts.addresses.is_empty() {
+            Facts { addresses: seen.addresses.clone(), ..facts }
+        } else {
+            facts
+        };
         let part = wanted.document.host_part();
         let waits = ledger.pending.as_ref().is_some_and(|pending| pending.part == part);
         if part == 0 || part == ledger.confirmed_part() || waits {
             let document = wanted.document.clone();
-            return plane(wanted, &document, facts);
+            plane(wanted, &document, facts)?;
+            remembered(wanted, seen);
+            return Ok(());
         }
         let Some(confirmed) = &ledger.confirmed else { return Ok(()) };
         let nothing = planner::Allocations::default();
         let request = Arc::new(confirmed.request.clone());
         let (old, _) = prepare(&request, &Beside::default(), Base::Allocations(&nothing), facts)?;
-        plane(wanted, &old.document, facts)
+        plane(wanted, &old.document, facts)?;
+        remembered(wanted, seen);
+        Ok(())
     }
 
     /// Gives a compiled document its own host plane, as a change wants it.
@@ -315,7 +326,12 @@ impl Keeper {
         }
     }
 
-    fn remember_host(&self) -> Result<(), Error> {
+    fn remember_host(&mut self) -> Result<(), Error> {
+        let uplinks: Vec<String> = uplinks::default_links().into_iter().collect();
+        if !uplinks.is_empty() {
+            let addresses = self.facts()?.addresses;
+            self.hosts.ledger.seen = Seen { uplinks, addresses };
+        }
         let written = self.hosts.ledger.write(&self.shared.options.state_dir);
         written.map_err(|error| failed(codes::STATE, "remember the host's own policy", &error))
     }
@@ -332,7 +348,7 @@ impl Keeper {
     }
 
     fn host_policy(&self) -> HostPolicy {
-        let Ledger { confirmed, pending, reverted } = &self.hosts.ledger;
+        let Ledger { confirmed, pending, reverted, .. } = &self.hosts.ledger;
         let force = self.shared.force();
         let plane = force.as_ref().and_then(|force| force.wanted.host.clone());
         HostPolicy {
@@ -350,6 +366,16 @@ impl Keeper {
             }),
         }
     }
+}
+
+/// Before the network is up no link carries a default route: then those count that did.
+fn remembered(wanted: &mut Wanted, seen: &Seen) {
+    let Some(plane) = wanted.host.as_mut().filter(|plane| uplinks::of(Some(plane)).is_empty())
+    else {
+        return;
+    };
+    let uplinks = seen.uplinks.iter().map(|name| Uplink(name.as_str().into()));
+    Arc::make_mut(plane).uplinks = uplinks.collect();
 }
 
 /// Refuses a host part that would be enforced nowhere.

@@ -42,7 +42,7 @@ impl Keeper {
         look: Look<'_>,
     ) -> Result<Vec<Step>, Error> {
         let mtu = self.mtu();
-        let uplinks = uplinks::of(wanted.host.as_deref());
+        let (uplinks, brief) = (uplinks::of(wanted.host.as_deref()), self.brief);
         let desired = desired::network(&wanted.bundle, mtu)?;
         let scope = scope(look, &desired, mtu)?;
         let options = self.shared.options.clone();
@@ -65,6 +65,7 @@ impl Keeper {
                     pass
                 }
                 Stage::Tables => tables::pass(&mut self.datapath, &wanted.bundle.tables),
+                Stage::Workloads if brief => Pass::default(),
                 Stage::Workloads => workloads::start_missing(&dirs, &specs, &exe),
             };
             laps.lap(stage.name());

@@ -245,6 +245,37 @@ fn r040_it_comes_back_although_the_agent_was_killed_root() {
 }
 
 #[test]
+fn r040_a_boot_begins_with_what_was_confirmed_root() {
+    root_or_return!("r040_a_boot_begins_with_what_was_confirmed_root");
+    let mut managed = Managed::new();
+    let right = managed.file("right.yaml", RIGHT);
+    let up = managed.line(&format!("up {right} --confirm-within 10m"));
+    assert_eq!(managed.over_ssh(&up).0, Some(0));
+    assert_eq!(managed.over_ssh(&managed.line("confirm")).0, Some(0));
+    // A change that waits when the machine goes down is not confirmed.
+    let open = managed.file("open.yaml", "bulkhead: 1\nhost: { posture: { ingress: allow } }\n");
+    assert_eq!(managed.over_ssh(&managed.line(&format!("up {open} --confirm-within 10m"))).0, Some(0));
+    assert!(managed.is_open(ELSEWHERE));
+    managed.stage.bulkhead.kill_agent().expect("killed");
+    let state = managed.stage.bulkhead.folders().state.join("host.json");
+    let text = fs::read_to_string(&state).expect("what is remembered");
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("the boot");
+    fs::write(&state, text.replace(boot.trim(), "another boot")).expect("written");
+    // Nothing in the kernel outlives a boot, and there is no network yet.
+    let bpffs = managed.stage.bulkhead.folders().bpffs.display().to_string();
+    managed.stage.host.check(&["rm", "-r", &bpffs]).expect("unpinned");
+    managed.stage.host.ip("addr flush dev uplink").expect("no addresses");
+    assert_eq!(managed.stage.bulkhead.cli(&["agent", "--once"]).expect("it runs").code(), Some(0));
+    let address = format!("addr add {HOST}/24 dev uplink\nroute add default via 198.51.100.1");
+    managed.stage.host.ip(&address).expect("the network is up");
+    assert!(managed.is_open(OUTSIDE) && !managed.is_open(ELSEWHERE));
+    managed.stage.bulkhead.start_agent().expect("the agent");
+    let host = managed.host_status();
+    assert!(host["pending"].is_null() && host["confirmed"].is_string(), "{host}");
+    assert!(managed.is_open(OUTSIDE) && !managed.is_open(ELSEWHERE));
+}
+
+#[test]
 fn r049_path_mtu_and_neighbour_discovery_pass_whatever_the_policy_says_root() {
     root_or_return!("r049_path_mtu_and_neighbour_discovery_pass_whatever_the_policy_says_root");
     let stage = Stage::new();
