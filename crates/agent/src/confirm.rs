@@ -24,5 +24,12 @@ pub(crate) struct Manner {
     pub(crate) by: Origin,
 }
 
+impl Manner {
+    /// For a file that is in force already and that the agent applies again by itself.
+    pub(crate) fn of_the_agent() -> Self {
+        Self { within: Duration::from_mins(1), may_cut: false, by: Origin::Apart }
+    }
+}
+
 /// Shortest and longest time to confirm in.
 pub(crate) const WITHIN: std::ops::RangeInclusive<u32> = 5..=3600;

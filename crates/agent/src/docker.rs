@@ -26,6 +26,7 @@ use runtimes::docker::{Client, Container, Network, Wakes};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::Notify;
 
+use crate::confirm::Manner;
 use crate::fault::sentence;
 use crate::force::Force;
 use crate::keeper::Command;
@@ -239,7 +240,11 @@ impl Discovery {
         let mut request = (**request).clone();
         request.docker.insert(found.place.docker.clone(), subnets);
         tracing::info!(network = found.place.docker, "Docker's network has other subnets now");
-        let told = self.shared.commands.ask(|reply| Command::Up(Box::new(request), reply)).await;
+        let told = self
+            .shared
+            .commands
+            .ask(|reply| Command::Up(Box::new(request), Manner::of_the_agent(), reply))
+            .await;
         told.err().map(|error| told_of(&error))
     }
 

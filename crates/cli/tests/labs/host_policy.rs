@@ -254,7 +254,10 @@ fn r040_a_boot_begins_with_what_was_confirmed_root() {
     assert_eq!(managed.over_ssh(&managed.line("confirm")).0, Some(0));
     // A change that waits when the machine goes down is not confirmed.
     let open = managed.file("open.yaml", "bulkhead: 1\nhost: { posture: { ingress: allow } }\n");
-    assert_eq!(managed.over_ssh(&managed.line(&format!("up {open} --confirm-within 10m"))).0, Some(0));
+    assert_eq!(
+        managed.over_ssh(&managed.line(&format!("up {open} --confirm-within 10m"))).0,
+        Some(0)
+    );
     assert!(managed.is_open(ELSEWHERE));
     managed.stage.bulkhead.kill_agent().expect("killed");
     let state = managed.stage.bulkhead.folders().state.join("host.json");
