@@ -105,14 +105,14 @@ fn network(rng: &mut Rng, tenant: &Name, at: usize, unique: usize) -> Network {
     } else {
         Subnets { v4: (families != 0).then_some(v4), v6: (families != 1).then_some(v6) }
     };
+    let external =
+        (mode == Mode::Routed && rng.chance(60)).then(|| External::Bridge("ext".to_owned()));
     let mut segments = Vec::new();
-    if mode != Mode::None {
+    if mode != Mode::None && external.is_none() {
         for number in 0..rng.between(0, 3) {
             segments.push(segment(rng, number, subnets));
         }
     }
-    let external = (mode == Mode::Routed && segments.is_empty() && rng.chance(60))
-        .then(|| External::Bridge("ext".to_owned()));
     let postures = postures(rng);
     let (audit, span) = (audit(rng), Span::default());
     let name = name(&format!("n{at}"));

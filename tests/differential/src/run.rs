@@ -9,7 +9,7 @@ use verdict::abi::{Config, Event, EventKind, Peer, PeerKey, Verdict};
 use verdict::native::{Simulation, Tables};
 use verdict::{Action, Reason, Work, from_endpoint, to_endpoint};
 
-use crate::bytes::Packet;
+use crate::bytes::{Body, Packet};
 use crate::oracle::{Answer, Expected, Opinion, Oracle, Scene};
 use crate::rng::Rng;
 use crate::{generate, render, traffic};
@@ -212,8 +212,9 @@ pub fn play(case: &Case, judge: &mut dyn Judge, steps: usize) -> Result<usize, M
                         .map_err(|text| Mismatch { phase, at: compared, text })?;
                 continue;
             }
-            // Now and then a packet comes another way than through its sender's hook.
-            let sender = if rng.chance(3) { ELSEWHERE } else { packet.source };
+            // Now and then a packet comes another way than through its sender's hook, errors more often.
+            let often = if matches!(packet.body, Body::Error(..)) { 25 } else { 3 };
+            let sender = if rng.chance(often) { ELSEWHERE } else { packet.source };
             let hook = (network, sender);
             compared += meet(&mut oracle, scene, judge, hook, &packet, rng.chance(50))
                 .map_err(|text| Mismatch { phase, at: compared, text })?;

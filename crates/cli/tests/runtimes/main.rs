@@ -8,6 +8,7 @@ mod docker;
 mod docker_beside;
 mod docker_found;
 mod firewalls;
+mod machines;
 mod podman;
 #[expect(dead_code, reason = "the labs need more of it")]
 #[path = "../labs/stage.rs"]
