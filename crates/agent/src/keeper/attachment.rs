@@ -250,7 +250,7 @@ impl Keeper {
             interface: desired::interface(&known.start).to_owned(),
             mac: mac.join(":"),
             addresses: addresses.collect(),
-            mtu: Some(self.mtu()),
+            mtu: matches!(attach.port, AttachPort::Netns { .. }).then(|| self.mtu()),
             generation: force.generation,
             new: false,
         })

@@ -4,10 +4,13 @@
 //! skipped, and fails in CI.
 
 mod cni;
+mod containerd;
+mod cri;
 mod docker;
 mod docker_beside;
 mod docker_found;
 mod firewalls;
+mod hook;
 mod machines;
 mod podman;
 #[expect(dead_code, reason = "the labs need more of it")]

@@ -55,8 +55,14 @@ impl Podman {
         pack.arg("-C").arg(&image).arg("-cf").arg(&tar).arg("bin");
         run_with_deadline(&mut pack, None, COMMAND)?.success()?;
         let podman = Self { folder, plugged };
-        podman.podman(&["import", &tar.display().to_string(), IMAGE])?;
+        let forever = "CMD [\"/bin/sleep\", \"600\"]";
+        podman.podman(&["import", "--change", forever, &tar.display().to_string(), IMAGE])?;
         Ok(podman)
+    }
+
+    /// The host that it runs on.
+    pub(crate) fn plugged(&self) -> &Plugged {
+        &self.plugged
     }
 
     /// A command of Podman's on the lab's host; any exit code is fine.
@@ -102,7 +108,7 @@ fn podmans_containers_are_workloads_root() {
         return;
     }
     let podman = Podman::new(Plugged::new()).expect("Podman");
-    let plugged = &podman.plugged;
+    let plugged = podman.plugged();
     let ask = |port: u16| format!("echo hello | nc -w 2 {DB} {port}");
     let script = format!("{}; {}; ip -4 addr show dev eth0; exec sleep 600", ask(22), ask(6379));
     podman

@@ -1,0 +1,232 @@
+//! The real containerd on a lab's host: `ctr run --cni`, and pods as a kubelet asks for them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::mount::{UnmountFlags, unmount};
+use serde_json::json;
+use testkit::server::{Reached, probe_tcp};
+use testkit::{Finished, Namespace, Proc, root_or_return, run_with_deadline, wait_until};
+
+use crate::cni::{DB, Plugged};
+use crate::cri::{Cri, Pod};
+use crate::docker::find;
+use crate::podman::{Podman, are_there};
+use crate::stage::{SILENCE, SOON, at};
+
+const NEEDED: [&str; 6] = ["containerd", "ctr", "runc", "podman", "conmon", "busybox"];
+const START: Duration = Duration::from_mins(1);
+const COMMAND: Duration = Duration::from_mins(2);
+const IMAGE: &str = "localhost/busybox:test";
+/// Containers and pods that are measured.
+const RUNS: usize = 7;
+
+/// A containerd; dropping it ends it.
+struct Containerd {
+    folder: PathBuf,
+    daemon: Option<Proc>,
+    podman: Podman,
+}
+
+impl Containerd {
+    /// Starts containerd on the lab's host, with the image that Podman made.
+    fn start(podman: Podman) -> Result<Self> {
+        let plugged = podman.plugged();
+        let folder = plugged.stage.lab.dir().join("containerd");
+        std::fs::create_dir_all(&folder).context("make containerd's folder")?;
+        // CRI sets loopback up by a plugin.
+        std::os::unix::fs::symlink("/usr/lib/cni/loopback", plugged.bin.join("loopback"))
+            .context("link the plugin for loopback")?;
+        let at = |name: &str| folder.join(name).display().to_string();
+        let settings = format!(
+            "version = 2\nroot = {:?}\nstate = {:?}\n\
+             disabled_plugins = [\"io.containerd.internal.v1.opt\", \"io.containerd.snapshotter.v1.overlayfs\"]\n\
+             [grpc]\naddress = {:?}\n[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"{IMAGE}\"\n\
+             restrict_oom_score_adj = true\ndisable_apparmor = true\n\
+             [plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = {:?}\nconf_dir = {:?}\n\
+             [plugins.\"io.containerd.grpc.v1.cri\".containerd]\nsnapshotter = \"native\"\ndefault_runtime_name = \"runc\"\n\
+             [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\n",
+            at("root"),
+            at("state"),
+            at("containerd.sock"),
+            plugged.bin.display().to_string(),
+            plugged.conf.display().to_string(),
+        );
+        std::fs::write(at("config.toml"), settings).context("write config.toml")?;
+        let mut command = Command::new(find("containerd").context("there is no containerd")?);
+        command.args(["--config", &at("config.toml")]);
+        let daemon = plugged.stage.host.spawn(&mut command)?;
+        let image = at("image.tar");
+        podman.podman(&["save", "--format", "docker-archive", "-o", &image, IMAGE])?;
+        let this = Self { folder, daemon: Some(daemon), podman };
+        let waited = wait_until("containerd", START, || {
+            this.ctr("", &["version"]).is_ok_and(|done| done.status.success())
+        });
+        if waited.is_err() {
+            let log = this.daemon.as_ref().map(Proc::output_so_far).transpose()?;
+            bail!("containerd did not come up: {log:?}");
+        }
+        for namespace in ["default", "k8s.io"] {
+            let argv = ["-n", namespace, "images", "import", "--snapshotter", "native", &image];
+            this.ctr("", &argv)?.success().context("import the image")?;
+        }
+        Ok(this)
+    }
+
+    fn plugged(&self) -> &Plugged {
+        self.podman.plugged()
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.join("containerd.sock")
+    }
+
+    /// `ctr` on the lab's host. It looks for plugins at fixed places, which are ours in a mount namespace of its own;
+    /// `before` is run there first.
+    fn ctr(&self, before: &str, argv: &[&str]) -> Result<Finished> {
+        let plugged = self.plugged();
+        let script = format!(
+            "set -e\nmount -t tmpfs none /opt\nmkdir -p /opt/cni/bin\nmount --bind {} /opt/cni/bin\n\
+             mount -t tmpfs none /etc/cni\nmkdir /etc/cni/net.d\nmount --bind {} /etc/cni/net.d\n{before}\nexec ctr -a {} \"$@\"",
+            plugged.bin.display(),
+            plugged.conf.display(),
+            self.socket().display(),
+        );
+        plugged.stage.host.run(|| {
+            let mut command = Command::new("unshare");
+            command.args(["-m", "sh", "-c", &script, "sh"]).args(argv);
+            run_with_deadline(&mut command, None, COMMAND)
+        })?
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        if let Some(daemon) = self.daemon.take() {
+            drop(daemon.stop(START));
+        }
+        let Ok(table) = std::fs::read_to_string("/proc/self/mountinfo") else { return };
+        let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
+        let mut points: Vec<&Path> = points.filter(|at| at.starts_with(&self.folder)).collect();
+        points.sort_unstable();
+        for point in points.into_iter().rev() {
+            let _gone = unmount(point, UnmountFlags::DETACH);
+        }
+    }
+}
+
+fn begin() -> Containerd {
+    let podman = Podman::new(Plugged::new()).expect("Podman makes the image");
+    Containerd::start(podman).expect("containerd")
+}
+
+#[test]
+fn containers_of_ctr_are_workloads_root() {
+    const NAME: &str = "containers_of_ctr_are_workloads_root";
+    root_or_return!(NAME);
+    if !are_there(NAME, &NEEDED) {
+        return;
+    }
+    let containerd = begin();
+    let plugged = containerd.plugged();
+    let run = |name: &str, script: &str| {
+        let argv =
+            ["run", "--rm", "--cni", "--snapshotter", "native", IMAGE, name, "sh", "-c", script];
+        let done = containerd.ctr("", &argv).expect("it ran");
+        assert_eq!(done.code(), Some(0), "{done:?}");
+        done.stdout
+    };
+    let script = format!(
+        "echo hello | nc -w 2 {DB} 22; echo hello | nc -w 2 {DB} 6379; ip -4 addr show dev eth0"
+    );
+    let told = run("web-0", &script);
+    assert!(told.contains("hello") && told.contains("10.88.7."), "{told}");
+    assert_eq!((plugged.closed.accepted(), plugged.allowed.accepted()), (0, 1));
+    let drops = plugged.stage.flows(&["--verdict", "drop", "--to", "t/db"]);
+    assert!(drops.iter().all(|drop| drop["reason"]["code"] == "BH-D002"), "{drops:?}");
+    for n in 0..RUNS {
+        run(&format!("more-{n}"), "true");
+    }
+    plugged.is_empty();
+    let ((add, adds), (del, _)) = (plugged.median("ADD"), plugged.median("DEL"));
+    println!(
+        "runtime containerd ctr --cni: allowed passes, the rest is dropped from the first packet on, DEL leaves nothing; \
+         attach p50 {add:.1} ms of {adds}, detach p50 {del:.1} ms"
+    );
+}
+
+#[test]
+fn pods_of_cri_are_workloads_root() {
+    const NAME: &str = "pods_of_cri_are_workloads_root";
+    root_or_return!(NAME);
+    if !are_there(NAME, &NEEDED) {
+        return;
+    }
+    let containerd = begin();
+    let plugged = containerd.plugged();
+    // Who a pod is, it says itself: the network gives no labels.
+    let mut network = plugged.network("");
+    network["labels"] = json!({});
+    let list = json!({ "cniVersion": "1.0.0", "name": "pods", "plugins": [network] });
+    std::fs::write(plugged.conf.join("10-pods.conflist"), list.to_string()).expect("written");
+    let cri = Cri::new(&containerd.socket());
+    let logs = plugged.stage.lab.dir().display().to_string();
+    let cgroup = format!("/{}", plugged.stage.lab.prefix());
+    let run = |name: &str, app: &str| {
+        let pod = Pod {
+            name,
+            namespace: "team-a",
+            uid: &format!("11111111-2222-3333-4444-{name}"),
+            annotations: &[("bulkhead/labels", &format!("app={app}"))],
+            cgroup: &cgroup,
+            logs: &logs,
+        };
+        cri.run(&pod)
+    };
+    // The plugin's configuration is read when it changes.
+    let mut first = run("web-0", "web");
+    let ready = wait_until("CRI's network", SOON, || {
+        if first.is_err() {
+            first = run("web-0", "web");
+        }
+        first.is_ok()
+    });
+    let mut ids = vec![first.expect("a sandbox")];
+    ready.expect("the network is ready");
+    ids.push(run("job-0", "job").expect("a sandbox"));
+    let all = plugged.stage.bulkhead.cli_json(&["attachments"]).expect("attachments");
+    let inside = |id: &str| {
+        let all = all["attachments"].as_array().expect("a list");
+        let own = all.iter().find(|each| each["workload"] == *id).expect("it is attached");
+        let path = own["port"]["netns"]["path"].as_str().expect("a path");
+        Namespace::open(id, Path::new(path)).expect("its namespace")
+    };
+    let asks = |who: &str, port: u16| {
+        probe_tcp(&inside(who), at(&format!("{DB}:{port}")), SILENCE).expect("it ran")
+    };
+    assert_ne!(asks("t.job-0", 6379), Reached::Answered);
+    assert_eq!(plugged.allowed.accepted(), 0, "not even its first packet");
+    assert_eq!(plugged.stage.drop_code("t/job-0", "t/db"), "BH-D002");
+    assert_eq!(asks("t.web-0", 6379), Reached::Answered);
+    assert_ne!(asks("t.web-0", 22), Reached::Answered);
+    let web = plugged.stage.bulkhead.cli_json(&["workload", "list", "-l", "app=web"]).expect("it");
+    let labels = &web[0]["labels"];
+    assert_eq!(labels["io.kubernetes.pod.name"], "web-0");
+    assert_eq!(labels["io.kubernetes.pod.namespace"], "team-a");
+    assert_eq!(labels["io.kubernetes.pod.uid"], "11111111-2222-3333-4444-web-0");
+    for n in 1..=RUNS {
+        ids.push(run(&format!("web-{n}"), "web").expect("a sandbox"));
+    }
+    assert_eq!(plugged.attached().len(), ids.len());
+    for id in &ids {
+        cri.end(id).expect("it ends");
+    }
+    plugged.is_empty();
+    let ((add, adds), (del, _)) = (plugged.median("ADD"), plugged.median("DEL"));
+    println!(
+        "runtime containerd CRI RunPodSandbox: who a pod is comes from its name and annotations, allowed passes, the rest is \
+         dropped from the first packet on, DEL leaves nothing; attach p50 {add:.1} ms of {adds}, detach p50 {del:.1} ms"
+    );
+}
