@@ -19,8 +19,26 @@ _bulkhead() {
             bulkhead,agent)
                 cmd="bulkhead__subcmd__agent"
                 ;;
+            bulkhead,attach)
+                cmd="bulkhead__subcmd__attach"
+                ;;
+            bulkhead,attachments)
+                cmd="bulkhead__subcmd__attachments"
+                ;;
+            bulkhead,cni)
+                cmd="bulkhead__subcmd__cni"
+                ;;
             bulkhead,completions)
                 cmd="bulkhead__subcmd__completions"
+                ;;
+            bulkhead,confirm)
+                cmd="bulkhead__subcmd__confirm"
+                ;;
+            bulkhead,dead-man)
+                cmd="bulkhead__subcmd__dead__subcmd__man"
+                ;;
+            bulkhead,detach)
+                cmd="bulkhead__subcmd__detach"
                 ;;
             bulkhead,doctor)
                 cmd="bulkhead__subcmd__doctor"
@@ -43,11 +61,17 @@ _bulkhead() {
             bulkhead,help)
                 cmd="bulkhead__subcmd__help"
                 ;;
+            bulkhead,hook)
+                cmd="bulkhead__subcmd__hook"
+                ;;
             bulkhead,logs)
                 cmd="bulkhead__subcmd__logs"
                 ;;
             bulkhead,matrix)
                 cmd="bulkhead__subcmd__matrix"
+                ;;
+            bulkhead,netavark)
+                cmd="bulkhead__subcmd__netavark"
                 ;;
             bulkhead,observe)
                 cmd="bulkhead__subcmd__observe"
@@ -60,6 +84,9 @@ _bulkhead() {
                 ;;
             bulkhead,probe)
                 cmd="bulkhead__subcmd__probe"
+                ;;
+            bulkhead,publish)
+                cmd="bulkhead__subcmd__publish"
                 ;;
             bulkhead,replay)
                 cmd="bulkhead__subcmd__replay"
@@ -85,8 +112,26 @@ _bulkhead() {
             bulkhead__subcmd__help,agent)
                 cmd="bulkhead__subcmd__help__subcmd__agent"
                 ;;
+            bulkhead__subcmd__help,attach)
+                cmd="bulkhead__subcmd__help__subcmd__attach"
+                ;;
+            bulkhead__subcmd__help,attachments)
+                cmd="bulkhead__subcmd__help__subcmd__attachments"
+                ;;
+            bulkhead__subcmd__help,cni)
+                cmd="bulkhead__subcmd__help__subcmd__cni"
+                ;;
             bulkhead__subcmd__help,completions)
                 cmd="bulkhead__subcmd__help__subcmd__completions"
+                ;;
+            bulkhead__subcmd__help,confirm)
+                cmd="bulkhead__subcmd__help__subcmd__confirm"
+                ;;
+            bulkhead__subcmd__help,dead-man)
+                cmd="bulkhead__subcmd__help__subcmd__dead__subcmd__man"
+                ;;
+            bulkhead__subcmd__help,detach)
+                cmd="bulkhead__subcmd__help__subcmd__detach"
                 ;;
             bulkhead__subcmd__help,doctor)
                 cmd="bulkhead__subcmd__help__subcmd__doctor"
@@ -109,11 +154,17 @@ _bulkhead() {
             bulkhead__subcmd__help,help)
                 cmd="bulkhead__subcmd__help__subcmd__help"
                 ;;
+            bulkhead__subcmd__help,hook)
+                cmd="bulkhead__subcmd__help__subcmd__hook"
+                ;;
             bulkhead__subcmd__help,logs)
                 cmd="bulkhead__subcmd__help__subcmd__logs"
                 ;;
             bulkhead__subcmd__help,matrix)
                 cmd="bulkhead__subcmd__help__subcmd__matrix"
+                ;;
+            bulkhead__subcmd__help,netavark)
+                cmd="bulkhead__subcmd__help__subcmd__netavark"
                 ;;
             bulkhead__subcmd__help,observe)
                 cmd="bulkhead__subcmd__help__subcmd__observe"
@@ -126,6 +177,9 @@ _bulkhead() {
                 ;;
             bulkhead__subcmd__help,probe)
                 cmd="bulkhead__subcmd__help__subcmd__probe"
+                ;;
+            bulkhead__subcmd__help,publish)
+                cmd="bulkhead__subcmd__help__subcmd__publish"
                 ;;
             bulkhead__subcmd__help,replay)
                 cmd="bulkhead__subcmd__help__subcmd__replay"
@@ -174,6 +228,9 @@ _bulkhead() {
                 ;;
             bulkhead__subcmd__help__subcmd__policy,suggest)
                 cmd="bulkhead__subcmd__help__subcmd__policy__subcmd__suggest"
+                ;;
+            bulkhead__subcmd__help__subcmd__publish,list)
+                cmd="bulkhead__subcmd__help__subcmd__publish__subcmd__list"
                 ;;
             bulkhead__subcmd__help__subcmd__workload,label)
                 cmd="bulkhead__subcmd__help__subcmd__workload__subcmd__label"
@@ -241,6 +298,18 @@ _bulkhead() {
             bulkhead__subcmd__policy__subcmd__help,suggest)
                 cmd="bulkhead__subcmd__policy__subcmd__help__subcmd__suggest"
                 ;;
+            bulkhead__subcmd__publish,help)
+                cmd="bulkhead__subcmd__publish__subcmd__help"
+                ;;
+            bulkhead__subcmd__publish,list)
+                cmd="bulkhead__subcmd__publish__subcmd__list"
+                ;;
+            bulkhead__subcmd__publish__subcmd__help,help)
+                cmd="bulkhead__subcmd__publish__subcmd__help__subcmd__help"
+                ;;
+            bulkhead__subcmd__publish__subcmd__help,list)
+                cmd="bulkhead__subcmd__publish__subcmd__help__subcmd__list"
+                ;;
             bulkhead__subcmd__workload,help)
                 cmd="bulkhead__subcmd__workload__subcmd__help"
                 ;;
@@ -266,7 +335,7 @@ _bulkhead() {
 
     case "${cmd}" in
         bulkhead)
-            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help"
+            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -296,7 +365,7 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__agent)
-            opts="-h -V --group --flow-days --flow-size --json --run-dir --state-dir --bpffs --color --help --version"
+            opts="-h -V --group --flow-days --flow-size --docker --once --json --run-dir --state-dir --bpffs --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -311,6 +380,10 @@ _bulkhead() {
                     return 0
                     ;;
                 --flow-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --docker)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -337,8 +410,220 @@ _bulkhead() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        bulkhead__subcmd__attach)
+            opts="-l -h -V --network --name --label --address --interface --key --json --run-dir --state-dir --bpffs --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --network)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --label)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -l)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --address)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --interface)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bpffs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__attachments)
+            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bpffs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__cni)
+            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bpffs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         bulkhead__subcmd__completions)
             opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version bash elvish fish powershell zsh"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bpffs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__confirm)
+            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bpffs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__dead__subcmd__man)
+            opts="-h -V --token --json --run-dir --state-dir --bpffs --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bpffs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__detach)
+            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -552,7 +837,7 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__help)
-            opts="up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help"
+            opts="up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -579,7 +864,91 @@ _bulkhead() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        bulkhead__subcmd__help__subcmd__attach)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__help__subcmd__attachments)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__help__subcmd__cni)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         bulkhead__subcmd__help__subcmd__completions)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__help__subcmd__confirm)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__help__subcmd__dead__subcmd__man)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__help__subcmd__detach)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -691,6 +1060,20 @@ _bulkhead() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        bulkhead__subcmd__help__subcmd__hook)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         bulkhead__subcmd__help__subcmd__logs)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -706,6 +1089,20 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__help__subcmd__matrix)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__help__subcmd__netavark)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -901,6 +1298,34 @@ _bulkhead() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        bulkhead__subcmd__help__subcmd__publish)
+            opts="list"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__help__subcmd__publish__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         bulkhead__subcmd__help__subcmd__replay)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -1027,6 +1452,52 @@ _bulkhead() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        bulkhead__subcmd__hook)
+            opts="-l -h -V --network --label --interface --json --run-dir --state-dir --bpffs --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --network)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --label)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -l)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --interface)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bpffs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         bulkhead__subcmd__logs)
             opts="-f -n -h -V --follow --lines --json --run-dir --state-dir --bpffs --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -1067,6 +1538,36 @@ _bulkhead() {
             ;;
         bulkhead__subcmd__matrix)
             opts="-h -V --live --svg --json --run-dir --state-dir --bpffs --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bpffs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__netavark)
+            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1707,6 +2208,108 @@ _bulkhead() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        bulkhead__subcmd__publish)
+            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version list help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bpffs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__publish__subcmd__help)
+            opts="list help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__publish__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__publish__subcmd__help__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__publish__subcmd__list)
+            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bpffs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         bulkhead__subcmd__replay)
             opts="-h -V --since --json --run-dir --state-dir --bpffs --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -1806,12 +2409,16 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__up)
-            opts="-v -h -V --verbose --json --run-dir --state-dir --bpffs --color --help --version"
+            opts="-v -h -V --verbose --confirm-within --cut-connections --json --run-dir --state-dir --bpffs --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --confirm-within)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --run-dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

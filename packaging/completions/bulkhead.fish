@@ -34,6 +34,7 @@ complete -c bulkhead -n "__fish_bulkhead_needs_command" -l json -d 'Print data a
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -s V -l version -d 'Print version'
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "up" -d 'Apply files; without a running agent, start one in the background'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "confirm" -d 'Keep a change of the host\'s own policy; over a connection that began after it was applied'
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "down" -d 'Stop every workload and remove every network; with --clean leave the host as it was'
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "plan" -d 'Show what `up` would change; exit 3 when it would change something'
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "replay" -d 'Judge the recorded flows by a file; exit 3 when it would drop some that passed'
@@ -45,7 +46,11 @@ complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "matrix" -d 'Show 
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "exec" -d 'Run a command inside a workload'
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "logs" -d 'Show what a workload wrote to its standard output and error'
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "workload" -d 'Workloads and their labels'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "attachments" -d 'Show workloads that runtimes attached at run time'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "attach" -d 'Attach a network namespace as a workload, until it is detached or gone'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "detach" -d 'End an attachment; one that is not there is no error'
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "policy" -d 'Policies: check a file, count rules'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "publish" -d 'Ports of the host that can be reached'
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "doctor" -d 'Report what this host can promise, what it cannot, and why'
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "explain" -d 'Explain a code such as BH0102, BH-D002 or BH-H010'
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "version" -d 'Print the version'
@@ -53,8 +58,13 @@ complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "agent" -d 'Run th
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "completions" -d 'Print completions for a shell'
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "generate" -d 'Write generated documents: man pages, completions, JSON schemas, OpenAPI'
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "enter" -d 'Run a command in a workload\'s namespaces'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "hook" -d 'Hook of the OCI runtime specification: attaches a container as createRuntime hook, ends it as poststop hook'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "cni" -d 'CNI plugin, as by the name bulkhead-cni'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "netavark" -d 'netavark plugin, as by the name netavark-bulkhead'
+complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "dead-man" -d 'Wait for the deadline of a change of the host\'s own policy'
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "shim" -d 'Supervise one workload'
 complete -c bulkhead -n "__fish_bulkhead_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand up" -l confirm-within -d 'A change of the host\'s own policy goes back after this time unless it is confirmed: 60s, 10m' -r
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand up" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand up" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand up" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
@@ -62,9 +72,19 @@ complete -c bulkhead -n "__fish_bulkhead_using_subcommand up" -l color -d 'When 
 always\t'Always'
 never\t'Never'"
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand up" -s v -l verbose -d 'Show the kernel objects that change too'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand up" -l cut-connections -d 'Apply it although it cuts connections by which this host is managed'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand up" -l json -d 'Print data as JSON'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand up" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand up" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand confirm" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand confirm" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand confirm" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand confirm" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand confirm" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand confirm" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand confirm" -s V -l version -d 'Print version'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand down" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand down" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand down" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
@@ -212,6 +232,39 @@ complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_s
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from help" -f -a "list" -d 'List them'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from help" -f -a "label" -d 'Change labels at run time: `app=web` sets, `app-` removes; until the next `up`'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand workload; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand attachments" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand attachments" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand attachments" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand attachments" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand attachments" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand attachments" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand attachments" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand attach" -l network -d 'The network that it joins' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand attach" -l name -d 'The workload\'s name in its tenant; one is made up by default' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand attach" -s l -l label -d 'Labels, for example `app=web,tier=front`' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand attach" -l address -d 'An address that it is to have, one of each IP version' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand attach" -l interface -d 'What the interface is called inside' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand attach" -l key -d 'What the attachment is called; by default after the namespace and the interface' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand attach" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand attach" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand attach" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand attach" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand attach" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand attach" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand attach" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand detach" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand detach" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand detach" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand detach" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand detach" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand detach" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand detach" -s V -l version -d 'Print version'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check fmt prove blast-radius rules import suggest connections diff help" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check fmt prove blast-radius rules import suggest connections diff help" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and not __fish_seen_subcommand_from check fmt prove blast-radius rules import suggest connections diff help" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
@@ -340,6 +393,28 @@ complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_see
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "connections" -d 'List the connections that Kubernetes network policies allow; needs no cluster and no agent'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "diff" -d 'Show how two folders of manifests differ in what they allow; exit 3 when they do'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand publish; and not __fish_seen_subcommand_from list help" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand publish; and not __fish_seen_subcommand_from list help" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand publish; and not __fish_seen_subcommand_from list help" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand publish; and not __fish_seen_subcommand_from list help" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand publish; and not __fish_seen_subcommand_from list help" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand publish; and not __fish_seen_subcommand_from list help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand publish; and not __fish_seen_subcommand_from list help" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand publish; and not __fish_seen_subcommand_from list help" -f -a "list" -d 'Show every port that can be reached, who opened it, and whether policy lets the world in'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand publish; and not __fish_seen_subcommand_from list help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand publish; and __fish_seen_subcommand_from list" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand publish; and __fish_seen_subcommand_from list" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand publish; and __fish_seen_subcommand_from list" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand publish; and __fish_seen_subcommand_from list" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand publish; and __fish_seen_subcommand_from list" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand publish; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand publish; and __fish_seen_subcommand_from list" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand publish; and __fish_seen_subcommand_from help" -f -a "list" -d 'Show every port that can be reached, who opened it, and whether policy lets the world in'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand publish; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand doctor" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand doctor" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand doctor" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
@@ -370,12 +445,14 @@ complete -c bulkhead -n "__fish_bulkhead_using_subcommand version" -s V -l versi
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l group -d 'Group that may read through the socket' -r
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l flow-days -d 'How long flows are kept, in days' -r
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l flow-size -d 'How large the flow store may become, at least 64MiB' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l docker -d 'Docker\'s socket, asked only when a file names a network of Docker\'s' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
 always\t'Always'
 never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l once -d 'Put in force what was in force, with the confirmed policy of the host, and end: at boot, before the network is up'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l json -d 'Print data as JSON'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -s V -l version -d 'Print version'
@@ -406,6 +483,46 @@ never\t'Never'"
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand enter" -l json -d 'Print data as JSON'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand enter" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand enter" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand hook" -l network -d 'The network that containers join' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand hook" -s l -l label -d 'Labels of every container, for example `app=web,tier=front`' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand hook" -l interface -d 'What the interface is called inside' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand hook" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand hook" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand hook" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand hook" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand hook" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand hook" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand hook" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand cni" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand cni" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand cni" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand cni" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand cni" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand cni" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand cni" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand netavark" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand netavark" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand netavark" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand netavark" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand netavark" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand netavark" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand netavark" -s V -l version -d 'Print version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand dead-man" -l token -d 'The change' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand dead-man" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand dead-man" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand dead-man" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand dead-man" -l color -d 'When to use colour; words never depend on it' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand dead-man" -l json -d 'Print data as JSON'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand dead-man" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand dead-man" -s V -l version -d 'Print version'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand shim" -l dir -d 'The workload\'s folder' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand shim" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand shim" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
@@ -416,28 +533,37 @@ never\t'Never'"
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand shim" -l json -d 'Print data as JSON'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand shim" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand shim" -s V -l version -d 'Print version'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "up" -d 'Apply files; without a running agent, start one in the background'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "down" -d 'Stop every workload and remove every network; with --clean leave the host as it was'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "plan" -d 'Show what `up` would change; exit 3 when it would change something'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "replay" -d 'Judge the recorded flows by a file; exit 3 when it would drop some that passed'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "status" -d 'Show the agent and every workload'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "observe" -d 'Show flows, one a line: time, verdict, source, target, rule or reason'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "why" -d 'Explain the verdict for one connection, and what else is on its way'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "probe" -d 'Send real packets and compare what comes back with the policy'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "matrix" -d 'Show who may reach whom'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "exec" -d 'Run a command inside a workload'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "logs" -d 'Show what a workload wrote to its standard output and error'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "workload" -d 'Workloads and their labels'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "policy" -d 'Policies: check a file, count rules'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "doctor" -d 'Report what this host can promise, what it cannot, and why'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "explain" -d 'Explain a code such as BH0102, BH-D002 or BH-H010'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "version" -d 'Print the version'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "agent" -d 'Run the agent in the foreground'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "completions" -d 'Print completions for a shell'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "generate" -d 'Write generated documents: man pages, completions, JSON schemas, OpenAPI'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "enter" -d 'Run a command in a workload\'s namespaces'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "shim" -d 'Supervise one workload'
-complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up down plan replay status observe why probe matrix exec logs workload policy doctor explain version agent completions generate enter shim help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "up" -d 'Apply files; without a running agent, start one in the background'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "confirm" -d 'Keep a change of the host\'s own policy; over a connection that began after it was applied'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "down" -d 'Stop every workload and remove every network; with --clean leave the host as it was'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "plan" -d 'Show what `up` would change; exit 3 when it would change something'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "replay" -d 'Judge the recorded flows by a file; exit 3 when it would drop some that passed'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "status" -d 'Show the agent and every workload'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "observe" -d 'Show flows, one a line: time, verdict, source, target, rule or reason'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "why" -d 'Explain the verdict for one connection, and what else is on its way'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "probe" -d 'Send real packets and compare what comes back with the policy'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "matrix" -d 'Show who may reach whom'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "exec" -d 'Run a command inside a workload'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "logs" -d 'Show what a workload wrote to its standard output and error'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "workload" -d 'Workloads and their labels'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "attachments" -d 'Show workloads that runtimes attached at run time'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "attach" -d 'Attach a network namespace as a workload, until it is detached or gone'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "detach" -d 'End an attachment; one that is not there is no error'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "policy" -d 'Policies: check a file, count rules'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "publish" -d 'Ports of the host that can be reached'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "doctor" -d 'Report what this host can promise, what it cannot, and why'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "explain" -d 'Explain a code such as BH0102, BH-D002 or BH-H010'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "version" -d 'Print the version'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "agent" -d 'Run the agent in the foreground'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "completions" -d 'Print completions for a shell'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "generate" -d 'Write generated documents: man pages, completions, JSON schemas, OpenAPI'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "enter" -d 'Run a command in a workload\'s namespaces'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "hook" -d 'Hook of the OCI runtime specification: attaches a container as createRuntime hook, ends it as poststop hook'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "cni" -d 'CNI plugin, as by the name bulkhead-cni'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "netavark" -d 'netavark plugin, as by the name netavark-bulkhead'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "dead-man" -d 'Wait for the deadline of a change of the host\'s own policy'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "shim" -d 'Supervise one workload'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and not __fish_seen_subcommand_from up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from workload" -f -a "list" -d 'List them'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from workload" -f -a "label" -d 'Change labels at run time: `app=web` sets, `app-` removes; until the next `up`'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "check" -d 'Check files without an agent; exit 3 when there are only warnings and --strict is given'
@@ -449,3 +575,4 @@ complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "suggest" -d 'Print the file in force with the tightest policies that pass what was recorded; applies nothing'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "connections" -d 'List the connections that Kubernetes network policies allow; needs no cluster and no agent'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "diff" -d 'Show how two folders of manifests differ in what they allow; exit 3 when they do'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand help; and __fish_seen_subcommand_from publish" -f -a "list" -d 'Show every port that can be reached, who opened it, and whether policy lets the world in'
