@@ -18,9 +18,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use api::{Attach, Error};
+use api::{Attach, AttachPort, Error};
 use host::linux::bridge::{self, LinkWatch};
 use host::linux::netlink::Netlink;
+use model::Posture;
 use policy::document::External;
 use runtimes::docker::{Client, Container, Network, Wakes};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -61,6 +62,7 @@ pub(crate) fn run(shared: &Arc<Shared>, stop: &AtomicBool) {
                 netlink,
                 memory: BTreeMap::new(),
                 starting: None,
+                closed: BTreeMap::new(),
             };
             thread::scope(|scope| {
                 scope.spawn(|| watch(links, &changed, stop));
@@ -81,6 +83,8 @@ struct Discovery {
     memory: BTreeMap<(String, String), Memory>,
     /// Since when a container is being started.
     starting: Option<Instant>,
+    /// Ports that are nobody's, of each network; empty unless `unmanaged` is to be denied.
+    closed: BTreeMap<(String, String), BTreeSet<String>>,
 }
 
 /// Tells the event loop of links that come and go.
@@ -98,6 +102,8 @@ struct Found {
     place: Place,
     network: Network,
     attach: Vec<Attach>,
+    /// The bridge's ports that lead to another namespace, or are about to.
+    ports: BTreeSet<String>,
     is_starting: bool,
 }
 
@@ -111,6 +117,8 @@ impl Discovery {
             let places = force.as_deref().map(places).unwrap_or_default();
             if places.is_empty() {
                 (wakes, seen) = (None, generation);
+                self.closed.clear();
+                self.close();
                 self.problem(None);
                 tokio::time::sleep(TICK).await;
                 continue;
@@ -153,6 +161,7 @@ impl Discovery {
             match self.find(place, &by_id).await {
                 Ok(found) => {
                     is_starting |= found.is_starting;
+                    self.close_unmanaged(&found);
                     problems.extend(self.bring(found).await);
                 }
                 Err(problem) => problems.push(problem),
@@ -181,7 +190,9 @@ impl Discovery {
             memory.recall(place, &network, &ports, attached(force, place));
         }
         let (attach, is_starting) = memory.attachments(place, &network, containers, &ports, taken);
-        Ok(Found { place: place.clone(), network, attach, is_starting })
+        let veths = ports.iter().filter(|port| port.far_mac.is_some() || port.is_far_away);
+        let ports = veths.map(|port| port.name.clone()).collect();
+        Ok(Found { place: place.clone(), network, attach, ports, is_starting })
     }
 
     /// Attaches what came or changed, ends what went. What the keeper refuses is a problem of its own.
@@ -246,6 +257,33 @@ impl Discovery {
             .ask(|reply| Command::Up(Box::new(request), Manner::of_the_agent(), reply))
             .await;
         told.err().map(|error| told_of(&error))
+    }
+
+    /// Closes what is nobody's, if the file says so: at once, whoever it turns out to be.
+    fn close_unmanaged(&mut self, found: &Found) {
+        let Some(force) = self.shared.force() else { return };
+        let is_denied = force.wanted.document.unmanaged_posture() == Posture::Deny;
+        let here = attached(&force, &found.place);
+        let known: BTreeSet<&str> = here
+            .filter_map(|attach| match &attach.port {
+                AttachPort::InPlace { interface, .. } => Some(interface.as_str()),
+                AttachPort::Netns { .. } => None,
+            })
+            .collect();
+        let unknown = found.ports.iter().filter(|name| is_denied && !known.contains(name.as_str()));
+        self.closed.insert(found.place.key(), unknown.cloned().collect());
+        self.close();
+    }
+
+    /// Closes exactly what is to be closed.
+    fn close(&self) {
+        let pass = self.shared.ports.close(&self.closed.values().flatten().cloned().collect());
+        for line in &pass.done {
+            tracing::info!("unmanaged: {line}");
+        }
+        for line in &pass.failed {
+            tracing::warn!("unmanaged: {line}");
+        }
     }
 
     fn problem(&self, problem: Option<String>) {

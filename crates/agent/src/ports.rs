@@ -4,6 +4,7 @@
 //! thread hears from the kernel that an interface came, was renamed or went, and makes a pass when it concerns a port: so that
 //! a virtual machine that starts waits for nobody.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,11 +37,28 @@ struct Inner {
     keeping: Keeping<Places>,
     /// What is wanted was said at least once: until then, what is attached stays.
     begun: bool,
+    /// What workloads have.
+    ports: Vec<PortDesired>,
+    /// Interfaces that are nobody's and closed, with the number that stands for no endpoint.
+    closed: BTreeMap<String, u32>,
+}
+
+impl Inner {
+    /// Brings about what workloads have and what is closed. Whatever is both is the workload's.
+    fn pass(&mut self) -> host::ports::Pass {
+        let named: BTreeSet<&str> = self.ports.iter().map(|port| port.interface.as_str()).collect();
+        let closed = self.closed.iter().filter(|(name, _)| !named.contains(name.as_str()));
+        let closed = closed.map(|(name, number)| (name.clone(), *number));
+        let closed = closed.map(|(interface, number)| PortDesired { number, interface });
+        self.keeping.want(self.ports.iter().cloned().chain(closed.collect::<Vec<_>>()));
+        self.keeping.pass()
+    }
 }
 
 impl Ports {
     pub(crate) fn new(places: Places) -> Self {
-        Self(Mutex::new(Inner { keeping: Keeping::new(places), begun: false }))
+        let (ports, closed) = Default::default();
+        Self(Mutex::new(Inner { keeping: Keeping::new(places), begun: false, ports, closed }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -53,13 +71,34 @@ impl Ports {
         let numbers = (UPLINKS..=HOST_ENDPOINT).rev();
         let uplinks = numbers.zip(uplinks);
         let uplinks = uplinks.map(|(number, name)| PortDesired { number, interface: name.clone() });
-        inner.keeping.want(wanted(bundle).into_iter().chain(uplinks));
+        inner.ports = wanted(bundle).into_iter().chain(uplinks).collect();
         inner.begun = true;
-        told(inner.keeping.pass())
+        told(inner.pass())
+    }
+
+    /// Lets nothing through on these interfaces, as far as they are no workload's: programs that find no endpoint drop. Those that were
+    /// closed before and are none of these are let go.
+    pub(crate) fn close(&self, interfaces: &BTreeSet<String>) -> Pass {
+        let mut inner = self.lock();
+        if inner.closed.keys().eq(interfaces) || !inner.begun {
+            return Pass::default();
+        }
+        inner.closed.retain(|name, _| interfaces.contains(name));
+        let new = interfaces.iter().filter(|name| !inner.closed.contains_key(*name));
+        for name in new.cloned().collect::<Vec<_>>() {
+            let ports = inner.ports.iter().map(|port| port.number);
+            let taken: BTreeSet<u32> = ports.chain(inner.closed.values().copied()).collect();
+            // Endpoints are numbered from below, and the host's are above.
+            if let Some(number) = (1..UPLINKS).rev().find(|number| !taken.contains(number)) {
+                inner.closed.insert(name, number);
+            }
+        }
+        told(inner.pass())
     }
 
     /// Detaches everything.
     pub(crate) fn release(&self) -> Pass {
+        self.lock().closed.clear();
         self.bring(&Bundle::default(), &[])
     }
 
@@ -77,7 +116,7 @@ impl Ports {
         if !inner.begun || !concerns {
             return;
         }
-        let pass = inner.keeping.pass();
+        let pass = inner.pass();
         drop(inner);
         for line in &pass.done {
             tracing::info!("{line}");

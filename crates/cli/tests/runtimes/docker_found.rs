@@ -166,6 +166,44 @@ fn connects(from: &Namespace, to: &str) -> bool {
     from.run(connect).expect("inside")
 }
 
+#[test]
+fn what_is_nobodys_is_as_the_file_says_root() {
+    let test = "what_is_nobodys_is_as_the_file_says_root";
+    root_or_return!(test);
+    if !is_there(test) {
+        return;
+    }
+    let mut docker = Docker::start(&[]);
+    docker.service("db", &[]);
+    docker.stage.bulkhead.up(FILE).expect("applied");
+    docker.enforced("shop.db");
+    // Somebody puts a namespace of his own on Docker's bridge.
+    let bridge =
+        docker.engine.inspect("shop_default")["Id"].as_str().expect("an id")[..12].to_owned();
+    let stray = docker.stage.lab.namespace("stray").expect("a namespace");
+    docker.stage.lab.veth((&docker.stage.host, "stray"), (&stray, "eth0")).expect("a veth");
+    docker.stage.host.ip(&format!("link set stray master br-{bridge}")).expect("on the bridge");
+    stray.address("eth0", "172.30.7.99/24").expect("an address");
+    let gateway = ["ping", "-c1", "-W1", "172.30.7.1"];
+    let pings = || stray.command(&gateway).expect("ping runs").status.success();
+    let db = format!("{}:80", docker.address("shop_db_1", "IPAddress"));
+    assert!(pings(), "as Docker has it, unless something else is said");
+    assert!(!connects(&stray, &db), "a workload lets nobody in who is nobody");
+    docker.stage.bulkhead.up(&format!("{FILE}unmanaged: deny\n")).expect("applied");
+    wait_until("its end", SOON, || !pings()).expect("it is closed");
+    // One that Docker starts is known before it matters.
+    docker.service("web", &[]);
+    docker.enforced("shop.web");
+    assert!(connects(&docker.engine.inside("shop_web_1"), &db), "and what is known is open");
+    assert!(!pings());
+    docker.stage.bulkhead.up(FILE).expect("applied");
+    wait_until("its return", SOON, pings).expect("it is let go");
+    docker.stage.bulkhead.down_clean().expect("down");
+    println!(
+        "runtime docker unmanaged: a namespace that is nobody's reaches no workload, and with `unmanaged: deny` nothing at all"
+    );
+}
+
 /// How many containers are started to see who is first.
 const STARTS: usize = 10;
 
@@ -189,9 +227,19 @@ fn a_container_is_enforced_before_its_first_packet_root() {
         "for i in 1 2 3; do nc -w 1 {target} 80 </dev/null && echo IN; done; exec sleep 600"
     );
     let mut gaps = Vec::new();
+    let (engine, line) = (&docker.engine, &line);
+    let run =
+        |n: usize| engine.run(&format!("rogue{n}"), "shop_default", &[], &["/bin/sh", "-c", line]);
     for n in 0..STARTS {
+        // The first half one after the other, the others all at once.
+        if n < STARTS / 2 {
+            run(n);
+        } else if n == STARTS / 2 {
+            std::thread::scope(|scope| {
+                (n..STARTS).for_each(|n| drop(scope.spawn(move || run(n))));
+            });
+        }
         let name = format!("rogue{n}");
-        docker.engine.run(&name, "shop_default", &[], &["/bin/sh", "-c", &line]);
         let told = docker.enforced(&format!("shop.{name}"));
         let interface = interface(&docker, &name);
         let since = told["enforced_since"].as_str().expect("since when");
@@ -208,10 +256,16 @@ fn a_container_is_enforced_before_its_first_packet_root() {
         let said = docker.engine.docker(&["logs", &format!("rogue{n}")]).expect("its words");
         assert!(!said.contains("IN"), "rogue{n} got in: {said}");
     }
-    gaps.sort_unstable();
-    let (first, median, last) = (gaps[0], gaps[STARTS / 2], gaps[STARTS - 1]);
+    let told = |gaps: &[i64]| {
+        let (first, last) = (gaps.iter().min(), gaps.iter().max());
+        format!("{} to {} ms", first.unwrap_or(&0), last.unwrap_or(&0))
+    };
+    let (alone, together) = gaps.split_at(STARTS / 2);
     println!(
-        "runtime docker first-packet: none of {STARTS} containers that connect at once got in; programs attached {median} ms after the link was up ({first} to {last}; negative is before)"
+        "runtime docker first-packet: none of {STARTS} containers that connect at once got in; programs were there {} after the link was up, and {} for {} that start together (negative is before)",
+        told(alone),
+        told(together),
+        together.len()
     );
 }
 
