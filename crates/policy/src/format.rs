@@ -3,6 +3,9 @@
 //! The tree is printed again, with the comments where they stood. Order, the choice between block and flow style, and the way
 //! in which a value is written stay the author's: what changes is indentation, spaces, blank lines, quotes and line breaks.
 //!
+//! **Ends of lines and documents.** A file whose lines all end in CR LF keeps that, and a `---` that is the first line stays.
+//! Mixed ends of lines, and a `---` or `...` elsewhere, are refused with a sentence: they would be lost.
+//!
 //! **Meaning.** What comes out is read again and compared with what went in, value by value and comment by comment. If
 //! anything differs nothing is returned, so a text can be left as it is but never change its meaning.
 
@@ -29,10 +32,20 @@ pub fn format(source: &Source<'_>, limits: &Limits) -> Result<String, Box<Diagno
     if source.text.len() > limits.bytes {
         return Err(Box::new(crate::text::too_large(source.name, source.text.len(), limits)));
     }
-    let tree = tree::read(source.text, limits, &mut problems).filter(|_| problems.errors() == 0);
-    let out = tree.map(|tree| settled(source.text, &tree));
+    let frame = match Frame::of(source.text) {
+        Ok(frame) => frame,
+        Err((at, message, hint)) => {
+            let place = crate::text::place(source.text, at);
+            problems.push(Diagnostic::error(Code::Yaml, place, message).hint(hint));
+            return Err(Box::new(problems.finish(source.name.into())));
+        }
+    };
+    let text = frame.lines(source.text);
+    let mut problems = Problems::new(&text, limits.findings);
+    let tree = tree::read(&text, limits, &mut problems).filter(|_| problems.errors() == 0);
+    let out = tree.map(|tree| settled(&text, &tree));
     match out {
-        Some(Some(out)) => return Ok(out),
+        Some(Some(out)) => return Ok(frame.around(out)),
         Some(None) => {
             let message = "this file cannot be laid out without changing what it says";
             problems.push(
@@ -43,6 +56,65 @@ pub fn format(source: &Source<'_>, limits: &Limits) -> Result<String, Box<Diagno
         None => {}
     }
     Err(Box::new(problems.finish(source.name.into())))
+}
+
+/// What stands around the values of a file and stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Frame {
+    /// Lines end in CR LF.
+    returns: bool,
+    /// The first line is `---`.
+    marker: bool,
+}
+
+impl Frame {
+    /// The frame of a text, or where what cannot be kept stands, what it is, and what to do.
+    fn of(text: &str) -> Result<Self, (usize, &'static str, &'static str)> {
+        let returns = text.contains("\r\n");
+        let bare = |(at, _): &(usize, &str)| {
+            let before = text.as_bytes().get(at.wrapping_sub(1));
+            returns && before != Some(&b'\r')
+        };
+        let stray = |(at, _): &(usize, &str)| text.as_bytes().get(at + 1) != Some(&b'\n');
+        let odd =
+            text.match_indices('\n').find(bare).or_else(|| text.match_indices('\r').find(stray));
+        if let Some((at, _)) = odd {
+            let message =
+                "the lines of this file end in different ways, which a layout would not keep";
+            return Err((at, message, "end every line in LF: sed -i 's/\\r$//' FILE"));
+        }
+        let (mut at, mut marker) = (0, false);
+        for line in text.split_inclusive('\n') {
+            let bare = line.trim_end();
+            if at == 0 && bare == "---" {
+                marker = true;
+            } else if ["---", "..."].iter().any(|mark| {
+                line.strip_prefix(mark).is_some_and(|rest| {
+                    rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n'])
+                })
+            }) {
+                let message = "a mark of a document stands here, which a layout would not keep";
+                return Err((
+                    at,
+                    message,
+                    "leave it out, or make `---` the first line of the file",
+                ));
+            }
+            at += line.len();
+        }
+        Ok(Self { returns, marker })
+    }
+
+    /// The text with lines that end in LF.
+    fn lines(self, text: &str) -> std::borrow::Cow<'_, str> {
+        if self.returns { text.replace("\r\n", "\n").into() } else { text.into() }
+    }
+
+    /// The layout with what stood around it.
+    fn around(self, out: String) -> String {
+        let out = if self.marker { format!("---\n{out}") } else { out };
+        if self.returns { out.replace('\n', "\r\n") } else { out }
+    }
 }
 
 /// How often a text is laid out until it stays as it is. A comment at an odd place may move once.

@@ -77,7 +77,7 @@ fn not_utf_8(name: &str, error: &std::string::FromUtf8Error) -> Diagnostics {
 }
 
 /// The place of the character at this byte.
-fn place(text: &str, at: usize) -> Span {
+pub(crate) fn place(text: &str, at: usize) -> Span {
     let before = text.get(..at).unwrap_or("");
     let line = before.rsplit('\n').next().unwrap_or("");
     let width = text.get(at..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8);

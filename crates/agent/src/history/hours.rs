@@ -174,15 +174,15 @@ impl Writer {
         let mut hour: Option<Hour> = None;
         for record in &records {
             let at = seconds(record.at);
-            while hour.as_ref().is_none_or(|hour| hour.number() < at / HOUR) {
-                let from = hour.as_ref().map_or(at, |hour| (hour.number() + 1) * HOUR);
-                let next = Hour::new(from / HOUR, from, Budget::default());
-                if let Some(over) = hour.replace(next) {
-                    self.seal(&over, from)?;
-                }
-                // Not every hour since 1970, should a clock have been wrong.
-                if at / HOUR > from / HOUR + 24 * 365 {
-                    hour = Some(Hour::new(at / HOUR, at, Budget::default()));
+            if hour.as_ref().is_none_or(|hour| hour.number() < at / HOUR) {
+                // Hours in which nothing happened have no file: the one before them covers them, unless a clock was wrong.
+                let begin = at / HOUR * HOUR;
+                let over = hour.as_ref().map(|hour| (hour.number() + 1).saturating_mul(HOUR));
+                let is_near = over.is_some_and(|over| begin - over.min(begin) <= 24 * 365 * HOUR);
+                let from = if is_near { begin } else { at };
+                let next = Hour::new(at / HOUR, from, Budget::default());
+                if let (Some(before), Some(over)) = (hour.replace(next), over) {
+                    self.seal(&before, if is_near { from } else { over })?;
                 }
             }
             if let Some(hour) = &mut hour {

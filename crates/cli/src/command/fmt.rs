@@ -19,10 +19,14 @@ pub(crate) fn run(context: &Context, file: &Path, check: bool) -> Result<Exit, F
     let name = called(file);
     // Before it is read: what somebody writes meanwhile must not be lost.
     let before = if file == Path::new(STDIN) { None } else { Some(Place::of(file)?) };
-    let text = policy::text(&name, read(file)?, &limits())
+    let bytes = read(file)?;
+    // A byte order mark stays where it is.
+    let mark = if bytes.starts_with(b"\xef\xbb\xbf") { "\u{feff}" } else { "" };
+    let text = policy::text(&name, bytes, &limits())
         .map_err(|diagnostics| refused(context, std::slice::from_ref(&*diagnostics)))?;
     let laid_out = policy::format(&policy::Source { name: &name, text: &text }, &limits())
         .map_err(|diagnostics| refused(context, std::slice::from_ref(&*diagnostics)))?;
+    let [text, laid_out] = [text, laid_out].map(|text| format!("{mark}{text}"));
     let line = first_difference(&text, &laid_out);
     match (before, check) {
         (None, false) => context.screen.show(&laid_out, |text, _| text.clone())?,

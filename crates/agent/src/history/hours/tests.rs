@@ -67,3 +67,36 @@ fn a_clock_that_goes_forward_is_a_gap_and_nothing_is_too_old() {
     assert_eq!((hour.number(), alive), (now / HOUR, AT + 10), "so that age is not asked for");
     assert_eq!(kinds(&hour), [(GapKind::Clock, AT + 10, now)]);
 }
+
+#[test]
+fn old_records_are_taken_over_without_a_file_for_each_empty_hour() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(folder.path()).expect("a store");
+    let shop = crate::tests::wanted(crate::tests::SHOP);
+    let record = |at: u32| {
+        let record =
+            crate::answers::replay::tests::seen(&shop, ["shop.web", "shop.db"], 6_379, true);
+        let at = Timestamp::from_second(i64::from(at)).expect("a time");
+        std::sync::Arc::new(flow::Record { at, ..record })
+    };
+    let times = [AT + 5, AT + 9, AT + 300 * HOUR, AT + 301 * HOUR + 7, AT + 20_000 * HOUR];
+    store.append(&times.map(record)).expect("written");
+    let hours = folder.path().join("hours");
+    let mut writer = writer(&hours, AT);
+    writer.take_over(&store).expect("taken over");
+    let files = writer.hours.list().expect("readable");
+    let found: Vec<(u32, usize, u32)> = files
+        .iter()
+        .map(|file| {
+            let (hour, beat) = read(file).expect("readable").expect("an hour");
+            let flows = hour.rows().iter().map(flow::hours::Row::events).sum::<u64>();
+            (file.hour - AT / HOUR, usize::try_from(flows).expect("few"), beat.alive - AT)
+        })
+        .collect();
+    let end = 20_000 * HOUR;
+    let wanted = [(0, 2, 300 * HOUR), (300, 1, 301 * HOUR), (301, 1, 302 * HOUR), (20_000, 1, end)];
+    assert_eq!(
+        found, wanted,
+        "each covers the empty hours after it, but not those of a wrong clock"
+    );
+}
