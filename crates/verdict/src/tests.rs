@@ -5,6 +5,7 @@ mod icmp;
 mod place;
 mod policy;
 mod state;
+mod uplink;
 
 use std::net::IpAddr;
 

@@ -66,16 +66,17 @@ fn is_host<E: Env>(env: &E, work: &Work, addr: Addr) -> bool {
 /// a group, link-local or none.
 pub(crate) fn kind(endpoint: &Endpoint, work: &mut Work) -> Kind {
     let sent = work.hook.sent;
+    let to_all = !sent && work.frame.target[0] & 1 != 0;
     let header = &mut work.header;
     if is_kept(header, sent) {
         return Kind::Other;
     }
     let own = if sent { &mut header.source } else { &mut header.target };
     if own.is_v4() {
-        if own.is_group() {
+        if to_all || own.is_group() {
             *own = endpoint.v4;
         }
-    } else if own.is_group() || own.is_link_local() || *own == Addr::UNSPECIFIED {
+    } else if to_all || own.is_group() || own.is_link_local() || *own == Addr::UNSPECIFIED {
         *own = endpoint.v6;
     }
     Kind::Host
