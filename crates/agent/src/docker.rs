@@ -341,9 +341,9 @@ fn places(force: &Force) -> Vec<Place> {
 /// What is attached to one of them.
 fn attached<'f>(force: &'f Force, place: &Place) -> impl Iterator<Item = &'f Attach> {
     let place = place.clone();
-    let all = force.wanted.attachments.iter().map(|(_, kept)| &kept.attach);
+    let all = force.wanted.attachments.values().map(|kept| &kept.attach);
     all.filter(move |attach| {
-        attach.tenant == place.tenant && attach.network == place.network && place.owns(&attach.key)
+        attach.tenant == place.tenant && attach.network == place.network && Place::owns(&attach.key)
     })
 }
 

@@ -135,7 +135,7 @@ fn gateways(network: &Network) -> Vec<IpNet> {
     out
 }
 
-pub(crate) fn attachment(
+fn attachment(
     id: &Arc<str>,
     lease: &EndpointLease,
     subnets: &Subnets,

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use api::{Error, OpenPort, Opener, PUBLISHES_SCHEMA, Publishes, RuleAt, World};
+use api::{OpenPort, Opener, PUBLISHES_SCHEMA, Publishes, RuleAt, Verdict, Why, WhyRequest, World};
 use flow::Resolver as _;
 use host::linux::probe::{Listener, listeners};
 use ipnet::IpNet;
@@ -20,12 +20,14 @@ use runtimes::docker::{Container, Port};
 use crate::force::Force;
 use crate::shared::Shared;
 
-use super::{person, rule_at};
+use super::{person, rule_at, why};
 
 /// Ports in one answer.
 const MOST: usize = 65_536;
 /// Ranges of one port.
 const RANGES: usize = 32;
+/// Services that the host's own policy is asked about.
+const ASKED: usize = 512;
 /// What Docker's own process is called.
 const PROXY: &str = "docker-proxy";
 
@@ -33,10 +35,7 @@ const PROXY: &str = "docker-proxy";
 pub(crate) type Asked = Result<Vec<Container>, String>;
 
 /// The ports, in the network namespace of the calling thread. `docker` is `None` when there is no Docker to ask.
-///
-/// # Errors
-/// None today; the kernel's files are read as far as they can be.
-pub(crate) fn publishes(shared: &Shared, docker: Option<Asked>) -> Result<Publishes, Error> {
+pub(crate) fn publishes(shared: &Shared, docker: Option<Asked>) -> Publishes {
     let force = shared.force();
     let mut warnings = Vec::new();
     let containers = match docker {
@@ -48,11 +47,57 @@ pub(crate) fn publishes(shared: &Shared, docker: Option<Asked>) -> Result<Publis
         }
     };
     let mut ports = listed(force.as_deref(), &containers, listeners());
+    if force.is_some_and(|force| force.wanted.document.host.is_some()) {
+        before_the_host(shared, &mut ports);
+    }
     if ports.len() > MOST {
         warnings.push(format!("{} more ports are left out", ports.len() - MOST));
         ports.truncate(MOST);
     }
-    Ok(Publishes { schema: PUBLISHES_SCHEMA.to_owned(), ports, warnings })
+    Publishes { schema: PUBLISHES_SCHEMA.to_owned(), ports, warnings }
+}
+
+/// The host's own policy stands before its sockets and before what Docker publishes.
+fn before_the_host(shared: &Shared, ports: &mut [OpenPort]) {
+    let mut known: BTreeMap<String, Option<Why>> = BTreeMap::new();
+    for port in ports.iter_mut() {
+        if port.opener == Opener::Bulkhead || matches!(port.world, World::Local | World::Drop) {
+            continue;
+        }
+        let service = format!("{}/{}", port.protocol, port.port);
+        if known.len() >= ASKED && !known.contains_key(&service) {
+            continue;
+        }
+        let why = known.entry(service).or_insert_with_key(|service| {
+            let request = WhyRequest {
+                from: "world".to_owned(),
+                to: "host".to_owned(),
+                service: service.clone(),
+                ..WhyRequest::default()
+            };
+            why::why(shared, &request).ok()
+        });
+        let Some(why) = why else { continue };
+        let is_process = port.opener == Opener::Process;
+        match why.verdict {
+            Verdict::Drop => {
+                port.world = World::Drop;
+                port.text = "the host's own policy does not let the world in".to_owned();
+                port.rule.clone_from(&why.rule);
+            }
+            Verdict::Audit if is_process => {
+                port.world = World::Audit;
+                port.text =
+                    "passes the host's own policy, and is recorded: it is audited".to_owned();
+            }
+            Verdict::Allow if is_process => {
+                port.world = World::Allow;
+                port.text = "the host's own policy lets the world in".to_owned();
+                port.rule.clone_from(&why.rule);
+            }
+            Verdict::Allow | Verdict::Audit => {}
+        }
+    }
 }
 
 /// All three kinds together, in order.

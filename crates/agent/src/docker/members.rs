@@ -39,7 +39,7 @@ impl Place {
     }
 
     /// Whether an attachment was made by the discovery.
-    pub(super) fn owns(&self, key: &str) -> bool {
+    pub(super) fn owns(key: &str) -> bool {
         key.starts_with("docker/")
     }
 }

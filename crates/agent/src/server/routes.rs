@@ -241,7 +241,7 @@ async fn radius_after(
 
 async fn show_publishes(State(shared): Node) -> Answer<Publishes> {
     let docker = docker::containers(&shared).await;
-    answer(apart(move || publishes::publishes(&shared, docker)).await)
+    answer(apart(move || Ok(publishes::publishes(&shared, docker))).await)
 }
 
 async fn show_rules(State(shared): Node) -> Answer<Rules> {

@@ -55,3 +55,54 @@ pub(crate) fn render(publishes: &Publishes, paint: Paint) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(port: u16, opener: Opener, world: World, text: &str) -> OpenPort {
+        let (protocol, address) = ("tcp".to_owned(), "0.0.0.0".to_owned());
+        OpenPort {
+            protocol,
+            address,
+            port,
+            opener,
+            world,
+            text: text.to_owned(),
+            ..OpenPort::default()
+        }
+    }
+
+    #[test]
+    fn ports_are_listed_with_who_opened_them() {
+        let ssh = OpenPort {
+            name: Some("sshd".to_owned()),
+            uid: Some(0),
+            ..port(22, Opener::Process, World::Open, "a process of the host listens")
+        };
+        let https = OpenPort {
+            address: "*".to_owned(),
+            name: Some("shop/https".to_owned()),
+            to: Some("shop/web:8443".to_owned()),
+            from: vec!["192.0.2.0/24".to_owned()],
+            rule: Some(api::RuleAt {
+                name: "web-in".to_owned(),
+                file: "shop.yaml".to_owned(),
+                line: 12,
+                ..api::RuleAt::default()
+            }),
+            ..port(443, Opener::Bulkhead, World::Some, "a policy lets these ranges in")
+        };
+        let docker = OpenPort {
+            name: Some("shop_db_1".to_owned()),
+            to: Some("shop/db:5432".to_owned()),
+            ..port(5432, Opener::Docker, World::Drop, "no policy lets the world in")
+        };
+        let publishes = Publishes {
+            schema: api::PUBLISHES_SCHEMA.to_owned(),
+            ports: vec![ssh, https, docker],
+            warnings: vec!["Docker's ports are not known: x".to_owned()],
+        };
+        insta::assert_snapshot!(render(&publishes, Paint(false)));
+    }
+}

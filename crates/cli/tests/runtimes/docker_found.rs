@@ -198,6 +198,17 @@ fn what_is_nobodys_is_as_the_file_says_root() {
     assert!(!pings());
     docker.stage.bulkhead.up(FILE).expect("applied");
     wait_until("its return", SOON, pings).expect("it is let go");
+
+    // The network is made anew, with another subnet: the document follows.
+    docker.stage.host.ip("link del stray").expect("the stray goes");
+    for line in [&["rm", "-f", "shop_db_1", "shop_web_1"][..], &["network", "rm", "shop_default"]] {
+        docker.engine.docker(line).expect("removed");
+    }
+    let anew = ["network", "create", "--subnet", "172.30.8.0/24", "shop_default"];
+    docker.engine.docker(&anew).expect("the network");
+    docker.service("db", &[]);
+    let moved = || docker.enforced("shop.db")["addresses"][0] == "172.30.8.2";
+    wait_until("the new subnet", SOON, moved).expect("the document follows");
     docker.stage.bulkhead.down_clean().expect("down");
     println!(
         "runtime docker unmanaged: a namespace that is nobody's reaches no workload, and with `unmanaged: deny` nothing at all"
