@@ -440,6 +440,7 @@ pub(crate) enum PublishCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
     /// Check files without an agent; exit 3 when there are only warnings and --strict is given
+    #[command(alias = "lint")]
     Check {
         /// The file, and Kubernetes manifests beside it: files or folders; - reads standard input
         #[arg(value_name = "FILE", default_value = "bulkhead.yaml")]
@@ -447,6 +448,16 @@ pub(crate) enum PolicyCommand {
         /// Treat warnings as a difference
         #[arg(long)]
         strict: bool,
+    },
+    /// The same as `bulkhead matrix`
+    #[command(hide = true)]
+    Matrix {
+        /// Also probe every pair with real packets and compare
+        #[arg(long)]
+        live: bool,
+        /// Draw it: one SVG file on standard output
+        #[arg(long, conflicts_with_all = ["live", "json"])]
+        svg: bool,
     },
     /// Lay a file out, in place: comments and meaning stay
     Fmt {

@@ -61,7 +61,9 @@ fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Observe(filter) => command::observe::run(context, &filter),
         Command::Why(pair) => command::why::run(context, &pair),
         Command::Probe { pair, timeout } => command::probe::run(context, &pair, timeout),
-        Command::Matrix { live, svg } => command::matrix::run(context, live, svg),
+        Command::Matrix { live, svg } | Command::Policy(PolicyCommand::Matrix { live, svg }) => {
+            command::matrix::run(context, live, svg)
+        }
         Command::Exec { workload, user, command } => {
             command::exec::run(context, &workload, user.as_deref(), &command)
         }

@@ -27,6 +27,7 @@ mod replayed;
 mod requests;
 mod revoke;
 mod rules;
+mod scheduled;
 mod sctp;
 mod shop;
 mod socket;

@@ -103,6 +103,7 @@ tenants:
       home: {{ from: app=a, to: host, allow: [80/tcp] }}
       across: {{ from: app=r, to: app=s, allow: [80/tcp] }}
       local: {{ from: host, to: [app=b, app=r], allow: [80/tcp] }}
+      stray: {{ from: app=a, to: unmanaged, allow: [80/tcp] }}
 ",
         a = paths[0],
         b = paths[1],

@@ -434,6 +434,14 @@ pub(crate) const FAULTS: &[Fault] = &[
         &[(Host, TABLE), (Host, "nft delete table inet bulkhead")],
         &[],
     ),
+    fault(
+        "table of the host changed",
+        WORLD,
+        "BH-W061",
+        &[(Host, "nft add chain inet bulkhead stranger")],
+        &[],
+    ),
+    fault("address of nobody", ["t/a", "10.0.1.77", "tcp/80"], "BH-W004", &[], &[]),
     fault("not published", ["203.0.113.9", "t/b", "tcp/86"], "BH-W062", &[], &[]),
     fault("a network that does not leave", ["t/c", "203.0.113.9", "tcp/80"], "BH-W063", &[], &[]),
     // Policy.
