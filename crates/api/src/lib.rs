@@ -47,7 +47,7 @@ pub use flows::{Flow, FlowEnd, FlowKind, FlowLine, FlowQuery, LogLine, LogQuery}
 pub use geography::Geography;
 pub use host_policy::{HostPolicy, PendingHost, RevertRequest, RevertedHost, UpQuery};
 pub use plan::{
-    Area, Between, Change, ConnectionChange, LiveFlow, ObjectChange, PlanReport, Recorded,
+    Area, Between, Change, ConnectionChange, LiveFlow, ObjectChange, Paused, PlanReport, Recorded,
 };
 pub use probe::{Observed, ProbeRequest, ProbeResponse};
 pub use proof::{AssertionResult, Example, ExampleEnd, PROOF_SCHEMA, Proof};

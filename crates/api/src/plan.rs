@@ -16,6 +16,12 @@ pub struct PlanReport {
     pub has_changes: bool,
     /// Connections that are gained or lost; each line holds for every pair of its two sides.
     pub connections: Vec<ConnectionChange>,
+    /// Policies of the new document that are outside their schedule, so that no connection is told of them; at most 100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paused: Vec<Paused>,
+    /// How many more there are.
+    #[serde(default)]
+    pub omitted_paused: u64,
     /// Every segment of the new document and those that go, at most 500.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub areas: Vec<Area>,
@@ -43,6 +49,15 @@ pub struct PlanReport {
 impl PlanReport {
     /// Value of [`PlanReport::schema`].
     pub const SCHEMA: &str = "bulkhead.plan/1";
+}
+
+/// A policy outside its schedule.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct Paused {
+    /// Its first rule.
+    pub rule: RuleAt,
+    /// `outside its schedule, next Mon 2026-11-23 08:00 CET`.
+    pub pause: String,
 }
 
 /// What happens to something.

@@ -67,6 +67,9 @@ pub struct RuleCount {
     pub rule: RuleAt,
     /// Whether its `until` has passed.
     pub expired: bool,
+    /// Of a policy outside its schedule: that it is, and when it opens next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<String>,
     /// Flows that it opened since the agent started.
     pub flows: u64,
     /// Packets that it dropped.

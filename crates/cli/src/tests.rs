@@ -7,9 +7,10 @@ mod way;
 use api::{
     AgentStatus, Area, AssertionResult, Between, Cell, Change, ConnectionChange, Decided,
     Diagnostic, Doctor, DropCount, Error, Finding, Flow, FlowEnd, FlowKind, FlowLine, Level,
-    LiveFlow, Matrix, MatrixParty, NearMiss, ObjectChange, Observed, Outcome, Party, PlanReport,
-    ProbeResponse, PublishedWay, Reason, Recorded, RuleAt, RuleCount, Rules, Seen, Service, Status,
-    Step, StepState, TableUse, UpResponse, Verdict, Why, Workload, WorkloadState, WouldAllow,
+    LiveFlow, Matrix, MatrixParty, NearMiss, ObjectChange, Observed, Outcome, Party, Paused,
+    PlanReport, ProbeResponse, PublishedWay, Reason, Recorded, RuleAt, RuleCount, Rules, Seen,
+    Service, Status, Step, StepState, TableUse, UpResponse, Verdict, Why, Workload, WorkloadState,
+    WouldAllow,
 };
 use clap::CommandFactory as _;
 use insta::assert_snapshot;
@@ -200,6 +201,11 @@ fn report() -> PlanReport {
             area("shop/main/data", Some(Change::Add), &["db"]),
             area("shop/main/admin", None, &["ops"]),
         ],
+        paused: vec![Paused {
+            rule: rule(),
+            pause: "outside its schedule, next Mon 2026-11-23 08:00 CET".to_owned(),
+        }],
+        omitted_paused: 2,
         omitted_connections: 3,
         unchanged_connections: Some(5),
         assertions: assertions(),

@@ -12,6 +12,7 @@ mod name;
 mod network;
 mod peer;
 mod port;
+mod process;
 mod rule;
 mod selector;
 
@@ -22,5 +23,6 @@ pub use name::{Name, NameError};
 pub use network::{Direction, Generation, Mode, Posture, Postures};
 pub use peer::{Peer, PeerError};
 pub use port::{IcmpCover, IcmpMatch, IcmpName, PortError, PortRange, PortSpec, Proto, Transport};
+pub use process::{Account, AccountName, HostProcesses};
 pub use rule::{RuleId, RuleKind, RuleRef};
 pub use selector::{Field, Op, ParseError, Selector, Subject, Term};

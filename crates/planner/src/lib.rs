@@ -39,7 +39,7 @@ pub use bundle::{Attachment, Bundle, Facts, Identity, Publish, Router, Transit, 
 pub use check::{Fault, Limits, check};
 pub use compiler::Compiler;
 pub use error::{PlanError, PlanErrors};
-pub use flows::Flows;
+pub use flows::{Flows, Limited};
 pub use from_world::{Ways, from_world};
 pub use matrix::{Cell, between, identity_at, matrix};
 pub use moments::{Moments, moments};

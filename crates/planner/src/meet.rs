@@ -26,6 +26,15 @@ pub(crate) fn slots(atlas: &Atlas<'_>) -> Slots {
     slots
 }
 
+/// Who has rows for whom when flows come in.
+#[derive(Default)]
+struct Takers {
+    /// By class, the slots that have a row for it.
+    slots: FxHashMap<u64, Vec<u64>>,
+    /// By network and slot of ingress, the groups of workloads.
+    holders: FxHashMap<(u32, u64), Vec<u32>>,
+}
+
 /// Groups, ready to be paired.
 pub(crate) struct Meetings<'n> {
     all: &'n [Node],
@@ -81,6 +90,55 @@ impl<'n> Meetings<'n> {
         }
     }
 
+    /// As [`Self::visit`] by positions, in order; with those of the others of which the tables may have rows for the one, or
+    /// the other way round. Between the one and the rest only postures answer.
+    pub(crate) fn visit_ruled(
+        &self,
+        atlases: &[Option<&Atlas<'_>>],
+        mut visit: impl FnMut(u32, &[u32], &[u32], bool),
+    ) {
+        let takers: Vec<Takers> =
+            atlases.iter().enumerate().map(|(at, _)| self.takers(at)).collect();
+        for (at, one) in (0_u32..).zip(self.all).filter(|(_, node)| node.local) {
+            for direction in [0, 1] {
+                let opens = direction == 0;
+                let mut others = self.peers(one, direction);
+                if !opens {
+                    others.retain(|at| self.node(*at).is_some_and(|node| !node.local));
+                }
+                let mut ruled = Vec::new();
+                self.ruled(one, direction, &mut ruled);
+                for (takers, key) in takers.iter().zip(&one.keys).filter(|_| opens) {
+                    let Some(key) = key else { continue };
+                    for slot in takers.slots.get(&key[0]).into_iter().flatten() {
+                        let holders = takers.holders.get(&(one.network, *slot));
+                        ruled.extend(holders.into_iter().flatten());
+                    }
+                }
+                self.strangers(one, direction, &mut ruled);
+                ruled.sort_unstable();
+                ruled.dedup();
+                visit(at, &others, &ruled, opens);
+            }
+        }
+    }
+
+    /// Who has rows for whom when flows come in, by one bundle.
+    fn takers(&self, bundle: usize) -> Takers {
+        let mut takers = Takers::default();
+        for (slot, classes) in self.classes.get(bundle).into_iter().flatten() {
+            for class in classes {
+                takers.slots.entry(*class).or_default().push(*slot);
+            }
+        }
+        for (at, node) in (0_u32..).zip(self.all).filter(|(_, node)| node.local) {
+            if let Some(Some(key)) = node.keys.get(bundle) {
+                takers.holders.entry((node.network, key[2])).or_default().push(at);
+            }
+        }
+        takers
+    }
+
     fn nodes<'a>(&'a self, list: &'a [u32]) -> impl Iterator<Item = &'n Node> + use<'a, 'n> {
         list.iter().filter_map(|at| self.node(*at))
     }
@@ -92,14 +150,21 @@ impl<'n> Meetings<'n> {
     /// Whom an endpoint may reach (direction 0) or be reached by (direction 1), in order.
     fn peers(&self, one: &Node, direction: usize) -> Vec<u32> {
         let mut found: Vec<u32> = Vec::new();
-        let everybody = self.networks.get(&one.network);
+        if one.keys.iter().flatten().any(|key| posture(key, direction) != 0) {
+            found.extend(self.networks.get(&one.network).into_iter().flatten());
+        } else {
+            self.ruled(one, direction, &mut found);
+        }
+        self.strangers(one, direction, &mut found);
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// Adds those for whom an endpoint has rows.
+    fn ruled(&self, one: &Node, direction: usize, found: &mut Vec<u32>) {
         for (bundle, key) in one.keys.iter().enumerate() {
             let Some(key) = key else { continue };
-            if posture(key, direction) != 0 {
-                found.clear();
-                found.extend(everybody.into_iter().flatten());
-                break;
-            }
             let slot = if direction == 0 { key[1] } else { key[2] };
             let classes = self.classes.get(bundle).and_then(|classes| classes.get(&slot));
             let Some(holders) = self.holders.get(bundle) else { continue };
@@ -107,13 +172,14 @@ impl<'n> Meetings<'n> {
                 found.extend(holders.get(&(one.network, *class)).into_iter().flatten());
             }
         }
+    }
+
+    /// Adds the workloads of other networks that an endpoint opens flows to.
+    fn strangers(&self, one: &Node, direction: usize, found: &mut Vec<u32>) {
         if one.routed && direction == 0 {
             let other = |at: &u32| self.node(*at).is_some_and(|node| node.network != one.network);
             found.extend(self.routed.iter().copied().filter(other));
         }
-        found.sort_unstable();
-        found.dedup();
-        found
     }
 }
 
@@ -138,19 +204,4 @@ pub(crate) fn judged(
         (row.is_some() || posture != 0).then_some(Some((row, posture)))
     };
     Some([side(from_local, from, to, 0)?, side(to_local, to, from, 1)?])
-}
-
-/// Whether a pair of one network passes the same in both bundles, as far as the rows tell.
-pub(crate) fn is_same(atlases: [Option<&Atlas<'_>>; 2], from: &Node, to: &Node) -> bool {
-    if from.network != to.network {
-        return false;
-    }
-    let of = |bundle: usize| {
-        let atlas = atlases.get(bundle).copied().flatten()?;
-        let key = |node: &Node| node.keys.get(bundle).copied().flatten();
-        let (a, b) = (key(from)?, key(to)?);
-        let families = a[5] & b[5];
-        Some((judged(atlas, (&a, from.local), (&b, to.local))?, families))
-    };
-    of(0) == of(1)
 }

@@ -192,7 +192,7 @@ impl Way {
         let mut best: BTreeMap<Proto, &Class> = BTreeMap::from([(first.protocol, first)]);
         let (mut flows, mut audit) = (Flows::default(), true);
         for class in passing {
-            flows.add(class.protocol, class.ports);
+            flows.add_from(class.protocol, class.ports, class.sources);
             audit &= class.verdict == verdict::abi::Verdict::Audit;
             best.entry(class.protocol).or_insert(class);
         }

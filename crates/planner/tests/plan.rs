@@ -268,6 +268,8 @@ fn crowds() -> Vec<Document> {
     let wide = "      wide: { from: any, to: any, allow: [443/tcp, 80/tcp] }\n";
     let range = "      range: { from: app=job, to: [192.0.2.0/24, host], allow: [443/tcp] }\n";
     let deny = "      deny: { from: app=web, to: [app=log, world], deny: [80/tcp] }\n";
+    let narrow = "      to-db: { from: app=web, to: app=db, allow: [6379/tcp, 79-81/tcp], source-ports: [1024-2047, 4000] }\n";
+    let hole = "      hole: { from: app=web, to: app=db, deny: [80/tcp], source-ports: [1500] }\n";
     vec![
         crowd(&CROWD, "deny", TO_DB),
         crowd(&CROWD, "allow", TO_DB),
@@ -275,26 +277,43 @@ fn crowds() -> Vec<Document> {
         crowd(&moved, "deny", &[TO_DB, mesh].concat()),
         crowd(&grown, "deny", &[TO_DB, wide, deny].concat()),
         crowd(&grown, "allow", &[mesh, range, deny].concat()),
+        crowd(&CROWD, "deny", narrow),
+        crowd(&grown, "deny", &[narrow, hole].concat()),
     ]
 }
 
 #[test]
 fn lines_hold_for_every_pair_of_their_sides_and_nothing_is_left_out() {
     let ports = [22_u16, 79, 80, 81, 90, 91, 443, 6379];
+    let sources = [0_u16, 1023, 1024, 1499, 1500, 1501, 2047, 2048, 3999, 4000, 4001, u16::MAX];
     let range = Party::World("192.0.2.0/24".parse().ok());
     let is_named = |document: &Document| {
         let mut policies = document.policies.iter();
         policies.any(|policy| policy.name.as_str() == "range")
     };
-    let passes = |(document, bundle): (&Document, &Bundle), from: &Party, to: &Party, port: u16| {
-        // A range that no rule of the document names is the world.
+    let has = |flows: &planner::Flows, (port, source): (u16, u16)| {
+        let within = |range: &(u16, u16), port: u16| range.0 <= port && port <= range.1;
+        let mut limited = flows.limited(Proto::Tcp).iter();
+        flows.of_protocol(Proto::Tcp).iter().any(|range| within(range, port))
+            || limited.any(|part| {
+                within(&part.ports, port) && part.sources.iter().any(|range| within(range, source))
+            })
+    };
+    // A range that no rule of the document names is the world.
+    let passes = |(document, bundle): (&Document, &Bundle), from: &Party, to: &Party| {
         let in_it = |party: &Party| match party {
             Party::World(Some(_)) if !is_named(document) => Party::World(None),
             known => known.clone(),
         };
-        let all = planner::Flows::of(&planner::between(bundle, &in_it(from), &in_it(to)));
-        let list = all.of_protocol(Proto::Tcp);
-        list.iter().any(|(first, last)| (*first..=*last).contains(&port))
+        planner::between(bundle, &in_it(from), &in_it(to))
+    };
+    let passes_at = |spans: &[planner::Span], (port, source): (u16, u16)| {
+        spans.iter().any(|span| {
+            let sources = span.sources.unwrap_or((0, u16::MAX));
+            span.protocol == Proto::Tcp
+                && (span.ports.0..=span.ports.1).contains(&port)
+                && (sources.0..=sources.1).contains(&source)
+        })
     };
     let all = crowds();
     let bundles: Vec<Bundle> = all.iter().map(bundle).collect();
@@ -311,22 +330,20 @@ fn lines_hold_for_every_pair_of_their_sides_and_nothing_is_left_out() {
                 if from == to || is_nobody || !is_workload(from) && !is_workload(to) {
                     continue;
                 }
-                for port in ports {
-                    let has = |kind: ChangeKind| {
-                        let lines = report.connections.iter().filter(|line| line.kind == kind);
-                        let mut lines = lines.filter(|line| {
-                            line.sides[0].contains(from) && line.sides[1].contains(to)
-                        });
-                        lines.any(|line| {
-                            let list = line.flows.of_protocol(Proto::Tcp);
-                            list.iter().any(|(first, last)| (*first..=*last).contains(&port))
-                        })
+                let [was, is] = [(old, before), (new, after)].map(|of| passes(of, from, to));
+                let lines: Vec<&planner::Change> = report
+                    .connections
+                    .iter()
+                    .filter(|line| line.sides[0].contains(from) && line.sides[1].contains(to))
+                    .collect();
+                for at in ports.into_iter().flat_map(|port| sources.map(|source| (port, source))) {
+                    let told_as = |kind: ChangeKind| {
+                        lines.iter().any(|line| line.kind == kind && has(&line.flows, at))
                     };
-                    let [was, is] =
-                        [(old, before), (new, after)].map(|of| passes(of, from, to, port));
-                    let what = format!("{from} → {to} {port}\n{}", show(&report));
-                    assert_eq!(has(ChangeKind::Gained), is && !was, "gained: {what}");
-                    assert_eq!(has(ChangeKind::Lost), was && !is, "lost: {what}");
+                    let (was, is) = (passes_at(&was, at), passes_at(&is, at));
+                    let what = format!("{from} → {to} {at:?}\n{}", show(&report));
+                    assert_eq!(told_as(ChangeKind::Gained), is && !was, "gained: {what}");
+                    assert_eq!(told_as(ChangeKind::Lost), was && !is, "lost: {what}");
                     told += usize::from(was != is);
                 }
             }
@@ -372,4 +389,21 @@ fn few_lines_tell_what_many_pairs_change() {
     - app=web → [segment=front, app=db, host, unmanaged]  80,443/tcp  wide shop.yaml:22  (24)
     - app=web → [shop/f, world]  443/tcp  wide shop.yaml:22  (6)
     ");
+}
+
+#[test]
+fn narrowed_source_ports_are_told_as_exactly_what_is_lost() {
+    let rule = |sources: &str| {
+        format!("      to-db: {{ from: app=web, to: app=db, allow: [6379/tcp]{sources} }}\n")
+    };
+    let told = |old: &str, new: &str| {
+        let (old, new) = (crowd(&CROWD, "deny", &rule(old)), crowd(&CROWD, "deny", &rule(new)));
+        let shown = show(&diff(Some((&old, &bundle(&old))), (&new, &bundle(&new))));
+        let lines = shown.lines().filter(|line| line.starts_with(['+', '-', '~']));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let (wide, narrow) = (", source-ports: [1024-65535]", ", source-ports: [1024-2047, 4000]");
+    insta::assert_snapshot!(told("", wide), @"- app=web → app=db  6379/tcp (source ports 0-1023)  to-db shop.yaml:19  (4)");
+    insta::assert_snapshot!(told(wide, narrow), @"- app=web → app=db  6379/tcp (source ports 2048-3999,4001-65535)  to-db shop.yaml:19  (4)");
+    insta::assert_snapshot!(told(narrow, ""), @"+ app=web → app=db  6379/tcp (all source ports but 1024-2047,4000)  to-db shop.yaml:19  (4)");
 }

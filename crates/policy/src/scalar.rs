@@ -124,9 +124,10 @@ impl FromText for Peer {
 
     fn from_text(text: &str) -> Result<Self, ParseError> {
         if habits::is_part_of_host(text) {
-            return Err(whole("single users and services of the host cannot be named yet", text)
+            let processes: model::HostProcesses = text.parse()?;
+            return Err(whole(&format!("`{processes}` is prepared, not enforced yet"), text)
                 .with_hint(
-                    "they come in a later version; `host` stands for all of the host's processes",
+                    "rules do not tell processes of the host apart yet; `host` stands for all of them",
                 ));
         }
         text.parse().map_err(|error: ParseError| match habits::instead_of_peer(text) {

@@ -117,20 +117,26 @@ fn a_small_file_does_not_become_a_large_one() {
 }
 
 #[test]
-fn processes_of_the_host_cannot_be_named_yet() {
+fn processes_of_the_host_are_prepared_and_not_enforced() {
     let refused = |peer: &str| {
         let rest = format!(
             "    policies:\n      p: {{ from: \"{peer}\", to: app=web, allow: [80/tcp] }}\n"
         );
         load(&file("", "", &rest)).expect_err(peer)
     };
-    for peer in
-        ["host user=backup", "host/service=chrony", "host, uid=0", "host:service-account=db"]
-    {
+    for peer in ["host user=backup", "host user=0", "host service-account=chrony"] {
         let text = refused(peer);
-        assert!(text.contains("cannot be named yet") && text.contains("later version"), "{text}");
+        assert!(text.contains(&format!("`{peer}` is prepared, not enforced yet")), "{text}");
+        assert!(text.contains("`host` stands for all of them"), "{text}");
     }
-    assert!(!refused("hosts=a").contains("cannot be named yet"));
+    for peer in ["host/service=chrony", "host, uid=0", "host:service-account=db", "host group=a"] {
+        let text = refused(peer);
+        assert!(
+            text.contains("host user=NAME, host user=UID or host service-account=NAME"),
+            "{text}"
+        );
+    }
+    assert!(!refused("hosts=a").contains("account"));
 }
 
 /// A file with `geo` and this set of countries at the top, used by a policy; networks come from a list of the test.

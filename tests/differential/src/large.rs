@@ -36,8 +36,27 @@ pub fn labels(app: usize, tier: usize) -> Labels {
 /// A document with about this many workloads and exactly this many policies.
 #[must_use]
 pub fn document(workloads: usize, policies: usize) -> Document {
+    tenants(workloads, TENANT, policies)
+}
+
+/// One network whose workloads are each told apart by policies.
+#[must_use]
+pub fn flat(workloads: usize, policies: usize) -> Document {
+    let mut doc = tenants(workloads, workloads, policies);
+    let peer = |at: usize| -> Vec<Peer> {
+        vec![format!("workload=w{}", at % workloads).parse().expect("a selector")]
+    };
+    for (at, policy) in doc.policies.iter_mut().enumerate() {
+        policy.from = peer(at);
+        policy.to = peer(at * 7 + at / workloads + 1);
+    }
+    doc
+}
+
+/// A document with so many workloads in each tenant.
+fn tenants(workloads: usize, each: usize, policies: usize) -> Document {
     let mut doc = Document { file: Arc::from("large.yaml"), ..Document::default() };
-    let tenants = workloads.div_ceil(TENANT).max(1);
+    let tenants = workloads.div_ceil(each).max(1);
     for tenant in 0..tenants {
         let tenant_name = name(&format!("t{tenant}"));
         let span = Span::default();
@@ -57,7 +76,7 @@ pub fn document(workloads: usize, policies: usize) -> Document {
             attach: false,
             span,
         });
-        for at in 0..TENANT.min(workloads - tenant * TENANT) {
+        for at in 0..each.min(workloads - tenant * each) {
             let workload = Workload {
                 tenant: tenant_name.clone(),
                 name: name(&format!("w{at}")),

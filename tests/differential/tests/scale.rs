@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use differential::{generate::facts, large};
+use model::Posture;
 use planner::{Allocations, Compiler, PlanReport};
 use policy::Document;
 
@@ -63,6 +64,7 @@ fn plans(what: &str, doc: &Document) -> [PlanReport; 2] {
     let second = planner::diff(Some((doc, &before)), (&next, &after));
     let change = started.elapsed();
     println!("{what}: first {whole:?} ({} left out), change {change:?}", first.omitted);
+    assert_eq!((first.uncompared, second.uncompared), (0, 0), "{what}");
     assert!(whole < PLAN && change < PLAN, "{what}: {whole:?} {change:?}");
     [first, second]
 }
@@ -75,4 +77,33 @@ fn plans_of_large_documents_are_quick() {
     let [first, change] = plans("1 workload, 100,000 addresses", &large::addresses(100_000));
     assert_eq!((first.connections.len(), first.omitted), (2_000, 98_000));
     assert_eq!((change.connections.len(), change.omitted), (2, 0), "{:?}", change.connections);
+}
+
+/// How long the plan takes in which everybody may open everything.
+fn opening(what: &str, doc: &Document) -> PlanReport {
+    let before = planner::compile(doc, &Allocations::default(), &facts()).expect("compiles");
+    let mut next = doc.clone();
+    for network in &mut next.networks {
+        network.postures.egress = Posture::Allow;
+        network.postures.ingress = Posture::Allow;
+    }
+    let after = planner::compile(&next, &before.allocations, &facts()).expect("compiles");
+    let started = Instant::now();
+    let report = planner::diff(Some((doc, &before)), (&next, &after));
+    let took = started.elapsed();
+    let pairs: usize = report.connections.iter().map(|line| line.pairs).sum();
+    let (lines, omitted) = (report.connections.len(), report.omitted);
+    println!("{what}, all open: {took:?}; {lines} lines for {pairs} pairs, {omitted} beyond");
+    assert!(took < PLAN, "{what}: {took:?}");
+    report
+}
+
+#[test]
+fn nothing_is_left_uncompared_when_everything_opens() {
+    let tenants = opening("10,000 workloads, 100,000 policies", &large::document(10_000, 100_000));
+    assert_eq!(tenants.uncompared, 0);
+    let flat = opening("10,000 workloads of one network", &large::flat(10_000, 100_000));
+    assert_eq!(flat.uncompared, 0);
+    let pairs: usize = flat.connections.iter().map(|line| line.pairs).sum();
+    assert!(pairs + flat.omitted >= 9_999 * 10_000, "each pair of workloads changes");
 }

@@ -77,14 +77,14 @@ fn shown(bundle: &Bundle, party: &Party) -> MatrixParty {
 
 /// Flows that share verdict and rule, as one cell each.
 fn grouped(spans: &[Span], names: &Names, from: u32, to: u32) -> Vec<Cell> {
-    let mut by_rule: BTreeMap<(bool, u32), Flows> = BTreeMap::new();
+    let mut by_rule: BTreeMap<(bool, u32), Vec<&Span>> = BTreeMap::new();
     for span in spans {
-        by_rule.entry((span.audit, rule_of(span))).or_default().add(span.protocol, span.ports);
+        by_rule.entry((span.audit, rule_of(span))).or_default().push(span);
     }
-    let cell = |((audit, rule), flows): ((bool, u32), Flows)| Cell {
+    let cell = |((audit, rule), spans): ((bool, u32), Vec<&Span>)| Cell {
         from,
         to,
-        service: flows.to_string(),
+        service: Flows::of(spans).to_string(),
         verdict: if audit { Verdict::Audit } else { Verdict::Allow },
         rule: names.rule(RuleId(rule)).filter(|_| rule != 0).as_ref().map(rule_at),
         published: None,

@@ -22,12 +22,14 @@ use crate::shared::Shared;
 use super::flows::moment;
 use super::judge::Judge;
 use super::replay::{self, Lens, Records};
-use super::{assertions, objects, person, remark, rule_at, status};
+use super::{assertions, objects, person, remark, rule_at, rules, status};
 
 mod losses;
 
 use losses::{End, Ending, Losses};
 
+/// Policies outside their schedule that are named.
+const PAUSED: usize = 100;
 /// Live flows that are named for each change.
 const CUT: usize = 10;
 /// Workloads up to which unchanged connections are counted.
@@ -54,6 +56,7 @@ pub(crate) fn report(
     let old = force.as_ref().map(|force| &force.wanted);
     let before = old.map(|old| (&old.document, &old.bundle));
     let found = planner::diff(before, (&wanted.document, &wanted.bundle));
+    let paused = paused(&wanted.document);
     let objects = objects::compare(old.map(|old| &old.document), &wanted.document);
     let mut connections: Vec<ConnectionChange> =
         found.connections.iter().map(|change| shown(change, &wanted.bundle)).collect();
@@ -86,6 +89,8 @@ pub(crate) fn report(
             || old.is_none(),
         omitted_connections: found.omitted as u64,
         unchanged_connections: unchanged(old.map(|old| &old.bundle), &wanted.bundle),
+        omitted_paused: paused.len().saturating_sub(PAUSED) as u64,
+        paused: paused.into_iter().take(PAUSED).collect(),
         areas: areas(old.map(|old| &old.document), &wanted.document),
         connections,
         assertions: assertions::shown(&found.assertions, &wanted.document, &wanted.bundle),
@@ -95,6 +100,16 @@ pub(crate) fn report(
         warnings: wanted.warnings.iter().flat_map(fault::diagnostics).collect(),
         actions: Vec::new(),
     }
+}
+
+/// The policies that are outside their schedule.
+fn paused(document: &Document) -> Vec<api::Paused> {
+    let now = jiff::Timestamp::now();
+    let paused = document.policies.iter().filter_map(|policy| {
+        let (pause, rule) = (rules::pause(policy, now)?, policy.rules().next()?);
+        Some(api::Paused { rule: rule_at(rule), pause })
+    });
+    paused.collect()
 }
 
 fn shown(change: &planner::Change, bundle: &Bundle) -> ConnectionChange {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use api::{Error, RuleCount, Rules, codes};
+use policy::document::Policy;
 
 use crate::fault::failed;
 use crate::shared::Shared;
@@ -33,19 +34,21 @@ pub(crate) fn counted(shared: &Shared, most: usize) -> Result<Rules, Error> {
     let flows = shared.flows();
     let policies = &force.wanted.document.policies;
     let rules = policies.iter().flat_map(|policy| {
-        policy.rules().map(|rule| (policy.is_expired(now), rule)).collect::<Vec<_>>()
+        let pause = pause(policy, now);
+        policy.rules().map(|rule| (policy.is_expired(now), pause.clone(), rule)).collect::<Vec<_>>()
     });
     let commented = |rule| {
         let mut rule = rule_at(rule);
         remark(&force.wanted.document, &mut rule);
         rule
     };
-    let rules = rules.take(most).map(|(expired, rule)| {
+    let rules = rules.take(most).map(|(expired, pause, rule)| {
         let seen = flows.tally.of(rule.id.0);
         let count = counts.get(&rule.id.0).copied().unwrap_or_default();
         RuleCount {
             rule: commented(rule),
             expired,
+            pause,
             flows: count.flows,
             drops: count.drops,
             audits: seen.audits,
@@ -54,4 +57,10 @@ pub(crate) fn counted(shared: &Shared, most: usize) -> Result<Rules, Error> {
     });
     let since = flows.tally.since().map(moment);
     Ok(Rules { generation: force.generation, since, rules: rules.collect() })
+}
+
+/// That a policy is outside its schedule, and when it opens next; nothing of one that has ended.
+pub(crate) fn pause(policy: &Policy, now: jiff::Timestamp) -> Option<String> {
+    let schedule = policy.schedule.as_ref().filter(|times| !times.contains(now))?;
+    (!policy.is_expired(now)).then(|| schedule.pause(now))
 }

@@ -77,6 +77,7 @@ pub(crate) fn render(report: &PlanReport, paint: Paint, verbose: bool) -> String
             "  unchanged ones are not counted: there are too many workloads or rules\n".to_owned()
         }
     };
+    text += &paused(report);
     text += &assertions(report, paint);
     text += &paint.strong("Objects");
     text += "\n";
@@ -93,6 +94,18 @@ pub(crate) fn render(report: &PlanReport, paint: Paint, verbose: bool) -> String
         for action in &report.actions {
             text += &format!("  {action}\n");
         }
+    }
+    text
+}
+
+/// Policies that are not in force at this time of day: what they let pass is in no line.
+pub(crate) fn paused(report: &PlanReport) -> String {
+    let mut text = String::new();
+    for paused in &report.paused {
+        text += &format!("  {} is {}\n", place(&paused.rule), paused.pause);
+    }
+    if report.omitted_paused > 0 {
+        text += &format!("  and {} more outside their schedules\n", report.omitted_paused);
     }
     text
 }

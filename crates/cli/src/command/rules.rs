@@ -13,11 +13,12 @@ pub(crate) fn run(context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// `expired`, and what the file says about the policy.
+/// `expired` or when its schedule opens, and what the file says about the policy.
 fn remark(count: &RuleCount) -> String {
     let expired = count.expired.then(|| "expired".to_owned());
     let comment = count.rule.comment.as_ref().map(|comment| format!("# {comment}"));
-    expired.into_iter().chain(comment).collect::<Vec<_>>().join(" ")
+    let pause = count.pause.clone();
+    expired.into_iter().chain(pause).chain(comment).collect::<Vec<_>>().join(" ")
 }
 
 pub(crate) fn render(rules: &Rules, paint: Paint) -> String {

@@ -19,6 +19,9 @@ const NAMED: usize = 4;
 /// Questions whether a selector is about a workload, in one report: a tenth of a second each million. Beyond that a side is
 /// called by the words of its policy.
 const MATCHES: usize = 5_000_000;
+/// Parties that are looked at for words, in one report: a second each two million. Beyond that a long side is called by a few
+/// of its names.
+const LOOKS: usize = 2_000_000;
 
 /// Where a party stands, for pictures.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -166,7 +169,7 @@ impl<'d> People<'d> {
     }
 
     /// Names workloads: whole tenants and segments first, then what one label says, then one by one.
-    fn cover(&self, mut left: Vec<&Workload>, are_many: bool) -> Vec<String> {
+    fn cover(&self, mut left: Vec<&'d Workload>, are_many: bool) -> Vec<String> {
         let mut words = Vec::new();
         let of = |tenant: &Name, text: String| {
             if are_many { format!("{tenant}/{text}") } else { text }
@@ -188,20 +191,41 @@ impl<'d> People<'d> {
                 words.push(of(tenant, word));
             }
         }
-        let label = |each: &&'_ Workload| -> Vec<(Name, LabelKey, LabelValue)> {
-            let own = each.labels.iter();
-            own.map(|(key, value)| (each.tenant.clone(), key.clone(), value.clone())).collect()
-        };
-        let labels: BTreeSet<_> = left.iter().flat_map(label).collect();
-        for (tenant, key, value) in &labels {
-            let has =
-                |each: &Workload| each.tenant == *tenant && each.labels.get(key) == Some(value);
-            if take(&mut left, self.labels.get(&(tenant, key, value)).copied(), has) {
-                words.push(of(tenant, format!("{key}={value}")));
-            }
-        }
+        self.labelled(&mut left, |tenant, text| words.push(of(tenant, text)));
         words.extend(left.iter().map(|each| format!("{}/{}", each.tenant, each.name)));
         words
+    }
+
+    /// Takes out those that one label says, label by label in order, each when it has several and all of them are there.
+    fn labelled(&self, left: &mut Vec<&'d Workload>, mut word: impl FnMut(&Name, String)) {
+        let own = |each: &'d Workload| {
+            each.labels.iter().map(move |(key, value)| (&each.tenant, key, value))
+        };
+        let mut here: FxHashMap<Label<'_>, Vec<usize>> = FxHashMap::default();
+        for (at, each) in left.iter().enumerate() {
+            for label in own(each) {
+                here.entry(label).or_default().push(at);
+            }
+        }
+        let mut whole: Vec<(Label<'_>, Vec<usize>)> = here
+            .into_iter()
+            .filter(|(label, all)| all.len() > 1 && self.labels.get(label) == Some(&all.len()))
+            .collect();
+        whole.sort_unstable();
+        let mut gone = vec![false; left.len()];
+        for ((tenant, key, value), all) in whole {
+            if all.iter().any(|at| gone.get(*at) != Some(&false)) {
+                continue;
+            }
+            for at in all {
+                if let Some(gone) = gone.get_mut(at) {
+                    *gone = true;
+                }
+            }
+            word(tenant, format!("{key}={value}"));
+        }
+        let mut gone = gone.into_iter();
+        left.retain(|_| gone.next() == Some(false));
     }
 }
 
@@ -222,6 +246,7 @@ pub(super) struct Population<'d> {
     /// Ranges of the world that rules name.
     ranges: BTreeSet<IpNet>,
     matches: Cell<usize>,
+    looks: Cell<usize>,
 }
 
 impl<'d> Population<'d> {
@@ -235,6 +260,7 @@ impl<'d> Population<'d> {
             after: People::new(new),
             ranges: nodes.iter().flat_map(|node| &node.members).filter_map(range).collect(),
             matches: Cell::new(MATCHES),
+            looks: Cell::new(LOOKS),
         }
     }
 
@@ -242,10 +268,18 @@ impl<'d> Population<'d> {
     pub(super) fn words(
         &self,
         was: bool,
-        side: &BTreeSet<&Party>,
+        side: &[&Party],
         peers: Option<(&Policy, &[Peer])>,
         names: &Names<'_>,
     ) -> String {
+        if side.len() > NAMED + 1 && self.looks.get() == 0 {
+            let named = side.iter().take(NAMED).map(|party| match party {
+                Party::Workload(id) => id.replacen('.', "/", 1),
+                zone => zone.to_string(),
+            });
+            return few(&named.collect::<Vec<_>>(), side.len() - NAMED);
+        }
+        self.looks.set(self.looks.get().saturating_sub(side.len()));
         let people = if was { &self.before } else { &self.after };
         let mut workloads: Vec<&Workload> = Vec::new();
         let mut zones: Vec<&Party> = Vec::new();
@@ -302,9 +336,21 @@ impl<'d> Population<'d> {
     }
 
     /// Where the sides stand.
-    pub(super) fn between(&self, sides: &[BTreeSet<&Party>; 2]) -> Vec<(Area, Area)> {
+    pub(super) fn between(&self, sides: &[Vec<&Party>; 2]) -> Vec<(Area, Area)> {
         let [from, to] = sides.each_ref().map(|side| {
-            side.iter().filter_map(|party| self.area(party)).collect::<BTreeSet<Area>>()
+            // Neighbours often stand in the same place.
+            let mut last = None;
+            let mut areas = BTreeSet::new();
+            // Of a long side, when there are too many of them, those that are listed.
+            let most = if self.looks.get() == 0 { Change::PARTIES } else { usize::MAX };
+            for party in side.iter().take(most) {
+                let place = self.workload(party).map(segment);
+                if place.is_none() || place != last {
+                    areas.extend(self.area(party));
+                }
+                last = place;
+            }
+            areas
         });
         let pairs = from.iter().flat_map(|from| to.iter().map(|to| (from.clone(), to.clone())));
         pairs.take(Change::AREAS).collect()
@@ -312,12 +358,14 @@ impl<'d> Population<'d> {
 
     fn area(&self, party: &Party) -> Option<Area> {
         match party {
-            Party::Workload(id) => {
-                let workload = self.after.by_id.get(&**id).or_else(|| self.before.by_id.get(&**id));
-                workload.map(|workload| Area::of(workload))
-            }
+            Party::Workload(_) => self.workload(party).map(Area::of),
             zone => Some(Area::Zone(zone.clone())),
         }
+    }
+
+    fn workload(&self, party: &Party) -> Option<&'d Workload> {
+        let Party::Workload(id) = party else { return None };
+        self.after.by_id.get(&**id).or_else(|| self.before.by_id.get(&**id)).copied()
     }
 }
 
@@ -342,7 +390,11 @@ fn listed(words: &[String]) -> String {
         few if few.len() <= NAMED + 1 => format!("[{}]", few.join(", ")),
         many => {
             let (named, rest) = many.split_at(NAMED);
-            format!("[{} and {} more]", named.join(", "), rest.len())
+            few(named, rest.len())
         }
     }
+}
+
+fn few(named: &[String], more: usize) -> String {
+    format!("[{} and {more} more]", named.join(", "))
 }

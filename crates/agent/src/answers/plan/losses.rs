@@ -75,14 +75,13 @@ impl<'c> Losses<'c> {
     /// Whether a line is about this flow's service and parties; of more parties than are listed, about any.
     pub(super) fn tells(&self, at: usize, flow: &Ending, tables: &Tables) -> bool {
         let Some(line) = self.lines.get(at) else { return false };
-        let holds = |(first, last): &(u16, u16)| (*first..=*last).contains(&flow.port);
         let is_pair = || self.fit(at, flow, tables).is_some();
         // Protocols without ports stand for each other.
         let proto = match flow.proto {
             Proto::Other(_) => Proto::Other(ANY),
             known => known,
         };
-        line.flows.of_protocol(proto).iter().any(holds) && (line.is_cut() || is_pair())
+        line.flows.reaches(proto, flow.port) && (line.is_cut() || is_pair())
     }
 
     /// How closely the sides of a line name both ends of a flow.

@@ -19,6 +19,9 @@ pub(crate) fn markdown(report: &PlanReport, file: &str) -> String {
     if let Some(unchanged) = report.unchanged_connections {
         text += &format!("\n{} as before.\n", count(unchanged, "connection"));
     }
+    for paused in &report.paused {
+        text += &format!("\n{} is {}.\n", code(&place(&paused.rule)), paused.pause);
+    }
     objects(report, &mut text);
     warnings(report, &mut text);
     text
