@@ -46,6 +46,10 @@ const SOON: Duration = Duration::from_millis(3);
 const START: Duration = Duration::from_secs(3);
 /// After dockerd was not there.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Longest rest after a look.
+const REST: Duration = Duration::from_millis(20);
+/// Problems that are told at one time.
+const PROBLEMS: usize = 10;
 /// What its problems are called.
 const TOPIC: &str = "docker";
 
@@ -123,10 +127,12 @@ impl Discovery {
                 tokio::time::sleep(TICK).await;
                 continue;
             }
-            if wakes.is_none() {
+            let was_there = wakes.is_some();
+            if !was_there {
                 // Before the look: what happens after it rings.
                 wakes = self.client.wakes().await.ok();
             }
+            let is_back = !was_there && wakes.is_some();
             let wait = if self.starting.is_some_and(|since| since.elapsed() < START) {
                 SOON
             } else {
@@ -137,21 +143,28 @@ impl Discovery {
                 rung = ring(&mut wakes) => { if !rung { wakes = None; } true }
                 () = tokio::time::sleep(wait) => self.starting.is_some(),
             };
-            if woken || seen != generation || looked.elapsed() >= EVERY {
+            if woken || is_back || seen != generation || looked.elapsed() >= EVERY {
                 looked = Instant::now();
                 seen = generation;
-                let problem = self.look(&places).await.err();
-                let is_down = problem.is_some();
-                self.problem(problem);
-                if is_down {
-                    tokio::time::sleep(PAUSE).await;
-                }
+                // As long as the look took, so that not all of a processor goes into looking.
+                let pause = match self.look(&places).await {
+                    Ok(problem) => {
+                        self.problem(problem);
+                        looked.elapsed().min(REST)
+                    }
+                    Err(problem) => {
+                        self.problem(Some(problem));
+                        PAUSE
+                    }
+                };
+                tokio::time::sleep(pause).await;
             }
         }
     }
 
-    /// Looks at everything once, and brings about what follows.
-    async fn look(&mut self, places: &[Place]) -> Result<(), String> {
+    /// Looks at everything once, and brings about what follows; what is wrong with some of it. An error when dockerd does not
+    /// answer.
+    async fn look(&mut self, places: &[Place]) -> Result<Option<String>, String> {
         let containers = self.client.containers().await.map_err(|error| sentence(&error))?;
         let by_id: BTreeMap<&str, &Container> =
             containers.iter().map(|container| (container.id.as_str(), container)).collect();
@@ -168,7 +181,8 @@ impl Discovery {
             }
         }
         self.starting = is_starting.then(|| self.starting.unwrap_or_else(Instant::now));
-        if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
+        problems.truncate(PROBLEMS);
+        Ok((!problems.is_empty()).then(|| problems.join("; ")))
     }
 
     /// What there is in one network. Its members first: the port of each is on the bridge before Docker tells of it.

@@ -61,9 +61,7 @@ fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Observe(filter) => command::observe::run(context, &filter),
         Command::Why(pair) => command::why::run(context, &pair),
         Command::Probe { pair, timeout } => command::probe::run(context, &pair, timeout),
-        Command::Matrix { live, svg } | Command::Policy(PolicyCommand::Matrix { live, svg }) => {
-            command::matrix::run(context, live, svg)
-        }
+        Command::Matrix { live, svg } => command::matrix::run(context, live, svg),
         Command::Exec { workload, user, command } => {
             command::exec::run(context, &workload, user.as_deref(), &command)
         }
@@ -79,30 +77,8 @@ fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Workload(WorkloadCommand::Label { workload, labels }) => {
             command::workload::label(context, &workload, &labels)
         }
-        Command::Policy(PolicyCommand::Check { files, strict }) => {
-            command::check::run(context, &files, strict)
-        }
-        Command::Policy(PolicyCommand::Prove { files }) => command::prove::run(context, &files),
-        Command::Policy(PolicyCommand::Fmt { file, check }) => {
-            command::fmt::run(context, &file, check)
-        }
-        Command::Policy(PolicyCommand::Import { from, file }) => {
-            command::import::run(context, from, &file)
-        }
-        Command::Policy(PolicyCommand::Suggest { workload, since }) => {
-            command::suggest::run(context, workload, since)
-        }
-        Command::Policy(PolicyCommand::BlastRadius { workload, file, offline }) => {
-            command::radius::run(context, &workload, &file, offline)
-        }
+        Command::Policy(command) => policy(context, command),
         Command::Publish(PublishCommand::List) => command::publish::list(context),
-        Command::Policy(PolicyCommand::Rules) => command::rules::run(context),
-        Command::Policy(PolicyCommand::Connections { kubernetes, analysis }) => {
-            command::connections::run(context, &kubernetes, analysis)
-        }
-        Command::Policy(PolicyCommand::Diff { kubernetes, analysis }) => {
-            command::connections::diff(context, &kubernetes, analysis)
-        }
         Command::Doctor => command::doctor::run(context),
         Command::Explain { code } => command::explain::run(context, code.as_deref()),
         Command::Version => command::version::run(context),
@@ -115,12 +91,34 @@ fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Hook { network, labels, interface } => {
             command::plugin::hook(context, &network, &labels, interface)
         }
-        Command::LibvirtHook { arguments } => command::plugin::libvirt(context, &arguments),
         Command::Cni => Ok(Exit::Status(command::plugin::cni())),
         Command::Netavark { arguments } => {
             Ok(Exit::Status(command::plugin::netavark(&context.run_dir, &arguments)))
         }
         Command::DeadMan { token } => command::confirm::wait(context, &token),
         Command::Shim { dir } => Ok(command::shim::run(&dir)),
+    }
+}
+
+fn policy(context: &Context, command: PolicyCommand) -> Result<Exit, Failure> {
+    match command {
+        PolicyCommand::Matrix { live, svg } => command::matrix::run(context, live, svg),
+        PolicyCommand::Check { files, strict } => command::check::run(context, &files, strict),
+        PolicyCommand::Prove { files } => command::prove::run(context, &files),
+        PolicyCommand::Fmt { file, check } => command::fmt::run(context, &file, check),
+        PolicyCommand::Import { from, file } => command::import::run(context, from, &file),
+        PolicyCommand::Suggest { workload, since } => {
+            command::suggest::run(context, workload, since)
+        }
+        PolicyCommand::BlastRadius { workload, file, offline } => {
+            command::radius::run(context, &workload, &file, offline)
+        }
+        PolicyCommand::Rules => command::rules::run(context),
+        PolicyCommand::Connections { kubernetes, analysis } => {
+            command::connections::run(context, &kubernetes, analysis)
+        }
+        PolicyCommand::Diff { kubernetes, analysis } => {
+            command::connections::diff(context, &kubernetes, analysis)
+        }
     }
 }

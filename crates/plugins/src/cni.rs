@@ -86,12 +86,10 @@ fn check(call: &Call, socket: &Path) -> Result<(), Failure> {
         return Err(Failure::differs(format!("{key} is not attached")));
     };
     let wanted = call.configuration.prev_result_addresses();
-    match wanted.iter().find(|address| !found.addresses.contains(address)) {
-        Some(address) => {
-            Err(Failure::differs(format!("{key} does not have the address {address}")))
-        }
-        None => Ok(()),
+    for address in wanted.iter().filter(|address| !found.addresses.contains(address)) {
+        return Err(Failure::differs(format!("{key} does not have the address {address}")));
     }
+    Ok(())
 }
 
 /// Ends every attachment of this network that the runtime does not name.

@@ -114,16 +114,10 @@ fn created(bytes: &[u8]) -> Result<Value, String> {
     Ok(Value::Object(network))
 }
 
-/// Where containers of a network join, and with which labels.
-struct Place<'n> {
-    tenant: &'n str,
-    network: &'n str,
-    segment: Option<&'n str>,
-    labels: BTreeMap<String, String>,
-}
-
-/// What the options name.
-fn place(network: &Network) -> Result<Place<'_>, String> {
+/// Tenant, network, segment and labels that the options name.
+fn place(
+    network: &Network,
+) -> Result<(&str, &str, Option<&str>, BTreeMap<String, String>), String> {
     if !names::is_id(&network.name, 64) {
         return Err("the network's name is not 1 to 64 of a-z, A-Z, 0-9, _, . and -".to_owned());
     }
@@ -139,8 +133,7 @@ fn place(network: &Network) -> Result<Place<'_>, String> {
         })
     };
     let labels = names::labels(options.get("labels").map_or("", String::as_str))?;
-    let (tenant, segment) = (option("tenant")?, option("segment").ok());
-    Ok(Place { tenant, network: option("network")?, segment, labels })
+    Ok((option("tenant")?, option("network")?, option("segment").ok(), labels))
 }
 
 fn understood(bytes: &[u8]) -> Result<Setup, String> {
@@ -163,7 +156,7 @@ fn attach(setup: &Setup, netns: &str) -> Result<Attach, String> {
     if !netns.starts_with('/') || netns.len() > PATH || netns.contains('\0') {
         return Err("the namespace is no absolute path".to_owned());
     }
-    let Place { tenant, network, segment, labels } = place(&setup.network)?;
+    let (tenant, network, segment, labels) = place(&setup.network)?;
     let options = &setup.network_options;
     if setup.port_mappings.as_ref().is_some_and(|ports| !ports.is_empty()) {
         return Err(

@@ -29,7 +29,6 @@ mod revoke;
 mod rules;
 mod scheduled;
 mod sctp;
-mod self_heal;
 mod shop;
 mod socket;
 mod spoof;
