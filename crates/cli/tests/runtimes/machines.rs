@@ -39,7 +39,7 @@ const PROGRAMS: [&str; 3] = ["qemu-system-x86_64", "busybox", "cpio"];
 /// The bridge's address on the host.
 const GATEWAY: &str = "10.66.0.1";
 const GUEST: &str = "10.66.0.2";
-const MAC: &str = "52:54:00:00:00:02";
+pub(crate) const MAC: &str = "52:54:00:00:00:02";
 
 /// The first program of the guest: it serves two ports, and tells every second what it reaches.
 const INIT: &str = r#"#!/bin/busybox sh
@@ -85,17 +85,16 @@ fn find(folder: &Path, wanted: &dyn Fn(&str) -> bool) -> Option<PathBuf> {
     None
 }
 
-/// A virtual machine that boots; dropping it ends it.
-struct Machine {
-    _qemu: Proc,
-    console: PathBuf,
+/// A kernel and the files that it begins with.
+pub(crate) struct Guest {
+    pub(crate) kernel: PathBuf,
+    pub(crate) initrd: PathBuf,
 }
 
-impl Machine {
-    /// Boots the kernel behind the interface `tap` of `host`.
-    fn boot(stage: &Stage, tap: &str) -> Result<Self> {
-        let (kernel, folder) = (kernel()?, stage.lab.dir().join("guest"));
-        let root = folder.join("root");
+impl Guest {
+    /// Puts both into `folder`.
+    pub(crate) fn prepare(folder: &Path) -> Result<Self> {
+        let (kernel, root) = (kernel()?, folder.join("root"));
         for part in ["bin", "proc", "sys", "dev"] {
             fs::create_dir_all(root.join(part)).context("make the guest's folders")?;
         }
@@ -112,14 +111,29 @@ impl Machine {
         }
         fs::write(root.join("modules"), loaded.join(" ")).context("name the modules")?;
         fs::write(root.join("init"), INIT).context("write the guest's first program")?;
-        let (image, console) = (folder.join("initrd"), folder.join("console"));
+        let initrd = folder.join("initrd");
         let pack =
-            format!("chmod 755 init && find . | cpio --quiet -o -H newc > '{}'", image.display());
+            format!("chmod 755 init && find . | cpio --quiet -o -H newc > '{}'", initrd.display());
         let mut shell = Command::new("sh");
         shell.args(["-c", &pack]).current_dir(&root);
         run_with_deadline(&mut shell, None, Duration::from_mins(1))?.success()?;
-        let linux = find(&kernel.join("boot"), &|name| name.starts_with("vmlinuz-"))
+        let kernel = find(&kernel.join("boot"), &|name| name.starts_with("vmlinuz-"))
             .context("there is no kernel")?;
+        Ok(Self { kernel, initrd })
+    }
+}
+
+/// A virtual machine that boots; dropping it ends it.
+struct Machine {
+    _qemu: Proc,
+    console: PathBuf,
+}
+
+impl Machine {
+    /// Boots the kernel behind the interface `tap` of `host`.
+    fn boot(stage: &Stage, tap: &str) -> Result<Self> {
+        let folder = stage.lab.dir().join("guest");
+        let (guest, console) = (Guest::prepare(&folder)?, folder.join("console"));
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args(["-machine", "q35", "-accel", "tcg", "-cpu"])
             .arg("max,cx16=off,erms=off,fsrm=off,family=6,model=6")
@@ -128,9 +142,9 @@ impl Machine {
             .args(["-netdev", &format!("tap,id=n,ifname={tap},script=no,downscript=no")])
             .args(["-device", &format!("virtio-net-pci,netdev=n,mac={MAC},romfile=")])
             .arg("-kernel")
-            .arg(linux)
+            .arg(guest.kernel)
             .arg("-initrd")
-            .arg(image)
+            .arg(guest.initrd)
             .args([
                 "-append",
                 "console=ttyS0 quiet panic=-1 random.trust_cpu=on cryptomgr.notests",

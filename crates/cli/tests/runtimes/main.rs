@@ -11,6 +11,7 @@ mod docker_beside;
 mod docker_found;
 mod firewalls;
 mod hook;
+mod libvirt;
 mod machines;
 mod podman;
 #[expect(dead_code, reason = "the labs need more of it")]
