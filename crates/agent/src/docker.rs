@@ -67,6 +67,8 @@ pub(crate) fn run(shared: &Arc<Shared>, stop: &AtomicBool) {
                 memory: BTreeMap::new(),
                 starting: None,
                 closed: BTreeMap::new(),
+                came: BTreeMap::new(),
+                grown: None,
             };
             thread::scope(|scope| {
                 scope.spawn(|| watch(links, &changed, stop));
@@ -87,8 +89,12 @@ struct Discovery {
     memory: BTreeMap<(String, String), Memory>,
     /// Since when a container is being started.
     starting: Option<Instant>,
-    /// Ports that are nobody's, of each network; empty unless `unmanaged` is to be denied.
+    /// Ports that are nobody's and closed, of each network.
     closed: BTreeMap<(String, String), BTreeSet<String>>,
+    /// Ports of each network's bridge, and when they came; `None` for those that were there at the first look.
+    came: BTreeMap<(String, String), BTreeMap<String, Option<Instant>>>,
+    /// When a port that is nobody's is no longer young.
+    grown: Option<Instant>,
 }
 
 /// Tells the event loop of links that come and go.
@@ -121,7 +127,9 @@ impl Discovery {
             let places = force.as_deref().map(places).unwrap_or_default();
             if places.is_empty() {
                 (wakes, seen) = (None, generation);
+                (self.grown, self.starting) = (None, None);
                 self.closed.clear();
+                self.came.clear();
                 self.close();
                 self.problem(None);
                 tokio::time::sleep(TICK).await;
@@ -143,7 +151,8 @@ impl Discovery {
                 rung = ring(&mut wakes) => { if !rung { wakes = None; } true }
                 () = tokio::time::sleep(wait) => self.starting.is_some(),
             };
-            if woken || is_back || seen != generation || looked.elapsed() >= EVERY {
+            let is_grown = self.grown.is_some_and(|at| at <= Instant::now());
+            if woken || is_back || is_grown || seen != generation || looked.elapsed() >= EVERY {
                 looked = Instant::now();
                 seen = generation;
                 // As long as the look took, so that not all of a processor goes into looking.
@@ -170,6 +179,7 @@ impl Discovery {
             containers.iter().map(|container| (container.id.as_str(), container)).collect();
         let mut problems = Vec::new();
         let mut is_starting = false;
+        self.grown = None;
         for place in places {
             match self.find(place, &by_id).await {
                 Ok(found) => {
@@ -273,7 +283,8 @@ impl Discovery {
         told.err().map(|error| told_of(&error))
     }
 
-    /// Closes what is nobody's, if the file says so: at once, whoever it turns out to be.
+    /// Closes what is nobody's: what just came until it is known, so that nothing passes before its policy, and the rest if the file
+    /// says so.
     fn close_unmanaged(&mut self, found: &Found) {
         let Some(force) = self.shared.force() else { return };
         let is_denied = force.wanted.document.unmanaged_posture() == Posture::Deny;
@@ -284,8 +295,22 @@ impl Discovery {
                 AttachPort::Netns { .. } => None,
             })
             .collect();
-        let unknown = found.ports.iter().filter(|name| is_denied && !known.contains(name.as_str()));
-        self.closed.insert(found.place.key(), unknown.cloned().collect());
+        let (key, now) = (found.place.key(), Instant::now());
+        let is_first = !self.came.contains_key(&key);
+        let came = self.came.entry(key.clone()).or_default();
+        came.retain(|name, _| found.ports.contains(name));
+        for name in &found.ports {
+            came.entry(name.clone()).or_insert((!is_first).then_some(now));
+        }
+        let mut closed = BTreeSet::new();
+        for (name, came) in came.iter().filter(|(name, _)| !known.contains(name.as_str())) {
+            let grown = came.map(|came| came + START).filter(|grown| *grown > now);
+            if is_denied || grown.is_some() {
+                closed.insert(name.clone());
+            }
+            self.grown = self.grown.into_iter().chain(grown).min();
+        }
+        self.closed.insert(key, closed);
         self.close();
     }
 

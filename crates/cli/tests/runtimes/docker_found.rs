@@ -187,7 +187,9 @@ fn what_is_nobodys_is_as_the_file_says_root() {
     let gateway = ["ping", "-c1", "-W1", "172.30.7.1"];
     let pings = || stray.command(&gateway).expect("ping runs").status.success();
     let db = format!("{}:80", docker.address("shop_db_1", "IPAddress"));
-    assert!(pings(), "as Docker has it, unless something else is said");
+    // What just came is closed until it is known, for three seconds at most.
+    wait_until("a way to the gateway", Duration::from_secs(20), pings)
+        .expect("as Docker has it, unless something else is said");
     assert!(!connects(&stray, &db), "a workload lets nobody in who is nobody");
     docker.stage.bulkhead.up(&format!("{FILE}unmanaged: deny\n")).expect("applied");
     wait_until("its end", SOON, || !pings()).expect("it is closed");
