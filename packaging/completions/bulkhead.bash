@@ -220,6 +220,9 @@ _bulkhead() {
             bulkhead__subcmd__help__subcmd__policy,import)
                 cmd="bulkhead__subcmd__help__subcmd__policy__subcmd__import"
                 ;;
+            bulkhead__subcmd__help__subcmd__policy,matrix)
+                cmd="bulkhead__subcmd__help__subcmd__policy__subcmd__matrix"
+                ;;
             bulkhead__subcmd__help__subcmd__policy,prove)
                 cmd="bulkhead__subcmd__help__subcmd__policy__subcmd__prove"
                 ;;
@@ -259,6 +262,9 @@ _bulkhead() {
             bulkhead__subcmd__policy,import)
                 cmd="bulkhead__subcmd__policy__subcmd__import"
                 ;;
+            bulkhead__subcmd__policy,matrix)
+                cmd="bulkhead__subcmd__policy__subcmd__matrix"
+                ;;
             bulkhead__subcmd__policy,prove)
                 cmd="bulkhead__subcmd__policy__subcmd__prove"
                 ;;
@@ -288,6 +294,9 @@ _bulkhead() {
                 ;;
             bulkhead__subcmd__policy__subcmd__help,import)
                 cmd="bulkhead__subcmd__policy__subcmd__help__subcmd__import"
+                ;;
+            bulkhead__subcmd__policy__subcmd__help,matrix)
+                cmd="bulkhead__subcmd__policy__subcmd__help__subcmd__matrix"
                 ;;
             bulkhead__subcmd__policy__subcmd__help,prove)
                 cmd="bulkhead__subcmd__policy__subcmd__help__subcmd__prove"
@@ -1145,7 +1154,7 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__help__subcmd__policy)
-            opts="check fmt prove blast-radius rules import suggest connections diff"
+            opts="check matrix fmt prove blast-radius rules import suggest connections diff"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1229,6 +1238,20 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__help__subcmd__policy__subcmd__import)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__help__subcmd__policy__subcmd__matrix)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1677,7 +1700,7 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__policy)
-            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version check fmt prove blast-radius rules import suggest connections diff help"
+            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version check matrix fmt prove blast-radius rules import suggest connections diff help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1885,7 +1908,7 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__policy__subcmd__help)
-            opts="check fmt prove blast-radius rules import suggest connections diff help"
+            opts="check matrix fmt prove blast-radius rules import suggest connections diff help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1996,6 +2019,20 @@ _bulkhead() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        bulkhead__subcmd__policy__subcmd__help__subcmd__matrix)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         bulkhead__subcmd__policy__subcmd__help__subcmd__prove)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
@@ -2049,6 +2086,36 @@ _bulkhead() {
                     COMPREPLY=($(compgen -W "nft iptables compose ufw" -- "${cur}"))
                     return 0
                     ;;
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bpffs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__policy__subcmd__matrix)
+            opts="-h -V --live --svg --json --run-dir --state-dir --bpffs --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --run-dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -83,8 +83,19 @@ pub(crate) fn gateway(at: &Attachment, v6: bool) -> Option<IpAddr> {
 }
 
 /// The address that the host itself sends from into a network.
-pub(crate) fn transit(router: &Router, v6: bool) -> IpAddr {
-    if v6 { router.transit.host_v6.into() } else { router.transit.host_v4.into() }
+pub(crate) fn transit(tables: &Tables, router: &Router, v6: bool) -> IpAddr {
+    let transit: IpAddr =
+        if v6 { router.transit.host_v6.into() } else { router.transit.host_v4.into() };
+    if router.external.is_none() {
+        return transit;
+    }
+    // Into a network that somebody else forwards for it sends with its address there, if it has one.
+    let own = tables.exact.iter().filter(|(key, peer)| {
+        key.network == u32::from(router.number) && peer.identity[0] == Identity::HOST.0
+    });
+    let own = own.map(|(key, _)| IpAddr::from(key.addr)).filter(|own| own.is_ipv6() == v6);
+    let is_elsewhere = |own: &IpAddr| !router.subnets.iter().any(|net| net.contains(own));
+    own.min_by_key(|own| (is_elsewhere(own), *own)).unwrap_or(transit)
 }
 
 /// An address of the world that no prefix narrower than "everything" speaks of, as seen from a network.

@@ -253,7 +253,7 @@ fn meeting(
         }
         (None, Some((router, at))) => {
             let far = match from {
-                Who::Host => Some(party::transit(router, v6)),
+                Who::Host => Some(party::transit(&bundle.tables, router, v6)),
                 _ => other(bundle, router, at, from, v6),
             };
             party::address(at, v6).zip(far).map(|(own, far)| (router.number.into(), far, own))

@@ -128,6 +128,8 @@ fn policy_holds_both_ways_and_the_bridge_stays_as_it_was_root() {
     assert_eq!(street.stage.drop_code("unmanaged", "t/b"), "BH-D002");
     let why = street.stage.why("t/a", "t/b", "80/tcp");
     assert_eq!(why["verdict"], "allow", "{why}");
+    let why = street.stage.why("host", "t/b", "80/tcp");
+    assert_eq!((&why["verdict"], &why["from"]["kind"]), (&"drop".into(), &"host".into()), "{why}");
     assert!(street.workload("t.a")["enforced_since"].is_string());
 
     street.stage.bulkhead.down_clean().expect("taken down");

@@ -259,7 +259,7 @@ impl<'b> Lens<'b> {
         let now = planner::identity_at(&self.bundle.tables, router.number, *address);
         if is_host && now != Some(Identity::HOST) {
             // The host has another address in the network than it had.
-            return Ok(party::transit(router, v6));
+            return Ok(party::transit(&self.bundle.tables, router, v6));
         }
         Ok(*address)
     }

@@ -125,7 +125,11 @@ pub(super) fn walk(
         widths: Widths::default(),
         is_judged: false,
     };
+    let is_foreign =
+        |end: &Option<End<'_>>| end.as_ref().is_some_and(|end| end.router.external.is_some());
     let finished = match (source, target) {
+        // Somebody else's bridge is the way: what is ours of it is the policy.
+        (source, target) if is_foreign(&source) || is_foreign(&target) => None,
         _ if turn.is_none() => {
             trip.not_walked();
             None
