@@ -82,17 +82,17 @@ fn before_the_host(shared: &Shared, ports: &mut [OpenPort]) {
         match why.verdict {
             Verdict::Drop => {
                 port.world = World::Drop;
-                port.text = "the host's own policy does not let the world in".to_owned();
+                "the host's own policy does not let the world in".clone_into(&mut port.text);
                 port.rule.clone_from(&why.rule);
             }
             Verdict::Audit if is_process => {
                 port.world = World::Audit;
-                port.text =
-                    "passes the host's own policy, and is recorded: it is audited".to_owned();
+                "passes the host's own policy, and is recorded: it is audited"
+                    .clone_into(&mut port.text);
             }
             Verdict::Allow if is_process => {
                 port.world = World::Allow;
-                port.text = "the host's own policy lets the world in".to_owned();
+                "the host's own policy lets the world in".clone_into(&mut port.text);
                 port.rule.clone_from(&why.rule);
             }
             Verdict::Allow | Verdict::Audit => {}
