@@ -10,7 +10,7 @@ use verdict::abi::{HOST_ENDPOINT, UPLINKS};
 pub(crate) const MOST: usize = (HOST_ENDPOINT - UPLINKS + 1) as usize;
 /// Lines of a table of routes that are looked at.
 const MAX_ROUTES: usize = 65_536;
-/// `RTF_UP` without `RTF_REJECT` (linux/route.h, linux/ipv6_route.h).
+/// `RTF_UP` without `RTF_REJECT` (`linux/route.h`, `linux/ipv6_route.h`).
 const UP: u32 = 1;
 const REJECT: u32 = 0x200;
 

@@ -5,13 +5,12 @@
 //! cost one lookup in the connection table. An entry of an older epoch is judged again.
 
 use crate::abi::{
-    Addr, Config, Endpoint, EventKind, FlowEntry, FlowKey, FlowState, FragmentKey, HOST_ENDPOINT,
-    HOST_IDENTITY, Ports, Verdict, Window,
+    Addr, Config, Endpoint, EventKind, FlowEntry, FlowKey, FlowState, FragmentKey, Ports,
 };
 use crate::judge::{Judgement, Question, is_host};
 use crate::packet::{ARP, Fragment, Header, IPV4, IcmpRole, Packet, ipv4, protocol, quoted, usual};
 use crate::report::{describe, refuse, reject, report_end};
-use crate::step::{self, GO_BY, GO_ON, STOP};
+use crate::step::{self, STOP};
 use crate::work::{Hook, Work};
 use crate::{Action, Env, Reason, Step, guard, sctp, tcp, uplink};
 
@@ -45,48 +44,14 @@ pub fn to_endpoint<E: Env, P: Packet + ?Sized>(
     guarded_by(env, packet, work, addressed)
 }
 
-/// Decides on a packet at an uplink of the host: one that it sends, or is to receive. Without a policy of the host all pass.
-#[inline(always)]
-pub fn at_uplink<E: Env, P: Packet + ?Sized>(
-    env: &E,
-    packet: &P,
-    sent: bool,
-    work: &mut Work,
-) -> Action {
-    if met(env, HOST_ENDPOINT, sent, work).is_none() {
-        return Action::Pass;
-    }
-    match env.step(Step::Uplink, packet, work) {
-        GO_ON => decide(env, packet, work),
-        GO_BY => Action::Pass,
-        _ => {
-            let reason = work.judgement.reason;
-            reject(env, packet, work, reason)
-        }
-    }
-}
-
-/// The step of [`at_uplink`]: whose the packet is, and its headers.
-#[inline(always)]
-pub(crate) fn at_home<E: Env, P: Packet + ?Sized>(
-    env: &E,
-    packet: &P,
-    work: &mut Work,
-) -> Result<uplink::Kind, Reason> {
-    let Some(endpoint) = env.endpoint(HOST_ENDPOINT) else { return Ok(uplink::Kind::Other) };
-    if framed(packet, work).is_err() || work.frame.ethertype == ARP {
-        return Ok(uplink::Kind::Other);
-    }
-    if uplink::whose(env, packet, work) == uplink::Kind::Other {
-        return Ok(uplink::Kind::Other);
-    }
-    parse(env, packet, work)?;
-    Ok(uplink::kind(endpoint, work))
-}
-
 /// Notes where the packet is; nothing when there is no such endpoint.
 #[inline(always)]
-fn met<'e, E: Env>(env: &'e E, number: u32, sent: bool, work: &mut Work) -> Option<&'e Endpoint> {
+pub(crate) fn met<'e, E: Env>(
+    env: &'e E,
+    number: u32,
+    sent: bool,
+    work: &mut Work,
+) -> Option<&'e Endpoint> {
     let endpoint = env.endpoint(number).filter(|endpoint| endpoint.network != 0)?;
     work.hook = Hook {
         epoch: env.epoch(),
@@ -175,7 +140,7 @@ fn step<E: Env, P: Packet + ?Sized>(
 
 /// Reads the Ethernet header.
 #[inline(always)]
-fn framed<P: Packet + ?Sized>(packet: &P, work: &mut Work) -> Result<(), Reason> {
+pub(crate) fn framed<P: Packet + ?Sized>(packet: &P, work: &mut Work) -> Result<(), Reason> {
     let frame = crate::packet::frame(packet);
     work.frame = frame.unwrap_or_default();
     frame.map(drop)
@@ -183,7 +148,11 @@ fn framed<P: Packet + ?Sized>(packet: &P, work: &mut Work) -> Result<(), Reason>
 
 /// Reads network and transport headers.
 #[inline(always)]
-fn parse<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) -> Result<(), Reason> {
+pub(crate) fn parse<E: Env, P: Packet + ?Sized>(
+    env: &E,
+    packet: &P,
+    work: &mut Work,
+) -> Result<(), Reason> {
     if work.frame.ethertype != IPV4 {
         return step(env, Step::Ipv6, packet, work);
     }
@@ -199,7 +168,7 @@ fn parse<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) -> Re
 
 /// The connection table first, the policy for what it does not know.
 #[inline(always)]
-fn decide<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) -> Action {
+pub(crate) fn decide<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) -> Action {
     if work.header.fragment == Fragment::Later && !recall(env, work) {
         return reject(env, packet, work, Reason::OrphanFragment);
     }
@@ -451,12 +420,12 @@ pub(crate) fn revoke<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut
 /// and claims such a source came another way.
 #[inline(always)]
 pub(crate) fn open<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) -> Action {
-    let midway = work.hook.uplink && is_midway(&work.header);
+    let midway = work.hook.uplink && uplink::is_midway(&work.header);
     if let Some(reason) = stray(&work.header).filter(|_| !midway) {
         return reject(env, packet, work, reason);
     }
     if work.hook.uplink && work.hook.sent && !packet.has_socket() {
-        return forward(env, packet, work, midway);
+        return uplink::forward(env, packet, work, midway);
     }
     let header = &work.header;
     work.question = Question {
@@ -489,7 +458,7 @@ pub(crate) fn open<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut W
     }
     enter(env, packet, work);
     if midway {
-        pick_up(work, answers);
+        uplink::pick_up(work, answers);
     }
     if env.open(work.hook.tenant, &work.key, &work.entry).is_err() {
         return refuse(env, packet, work, Reason::TableFull);
@@ -497,56 +466,6 @@ pub(crate) fn open<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut W
     describe(work, EventKind::Open);
     env.step(Step::Report, packet, work);
     pass(env, work, work.judgement.target)
-}
-
-/// Enters a flow that leaves by an uplink for somebody else, with an address of the host: its answers come back to that address.
-///
-/// Who sent it was judged where it was sent.
-#[inline(always)]
-fn forward<E: Env, P: Packet + ?Sized>(
-    env: &E,
-    packet: &P,
-    work: &mut Work,
-    midway: bool,
-) -> Action {
-    work.judgement = Judgement {
-        verdict: Verdict::Allow,
-        reason: Reason::None,
-        source_identity: HOST_IDENTITY,
-        source: HOST_ENDPOINT,
-        ..Judgement::default()
-    };
-    enter(env, packet, work);
-    work.entry.flags |= FlowEntry::FORWARDED;
-    if midway {
-        pick_up(work, false);
-    }
-    if env.open(work.hook.tenant, &work.key, &work.entry).is_err() {
-        return refuse(env, packet, work, Reason::TableFull);
-    }
-    pass(env, work, 0)
-}
-
-/// Whether a packet belongs to a connection whose beginning was not seen.
-fn is_midway(header: &Header) -> bool {
-    header.fragment == Fragment::Whole
-        && (header.protocol == protocol::TCP && !tcp::opens(header)
-            || header.protocol == protocol::SCTP && !sctp::opens(header))
-}
-
-/// Makes a flow of a connection whose beginning was not seen: nothing is known of its windows. `answers` tells that the packet at hand
-/// was sent by the one who was connected to.
-#[inline(always)]
-fn pick_up(work: &mut Work, answers: bool) {
-    let entry = &mut work.entry;
-    entry.state = FlowState::Established as u8;
-    for window in &mut entry.windows {
-        window.flags = Window::KNOWN | Window::LIBERAL;
-    }
-    if answers {
-        entry.flags ^= FlowEntry::HIGH_ORIGINATES;
-        entry.counts.swap(0, 1);
-    }
 }
 
 /// Why a packet cannot open a flow.
@@ -563,7 +482,7 @@ fn stray(header: &Header) -> Option<Reason> {
 
 /// Fills in the entry of a new flow.
 #[inline(always)]
-fn enter<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) {
+pub(crate) fn enter<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) {
     let header = &work.header;
     let entry = &mut work.entry;
     *entry = FlowEntry::default();
@@ -586,7 +505,7 @@ fn enter<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) {
 ///
 /// A hop limit that would run out at the gateway is left to the gateway, which answers.
 #[inline(always)]
-fn pass<E: Env>(env: &E, work: &Work, target: u32) -> Action {
+pub(crate) fn pass<E: Env>(env: &E, work: &Work, target: u32) -> Action {
     let (hook, header) = (&work.hook, &work.header);
     if header.fragment == Fragment::First {
         keep(env, work);

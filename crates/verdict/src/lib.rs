@@ -41,12 +41,13 @@ use core::ops::DerefMut;
 use abi::{Config, Endpoint, Event, FlowEntry, FlowKey, FragmentKey, PeerKey, PortEntry, PortKey};
 use abi::{Peer, Ports, Row, RowKey};
 
-pub use flow::{at_uplink, from_endpoint, to_endpoint};
+pub use flow::{from_endpoint, to_endpoint};
 pub use judge::{Judgement, Question, judge};
 pub use packet::Packet;
 pub use reason::Reason;
 pub use report::ended;
 pub use step::{STOP, Step};
+pub use uplink::at_uplink;
 pub use work::{Hook, Work};
 
 /// What becomes of a packet.

@@ -69,7 +69,7 @@ impl Step {
                 }
                 None => STOP,
             },
-            Self::Uplink => match flow::at_home(env, packet, work) {
+            Self::Uplink => match uplink::at_home(env, packet, work) {
                 Ok(uplink::Kind::Host) => GO_ON,
                 Ok(uplink::Kind::Other) => GO_BY,
                 Err(reason) => {

@@ -5,10 +5,16 @@
 //!
 //! **Order.** Whose it is comes before whether it is sound: what is only forwarded is not ours to refuse.
 
-use crate::Env;
-use crate::abi::{Addr, Endpoint, HOST_ENDPOINT, PeerKey};
-use crate::packet::{ETHERNET, Fragment, Header, IPV4, IPV6, IcmpRole, Packet, protocol};
+use crate::abi::{
+    Addr, Endpoint, FlowEntry, FlowState, HOST_ENDPOINT, HOST_IDENTITY, PeerKey, Verdict, Window,
+};
+use crate::flow::{decide, enter, framed, met, parse, pass};
+use crate::judge::Judgement;
+use crate::packet::{ARP, ETHERNET, Fragment, Header, IPV4, IPV6, IcmpRole, Packet, protocol};
+use crate::report::{refuse, reject};
+use crate::step::{GO_BY, GO_ON};
 use crate::work::Work;
+use crate::{Action, Env, Reason, Step, sctp, tcp};
 
 const DHCP: [u16; 2] = [67, 68];
 const DHCP6: [u16; 2] = [547, 546];
@@ -27,6 +33,45 @@ pub(crate) enum Kind {
     Host,
     /// It goes on: not the host's, or nothing that policy speaks of.
     Other,
+}
+
+/// Decides on a packet at an uplink of the host: one that it sends, or is to receive. Without a policy of the host all pass.
+#[inline(always)]
+pub fn at_uplink<E: Env, P: Packet + ?Sized>(
+    env: &E,
+    packet: &P,
+    sent: bool,
+    work: &mut Work,
+) -> Action {
+    if met(env, HOST_ENDPOINT, sent, work).is_none() {
+        return Action::Pass;
+    }
+    match env.step(Step::Uplink, packet, work) {
+        GO_ON => decide(env, packet, work),
+        GO_BY => Action::Pass,
+        _ => {
+            let reason = work.judgement.reason;
+            reject(env, packet, work, reason)
+        }
+    }
+}
+
+/// The step of [`at_uplink`]: whose the packet is, and its headers.
+#[inline(always)]
+pub(crate) fn at_home<E: Env, P: Packet + ?Sized>(
+    env: &E,
+    packet: &P,
+    work: &mut Work,
+) -> Result<Kind, Reason> {
+    let Some(endpoint) = env.endpoint(HOST_ENDPOINT) else { return Ok(Kind::Other) };
+    if framed(packet, work).is_err() || work.frame.ethertype == ARP {
+        return Ok(Kind::Other);
+    }
+    if whose(env, packet, work) == Kind::Other {
+        return Ok(Kind::Other);
+    }
+    parse(env, packet, work)?;
+    Ok(kind(endpoint, work))
 }
 
 /// Whose packet the addresses of its header make it, before the rest is read; its frame has been read.
@@ -108,5 +153,55 @@ fn is_kept(header: &Header, sent: bool) -> bool {
             ends == DHCP || ends == DHCP6
         }
         _ => false,
+    }
+}
+
+/// Enters a flow that leaves by an uplink for somebody else, with an address of the host: its answers come back to that address.
+///
+/// Who sent it was judged where it was sent.
+#[inline(always)]
+pub(crate) fn forward<E: Env, P: Packet + ?Sized>(
+    env: &E,
+    packet: &P,
+    work: &mut Work,
+    midway: bool,
+) -> Action {
+    work.judgement = Judgement {
+        verdict: Verdict::Allow,
+        reason: Reason::None,
+        source_identity: HOST_IDENTITY,
+        source: HOST_ENDPOINT,
+        ..Judgement::default()
+    };
+    enter(env, packet, work);
+    work.entry.flags |= FlowEntry::FORWARDED;
+    if midway {
+        pick_up(work, false);
+    }
+    if env.open(work.hook.tenant, &work.key, &work.entry).is_err() {
+        return refuse(env, packet, work, Reason::TableFull);
+    }
+    pass(env, work, 0)
+}
+
+/// Whether a packet belongs to a connection whose beginning was not seen.
+pub(crate) fn is_midway(header: &Header) -> bool {
+    header.fragment == Fragment::Whole
+        && (header.protocol == protocol::TCP && !tcp::opens(header)
+            || header.protocol == protocol::SCTP && !sctp::opens(header))
+}
+
+/// Makes a flow of a connection whose beginning was not seen: nothing is known of its windows. `answers` tells that the packet at hand
+/// was sent by the one who was connected to.
+#[inline(always)]
+pub(crate) fn pick_up(work: &mut Work, answers: bool) {
+    let entry = &mut work.entry;
+    entry.state = FlowState::Established as u8;
+    for window in &mut entry.windows {
+        window.flags = Window::KNOWN | Window::LIBERAL;
+    }
+    if answers {
+        entry.flags ^= FlowEntry::HIGH_ORIGINATES;
+        entry.counts.swap(0, 1);
     }
 }

@@ -10,7 +10,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -134,7 +134,7 @@ fn ask(options: &Options, token: &str) -> bool {
 fn settle(options: &Options) {
     let Ok(exe) = crate::outside::this_program() else { return };
     let folders = [&options.run_dir, &options.state_dir, &options.bpffs];
-    let [run, state, bpffs] = folders.map(|folder| folder.as_path());
+    let [run, state, bpffs] = folders.map(PathBuf::as_path);
     let once = Command::new(exe)
         .args(["agent", "--once"])
         .args([

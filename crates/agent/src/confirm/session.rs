@@ -53,7 +53,6 @@ impl Origin {
     /// Why it proves nothing about a policy that was applied at `applied_ms`; nothing when it does. `own` are the host's addresses.
     pub(crate) fn proves_nothing(&self, applied_ms: u64, own: &[IpAddr]) -> Option<String> {
         match self {
-            Self::Console(_) => None,
             Self::Apart => Some(
                 "it comes from a process that is below no SSH connection and at no console, which proves nothing"
                     .to_owned(),
@@ -64,7 +63,7 @@ impl Origin {
             Self::Ssh { remote, began_ms, .. } if *began_ms <= applied_ms => {
                 Some(format!("the connection from {remote} is older than the change: it proves nothing"))
             }
-            Self::Ssh { .. } => None,
+            Self::Ssh { .. } | Self::Console(_) => None,
         }
     }
 }
