@@ -23,6 +23,7 @@ use crate::ports::{Effect, Ground};
 use crate::{PlanError, PlanErrors, topology};
 
 mod change;
+mod moves;
 
 /// Idle timeouts in seconds, by [`FlowState`]; those of the kernel's own connection tracking.
 const TIMEOUTS: [u32; FlowState::COUNT] = [60, 60, 432_000, 120, 10, 30, 120, 30];
@@ -255,6 +256,10 @@ impl Compiler {
                 continue;
             }
             let addresses = topology::visible(here, home, attachment);
+            // Nobody meets it there: a class without a peer would be one that nothing leads to.
+            if addresses.is_empty() {
+                continue;
+            }
             let same_tenant = here.tenant == home.tenant;
             let class = self.engine.class(if same_tenant { &matchers } else { &host_wide });
             self.engine.class_up(&mut self.bundle.tables, at, class);

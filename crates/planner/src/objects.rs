@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 /// How many objects of one kind change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Objects {
-    /// `tenant`, `network`, `segment`, `workload`, `publish`, `policy` or `audit`.
+    /// `tenant`, `network`, `segment`, `workload`, `publish`, `policy`, `host` or `audit`.
     pub kind: &'static str,
     /// Only in the new document.
     pub added: usize,
@@ -46,7 +46,7 @@ pub enum Fate {
 
 /// Compares objects by name.
 ///
-/// Returns the counts by kind, in the order tenant, network, segment, workload, publish, policy, audit, and every object that
+/// Returns the counts by kind, in the order tenant, network, segment, workload, publish, policy, host, audit, and every object that
 /// changes: those of the new document by kind and name, then those that go.
 #[must_use]
 pub fn objects(old: Option<&Document>, new: &Document) -> (Vec<Objects>, Vec<ObjectChange>) {
@@ -99,6 +99,14 @@ pub fn objects(old: Option<&Document>, new: &Document) -> (Vec<Objects>, Vec<Obj
         ),
         compare_policies(old, new, &mut changes),
         compare(
+            "host",
+            (old.host.iter(), new.host.iter()),
+            |_| (),
+            |_| "host".to_owned(),
+            |one, other| (&one.uplinks, one.postures) == (&other.uplinks, other.postures),
+            &mut changes,
+        ),
+        compare(
             "audit",
             (old_audits.iter(), new_audits.iter()),
             |(place, _)| place,
@@ -109,7 +117,7 @@ pub fn objects(old: Option<&Document>, new: &Document) -> (Vec<Objects>, Vec<Obj
     ];
     // Most files have none.
     let is_some = |each: &Objects| each.added + each.changed + each.removed + each.unchanged > 0;
-    counts.retain(|each| each.kind != "audit" || is_some(each));
+    counts.retain(|each| !matches!(each.kind, "audit" | "host") || is_some(each));
     changes.sort_unstable_by(|a, b| {
         let place = |each: &ObjectChange| (each.fate == Fate::Removed, each.kind);
         place(a).cmp(&place(b)).then_with(|| a.name.cmp(&b.name))

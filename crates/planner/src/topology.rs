@@ -135,7 +135,7 @@ fn gateways(network: &Network) -> Vec<IpNet> {
     out
 }
 
-fn attachment(
+pub(crate) fn attachment(
     id: &Arc<str>,
     lease: &EndpointLease,
     subnets: &Subnets,

@@ -33,6 +33,32 @@ fn same(seed: u64, what: &str, compiler: &Compiler, before: &Allocations) {
     assert!(faults.is_empty(), "seed {seed}: {faults:?}");
 }
 
+/// The same document with a workload more, a workload less, or both: what runtimes do to it.
+fn moved(rng: &mut Rng, document: &Document) -> Document {
+    let mut next = document.clone();
+    let published = |id: &str| {
+        let mut publishes = document.publishes.iter();
+        publishes.any(|each| format!("{}.{}", each.tenant, each.workload) == id)
+    };
+    if rng.below(3) > 0 && !next.workloads.is_empty() {
+        let mut twin = rng.pick(&next.workloads).clone();
+        let name = format!("twin{}", rng.below(4));
+        twin.name = model::Name::new(&name).expect("a name");
+        (twin.v4, twin.v6) = (None, None);
+        if document.workload(&twin.id()).is_none() {
+            let at = rng.below(next.workloads.len() + 1);
+            next.workloads.insert(at, twin);
+        }
+    }
+    if rng.below(3) > 0 && next.workloads.len() > 1 {
+        let at = rng.below(next.workloads.len());
+        if !published(&next.workloads[at].id()) {
+            next.workloads.remove(at);
+        }
+    }
+    next
+}
+
 #[test]
 fn following_changes_equals_compiling_anew() {
     for seed in 1..=SEEDS {
@@ -43,7 +69,12 @@ fn following_changes_equals_compiling_anew() {
         for _ in 0..6 {
             let before = compiler.bundle().allocations.clone();
             let next = edit(&mut rng, compiler.document());
-            let what = match rng.below(4) {
+            let what = match rng.below(5) {
+                4 => {
+                    let next = moved(&mut rng, compiler.document());
+                    compiler.update(next, &facts()).expect("updates");
+                    "coming and going"
+                }
                 0 => {
                     compiler.update(next, &facts()).expect("updates");
                     "update"

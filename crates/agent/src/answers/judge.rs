@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use verdict::abi::{Addr, Mac, PeerKey, Verdict};
+use verdict::abi::{Addr, Mac, PeerKey, UPLINKS, Verdict};
 use verdict::native::{Simulation, Tables};
 use verdict::{Action, Env as _, Judgement, Question, Reason, Work};
 
@@ -44,7 +44,9 @@ impl<'t> Judge<'t> {
         };
         let frame = packet.frame(from, to);
         let mut work = Work::default();
-        let action = if sent {
+        let action = if number >= UPLINKS {
+            verdict::at_uplink(&self.simulation, frame.as_slice(), sent, &mut work)
+        } else if sent {
             verdict::from_endpoint(&self.simulation, frame.as_slice(), number, &mut work)
         } else {
             verdict::to_endpoint(&self.simulation, frame.as_slice(), number, &mut work)

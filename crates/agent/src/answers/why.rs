@@ -8,6 +8,7 @@ mod itself;
 mod published;
 mod recorded;
 mod separate;
+mod uplink;
 pub(crate) mod walk;
 mod words;
 
@@ -21,7 +22,7 @@ use model::{Direction, Mode, Proto, RuleId, RuleRef};
 use planner::{Bundle, Router};
 use policy::document::{Audit, Place};
 use policy::{Document, explain};
-use verdict::abi::Verdict;
+use verdict::abi::{HOST_NETWORK, UPLINKS, Verdict};
 use verdict::{Judgement, Reason};
 
 use crate::fault::refused;
@@ -93,7 +94,7 @@ pub(crate) fn why(shared: &Shared, request: &WhyRequest) -> Result<Why, Error> {
     if request.source_port.is_some() {
         why.connection = connection::find(shared, &force, &case);
     }
-    if request.walk {
+    if request.walk && case.network != HOST_NETWORK {
         why.walk = Some(walk::walk(shared, &force, (&from, &to), &case, &why));
     }
     Ok(why)
@@ -202,6 +203,9 @@ fn ends(
     to: &Who,
     v6: bool,
 ) -> Result<Option<(u32, IpAddr, IpAddr)>, Error> {
+    if let Some(ends) = uplink::ends(bundle, from, to, v6) {
+        return Ok(ends);
+    }
     match (from, to) {
         (Who::Address(address), other) if address.is_ipv6() == v6 => {
             let Some((router, at)) = attachment(bundle, other)? else { return Err(nobody()) };
@@ -410,6 +414,9 @@ fn decided(bundle: &Bundle, judgement: &Judgement) -> Option<Decided> {
         (true, _, target) | (false, 0, target) => (target, "ingress"),
         (false, source, _) => (source, "egress"),
     };
+    if number >= UPLINKS {
+        return Some(Decided { workload: "host".to_owned(), direction: direction.to_owned() });
+    }
     let (_, at) = bundle.endpoint(u16::try_from(number).ok()?)?;
     Some(Decided { workload: at.workload.to_string(), direction: direction.to_owned() })
 }

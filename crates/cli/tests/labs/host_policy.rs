@@ -219,6 +219,19 @@ fn r040_a_right_policy_is_confirmed_over_a_new_connection_and_no_other_root() {
     });
     let dropped = dropped.expect("the drop is told");
     assert!(dropped.contains("host") && dropped.contains(":22"), "{dropped}");
+    let why = managed.stage.why(ELSEWHERE, "host", "tcp/22");
+    assert_eq!(
+        (why["verdict"].as_str(), why["reason"]["code"].as_str()),
+        (Some("drop"), Some("BH-D002"))
+    );
+    assert_eq!(why["to"]["name"], "host");
+    let why = managed.stage.why(OUTSIDE, HOST, "tcp/22");
+    assert_eq!(
+        (why["verdict"].as_str(), why["rule"]["name"].as_str()),
+        (Some("allow"), Some("manage")),
+        "{why}"
+    );
+    assert_eq!(managed.stage.why("host", "world", "tcp/443")["verdict"], "allow");
 }
 
 #[test]

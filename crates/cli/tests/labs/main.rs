@@ -29,6 +29,7 @@ mod revoke;
 mod rules;
 mod scheduled;
 mod sctp;
+mod self_heal;
 mod shop;
 mod socket;
 mod spoof;

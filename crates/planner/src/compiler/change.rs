@@ -71,12 +71,24 @@ impl Compiler {
 
     /// Puts another document in the place of this one, with the facts of now.
     ///
-    /// Other labels and policies are compiled by themselves; everything else compiles the whole.
+    /// Other labels and policies, and workloads that come and go, are compiled by themselves; everything else compiles the whole.
     ///
     /// # Errors
     ///
     /// Every reason why there is no bundle.
     pub fn update(&mut self, document: Document, facts: &Facts) -> Result<(), PlanErrors> {
+        if self.moved(&document, facts)? {
+            return Ok(());
+        }
+        self.update_kept(document, facts)
+    }
+
+    /// As [`Compiler::update`], for a document with the same workloads.
+    pub(super) fn update_kept(
+        &mut self,
+        document: Document,
+        facts: &Facts,
+    ) -> Result<(), PlanErrors> {
         let Some(changes) = self.changes(&document, facts) else {
             *self = Self::new(document, &self.bundle.allocations, facts)?;
             return Ok(());
@@ -125,7 +137,7 @@ impl Compiler {
         self.outcome()
     }
 
-    fn outcome(&mut self) -> Result<(), PlanErrors> {
+    pub(super) fn outcome(&mut self) -> Result<(), PlanErrors> {
         let errors = std::mem::take(&mut self.engine.errors);
         if errors.is_empty() { Ok(()) } else { Err(PlanErrors(errors)) }
     }
@@ -152,7 +164,7 @@ impl Compiler {
         }
     }
 
-    fn forget_identity(&mut self, identity: u64) {
+    pub(super) fn forget_identity(&mut self, identity: u64) {
         if let Some(uses) = self.identity_uses.get_mut(&identity) {
             *uses -= 1;
             if *uses == 0 {
@@ -243,7 +255,7 @@ impl Compiler {
         }
     }
 
-    fn give_back(&mut self, seat: Seat) {
+    pub(super) fn give_back(&mut self, seat: Seat) {
         for slot in seat.slots.into_iter().flatten() {
             self.engine.slot_down(&mut self.bundle.tables, seat.plane, slot);
             self.engine.release_slot(slot);
@@ -255,7 +267,7 @@ impl Compiler {
     }
 
     /// Seats endpoints again after rules or labels about them have changed.
-    fn reseat(&mut self, positions: &[usize]) {
+    pub(super) fn reseat(&mut self, positions: &[usize]) {
         let document = std::mem::take(&mut self.document);
         let workloads = || positions.iter().filter_map(|at| document.workloads.get(*at));
         for workload in workloads() {
@@ -271,7 +283,7 @@ impl Compiler {
     }
 
     /// What differs, when it is only labels and a few policies that keep their order.
-    fn changes(&self, document: &Document, facts: &Facts) -> Option<Changes> {
+    pub(super) fn changes(&self, document: &Document, facts: &Facts) -> Option<Changes> {
         let (old, new) = (&self.document, document);
         let audits = |document: &Document, now| {
             document.audits().map(|(_, audit)| audit.is_on(now)).collect::<Vec<_>>()
@@ -338,7 +350,7 @@ impl Compiler {
 
 /// Positions of what differs between two documents.
 #[derive(Debug, Default)]
-struct Changes {
+pub(super) struct Changes {
     /// Workloads, in both.
     relabeled: Vec<usize>,
     /// Policies of the old document.
