@@ -60,13 +60,13 @@ impl Flows {
             self.add_from(protocol, ports, ALL);
             return;
         }
-        let list = self.by_protocol.entry(protocol).or_default();
+        let known = self.by_protocol.entry(protocol).or_default();
         let (first, last) = (u32::from(ports.0), u32::from(ports.1));
-        let begin = list.partition_point(|each| u32::from(each.1) + 1 < first);
-        let end = list.partition_point(|each| u32::from(each.0) <= last + 1);
-        let joined = list.get(begin..end).unwrap_or_default().iter();
+        let begin = known.partition_point(|each| u32::from(each.1) + 1 < first);
+        let end = known.partition_point(|each| u32::from(each.0) <= last + 1);
+        let joined = known.get(begin..end).unwrap_or_default().iter();
         let joined = joined.fold(ports, |all, each| (all.0.min(each.0), all.1.max(each.1)));
-        list.splice(begin..end.max(begin), [joined]);
+        known.splice(begin..end.max(begin), [joined]);
     }
 
     /// Adds an interval of destination ports from an interval of source ports.
@@ -75,9 +75,9 @@ impl Flows {
             self.add(protocol, ports);
             return;
         }
-        let mut parts = self.rectangles(protocol);
-        parts.push((ports, sources));
-        self.replace(protocol, parts);
+        let mut pieces = self.rectangles(protocol);
+        pieces.push((ports, sources));
+        self.replace(protocol, pieces);
     }
 
     /// Adds every flow of another set.
@@ -88,9 +88,9 @@ impl Flows {
             }
         }
         for protocol in other.limited.keys() {
-            let mut parts = self.rectangles(*protocol);
-            parts.extend(other.rectangles(*protocol));
-            self.replace(*protocol, parts);
+            let mut pieces = self.rectangles(*protocol);
+            pieces.extend(other.rectangles(*protocol));
+            self.replace(*protocol, pieces);
         }
         self.lacks = [self.lacks[0] || other.lacks[0], self.lacks[1] || other.lacks[1]];
     }
@@ -106,22 +106,22 @@ impl Flows {
     }
 
     /// Sets what a protocol has: cut where some part begins or ends, then joined as far as the source ports are the same.
-    fn replace(&mut self, protocol: Proto, mut parts: Vec<(Range, Range)>) {
-        parts.sort_unstable();
-        let mut edges: Vec<u32> = parts
+    fn replace(&mut self, protocol: Proto, mut pieces: Vec<(Range, Range)>) {
+        pieces.sort_unstable();
+        let mut edges: Vec<u32> = pieces
             .iter()
             .flat_map(|(ports, _)| [u32::from(ports.0), u32::from(ports.1) + 1])
             .collect();
         edges.sort_unstable();
         edges.dedup();
         let mut cells: Vec<Limited> = Vec::new();
-        let mut coming = parts.into_iter().peekable();
+        let mut coming = pieces.into_iter().peekable();
         let mut here: Vec<(Range, Range)> = Vec::new();
         for edge in edges.windows(2) {
             let &[first, end] = edge else { continue };
             here.retain(|(ports, _)| u32::from(ports.1) >= first);
-            while let Some(part) = coming.next_if(|part| u32::from(part.0.0) <= first) {
-                here.push(part);
+            while let Some(piece) = coming.next_if(|piece| u32::from(piece.0.0) <= first) {
+                here.push(piece);
             }
             if here.is_empty() {
                 continue;
@@ -184,7 +184,7 @@ impl Flows {
         let mut parts: Vec<String> = Vec::new();
         for protocol in PORTED {
             parts.extend(part(protocol, self.of_protocol(protocol)));
-            parts.extend(self.from_sources(protocol));
+            parts.extend(self.sourced(protocol));
         }
         parts.extend(self.icmp());
         let other = Proto::Other(253);
@@ -193,7 +193,7 @@ impl Flows {
     }
 
     /// `443,8443/tcp (source ports 1024-2047)`, one for each set of source ports.
-    fn from_sources(&self, protocol: Proto) -> Vec<String> {
+    fn sourced(&self, protocol: Proto) -> Vec<String> {
         let mut told: Vec<(&[Range], Vec<Range>)> = Vec::new();
         for cell in self.limited(protocol) {
             match told.iter_mut().find(|(sources, _)| *sources == cell.sources) {
@@ -318,16 +318,16 @@ fn without((ports, sources): (Range, Range), hole: Range) -> Vec<(Range, Range)>
 }
 
 /// Whether it is a single port.
-fn is_one(list: &[Range]) -> bool {
-    matches!(list, [(first, last)] if first == last)
+fn is_one(all: &[Range]) -> bool {
+    matches!(all, [(first, last)] if first == last)
 }
 
 /// `80,443,8000-8999`.
-fn ranges(list: &[Range]) -> String {
+fn ranges(all: &[Range]) -> String {
     let range = |(first, last): &Range| {
         if first == last { first.to_string() } else { format!("{first}-{last}") }
     };
-    let ranges: Vec<String> = list.iter().map(range).collect();
+    let ranges: Vec<String> = all.iter().map(range).collect();
     ranges.join(",")
 }
 

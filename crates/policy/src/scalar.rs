@@ -125,7 +125,7 @@ impl FromText for Peer {
     fn from_text(text: &str) -> Result<Self, ParseError> {
         if habits::is_part_of_host(text) {
             let processes: model::HostProcesses = text.parse()?;
-            return Err(whole(&format!("`{processes}` is prepared, not enforced yet"), text)
+            return Err(whole(format!("`{processes}` is prepared, not enforced yet"), text)
                 .with_hint(
                     "rules do not tell processes of the host apart yet; `host` stands for all of them",
                 ));

@@ -40,6 +40,10 @@ pub fn document(workloads: usize, policies: usize) -> Document {
 }
 
 /// One network whose workloads are each told apart by policies.
+///
+/// # Panics
+///
+/// Never: the selectors are well-formed.
 #[must_use]
 pub fn flat(workloads: usize, policies: usize) -> Document {
     let mut doc = tenants(workloads, workloads, policies);

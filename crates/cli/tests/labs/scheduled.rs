@@ -66,13 +66,10 @@ fn what_falls_is_told_from_what_is_in_force_root() {
     let two = "      two: { from: workload=b, to: workload=c, allow: [81/tcp] }\n";
     let paths = ["a", "b", "c"].map(|name| stage.adopted(name));
     let file = |more: &str| {
-        let workloads: String = ["a", "b", "c"]
-            .iter()
-            .zip(&paths)
-            .map(|(name, (_, path))| {
-                format!("      {name}: {{ labels: {{ app: x }}, netns: {path} }}\n")
-            })
-            .collect();
+        let mut workloads = String::new();
+        for (name, (_, path)) in ["a", "b", "c"].iter().zip(&paths) {
+            workloads += &format!("      {name}: {{ labels: {{ app: x }}, netns: {path} }}\n");
+        }
         format!(
             "bulkhead: 1\ntenants:\n  t:\n    networks: {{ main: {{ mode: nat, subnets: [10.0.1.0/24] }} }}\n    workloads:\n{workloads}{}",
             policies(more)

@@ -273,11 +273,11 @@ impl<'d> Population<'d> {
         names: &Names<'_>,
     ) -> String {
         if side.len() > NAMED + 1 && self.looks.get() == 0 {
-            let named = side.iter().take(NAMED).map(|party| match party {
+            let told = side.iter().take(NAMED).map(|party| match party {
                 Party::Workload(id) => id.replacen('.', "/", 1),
                 zone => zone.to_string(),
             });
-            return few(&named.collect::<Vec<_>>(), side.len() - NAMED);
+            return few(&told.collect::<Vec<_>>(), side.len() - NAMED);
         }
         self.looks.set(self.looks.get().saturating_sub(side.len()));
         let people = if was { &self.before } else { &self.after };
