@@ -220,10 +220,10 @@ impl Kept {
                 let netns = Netns::Path(path.clone());
                 Ok(Start::Netns(Adopted { netns, interface: Arc::from(interface.as_str()) }))
             }
-            AttachPort::InPlace { interface, mac } => {
+            AttachPort::InPlace { interface, mac, dhcp } => {
                 check_interface(key, interface)?;
                 let mac = policy::mac(mac).map_err(|why| wrong(key, why))?;
-                Ok(Start::Port(Port { interface: interface.clone(), mac, dhcp: false }))
+                Ok(Start::Port(Port { interface: interface.clone(), mac, dhcp: *dhcp }))
             }
         }
     }

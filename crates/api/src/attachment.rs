@@ -55,6 +55,9 @@ pub enum AttachPort {
         interface: String,
         /// The MAC address that the workload has, `52:54:00:12:34:56`.
         mac: String,
+        /// Whether it asks for its address by DHCP, which is then let through.
+        #[serde(default)]
+        dhcp: bool,
     },
 }
 

@@ -229,6 +229,12 @@ pub(crate) enum Command {
         #[arg(long, default_value = "eth0")]
         interface: String,
     },
+    /// Hook of libvirt for QEMU: attaches a virtual machine before it starts, ends it when it has stopped
+    LibvirtHook {
+        /// What libvirt calls it with: DOMAIN OPERATION PART EXTRA
+        #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// CNI plugin, as by the name bulkhead-cni
     #[command(hide = true)]
     Cni,

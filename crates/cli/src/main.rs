@@ -91,6 +91,7 @@ fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Hook { network, labels, interface } => {
             command::plugin::hook(context, &network, &labels, interface)
         }
+        Command::LibvirtHook { arguments } => command::plugin::libvirt(context, &arguments),
         Command::Cni => Ok(Exit::Status(command::plugin::cni())),
         Command::Netavark { arguments } => {
             Ok(Exit::Status(command::plugin::netavark(&context.run_dir, &arguments)))

@@ -1,5 +1,7 @@
 //! Ports in place against a real kernel, by TCX links and by clsact filters.
 
+#![expect(clippy::cast_possible_truncation, reason = "small numbers of a test")]
+
 #[path = "bpf/mod.rs"]
 #[expect(dead_code, reason = "another test needs the rest")]
 mod bpf;

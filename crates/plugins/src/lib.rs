@@ -1,4 +1,5 @@
-//! Other runtimes' protocols as calls of the agent's API, and nothing more: CNI, netavark's plugins, OCI hooks.
+//! Other runtimes' protocols as calls of the agent's API, and nothing more: CNI, netavark's plugins, OCI hooks,
+//! libvirt's hook.
 //!
 //! A plugin is started by a runtime for each container that comes or goes, is told in the environment and on standard
 //! input what is to be done, and answers on standard output. None of them keeps anything: what is attached is the agent's
@@ -11,6 +12,7 @@
 mod attaching;
 pub mod cni;
 pub mod hook;
+pub mod libvirt;
 mod names;
 pub mod netavark;
 

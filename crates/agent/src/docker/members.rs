@@ -66,7 +66,7 @@ impl Memory {
             if let Some(name) = attach.name.as_ref().and_then(|name| Name::new(name).ok()) {
                 self.naming.remember(container, name);
             }
-            let AttachPort::InPlace { interface, mac } = &attach.port else { continue };
+            let AttachPort::InPlace { interface, mac, .. } = &attach.port else { continue };
             let member = network.members.iter().find(|member| member.container == container);
             let port = ports.iter().find(|port| port.name == *interface && port.is_far_away);
             if let (Some(member), Some(port)) = (member, port)
@@ -106,6 +106,7 @@ impl Memory {
                 port: AttachPort::InPlace {
                     interface: port.name.clone(),
                     mac: Mac(member.mac).to_string(),
+                    dhcp: false,
                 },
             });
         }

@@ -109,7 +109,7 @@ pub(crate) fn render(all: &Attachments, paint: Paint) -> String {
         };
         let port = match &each.port {
             AttachPort::Netns { path, interface } => format!("{interface} in {path}"),
-            AttachPort::InPlace { interface, mac } => format!("{interface} {mac}"),
+            AttachPort::InPlace { interface, mac, .. } => format!("{interface} {mac}"),
         };
         table.row([
             person(&each.workload),

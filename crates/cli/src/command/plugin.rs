@@ -53,3 +53,11 @@ pub(crate) fn hook(
         .map_err(|error| Failure::Error(Box::new(error)))?;
     Ok(Exit::Done)
 }
+
+/// `bulkhead libvirt-hook`.
+pub(crate) fn libvirt(context: &Context, arguments: &[String]) -> Result<Exit, Failure> {
+    let socket = context.run_dir.join(api::SOCKET);
+    plugins::libvirt::run(&socket, arguments, io::stdin().lock())
+        .map_err(|error| Failure::Error(Box::new(error)))?;
+    Ok(Exit::Done)
+}

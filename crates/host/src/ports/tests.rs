@@ -102,9 +102,9 @@ fn log(keeping: &mut Keeping<Fake>) -> Vec<String> {
     std::mem::take(&mut keeping.floor().log)
 }
 
-fn enforced(interface: &str, index: u32) -> Option<PortState> {
+fn enforced(interface: &str, index: u32) -> PortState {
     let (interface, since) = (interface.to_owned(), SystemTime::UNIX_EPOCH);
-    Some(PortState::Enforced { interface, index, since })
+    PortState::Enforced { interface, index, since }
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_port_is_attached_when_its_interface_is_there_and_once() {
     keeping.floor().add("tap0", 9);
     assert!(keeping.concerns(9, "tap0") && !keeping.concerns(2, "eth0"));
     assert_eq!(log(&mut keeping), ["enter 9 7", "attach 9 7"]);
-    assert_eq!(keeping.state(7).cloned(), enforced("tap0", 9));
+    assert_eq!(keeping.state(7), Some(&enforced("tap0", 9)));
     assert!(log(&mut keeping).is_empty(), "nothing is left to do");
 }
 
@@ -139,7 +139,7 @@ fn an_interface_that_was_renamed_stays_attached_until_another_one_has_the_name()
     keeping.floor().interfaces.insert("old".to_owned(), renamed);
     assert!(keeping.concerns(9, "old"));
     assert!(log(&mut keeping).is_empty());
-    assert_eq!(keeping.state(7).cloned(), enforced("old", 9));
+    assert_eq!(keeping.state(7), Some(&enforced("old", 9)));
     keeping.floor().add("tap0", 10);
     assert_eq!(log(&mut keeping), ["detach 9 7", "leave 9", "enter 10 7", "attach 10 7"]);
 }
@@ -150,7 +150,7 @@ fn what_changes_hands_is_never_without_programs() {
     log(&mut keeping);
     keeping.want([port(8, "tap0")]);
     assert_eq!(log(&mut keeping), ["hand over 9 7 8"]);
-    assert_eq!(keeping.state(8).cloned(), enforced("tap0", 9));
+    assert_eq!(keeping.state(8), Some(&enforced("tap0", 9)));
     assert_eq!(keeping.state(7), None);
     keeping.want([]);
     assert_eq!(log(&mut keeping), ["detach 9 8", "leave 9"]);
@@ -180,7 +180,7 @@ fn what_leads_to_no_workload_is_refused_and_the_others_go_on() {
     let pass = keeping.pass();
     assert_eq!(pass.failed.len(), 1, "{:?}", pass.failed);
     assert!(matches!(keeping.state(6), Some(PortState::Refused(_))));
-    assert_eq!(keeping.state(7).cloned(), enforced("tap0", 9));
+    assert_eq!(keeping.state(7), Some(&enforced("tap0", 9)));
     assert!(matches!(keeping.state(8), Some(PortState::Refused(why)) if why.contains("another")));
 }
 

@@ -230,7 +230,11 @@ impl Call {
         let port = ports.last().filter(|each| names::is_id(&each.name, 15)).ok_or_else(|| {
             Failure::configuration("the plugin before this one made no interface on the host")
         })?;
-        let port = AttachPort::InPlace { interface: port.name.clone(), mac: inside.mac.clone() };
+        let port = AttachPort::InPlace {
+            interface: port.name.clone(),
+            mac: inside.mac.clone(),
+            dhcp: false,
+        };
         Ok((port, self.configuration.prev_result_addresses()))
     }
 

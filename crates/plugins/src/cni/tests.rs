@@ -91,7 +91,7 @@ fn behind_another_plugin_its_port_is_taken_in_place_and_its_answer_passed_on() {
     let chained = call(&[], CHAINED).expect("a call");
     let attach = chained.attach().expect("a port");
     let (interface, mac) = ("veth1a2b".to_owned(), "cc:cc:cc:cc:cc:cc".to_owned());
-    assert_eq!(attach.port, AttachPort::InPlace { interface, mac });
+    assert_eq!(attach.port, AttachPort::InPlace { interface, mac, dhcp: false });
     assert_eq!(attach.addresses.len(), 1);
     let told = result::added(&chained, &attached());
     assert_eq!((&told["x"], &told["ips"][0]["address"]), (&1.into(), &"10.9.0.4/24".into()));

@@ -99,6 +99,7 @@ fn an_agent_that_starts_again_keeps_names_and_ports() {
         port: AttachPort::InPlace {
             interface: "veth7".to_owned(),
             mac: "02:42:00:00:00:02".to_owned(),
+            dhcp: false,
         },
     };
     let mut memory = Memory::default();
