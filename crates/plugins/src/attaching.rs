@@ -57,6 +57,10 @@ pub(crate) fn patiently<T>(
         if !is_to_ask_again(&error) || Instant::now() + pause > until {
             return Err(error);
         }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "nothing tells when the agent has time again"
+        )]
         thread::sleep(pause);
         pause = (2 * pause).min(LONGEST);
     }

@@ -86,10 +86,12 @@ fn check(call: &Call, socket: &Path) -> Result<(), Failure> {
         return Err(Failure::differs(format!("{key} is not attached")));
     };
     let wanted = call.configuration.prev_result_addresses();
-    for address in wanted.iter().filter(|address| !found.addresses.contains(address)) {
-        return Err(Failure::differs(format!("{key} does not have the address {address}")));
+    match wanted.iter().find(|address| !found.addresses.contains(address)) {
+        Some(address) => {
+            Err(Failure::differs(format!("{key} does not have the address {address}")))
+        }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Ends every attachment of this network that the runtime does not name.

@@ -114,10 +114,16 @@ fn created(bytes: &[u8]) -> Result<Value, String> {
     Ok(Value::Object(network))
 }
 
-/// Tenant, network, segment and labels that the options name.
-fn place(
-    network: &Network,
-) -> Result<(&str, &str, Option<&str>, BTreeMap<String, String>), String> {
+/// Where containers of a network join, and with which labels.
+struct Place<'n> {
+    tenant: &'n str,
+    network: &'n str,
+    segment: Option<&'n str>,
+    labels: BTreeMap<String, String>,
+}
+
+/// What the options name.
+fn place(network: &Network) -> Result<Place<'_>, String> {
     if !names::is_id(&network.name, 64) {
         return Err("the network's name is not 1 to 64 of a-z, A-Z, 0-9, _, . and -".to_owned());
     }
@@ -133,7 +139,8 @@ fn place(
         })
     };
     let labels = names::labels(options.get("labels").map_or("", String::as_str))?;
-    Ok((option("tenant")?, option("network")?, option("segment").ok(), labels))
+    let (tenant, segment) = (option("tenant")?, option("segment").ok());
+    Ok(Place { tenant, network: option("network")?, segment, labels })
 }
 
 fn understood(bytes: &[u8]) -> Result<Setup, String> {
@@ -156,7 +163,7 @@ fn attach(setup: &Setup, netns: &str) -> Result<Attach, String> {
     if !netns.starts_with('/') || netns.len() > PATH || netns.contains('\0') {
         return Err("the namespace is no absolute path".to_owned());
     }
-    let (tenant, network, segment, labels) = place(&setup.network)?;
+    let Place { tenant, network, segment, labels } = place(&setup.network)?;
     let options = &setup.network_options;
     if setup.port_mappings.as_ref().is_some_and(|ports| !ports.is_empty()) {
         return Err(

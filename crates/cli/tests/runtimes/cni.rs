@@ -257,3 +257,92 @@ fn a_hundred_at_once_and_some_that_are_killed_root() {
         one[one.len() / 2].as_secs_f64() * 1e3
     );
 }
+
+#[test]
+fn behind_the_bridge_plugin_its_port_is_taken_in_place_root() {
+    const NAME: &str = "behind_the_bridge_plugin_its_port_is_taken_in_place_root";
+    root_or_return!(NAME);
+    let bridge = Path::new("/usr/lib/cni/bridge");
+    if !bridge.is_file() {
+        assert!(std::env::var_os("CI").is_none(), "{NAME} needs {}", bridge.display());
+        println!("SKIPPED({}): {NAME}", bridge.display());
+        return;
+    }
+    let mut plugged = Plugged::new();
+    let file = "bulkhead: 1
+tenants:
+  t:
+    networks: { lan: { external: { bridge: cni0 }, subnets: [10.99.0.0/24], attach: true } }
+    policies:
+      web-to-db: { from: app=web, to: app=db, allow: [6379/tcp] }
+";
+    plugged.stage.bulkhead.up(file).expect("applied");
+    let state = plugged.stage.lab.dir().join("ipam").display().to_string();
+    let ipam = json!({ "type": "host-local", "subnet": "10.99.0.0/24", "dataDir": state });
+    let outer = json!({
+        "cniVersion": "1.0.0", "name": "lan", "type": "bridge", "bridge": "cni0", "isGateway": true, "ipam": ipam,
+    });
+    let mut own = plugged.network("web");
+    own["network"] = "lan".into();
+    own["name"] = "lan".into();
+    own["cniVersion"] = "1.0.0".into();
+    let chain = |plugged: &Plugged, verb: &str, container: &str, app: &str, netns: &Path| {
+        let environment = |command: &mut Command| {
+            command.env("CNI_COMMAND", verb).env("CNI_CONTAINERID", container);
+            command.env("CNI_NETNS", netns).env("CNI_IFNAME", "eth0");
+            command.env("CNI_PATH", "/usr/lib/cni").env("CNI_ARGS", "IgnoreUnknown=1");
+        };
+        let run = |program: PathBuf, conf: Value| {
+            let done = plugged.stage.host.run(|| {
+                let mut command = Command::new(program);
+                environment(&mut command);
+                run_with_deadline(&mut command, Some(conf.to_string().as_bytes()), CALL)
+            });
+            let done = done.expect("entered").expect("it ran");
+            assert_eq!(done.code(), Some(0), "{verb} {container}: {done:?}");
+            serde_json::from_str::<Value>(&done.stdout).unwrap_or_default()
+        };
+        let plugin = plugged.stage.lab.dir().join("real/bulkhead-cni");
+        let mut mine = own.clone();
+        mine["labels"] = json!({ "app": app });
+        if verb == "ADD" {
+            let made = run(bridge.to_owned(), outer.clone());
+            mine["prevResult"] = made.clone();
+            assert_eq!(run(plugin, mine), made, "what `bridge` said is passed on");
+            made["ips"][0]["address"]
+                .as_str()
+                .expect("it")
+                .split('/')
+                .next()
+                .expect("it")
+                .to_owned()
+        } else {
+            run(plugin, mine);
+            run(bridge.to_owned(), outer.clone());
+            String::new()
+        }
+    };
+    let (web, _) = plugged.stage.adopted("web");
+    let (job, _) = plugged.stage.adopted("job");
+    let (data, _) = plugged.stage.adopted("data");
+    let address = chain(&plugged, "ADD", "data", "db", data.path());
+    chain(&plugged, "ADD", "web", "web", web.path());
+    chain(&plugged, "ADD", "job", "job", job.path());
+    let server = TcpEcho::start(&data, at(&format!("{address}:6379"))).expect("a server");
+    let asks = |from: &Namespace, port: u16| {
+        probe_tcp(from, at(&format!("{address}:{port}")), SILENCE).expect("it ran")
+    };
+    assert_ne!(asks(&job, 6379), Reached::Answered);
+    assert_eq!(server.accepted(), 0);
+    assert_eq!(plugged.stage.drop_code("t/job", "t/data"), "BH-D002");
+    assert_eq!(asks(&web, 6379), Reached::Answered);
+    assert_ne!(asks(&web, 22), Reached::Answered);
+    drop(server);
+    for (name, pod) in [("web", &web), ("job", &job), ("data", &data)] {
+        chain(&plugged, "DEL", name, "", pod.path());
+    }
+    assert_eq!(plugged.attached(), []);
+    println!(
+        "runtime cni behind bridge: ports in place, allowed passes, the rest is dropped, what bridge made is not changed, DEL leaves nothing"
+    );
+}

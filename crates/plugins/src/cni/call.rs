@@ -218,18 +218,20 @@ impl Call {
     /// The interface on the host that a plugin before this one made.
     fn in_place(&self, prev: &PrevResult) -> Result<(AttachPort, Vec<std::net::IpAddr>), Failure> {
         let inside = prev.interfaces.iter();
-        let inside = inside.filter(|each| !each.sandbox.is_empty() && each.name == self.interface);
-        let inside = inside.last().ok_or_else(|| {
+        let mut inside =
+            inside.filter(|each| !each.sandbox.is_empty() && each.name == self.interface);
+        let inside = inside.next_back().ok_or_else(|| {
             let name = &self.interface;
             Failure::configuration(format!(
                 "the plugin before this one made no `{name}` in the container"
             ))
         })?;
         // `bridge` names the bridge first and then the port.
-        let ports = prev.interfaces.iter().filter(|each| each.sandbox.is_empty());
-        let port = ports.last().filter(|each| names::is_id(&each.name, 15)).ok_or_else(|| {
-            Failure::configuration("the plugin before this one made no interface on the host")
-        })?;
+        let mut ports = prev.interfaces.iter().filter(|each| each.sandbox.is_empty());
+        let port =
+            ports.next_back().filter(|each| names::is_id(&each.name, 15)).ok_or_else(|| {
+                Failure::configuration("the plugin before this one made no interface on the host")
+            })?;
         let port = AttachPort::InPlace {
             interface: port.name.clone(),
             mac: inside.mac.clone(),

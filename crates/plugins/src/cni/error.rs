@@ -23,7 +23,7 @@ impl Failure {
     pub(super) fn version(found: &str) -> Self {
         let shown: String = found.chars().take(20).collect();
         let known = super::VERSIONS.join(", ");
-        let message = format!("the CNI version {:?} is not supported; {known} are", shown);
+        let message = format!("the CNI version {shown:?} is not supported; {known} are");
         Self::new(1, message)
     }
 
