@@ -41,7 +41,9 @@ pub(crate) fn check(wanted: &Wanted, before: Option<&Bundle>, run_dir: &Path) ->
     }
     let mut adoptions = adoptions(run_dir)?;
     for (id, netns) in &attached {
-        netns.iter().for_each(|netns| adoptions.note(id, *netns));
+        if let Some(netns) = netns {
+            adoptions.note(id, *netns);
+        }
     }
     let gateways = gateways(bundle);
     for (id, path, interface, is_attached) in &adopted {
@@ -70,13 +72,12 @@ pub(crate) fn adopt(
     let attached = attached(wanted);
     for (other, workload) in &bundle.workloads {
         match (attached.get(&**other), desired::place(&workload.start)) {
-            (Some(_), _) if **other == *id => {}
-            (Some(netns), _) => netns.iter().for_each(|netns| adoptions.note(other, *netns)),
+            (Some(Some(netns)), _) if **other != *id => adoptions.note(other, *netns),
             // One that is not there is told when its file is applied.
             (None, Some(Place::At(path))) => {
                 let _absent = adoptions.check(other, &path, "", None);
             }
-            (None, Some(Place::Ours) | None) => {}
+            (Some(_), _) | (None, Some(Place::Ours) | None) => {}
         }
     }
     let is_known = || NetNs::open(&path).and_then(|ns| ns.id()).is_ok_and(|id| Some(id) == known);

@@ -13,6 +13,10 @@ use crate::stage::{SILENCE, SOON, Stage, at};
 
 /// How long a call may take on a busy machine.
 const CALL: Duration = Duration::from_mins(1);
+/// The plugin that ours is chained behind.
+const BRIDGE: &str = "/usr/lib/cni/bridge";
+/// Calls at one time.
+const MANY: usize = 100;
 /// The workload of the file, and what it serves.
 pub(crate) const DB: &str = "10.88.7.10";
 
@@ -145,6 +149,42 @@ tenants:
         assert_eq!(done.code(), Some(0), "{verb} {container}: {done:?}");
         serde_json::from_str(&done.stdout).unwrap_or_default()
     }
+
+    /// A call of the real `bridge` plugin and of ours behind it, or the other way round; the address that ADD gave.
+    fn chained(&self, verb: &str, container: &str, app: &str, netns: &Path) -> String {
+        let state = self.stage.lab.dir().join("ipam").display().to_string();
+        let outer = json!({
+            "cniVersion": "1.0.0", "name": "lan", "type": "bridge", "bridge": "cni0", "isGateway": true,
+            "ipam": { "type": "host-local", "subnet": "10.99.0.0/24", "dataDir": state },
+        });
+        let mut own = self.network(app);
+        for (field, value) in [("network", "lan"), ("name", "lan"), ("cniVersion", "1.0.0")] {
+            own[field] = value.into();
+        }
+        let run = |program: &Path, conf: &Value| {
+            let done = self.stage.host.run(|| {
+                let mut command = Command::new(program);
+                command.env("CNI_COMMAND", verb).env("CNI_CONTAINERID", container);
+                command.env("CNI_NETNS", netns).env("CNI_IFNAME", "eth0");
+                command.env("CNI_PATH", "/usr/lib/cni").env("CNI_ARGS", "IgnoreUnknown=1");
+                run_with_deadline(&mut command, Some(conf.to_string().as_bytes()), CALL)
+            });
+            let done = done.expect("entered").expect("it ran");
+            assert_eq!(done.code(), Some(0), "{verb} {container}: {done:?}");
+            serde_json::from_str::<Value>(&done.stdout).unwrap_or_default()
+        };
+        let plugin = self.stage.lab.dir().join("real/bulkhead-cni");
+        if verb != "ADD" {
+            run(&plugin, &own);
+            run(Path::new(BRIDGE), &outer);
+            return String::new();
+        }
+        let made = run(Path::new(BRIDGE), &outer);
+        own["prevResult"] = made.clone();
+        assert_eq!(run(&plugin, &own), made, "what `bridge` said is passed on");
+        let address = made["ips"][0]["address"].as_str().unwrap_or_default();
+        address.split('/').next().unwrap_or_default().to_owned()
+    }
 }
 
 #[test]
@@ -198,7 +238,6 @@ fn a_container_is_added_once_checked_and_gone_root() {
 #[test]
 fn a_hundred_at_once_and_some_that_are_killed_root() {
     root_or_return!("a_hundred_at_once_and_some_that_are_killed_root");
-    const MANY: usize = 100;
     let mut plugged = Plugged::new();
     let pods: Vec<Namespace> = (0..MANY)
         .map(|n| plugged.stage.lab.bare_namespace(&format!("p{n}")).expect("a namespace"))
@@ -230,11 +269,11 @@ fn a_hundred_at_once_and_some_that_are_killed_root() {
     let gone = (0..MANY).step_by(4).filter(|n| n % 8 != 0).count();
     let attached = plugged.attached();
     assert_eq!(attached.len(), MANY - gone);
-    let mut one = Vec::new();
+    let mut times = Vec::new();
     for (n, pod) in pods.iter().enumerate().filter(|(n, _)| n % 4 != 0 || n % 8 == 0).step_by(7) {
-        let begin = Instant::now();
+        let asked = Instant::now();
         plugged.good("ADD", &format!("p{n}"), pod.path());
-        one.push(begin.elapsed());
+        times.push(asked.elapsed());
         let reached = probe_tcp(pod, at(&format!("{DB}:6379")), SOON).expect("it ran");
         assert_eq!(reached, Reached::Answered, "p{n}");
     }
@@ -250,11 +289,54 @@ fn a_hundred_at_once_and_some_that_are_killed_root() {
         wait_until("attachments end", Duration::from_secs(40), || plugged.attached().is_empty());
     ends.expect("those whose namespace is gone end");
     plugged.is_empty();
-    one.sort_unstable();
+    times.sort_unstable();
     println!(
         "runtime cni main: 100 parallel ADDs, 25 of them killed, every one judged; all in {:.1} s, an ADD that is repeated p50 {:.1} ms",
         took.as_secs_f64(),
-        one[one.len() / 2].as_secs_f64() * 1e3
+        times[times.len() / 2].as_secs_f64() * 1e3
+    );
+}
+
+#[test]
+fn behind_the_bridge_plugin_its_port_is_taken_in_place_root() {
+    const NAME: &str = "behind_the_bridge_plugin_its_port_is_taken_in_place_root";
+    root_or_return!(NAME);
+    if !Path::new(BRIDGE).is_file() {
+        assert!(std::env::var_os("CI").is_none(), "{NAME} needs {BRIDGE}");
+        println!("SKIPPED({BRIDGE}): {NAME}");
+        return;
+    }
+    let mut plugged = Plugged::new();
+    let file = "bulkhead: 1
+tenants:
+  t:
+    networks: { lan: { external: { bridge: cni0 }, subnets: [10.99.0.0/24], attach: true } }
+    policies:
+      web-to-db: { from: app=web, to: app=db, allow: [6379/tcp] }
+";
+    plugged.stage.bulkhead.up(file).expect("applied");
+    let (web, _) = plugged.stage.adopted("web");
+    let (job, _) = plugged.stage.adopted("job");
+    let (data, _) = plugged.stage.adopted("data");
+    let address = plugged.chained("ADD", "data", "db", data.path());
+    plugged.chained("ADD", "web", "web", web.path());
+    plugged.chained("ADD", "job", "job", job.path());
+    let server = TcpEcho::start(&data, at(&format!("{address}:6379"))).expect("a server");
+    let asks = |from: &Namespace, port: u16| {
+        probe_tcp(from, at(&format!("{address}:{port}")), SILENCE).expect("it ran")
+    };
+    assert_ne!(asks(&job, 6379), Reached::Answered);
+    assert_eq!(server.accepted(), 0);
+    assert_eq!(plugged.stage.drop_code("t/job", "t/data"), "BH-D002");
+    assert_eq!(asks(&web, 6379), Reached::Answered);
+    assert_ne!(asks(&web, 22), Reached::Answered);
+    drop(server);
+    for (name, pod) in [("web", &web), ("job", &job), ("data", &data)] {
+        plugged.chained("DEL", name, "", pod.path());
+    }
+    assert_eq!(plugged.attached(), []);
+    println!(
+        "runtime cni behind bridge: ports in place, allowed passes, the rest is dropped, what bridge made is not changed, DEL leaves nothing"
     );
 }
 

@@ -27,15 +27,20 @@ pub(crate) struct Cri {
     socket: PathBuf,
 }
 
+/// A number below 256.
+fn low(number: usize) -> u8 {
+    u8::try_from(number).expect("seven bits")
+}
+
 /// Bytes of a field with a length.
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     let mut out = vec![number << 3 | 2];
     let mut length = bytes.len();
     while length >= 0x80 {
-        out.push((length & 0x7f) as u8 | 0x80);
+        out.push(low(length & 0x7f) | 0x80);
         length >>= 7;
     }
-    out.push(length as u8);
+    out.push(low(length));
     out.extend(bytes);
     out
 }
