@@ -177,15 +177,19 @@ fn start(name: &Val<Name>, raw: &RawWorkload, problems: &mut Problems<'_>) -> Op
         }
         (None, None) if raw.given("run") || raw.given("netns") => None,
         (None, None) => {
-            let message =
-                format!("the workload `{}` has neither `run` nor `netns` nor `port`", name.value);
-            problems.push(Diagnostic::error(Code::MissingKey, name.span, message).hint(
-                "write run: [program, argument], netns: NAME for an existing namespace, or port: \
-                 {interface: tap0, mac: ...} for an interface that somebody else made",
-            ));
+            nothing(name, problems);
             None
         }
     }
+}
+
+/// A workload that nobody starts.
+fn nothing(name: &Val<Name>, problems: &mut Problems<'_>) {
+    let message = format!("the workload `{}` has neither `run` nor `netns` nor `port`", name.value);
+    problems.push(Diagnostic::error(Code::MissingKey, name.span, message).hint(
+        "write run: [program, argument], netns: NAME for an existing namespace, or port: \
+                 {interface: tap0, mac: ...} for an interface that somebody else made",
+    ));
 }
 
 pub(super) fn runtime_keys(raw: &RawWorkload) -> impl Iterator<Item = (&'static str, Span)> {

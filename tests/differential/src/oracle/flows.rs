@@ -180,14 +180,7 @@ impl Oracle {
         if matches!(opinion.answer, Answer::Drop(_)) {
             return Expected::Refused(opinion);
         }
-        let next = match packet.body {
-            Body::Tcp(tcp) => [tcp.seq.wrapping_add(u32::from(tcp.len)).wrapping_add(1), 0],
-            _ => [0, 0],
-        };
-        let tags = match packet.body {
-            Body::Sctp(sctp) => [Some([sctp.own; 2]), None],
-            _ => [None, None],
-        };
+        let (next, tags) = begun(&packet.body);
         let (epoch, phase, finished) = (self.epoch, Phase::Opening, [false, false]);
         let state =
             State { flow, epoch, phase, next, finished, answered: false, fence: None, tags };
@@ -227,6 +220,17 @@ impl Oracle {
                     .is_some_and(|opinion| !matches!(opinion.answer, Answer::Drop(_)))
         });
         if lives { Expected::Pass(None) } else { Expected::Drop(Reason::UnrelatedIcmp) }
+    }
+}
+
+/// The next sequence numbers and the tags of a flow after its first packet.
+fn begun(body: &Body) -> ([u32; 2], [Option<[u32; 2]>; 2]) {
+    match body {
+        Body::Tcp(tcp) => {
+            ([tcp.seq.wrapping_add(u32::from(tcp.len)).wrapping_add(1), 0], [None, None])
+        }
+        Body::Sctp(sctp) => ([0, 0], [Some([sctp.own; 2]), None]),
+        _ => ([0, 0], [None, None]),
     }
 }
 
