@@ -64,6 +64,9 @@ _bulkhead() {
             bulkhead,hook)
                 cmd="bulkhead__subcmd__hook"
                 ;;
+            bulkhead,libvirt-hook)
+                cmd="bulkhead__subcmd__libvirt__subcmd__hook"
+                ;;
             bulkhead,logs)
                 cmd="bulkhead__subcmd__logs"
                 ;;
@@ -156,6 +159,9 @@ _bulkhead() {
                 ;;
             bulkhead__subcmd__help,hook)
                 cmd="bulkhead__subcmd__help__subcmd__hook"
+                ;;
+            bulkhead__subcmd__help,libvirt-hook)
+                cmd="bulkhead__subcmd__help__subcmd__libvirt__subcmd__hook"
                 ;;
             bulkhead__subcmd__help,logs)
                 cmd="bulkhead__subcmd__help__subcmd__logs"
@@ -344,7 +350,7 @@ _bulkhead() {
 
     case "${cmd}" in
         bulkhead)
-            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help"
+            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook libvirt-hook cni netavark dead-man shim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -846,7 +852,7 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__help)
-            opts="up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook cni netavark dead-man shim help"
+            opts="up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook libvirt-hook cni netavark dead-man shim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1070,6 +1076,20 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__help__subcmd__hook)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__help__subcmd__libvirt__subcmd__hook)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1498,6 +1518,36 @@ _bulkhead() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bpffs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__libvirt__subcmd__hook)
+            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --run-dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

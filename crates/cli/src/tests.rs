@@ -149,6 +149,14 @@ fn area(name: &str, change: Option<Change>, workloads: &[&str]) -> Area {
     Area { name: name.to_owned(), change, workloads, omitted_workloads: 0 }
 }
 
+fn areas() -> Vec<Area> {
+    vec![
+        area("shop/main/front", None, &["web", "api", "scanner", "edge", "probe"]),
+        area("shop/main/data", Some(Change::Add), &["db"]),
+        area("shop/main/admin", None, &["ops"]),
+    ]
+}
+
 fn report() -> PlanReport {
     PlanReport {
         schema: PlanReport::SCHEMA.to_owned(),
@@ -196,11 +204,7 @@ fn report() -> PlanReport {
                 }),
             },
         ],
-        areas: vec![
-            area("shop/main/front", None, &["web", "api", "scanner", "edge", "probe"]),
-            area("shop/main/data", Some(Change::Add), &["db"]),
-            area("shop/main/admin", None, &["ops"]),
-        ],
+        areas: areas(),
         paused: vec![Paused {
             rule: rule(),
             pause: "outside its schedule, next Mon 2026-11-23 08:00 CET".to_owned(),

@@ -98,14 +98,7 @@ pub fn objects(old: Option<&Document>, new: &Document) -> (Vec<Objects>, Vec<Obj
             &mut changes,
         ),
         compare_policies(old, new, &mut changes),
-        compare(
-            "host",
-            (old.host.iter(), new.host.iter()),
-            |_| (),
-            |_| "host".to_owned(),
-            |one, other| (&one.uplinks, one.postures) == (&other.uplinks, other.postures),
-            &mut changes,
-        ),
+        compare_host(old, new, &mut changes),
         compare(
             "audit",
             (old_audits.iter(), new_audits.iter()),
@@ -123,6 +116,18 @@ pub fn objects(old: Option<&Document>, new: &Document) -> (Vec<Objects>, Vec<Obj
         place(a).cmp(&place(b)).then_with(|| a.name.cmp(&b.name))
     });
     (counts, changes)
+}
+
+/// The section of the host itself: there is one, or none.
+fn compare_host(old: &Document, new: &Document, changes: &mut Vec<ObjectChange>) -> Objects {
+    compare(
+        "host",
+        (old.host.iter(), new.host.iter()),
+        |_| (),
+        |_| "host".to_owned(),
+        |one, other| (&one.uplinks, one.postures) == (&other.uplinks, other.postures),
+        changes,
+    )
 }
 
 /// Compares the objects of one kind: `key` tells them apart, `name` is for people.

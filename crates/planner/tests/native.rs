@@ -48,5 +48,5 @@ tenants:
 policies:
   four: { from: 'app in (a, b)', to: '!tier', deny: [53/udp], until: 2030-01-01 }
 ";
-    insta::assert_snapshot!(digest(kinds), @"185 entries, d60ca0b1b4471293");
+    insta::assert_snapshot!(digest(kinds), @"185 entries, 47b645c1133ec5e1");
 }

@@ -150,11 +150,11 @@ fn child<'a, 'i>(of: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
 mod tests {
     use super::*;
 
-    const MACHINE: &str = r#"<domain type='kvm' id='3'><name>Web 1</name>
+    const MACHINE: &str = r"<domain type='kvm' id='3'><name>Web 1</name>
   <metadata><b:workload xmlns:b='urn:bulkhead:domain:1' network='shop/lan' labels='app=web,libvirt/domain=lie'>
     <b:port mac='52:54:00:AA:00:01' address='192.168.122.10 fd00::10' dhcp='true' labels='tier=front'/></b:workload></metadata>
   <devices><disk type='file'/><interface type='network'><mac address='52:54:00:aa:00:01'/>
-    <source network='default' bridge='virbr0'/><target dev='vnet4'/></interface></devices></domain>"#;
+    <source network='default' bridge='virbr0'/><target dev='vnet4'/></interface></devices></domain>";
 
     #[test]
     fn a_machine_is_who_its_metadata_says() {

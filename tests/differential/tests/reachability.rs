@@ -133,6 +133,10 @@ fn address(rng: &mut Rng, case: &Case, v4: bool) -> Option<IpAddr> {
                 .iter()
                 .flat_map(|router| router.gateways.iter().map(ipnet::IpNet::addr))
                 .collect();
+            // A network that somebody else forwards for has none.
+            if gateways.is_empty() {
+                return None;
+            }
             *rng.pick(&gateways)
         }
         None if case.scene.seats.is_empty() => return None,

@@ -203,8 +203,10 @@ fn ends(
     to: &Who,
     v6: bool,
 ) -> Result<Option<(u32, IpAddr, IpAddr)>, Error> {
-    if let Some(ends) = uplink::ends(bundle, from, to, v6) {
-        return Ok(ends);
+    match uplink::ends(bundle, from, to, v6) {
+        uplink::Asked::Here(ends) => return Ok(Some(ends)),
+        uplink::Asked::NotInThisVersion => return Ok(None),
+        uplink::Asked::Elsewhere => {}
     }
     match (from, to) {
         (Who::Address(address), other) if address.is_ipv6() == v6 => {

@@ -12,7 +12,7 @@ use testkit::{Namespace, Scope, Snapshot, root_or_return, wait_until};
 use crate::stage::{Stage, reaches, serve, settled};
 
 /// The drift timer is 10 s; a pass and a loaded machine take a while.
-const HEALED: Duration = Duration::from_secs(60);
+const HEALED: Duration = Duration::from_mins(1);
 const B: &str = "10.0.1.20";
 const ALLOWED: &str = "10.0.1.20:80";
 const DENIED: &str = "10.0.1.20:81";

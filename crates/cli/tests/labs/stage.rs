@@ -78,7 +78,7 @@ impl Stage {
         );
         let spaces = workloads.map(|(name, keys)| {
             let (space, path) = self.adopted(name);
-            text += &format!("      {name}: {{ {keys}, netns: {path} }}\n");
+            text.extend([format!("      {name}: {{ {keys}, netns: {path} }}\n")]);
             space
         });
         text += rest;

@@ -343,8 +343,8 @@ fn what_docker_publishes_is_reached_as_policy_says_root() {
         };
         assert_eq!((of(8080, "0.0.0.0"), of(8081, "0.0.0.0")), ("allow".into(), "drop".into()));
         assert_eq!(of(8081, "::"), "drop");
-        let text = docker.stage.bulkhead.cli(&["publish", "list"]).expect("the list").stdout;
-        assert!(text.contains("docker shop_web_1") && text.contains("shop/web:80"), "{text}");
+        let shown = docker.stage.bulkhead.cli(&["publish", "list"]).expect("the list").stdout;
+        assert!(shown.contains("docker shop_web_1") && shown.contains("shop/web:80"), "{shown}");
         docker.stage.bulkhead.down_clean().expect("down");
     }
     println!(

@@ -19,7 +19,7 @@ const COMMAND: Duration = Duration::from_mins(1);
 pub(crate) struct Firewalld {
     host: Namespace,
     address: String,
-    _daemon: Proc,
+    daemon: Proc,
     _bus: Proc,
 }
 
@@ -45,10 +45,10 @@ impl Firewalld {
         daemon.args(["--nofork", "--nopid", "--system-config"]).arg(&folder);
         daemon.env("DBUS_SYSTEM_BUS_ADDRESS", &address);
         let daemon = host.spawn(&mut daemon)?;
-        let started = Self { host: host.clone(), address, _daemon: daemon, _bus: bus };
+        let started = Self { host: host.clone(), address, daemon, _bus: bus };
         let runs = || started.ask("--state").is_ok();
         if wait_until("firewalld", START, runs).is_err() {
-            bail!("firewalld did not come up: {:?}", started._daemon.output_so_far()?);
+            bail!("firewalld did not come up: {:?}", started.daemon.output_so_far()?);
         }
         Ok(started)
     }

@@ -162,9 +162,8 @@ impl Machine {
     /// Waits until the guest says something after what it has said before.
     fn says(&self, after: usize, what: &str) {
         let told = || self.said().get(after..).is_some_and(|text| text.contains(what));
-        if wait_until(what, BOOT, told).is_err() {
-            panic!("the guest does not say `{what}`: {}", self.said());
-        }
+        let is_told = wait_until(what, BOOT, told).is_ok();
+        assert!(is_told, "the guest does not say `{what}`: {}", self.said());
     }
 }
 
@@ -317,10 +316,11 @@ fn fifty_taps_come_in_one_change_and_share_a_gateway_root() {
         tap(host, &format!("tap{n}"));
         let (mac, last) = (guest_mac(n), 100 + n);
         let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
-        neighbours += &format!("neigh add 10.66.0.{last} lladdr {mac} nud permanent dev br9\n");
-        text += &format!(
+        neighbours
+            .extend([format!("neigh add 10.66.0.{last} lladdr {mac} nud permanent dev br9\n")]);
+        text.extend([format!(
             "      vm{n}: {{ port: {{ interface: tap{n}, mac: \"{mac}\" }}, address: [10.66.0.{last}] }}\n"
-        );
+        )]);
     }
     // After the last port: the bridge has the lowest of their addresses, and forgets neighbours with each new one.
     host.ip(&neighbours).expect("neighbours");

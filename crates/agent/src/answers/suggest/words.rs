@@ -50,7 +50,9 @@ pub(super) fn entries(
     let words = Vocabulary::new(document, tenant);
     for part in joined(&words, rectangles) {
         let from = side(&words, &part.from, single(&part.to));
-        let to = side(&words, &part.to, single(&part.from));
+        // Of two single ones only one side may mean the other too: both would open the way back.
+        let harmless = single(&part.from).filter(|_| single(&part.to).is_none());
+        let to = side(&words, &part.to, harmless);
         let name = free(&mut names, &format!("{}-to-{}", from.word, to.word));
         let mut wider = Vec::new();
         let ports = ports(&part.services, &mut wider);

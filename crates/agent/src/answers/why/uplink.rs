@@ -7,15 +7,21 @@ use verdict::abi::{Addr, HOST_ENDPOINT, HOST_NETWORK, PeerKey};
 
 use crate::answers::party::{self, Who};
 
-/// Where a question between the host and the outside is judged, and between which addresses; nothing when it is another one, or the host has
-/// no policy. The inner `None`: not in this version of IP.
-pub(super) fn ends(
-    bundle: &Bundle,
-    from: &Who,
-    to: &Who,
-    v6: bool,
-) -> Option<Option<(u32, IpAddr, IpAddr)>> {
-    let endpoint = bundle.tables.endpoints.get(&HOST_ENDPOINT)?;
+/// Whether a question is judged at the uplinks.
+pub(super) enum Asked {
+    /// It is about others, or the host has no policy.
+    Elsewhere,
+    /// One of both has no address of this version of IP.
+    NotInThisVersion,
+    /// In this network, between these addresses.
+    Here((u32, IpAddr, IpAddr)),
+}
+
+/// Where a question between the host and the outside is judged, and between which addresses.
+pub(super) fn ends(bundle: &Bundle, from: &Who, to: &Who, v6: bool) -> Asked {
+    let Some(endpoint) = bundle.tables.endpoints.get(&HOST_ENDPOINT) else {
+        return Asked::Elsewhere;
+    };
     let own = |who: &Who| match who {
         Who::Host => {
             let own = IpAddr::from(if v6 { endpoint.v6 } else { endpoint.v4 });
@@ -40,12 +46,15 @@ pub(super) fn ends(
     let (source, target) = match (is_own(from), is_own(to)) {
         (true, false) if is_far(to) => (own(from), far(to)),
         (false, true) if is_far(from) => (far(from), own(to)),
-        _ => return None,
+        _ => return Asked::Elsewhere,
     };
     let both = source.zip(target);
     let fits =
         |(source, target): &(IpAddr, IpAddr)| source.is_ipv6() == v6 && target.is_ipv6() == v6;
-    Some(both.filter(fits).map(|(source, target)| (HOST_NETWORK, source, target)))
+    match both.filter(fits) {
+        Some((source, target)) => Asked::Here((HOST_NETWORK, source, target)),
+        None => Asked::NotInThisVersion,
+    }
 }
 
 fn is_host(bundle: &Bundle, address: IpAddr) -> bool {
