@@ -208,6 +208,17 @@ fn labels_of_the_file_count_and_not_those_of_the_moment() {
 }
 
 #[test]
+fn one_way_between_two_workloads_with_a_common_label_stays_one_way() {
+    let shop = wanted(FARM);
+    let rows = recorded(&[seen(&shop, ["shop.mailer", "shop.job"], 8_080, true)]);
+    let found = suggested(&rows, FARM, None);
+    assert_eq!(
+        policies(&found.yaml),
+        ["mailer-to-job: { from: tier=mail, to: tier=back, allow: [8080/tcp] }"]
+    );
+}
+
+#[test]
 fn assertions_of_the_file_that_would_not_hold_are_told() {
     let text = format!(
         "{FARM}    assert:\n      - never: app=job -> app=db\n      - never: world -> app=db\n"

@@ -49,10 +49,8 @@ pub(super) fn entries(
     let mut written = Written::default();
     let words = Vocabulary::new(document, tenant);
     for part in joined(&words, rectangles) {
-        let from = side(&words, &part.from, single(&part.to));
-        // Of two single ones only one side may mean the other too: both would open the way back.
-        let harmless = single(&part.from).filter(|_| single(&part.to).is_none());
-        let to = side(&words, &part.to, harmless);
+        let from = side(&words, &part.from, harmless(&part.from, &part.to));
+        let to = side(&words, &part.to, harmless(&part.to, &part.from));
         let name = free(&mut names, &format!("{}-to-{}", from.word, to.word));
         let mut wider = Vec::new();
         let ports = ports(&part.services, &mut wider);
@@ -82,7 +80,7 @@ fn joined(words: &Vocabulary, all: &[Rectangle]) -> Vec<Rectangle> {
     let mut out: Vec<Rectangle> = Vec::new();
     let mut places: BTreeMap<(Vec<String>, BTreeSet<Service>), usize> = BTreeMap::new();
     for part in all {
-        let from = side(words, &part.from, single(&part.to)).peers;
+        let from = side(words, &part.from, harmless(&part.from, &part.to)).peers;
         let is_inside = part.to.iter().all(|end| matches!(end, End::Workload(_)));
         let key = (from, part.services.clone());
         let known = places.get(&key).copied().filter(|_| is_inside);
@@ -101,10 +99,11 @@ fn joined(words: &Vocabulary, all: &[Rectangle]) -> Vec<Rectangle> {
     out
 }
 
-/// The one workload of a side.
-fn single(ends: &BTreeSet<End>) -> Option<&Arc<str>> {
-    match (ends.len(), ends.first()) {
-        (1, Some(End::Workload(id))) => Some(id),
+/// Who may be meant by one side too: the one workload of the other side, which does not send to itself. Not beside a
+/// single one: if both sides meant both of them, the way back would be open.
+fn harmless<'a>(own: &BTreeSet<End>, other: &'a BTreeSet<End>) -> Option<&'a Arc<str>> {
+    match (own.len(), other.len(), other.first()) {
+        (2.., 1, Some(End::Workload(id))) => Some(id),
         _ => None,
     }
 }
