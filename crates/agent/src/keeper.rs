@@ -205,6 +205,7 @@ impl Keeper {
                     }
                     self.past = None;
                     self.timers.changed(Instant::now());
+                    self.announce();
                 }
                 Err(RecvTimeoutError::Timeout) => self.tend(),
             }

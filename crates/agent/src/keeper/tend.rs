@@ -133,7 +133,7 @@ impl Keeper {
     }
 
     /// Says once of every audit that it ends within a day.
-    fn announce(&mut self) {
+    pub(super) fn announce(&mut self) {
         let Some(force) = self.shared.force() else { return };
         let now = Timestamp::now();
         let soon =

@@ -50,7 +50,7 @@ fn what_may_not_be_adopted_is_refused_before_anything_changes_root() {
     a.ip("route del default").expect("gone");
     a.ip("link set wan down\nlink set wan name eth0").expect("as a container has it");
     let said = refused(&stage, &file(&a_path, &b_path));
-    assert!(said.contains("it has an `eth0` already"), "{said}");
+    assert!(said.contains("it has a link `eth0` already"), "{said}");
     assert!(said.contains("--network none"), "{said}");
     a.ip("link delete eth0").expect("gone");
     stage.bulkhead.up(&file(&a_path, &b_path)).expect("applied");
