@@ -334,14 +334,6 @@ assert:
       |
       = hint: a list of selectors ends with `]`
 
-    error[BH0134]: `5432` is not a port
-     --> f.yaml:6:23
-      |
-    6 |   - never: any -> any:5432
-      |                       ^^^^
-      |
-      = hint: name the protocol: 5432/tcp
-
     error[BH0121]: no workload has a label `app`
      --> f.yaml:7:12
       |

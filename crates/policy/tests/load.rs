@@ -23,6 +23,30 @@ fn quiet(name: &str, text: &str) -> String {
 }
 
 #[test]
+fn assertions_take_bare_names_and_ports() {
+    let file = |claim: &str| {
+        format!(
+            "bulkhead: 1\ntenants:\n  t:\n    networks: {{ n: {{ subnets: [10.0.0.0/16], segments: {{ front: {{ subnet: 10.0.1.0/24 }}, data: {{ subnet: 10.0.2.0/24 }} }} }} }}\n    \
+             workloads: {{ web: {{ segment: front, netns: w, labels: {{ pci: yes }} }}, db: {{ segment: data, netns: d }} }}\n    assert: [{{ {claim} }}]\n"
+        )
+    };
+    let said = |claim: &str| {
+        let found = load("f.yaml", &file(claim)).document;
+        let one = found.assertions.first().expect("an assertion").clone();
+        let list =
+            |peers: &[model::Peer]| peers.iter().map(ToString::to_string).collect::<String>();
+        let ports: Vec<String> = one.ports.iter().map(ToString::to_string).collect();
+        format!("{} -> {} {}", list(&one.from), list(&one.to), ports.join(","))
+    };
+    assert_eq!(
+        said("never: 'front -> db:5432'"),
+        "segment=front -> workload=db 5432/tcp,5432/udp,5432/sctp"
+    );
+    assert_eq!(said("always: 'web -> db:8080/tcp'"), "workload=web -> workload=db 8080/tcp");
+    assert_eq!(said("only: 'pci -> db'"), "pci -> workload=db ", "a label is a label");
+}
+
+#[test]
 fn the_shop_means_what_it_says() {
     insta::assert_snapshot!(quiet("shop.yaml", include_str!("files/shop.yaml")), @r#"
     network shop.main nat [10.0.0.0/16, fd00:5::/48]

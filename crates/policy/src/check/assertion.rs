@@ -1,6 +1,6 @@
 //! Assertions: one claim each, about peers, ports and groups that exist.
 
-use model::{Name, Peer};
+use model::{Field, Name, Op, Peer};
 
 use super::policy::Reader;
 use crate::codes::Code;
@@ -37,7 +37,9 @@ impl Reader<'_, '_> {
         for raw in list.iter().flat_map(|list| &list.items) {
             let Some(said) = self.claim(raw) else { continue };
             let assertion = match said {
-                Said::Flows(claim, statement) => Some(self.flows(scope, claim, statement)),
+                Said::Flows(claim, statement) => {
+                    Some(self.flows(scope, claim, statement, document))
+                }
                 Said::Border(border) => self.border(scope, border, document),
             };
             document.assertions.extend(assertion);
@@ -71,10 +73,23 @@ impl Reader<'_, '_> {
         first
     }
 
-    fn flows(&mut self, scope: &Scope, claim: Claim, statement: &Val<Statement>) -> Assertion {
-        let Statement { from, to, port, text } = &statement.value;
-        let [from, to] = [from, to].map(|side| self.side(scope, side, statement.span));
-        let ports = port
+    fn flows(
+        &mut self,
+        scope: &Scope,
+        claim: Claim,
+        statement: &Val<Statement>,
+        document: &Document,
+    ) -> Assertion {
+        let Statement { from, to, ports, is_bare, text } = &statement.value;
+        let [from, to] = [from, to].map(|side| self.side(scope, side, statement.span, document));
+        if *is_bare && claim == Claim::Always {
+            let message = "a port that is always to be reached has a protocol";
+            self.problems.push(
+                Diagnostic::error(Code::Assertion, statement.span, message)
+                    .hint("write it behind the port: always: web -> api:8080/tcp"),
+            );
+        }
+        let ports = ports
             .iter()
             .flat_map(|word| self.ports.resolve(word, statement.span, self.problems))
             .collect();
@@ -89,10 +104,18 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// The peers of one side, sets resolved.
-    fn side(&mut self, scope: &Scope, peers: &[Peer], span: Span) -> Vec<Peer> {
+    /// The peers of one side, names and sets resolved.
+    fn side(
+        &mut self,
+        scope: &Scope,
+        peers: &[Peer],
+        span: Span,
+        document: &Document,
+    ) -> Vec<Peer> {
         let mut all = Vec::with_capacity(peers.len());
         for peer in peers {
+            let named = named(scope, peer, document);
+            let peer = named.as_ref().unwrap_or(peer);
             if let Some(members) = self.members(scope, peer, span) {
                 all.extend(members.peers);
             } else {
@@ -110,7 +133,7 @@ impl Reader<'_, '_> {
         document: &Document,
     ) -> Option<Assertion> {
         let Border { group, except, text } = &border.value;
-        let except = self.side(scope, except, border.span);
+        let except = self.side(scope, except, border.span, document);
         let selector = match (group, scope) {
             (Group::Tenant(name), _) => format!("tenant={name}"),
             (Group::Network(name), Scope::Tenant(_)) => format!("network={name}"),
@@ -168,4 +191,27 @@ impl Reader<'_, '_> {
         );
         None
     }
+}
+
+/// What a bare word means that is no label of the tenant's workloads: the segment or the workload of that name. `None` leaves it a
+/// label, also where a segment and a workload have the name.
+fn named(scope: &Scope, peer: &Peer, document: &Document) -> Option<Peer> {
+    let (Scope::Tenant(tenant), Peer::Selector(selector)) = (scope, peer) else { return None };
+    let [term] = selector.terms() else { return None };
+    let (Field::Label(key), Op::Exists) = (&term.field, &term.op) else { return None };
+    let word = key.to_string();
+    let mut workloads = document.workloads.iter().filter(|workload| workload.tenant == *tenant);
+    if workloads.clone().any(|workload| workload.labels.iter().any(|(label, _)| label == key)) {
+        return None;
+    }
+    let is_workload = workloads.any(|workload| workload.name.as_str() == word);
+    let mut networks = document.networks.iter().filter(|network| network.tenant == *tenant);
+    let is_segment = networks
+        .any(|network| network.segments.iter().any(|segment| segment.name.as_str() == word));
+    let field = match (is_segment, is_workload) {
+        (true, false) => "segment",
+        (false, true) => "workload",
+        _ => return None,
+    };
+    format!("{field}={word}").parse().ok()
 }

@@ -12,7 +12,10 @@ use crate::decode::FromText;
 pub(crate) struct Statement {
     pub(crate) from: Vec<Peer>,
     pub(crate) to: Vec<Peer>,
-    pub(crate) port: Option<PortWord>,
+    /// Empty for every flow.
+    pub(crate) ports: Vec<PortWord>,
+    /// Whether the port was written without a protocol: every protocol that has ports is meant.
+    pub(crate) is_bare: bool,
     pub(crate) text: String,
 }
 
@@ -33,16 +36,25 @@ impl FromText for Statement {
             ));
         }
         let (peers, port) = split_port(to);
-        let port = match port {
-            Some((at, port)) => {
-                Some(PortWord::from_text(port).map_err(|error| error.shifted(begin + at))?)
+        let is_bare = port.is_some_and(|(_, port)| is_number(port));
+        let ports = match port {
+            Some((at, port)) if is_bare => {
+                let each = ["tcp", "udp", "sctp"].map(|of| format!("{port}/{of}"));
+                let ports = each.iter().map(|port| PortWord::from_text(port));
+                let whole = |error: ParseError| ParseError { at: 0..port.len(), ..error };
+                let ports: Result<Vec<_>, _> = ports.collect();
+                ports.map_err(|error| whole(error).shifted(begin + at))?
             }
-            None => None,
+            Some((at, port)) => {
+                vec![PortWord::from_text(port).map_err(|error| error.shifted(begin + at))?]
+            }
+            None => Vec::new(),
         };
         Ok(Self {
             from: side(from, 0)?,
             to: side(peers, begin)?,
-            port,
+            ports,
+            is_bare,
             text: text.split_whitespace().collect::<Vec<_>>().join(" "),
         })
     }
@@ -54,6 +66,12 @@ impl FromText for Statement {
             "examples": ["world -> segment=data", "[app=web, role=ops] -> app=db:5432/tcp"],
         })
     }
+}
+
+/// A port or a range of ports without a protocol.
+fn is_number(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_digit())
+        && text.chars().all(|c| c.is_ascii_digit() || c == '-')
 }
 
 /// Cuts `:PORT` from the end, unless the colon belongs to an IPv6 address.
@@ -131,7 +149,12 @@ mod tests {
                 let list = |peers: &[Peer]| {
                     peers.iter().map(Peer::to_string).collect::<Vec<_>>().join(" | ")
                 };
-                format!("{} => {} {:?}", list(&statement.from), list(&statement.to), statement.port)
+                format!(
+                    "{} => {} {:?}",
+                    list(&statement.from),
+                    list(&statement.to),
+                    statement.ports
+                )
             }
             Err(error) => format!("{:?} {}", error.at, error.message),
         }
@@ -139,12 +162,12 @@ mod tests {
 
     #[test]
     fn forms_and_mistakes() {
-        insta::assert_snapshot!(shown("world -> segment=data"), @"world => segment=data None");
-        insta::assert_snapshot!(shown("[(app=web, tier in (a, b)), role=ops] -> app=db:5432/tcp"), @"app=web, tier in (a, b) | role=ops => app=db Some(Spec(Ports(Tcp, PortRange { first: 5432, last: 5432 })))");
-        insta::assert_snapshot!(shown("any -> fd00::1"), @"any => fd00::1 None");
-        insta::assert_snapshot!(shown("any -> fd00::/8:443/tcp"), @"any => fd00::/8 Some(Spec(Ports(Tcp, PortRange { first: 443, last: 443 })))");
-        insta::assert_snapshot!(shown("any -> app=db:postgres"), @r#"any => app=db Some(Named("postgres"))"#);
-        insta::assert_snapshot!(shown("any -> app=db:5432"), @"14..18 `5432` is not a port");
+        insta::assert_snapshot!(shown("world -> segment=data"), @"world => segment=data []");
+        insta::assert_snapshot!(shown("[(app=web, tier in (a, b)), role=ops] -> app=db:5432/tcp"), @"app=web, tier in (a, b) | role=ops => app=db [Spec(Ports(Tcp, PortRange { first: 5432, last: 5432 }))]");
+        insta::assert_snapshot!(shown("any -> fd00::1"), @"any => fd00::1 []");
+        insta::assert_snapshot!(shown("any -> fd00::/8:443/tcp"), @"any => fd00::/8 [Spec(Ports(Tcp, PortRange { first: 443, last: 443 }))]");
+        insta::assert_snapshot!(shown("any -> app=db:postgres"), @r#"any => app=db [Named("postgres")]"#);
+        insta::assert_snapshot!(shown("any -> app=db:5432"), @"any => app=db [Spec(Ports(Tcp, PortRange { first: 5432, last: 5432 })), Spec(Ports(Udp, PortRange { first: 5432, last: 5432 })), Spec(Ports(Sctp, PortRange { first: 5432, last: 5432 }))]");
         insta::assert_snapshot!(shown("any => app=db"), @"0..13 an assertion needs an arrow");
         insta::assert_snapshot!(shown("[app=web -> app=db"), @"0..8 this list has no end");
         insta::assert_snapshot!(shown("app=web -> "), @"11..11 expected a selector");
