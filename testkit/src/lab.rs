@@ -190,7 +190,7 @@ fn left_in(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Unmounts everything at or below `root`, the deepest first: bpffs and pinned namespaces.
-pub(crate) fn unmount_below(root: &Path) {
+pub fn unmount_below(root: &Path) {
     let Ok(table) = std::fs::read_to_string("/proc/self/mountinfo") else { return };
     let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
     let mut points: Vec<&Path> = points.filter(|point| point.starts_with(root)).collect();

@@ -19,7 +19,7 @@ mod snapshot;
 mod wait;
 mod wire;
 
-pub use lab::Lab;
+pub use lab::{Lab, unmount_below};
 pub use namespace::Namespace;
 pub use process::{Finished, Proc, run_with_deadline};
 pub use root::is_root_or_skip;

@@ -73,7 +73,7 @@ impl Ours {
         let (host, client) = (lab.namespace("host")?, lab.namespace("client")?);
         let server = world(&mut lab, &host, "10.77.0.0/16")?;
         let bulkhead = Bulkhead::start(&lab, &host)?;
-        bulkhead.up(&mode_file(mode, &client))?;
+        bulkhead.up(&world_file(mode, &client, ""))?;
         let (client_address, address) = ([10, 77, 0, 2].into(), SERVER.into());
         let far = vec![server.clone()];
         let route = Route { client, client_address, server, address };
@@ -173,24 +173,11 @@ pub fn allow_load(source: &str, target: &str) -> String {
 /// A file with one workload and rules to addresses of the world.
 #[must_use]
 pub fn rules_file(client: &Namespace, rules: Rules) -> String {
-    let server = std::net::Ipv4Addr::from(SERVER);
-    format!(
-        "bulkhead: 1
-tenants:
-  bench:
-    networks:
-      main: {{ mode: routed, subnets: [10.77.0.0/16] }}
-    workloads:
-{}    policies:
-{}{}",
-        workload("client", client, 2),
-        fillers_to_world(rules),
-        allow_load("app=client", &format!("{server}/32")),
-    )
+    world_file("routed", client, &fillers_to_world(rules))
 }
 
-/// A file with one workload in a network of this mode that may send the load to the world.
-fn mode_file(mode: &str, client: &Namespace) -> String {
+/// A file with one workload in a network of this mode that may send the load to the world, and `fillers`, policies (indented lines).
+fn world_file(mode: &str, client: &Namespace, fillers: &str) -> String {
     let server = std::net::Ipv4Addr::from(SERVER);
     format!(
         "bulkhead: 1
@@ -200,7 +187,7 @@ tenants:
       main: {{ mode: {mode}, subnets: [10.77.0.0/16] }}
     workloads:
 {}    policies:
-{}",
+{fillers}{}",
         workload("client", client, 2),
         allow_load("app=client", &format!("{server}/32")),
     )

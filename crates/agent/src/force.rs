@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::DocumentRequest;
+use api::{DocumentRequest, Error, codes};
 use jiff::Timestamp;
 use model::{CopyOnWrite, Labels};
-use planner::{Bundle, HostPlane};
+use planner::{Bundle, Compiler, Facts, HostPlane};
 use policy::{Diagnostics, Document};
 
 use crate::attachments::All;
+use crate::fault::refused;
 use crate::names::Names;
 
 /// A document that was checked and compiled for this node. Copies share what neither of them changes.
@@ -29,6 +30,34 @@ pub(crate) struct Wanted {
     pub(crate) warnings: Arc<Vec<Diagnostics>>,
     /// The host's own policy, as far as the bundle has one.
     pub(crate) host: Option<Arc<HostPlane>>,
+}
+
+impl Wanted {
+    /// The same request as `compiler` has it now. The host's own policy is about neither labels nor workloads, and stays.
+    pub(crate) fn recompiled(&self, compiler: &Compiler) -> Self {
+        let mut bundle = compiler.bundle().clone();
+        if let Some(host) = &self.host {
+            host.enter(&mut bundle);
+        }
+        Self {
+            request: Arc::clone(&self.request),
+            relabelled: self.relabelled.clone(),
+            attachments: self.attachments.clone(),
+            document: compiler.document().clone(),
+            bundle,
+            warnings: Arc::clone(&self.warnings),
+            host: self.host.clone(),
+        }
+    }
+
+    /// A compiler that goes on from this.
+    ///
+    /// # Errors
+    /// `BH0207`.
+    pub(crate) fn compiler(&self, facts: &Facts) -> Result<Compiler, Error> {
+        let compiler = Compiler::new(self.document.clone(), &self.bundle.allocations, facts);
+        compiler.map_err(|errors| refused(codes::COMPILE, errors.to_string()))
+    }
 }
 
 /// A document in force.

@@ -31,16 +31,7 @@ use crate::{descriptors, docker, history, lock, wakes, watch};
 /// `BH0213` when another agent has the run folder, `BH0215` when the kernel's programs and maps cannot be used, `BH0214`
 /// and `BH0220` when folders, state or socket cannot.
 pub fn run(options: Options) -> Result<(), Error> {
-    log();
-    descriptors::raise();
-    let setup = |what: &str, error: &dyn std::error::Error| failed(codes::SETUP, what, error);
-    make(&options.run_dir, 0o755)?;
-    make(&options.state_dir, 0o700)?;
-    let _lock = lock::take(&options.run_dir)?;
-    let store = Arc::new(Store::open(&options.state_dir)?);
-    let datapath = Datapath::open(&options.bpffs, &Limits::default()).map_err(|e| loaded(&e))?;
-    let kernel = Linux::open(&options.run_dir)
-        .map_err(|error| setup("open the kernel's network", &error))?;
+    let Opened { lock: _lock, store, datapath, kernel } = open(&options)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         path = ?datapath.hooks().kind(),
@@ -61,7 +52,7 @@ pub fn run(options: Options) -> Result<(), Error> {
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| setup("start the event loop", &error))?;
+        .map_err(|error| failed(codes::SETUP, "start the event loop", &error))?;
     history::recall(&shared, &store, origin);
     let writer = history::hours::Writer::open(&shared, &store, origin);
     let recalled = shared.flows().ring.last_number();
@@ -106,15 +97,7 @@ pub fn run(options: Options) -> Result<(), Error> {
 /// # Errors
 /// As [`run`]; `BH0210` when something could not be put in force.
 pub fn once(options: Options) -> Result<(), Error> {
-    log();
-    descriptors::raise();
-    make(&options.run_dir, 0o755)?;
-    make(&options.state_dir, 0o700)?;
-    let _lock = lock::take(&options.run_dir)?;
-    let store = Arc::new(Store::open(&options.state_dir)?);
-    let datapath = Datapath::open(&options.bpffs, &Limits::default()).map_err(|e| loaded(&e))?;
-    let kernel = Linux::open(&options.run_dir)
-        .map_err(|error| failed(codes::SETUP, "open the kernel's network", &error))?;
+    let Opened { lock: _lock, store, datapath, kernel } = open(&options)?;
     let meters = datapath.meters().map_err(|error| loaded(&error))?;
     let (commands, _queue) = Commands::channel();
     let (clock, hooks) = (datapath.clock(), datapath.hooks().kind());
@@ -126,6 +109,28 @@ pub fn once(options: Options) -> Result<(), Error> {
         Some(problem) => Err(Error::new(codes::APPLY, problem.clone())),
         None => Ok(()),
     }
+}
+
+/// What an agent holds from its start to its end.
+struct Opened {
+    lock: lock::Lock,
+    store: Arc<Store>,
+    datapath: Datapath,
+    kernel: Linux,
+}
+
+/// Makes the folders, and takes and opens what is in them.
+fn open(options: &Options) -> Result<Opened, Error> {
+    log();
+    descriptors::raise();
+    make(&options.run_dir, 0o755)?;
+    make(&options.state_dir, 0o700)?;
+    let lock = lock::take(&options.run_dir)?;
+    let store = Arc::new(Store::open(&options.state_dir)?);
+    let datapath = Datapath::open(&options.bpffs, &Limits::default()).map_err(|e| loaded(&e))?;
+    let kernel = Linux::open(&options.run_dir)
+        .map_err(|error| failed(codes::SETUP, "open the kernel's network", &error))?;
+    Ok(Opened { lock, store, datapath, kernel })
 }
 
 /// Lets the server end when the keeper does, however it does.

@@ -100,7 +100,7 @@ impl Keeper {
     }
 
     /// The compiler of the document in force, to go on from. It is gone then: what fails is compiled as a whole next time.
-    fn compiled(&mut self) -> Option<Compiler> {
+    pub(super) fn compiled(&mut self) -> Option<Compiler> {
         let generation = self.shared.force()?.generation;
         let compiler = self.compiler.take().filter(|(of, _)| *of == generation);
         compiler.map(|(_, compiler)| compiler)

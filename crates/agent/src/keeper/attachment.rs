@@ -6,7 +6,6 @@
 //! **Failure.** What was in force before is in force again, and the answer says why.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Instant;
 
 use api::{Attach, AttachPort, Attached, AttachedAddress, Detached, Error, codes};
@@ -193,29 +192,13 @@ impl Keeper {
             document.workloads.insert(at, workload.into());
             attachments.insert(key.clone(), kept.clone());
         }
-        let known = self.compiler.take().filter(|(of, _)| *of == force.generation);
+        let mut compiler = match self.compiled() {
+            Some(compiler) => compiler,
+            None => wanted.compiler(&facts)?,
+        };
         let failed = |errors: planner::PlanErrors| refused(codes::COMPILE, errors.to_string());
-        let mut compiler = if let Some((_, compiler)) = known {
-            compiler
-        } else {
-            let allocations = &wanted.bundle.allocations;
-            Compiler::new(wanted.document.clone(), allocations, &facts).map_err(failed)?
-        };
         compiler.update(document, &facts).map_err(failed)?;
-        let mut bundle = compiler.bundle().clone();
-        // Nothing of the host's own policy is about workloads.
-        if let Some(host) = &wanted.host {
-            host.enter(&mut bundle);
-        }
-        let wanted = Wanted {
-            request: Arc::clone(&wanted.request),
-            relabelled,
-            attachments,
-            document: compiler.document().clone(),
-            bundle,
-            warnings: Arc::clone(&wanted.warnings),
-            host: wanted.host.clone(),
-        };
+        let wanted = Wanted { relabelled, attachments, ..wanted.recompiled(&compiler) };
         Ok((wanted, compiler, facts))
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use api::{Error, LabelChange, LabelChanged, codes};
 use host::linux::rcu::Expedited;
 use model::{LabelKey, LabelValue, Labels};
-use planner::{Compiler, PlanErrors};
+use planner::PlanErrors;
 
 use crate::answers::party;
 use crate::fault::refused;
@@ -72,32 +72,14 @@ impl Keeper {
     /// What is in force with other labels of one workload. Only what they touch is compiled.
     fn relabelled(&mut self, force: &Force, id: &str, labels: &Labels) -> Result<Wanted, Error> {
         let wanted = &force.wanted;
+        let mut compiler = match self.compiled() {
+            Some(compiler) => compiler,
+            None => wanted.compiler(&self.facts()?)?,
+        };
         let collided = |errors: PlanErrors| refused(codes::COMPILE, errors.to_string());
-        let known = self.compiler.take().filter(|(generation, _)| *generation == force.generation);
-        let mut compiler = if let Some((_, compiler)) = known {
-            compiler
-        } else {
-            let allocations = &wanted.bundle.allocations;
-            let facts = self.facts()?;
-            Compiler::new(wanted.document.clone(), allocations, &facts).map_err(collided)?
-        };
         compiler.relabel(id, labels.clone()).map_err(collided)?;
-        let mut relabelled = wanted.relabelled.clone();
-        relabelled.insert(id.to_owned(), labels.clone());
-        let mut bundle = compiler.bundle().clone();
-        // Nothing of the host's own policy is about labels.
-        if let Some(host) = &wanted.host {
-            host.enter(&mut bundle);
-        }
-        let wanted = Wanted {
-            request: Arc::clone(&wanted.request),
-            relabelled,
-            attachments: wanted.attachments.clone(),
-            document: compiler.document().clone(),
-            bundle,
-            warnings: Arc::clone(&wanted.warnings),
-            host: wanted.host.clone(),
-        };
+        let mut wanted = wanted.recompiled(&compiler);
+        wanted.relabelled.insert(id.to_owned(), labels.clone());
         self.compiler = Some((self.store.generation()? + 1, compiler));
         Ok(wanted)
     }

@@ -5,7 +5,6 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rustix::mount::{UnmountFlags, unmount};
 use serde_json::json;
 use testkit::server::{Reached, probe_tcp};
 use testkit::{Finished, Namespace, Proc, root_or_return, run_with_deadline, wait_until};
@@ -107,13 +106,7 @@ impl Drop for Containerd {
         if let Some(daemon) = self.daemon.take() {
             drop(daemon.stop(START));
         }
-        let Ok(table) = std::fs::read_to_string("/proc/self/mountinfo") else { return };
-        let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
-        let mut points: Vec<&Path> = points.filter(|at| at.starts_with(&self.folder)).collect();
-        points.sort_unstable();
-        for point in points.into_iter().rev() {
-            let _gone = unmount(point, UnmountFlags::DETACH);
-        }
+        testkit::unmount_below(&self.folder);
     }
 }
 

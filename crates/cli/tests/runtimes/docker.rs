@@ -5,7 +5,6 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rustix::mount::{UnmountFlags, unmount};
 use serde_json::Value;
 use testkit::{Finished, Proc, run_with_deadline};
 use testkit::{Lab, Namespace, wait_until};
@@ -150,13 +149,7 @@ impl Drop for Engine {
         if let Some(daemon) = self.daemon.take() {
             drop(daemon.stop(END));
         }
-        let Ok(table) = std::fs::read_to_string("/proc/self/mountinfo") else { return };
-        let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
-        let mut points: Vec<&Path> = points.filter(|at| at.starts_with(&self.folder)).collect();
-        points.sort_unstable();
-        for point in points.into_iter().rev() {
-            let _gone = unmount(point, UnmountFlags::DETACH);
-        }
+        testkit::unmount_below(&self.folder);
     }
 }
 
