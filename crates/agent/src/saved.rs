@@ -17,7 +17,7 @@ use planner::Allocations;
 use serde::{Deserialize, Serialize};
 
 use crate::attachments::Kept;
-use crate::fault::failed;
+use crate::fault::{failed, sentence};
 use crate::force::{Enforced, Wanted};
 
 /// Name of the document's file in the state folder; that of the history is beside it.
@@ -94,7 +94,7 @@ impl Store {
     /// # Errors
     /// `BH0214`.
     pub(crate) fn document(&self) -> Result<Option<Saved>, Error> {
-        let read = |error: store::Error| told("read what is remembered", &error);
+        let read = |error: store::Error| self.told("read what is remembered", &error);
         let Some(document) = self.0.document().map_err(read)? else { return Ok(None) };
         let mut decided = self.0.allocations::<Decided>().map_err(read)?.unwrap_or_default();
         // The file first, then the manifests beside it.
@@ -131,7 +131,7 @@ impl Store {
     /// # Errors
     /// `BH0214`.
     pub(crate) fn generation(&self) -> Result<u64, Error> {
-        self.0.generation().map_err(|error| told("read the generation", &error))
+        self.0.generation().map_err(|error| self.told("read the generation", &error))
     }
 
     /// Numbers and addresses given so far.
@@ -140,7 +140,7 @@ impl Store {
     /// `BH0214`.
     pub(crate) fn allocations(&self) -> Result<Allocations, Error> {
         let decided = self.0.allocations::<Decided>();
-        let decided = decided.map_err(|error| told("read the allocations", &error))?;
+        let decided = decided.map_err(|error| self.told("read the allocations", &error))?;
         Ok((*decided.unwrap_or_default().allocations).clone())
     }
 
@@ -164,7 +164,7 @@ impl Store {
             applied_at_ms: u64::try_from(saved.applied.as_millisecond()).unwrap_or_default(),
         };
         let kept = self.0.keep(&document, &saved.decided);
-        kept.map_err(|error| told("remember the document", &error))
+        kept.map_err(|error| self.told("remember the document", &error))
     }
 
     /// Remembers that a workload of the document has other labels; on disk when this returns.
@@ -175,7 +175,7 @@ impl Store {
         let applied = u64::try_from(saved.applied.as_millisecond()).unwrap_or_default();
         let labels = saved.decided.relabelled.get(workload);
         let kept = self.0.keep_change(saved.generation, applied, workload, &labels);
-        kept.map_err(|error| told("remember the labels", &error))
+        kept.map_err(|error| self.told("remember the labels", &error))
     }
 
     /// Remembers attachments that came, changed or went; on disk when this returns. Labels that were changed of a workload
@@ -199,7 +199,7 @@ impl Store {
         });
         let rows: Vec<_> = rows.collect();
         let kept = self.0.keep_attachments(saved.generation, applied, &rows);
-        kept.map_err(|error| told("remember the attachments", &error))
+        kept.map_err(|error| self.told("remember the attachments", &error))
     }
 
     /// The attachments when the agent ended, by key.
@@ -208,7 +208,7 @@ impl Store {
     /// `BH0214`.
     pub(crate) fn attachments(&self) -> Result<BTreeMap<String, Kept>, Error> {
         let all = self.0.attachments::<Kept>();
-        let all = all.map_err(|error| told("read what is attached", &error))?;
+        let all = all.map_err(|error| self.told("read what is attached", &error))?;
         Ok(all.into_iter().collect())
     }
 
@@ -218,7 +218,7 @@ impl Store {
     /// `BH0214`.
     pub(crate) fn forget_attachments(&self, keys: &[String]) -> Result<(), Error> {
         let forgotten = self.0.forget_attachments(keys);
-        forgotten.map_err(|error| told("forget attachments", &error))
+        forgotten.map_err(|error| self.told("forget attachments", &error))
     }
 
     /// Adds flow records to the history, oldest first.
@@ -227,7 +227,9 @@ impl Store {
     /// `BH0214`; none of them is in the history then.
     pub(crate) fn append(&self, records: &[Arc<Record>]) -> Result<(), Error> {
         let records: Vec<&Record> = records.iter().map(AsRef::as_ref).collect();
-        self.0.append_flows(&records).map_err(|error| told("write the flow history", &error))
+        self.0
+            .append_flows(&records)
+            .map_err(|error| self.told_of_history("write the flow history", &error))
     }
 
     /// The newest records of the history, at most `limit`, oldest first.
@@ -236,7 +238,8 @@ impl Store {
     /// `BH0214`.
     pub(crate) fn history(&self, limit: usize) -> Result<Vec<Record>, Error> {
         let page = self.0.flows(|_: &Record| true, limit);
-        let mut page = page.map_err(|error| told("read the flow history", &error))?;
+        let mut page =
+            page.map_err(|error| self.told_of_history("read the flow history", &error))?;
         if page.skipped > 0 {
             tracing::warn!(records = page.skipped, "of another version in the flow history");
         }
@@ -249,7 +252,7 @@ impl Store {
     /// # Errors
     /// `BH0214`.
     pub(crate) fn sync(&self) -> Result<(), Error> {
-        self.0.sync().map_err(|error| told("write the flow history", &error))
+        self.0.sync().map_err(|error| self.told_of_history("write the flow history", &error))
     }
 
     /// Forgets the document, not the numbers and addresses.
@@ -257,7 +260,27 @@ impl Store {
     /// # Errors
     /// `BH0214`.
     pub(crate) fn forget_document(&self) -> Result<(), Error> {
-        self.0.forget_document().map_err(|error| told("forget the document", &error))
+        self.0.forget_document().map_err(|error| self.told("forget the document", &error))
+    }
+
+    /// What failed, for people. After a disk has failed, or was full, the file is opened again, so that the next try can work.
+    fn told(&self, what: &str, error: &store::Error) -> Error {
+        opened_again(error, || self.0.reopen());
+        told(what, error)
+    }
+
+    /// The same of the history.
+    fn told_of_history(&self, what: &str, error: &store::Error) -> Error {
+        opened_again(error, || self.0.reopen_history());
+        told(what, error)
+    }
+}
+
+fn opened_again(error: &store::Error, reopen: impl FnOnce() -> Result<(), store::Error>) {
+    if error.is_lasting()
+        && let Err(again) = reopen()
+    {
+        tracing::warn!("what is remembered cannot be opened again yet: {}", sentence(&again));
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! They outlive documents: the next one takes them over, or is refused. [`Store::forget_document`] ends them too.
 
-use redb::{ReadableDatabase, ReadableTable};
+use redb::ReadableTable;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

@@ -1,6 +1,6 @@
 //! Changes of the last document that are smaller than the document: each is a row of its own.
 
-use redb::{ReadableDatabase, ReadableTable};
+use redb::ReadableTable;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

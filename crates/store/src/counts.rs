@@ -1,6 +1,6 @@
 //! What was counted: one value that is written often and may be a few seconds old after a crash of the host.
 
-use redb::{Durability, ReadableDatabase};
+use redb::Durability;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

@@ -116,6 +116,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether nothing will work until the file is opened again ([`Store::reopen`](crate::Store::reopen)).
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        let (Self::Open { source, .. } | Self::Read { source, .. } | Self::Write { source, .. }) =
+            self
+        else {
+            return false;
+        };
+        matches!(**source, redb::Error::Io(_) | redb::Error::PreviousIo)
+    }
+
     pub(crate) fn reading<E: Into<redb::Error>>(what: &'static str) -> impl Fn(E) -> Self {
         move |source| Self::Read { what, source: Box::new(source.into()) }
     }

@@ -14,7 +14,7 @@
 //!
 //! **Failure.** Opening verifies every checksum. A file that is broken is moved aside, never deleted and never fatal:
 //! [`Opened::set_aside`] says where it went, and the agent starts from what it is given and from what is pinned in the
-//! kernel ([`Store::raise_generation`]). A file that cannot be read for another reason is an error, and stays.
+//! kernel ([`Store::raise_generation`]). After a disk has failed or was full, [`Store::reopen`] makes a file usable again. A file that cannot be read for another reason is an error, and stays.
 //!
 //! **Limits.** The history is bounded by [`Bounds`], the oldest flows go first. Flows reach the disk within
 //! [`SYNC_BATCHES`] batches, or by [`Store::sync`]; a crash of the host may lose the newest.
@@ -25,6 +25,7 @@ mod counts;
 mod document;
 mod earlier;
 mod error;
+mod file;
 mod flows;
 pub mod hours;
 mod open;
@@ -32,7 +33,7 @@ mod open;
 #[cfg(test)]
 mod tests;
 
-use redb::{Database, TableDefinition};
+use redb::TableDefinition;
 
 pub use attachments::Attachment;
 pub use changes::Changes;
@@ -71,8 +72,8 @@ impl Default for Bounds {
 /// The open files. Methods may be called from several threads; writers of one file take turns.
 #[derive(Debug)]
 pub struct Store {
-    database: Database,
-    history: Database,
+    database: file::File,
+    history: file::File,
     bounds: Bounds,
     unsynced: std::sync::atomic::AtomicU32,
 }

@@ -11,6 +11,7 @@ use redb::{
     WriteTransaction,
 };
 
+use crate::file::File;
 use crate::{Bounds, CHANGES, Error, FLOWS, META, SCHEMA, Store, TEXTS, earlier};
 
 /// Memory for pages, in bytes: reads are rare and small.
@@ -46,8 +47,26 @@ impl Store {
         let history = open(&beside, &mut set_aside)?;
         check_schema(&history, &beside, |write| write.open_table(FLOWS).map(drop))?;
         earlier::move_history(&database, &history)?;
+        let (database, history) = (File::new(path, database), File::new(&beside, history));
         let store = Self { database, history, bounds, unsynced: 0.into() };
         Ok(Opened { store, set_aside })
+    }
+
+    /// Opens the document's file again, which cannot be used since a read or write of it failed; to be called when an error
+    /// [says so](Error::is_lasting). What was not on disk is lost.
+    ///
+    /// # Errors
+    /// When the file cannot be opened; calling this again tries again.
+    pub fn reopen(&self) -> Result<(), Error> {
+        self.database.reopen()
+    }
+
+    /// As [`Store::reopen`], the file of the history and of what was counted.
+    ///
+    /// # Errors
+    /// As [`Store::reopen`].
+    pub fn reopen_history(&self) -> Result<(), Error> {
+        self.history.reopen()
     }
 
     /// Where the history of a document at `path` is: `bulkhead-flows.redb` beside `bulkhead.redb`.
@@ -120,7 +139,7 @@ fn attempt(path: &Path) -> Result<Attempt, Error> {
 }
 
 /// Opens the file, verifies every page, and looks at every table once, so that a broken one shows here and not later.
-fn verified(path: &Path) -> Result<Database, DatabaseError> {
+pub(crate) fn verified(path: &Path) -> Result<Database, DatabaseError> {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
     let database = builder.create(path)?;
