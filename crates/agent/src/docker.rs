@@ -302,10 +302,20 @@ impl Discovery {
         for name in &found.ports {
             came.entry(name.clone()).or_insert((!is_first).then_some(now));
         }
+        let wanted: BTreeSet<&str> = found
+            .attach
+            .iter()
+            .filter_map(|attach| match &attach.port {
+                AttachPort::InPlace { interface, .. } => Some(interface.as_str()),
+                AttachPort::Netns { .. } => None,
+            })
+            .collect();
         let mut closed = BTreeSet::new();
         for (name, came) in came.iter().filter(|(name, _)| !known.contains(name.as_str())) {
             let grown = came.map(|came| came + START).filter(|grown| *grown > now);
-            if is_denied || grown.is_some() {
+            // Whose it is, is known, but the keeper is busy or refuses it: nobody waits that out.
+            let waits = came.is_some() && wanted.contains(name.as_str());
+            if is_denied || waits || grown.is_some() {
                 closed.insert(name.clone());
             }
             self.grown = self.grown.into_iter().chain(grown).min();
@@ -344,7 +354,7 @@ pub(crate) async fn containers(shared: &Shared) -> Option<Result<Vec<Container>,
     if !shared.options.docker.exists() {
         return None;
     }
-    let asked = Client::new(&shared.options.docker).containers().await;
+    let asked = Client::new(&shared.options.docker).containers_by_name().await;
     Some(asked.map_err(|error| sentence(&error)))
 }
 

@@ -91,7 +91,7 @@ fn what(place: &Place, bytes: &[u8]) -> Result<What, Error> {
         return Err(wrong("a container that is created has a pid"));
     }
     let text = state.annotations.get(LABELS).map_or("", String::as_str);
-    let mut labels = names::labels(text).map_err(|why| wrong(&format!("{LABELS}: {why}")))?;
+    let mut labels = names::claimed(text).map_err(|why| wrong(&format!("{LABELS}: {why}")))?;
     labels.extend(place.labels.clone());
     let name = state.annotations.get(NAME).unwrap_or(&state.id);
     let port = AttachPort::Netns {

@@ -120,7 +120,7 @@ fn attach(
         .ok_or_else(|| wrong("its metadata names no network as TENANT/NETWORK"))?;
     let mut labels = BTreeMap::new();
     for text in [ours.attribute("labels"), port.attribute("labels")].into_iter().flatten() {
-        labels.extend(names::labels(text).map_err(|why| wrong(&format!("labels: {why}")))?);
+        labels.extend(names::claimed(text).map_err(|why| wrong(&format!("labels: {why}")))?);
     }
     labels.insert(DOMAIN.to_owned(), names::value(domain));
     let addresses = port.attribute("address").unwrap_or_default();

@@ -84,6 +84,24 @@ pub(crate) fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
     Ok(all)
 }
 
+/// Labels that a container or a pod gives itself, in one text. Those by which a runtime vouches for who somebody is are not among them, whoever
+/// claims them: a policy relies on them.
+///
+/// # Errors
+/// As [`labels`].
+pub(crate) fn claimed(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let mut all = labels(text)?;
+    all.retain(|key, _| !is_vouched_for(key));
+    Ok(all)
+}
+
+/// Whether a label is one that a runtime gives: Docker's, CRI's, libvirt's.
+fn is_vouched_for(key: &str) -> bool {
+    let within = |prefix: &str| key.starts_with(prefix);
+    matches!(key, "container" | "image")
+        || ["compose.", "image.", "image/", "io.kubernetes.", "libvirt/"].into_iter().any(within)
+}
+
 /// Whether a text may be an id of a container or the name of a network: letters, digits, `_`, `.` and `-`, a letter or
 /// digit first, as CNI has it.
 pub(crate) fn is_id(text: &str, longest: usize) -> bool {
@@ -150,6 +168,14 @@ mod tests {
         assert_eq!(labels("app"), Err("`app` is not KEY=VALUE".to_owned()));
         let many: Vec<String> = (0..65).map(|n| format!("k{n}=")).collect();
         assert!(labels(&many.join(",")).is_err());
+    }
+
+    #[test]
+    fn what_a_runtime_vouches_for_cannot_be_claimed() {
+        let claims = "app=db,container=db,compose.service=db,compose.project=shop,image=db,image.id=0,image/app=db,\
+                      io.kubernetes.pod.namespace=kube-system,libvirt/domain=db,images=mine";
+        let claimed: Vec<String> = claimed(claims).expect("labels").into_keys().collect();
+        assert_eq!(claimed, ["app", "images"]);
     }
 
     #[test]

@@ -19,6 +19,8 @@ const API: &str = "1.0.0";
 /// Longest id of a container, and longest path of a namespace, in bytes.
 const CONTAINER: usize = 128;
 const PATH: usize = 4_096;
+/// Longest name of a network, in bytes.
+const NETWORK: usize = 64;
 /// Options of a network.
 const OPTIONS: [&str; 4] = ["tenant", "network", "segment", "labels"];
 
@@ -124,7 +126,7 @@ struct Place<'n> {
 
 /// What the options name.
 fn place(network: &Network) -> Result<Place<'_>, String> {
-    if !names::is_id(&network.name, 64) {
+    if !names::is_id(&network.name, NETWORK) {
         return Err("the network's name is not 1 to 64 of a-z, A-Z, 0-9, _, . and -".to_owned());
     }
     let options = &network.options;
@@ -150,6 +152,15 @@ fn understood(bytes: &[u8]) -> Result<Setup, String> {
         return Err(
             "the container's id has other characters than letters, digits, _, . and -".to_owned()
         );
+    }
+    // Parts of the key, which no other network or container can have.
+    let interface = setup.network_options.interface_name.as_str();
+    let is_fine = |byte: u8| byte.is_ascii_graphic() && byte != b'/';
+    if !names::is_id(&setup.network.name, NETWORK)
+        || !(1..=15).contains(&interface.len())
+        || !interface.bytes().all(is_fine)
+    {
+        return Err("the network or its interface has another name than Podman gives".to_owned());
     }
     Ok(setup)
 }

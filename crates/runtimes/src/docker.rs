@@ -1,6 +1,7 @@
 //! Docker: networks and containers from the Engine API, as much of it as Bulkhead needs.
 //!
-//! Two questions tell everything: the network with its endpoints, and the list of containers. Neither waits for a container that
+//! Two questions tell nearly everything: the network with its endpoints, and the list of containers. A third one, once for each image, tells which labels of a
+//! container are its image's: who runs a container is not who made its image, and the list does not tell them apart. None of them waits for a container that
 //! is being started (`GET /containers/{id}/json` does, in 20.10), so a container is known before its first program runs. Events only wake:
 //! nothing of what they say is believed.
 
@@ -13,6 +14,7 @@ pub use client::{Client, Wakes};
 pub use error::Error;
 pub use mapping::{Naming, workload_labels};
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -59,10 +61,22 @@ pub struct Container {
     pub image: String,
     /// `sha256:` and 64 hexadecimal digits.
     pub image_id: String,
-    /// Its labels.
+    /// Its own labels: whoever started it gave it these.
     pub labels: Vec<(String, String)>,
+    /// Labels that it has as its image has them. Whoever made the image chose them.
+    pub image_labels: Vec<(String, String)>,
     /// Ports that Docker opens for it on the host.
     pub ports: Vec<Port>,
+}
+
+impl Container {
+    /// Moves to [`image_labels`](Self::image_labels) what the image says, too; all when it is not known what that says.
+    fn tell_apart(&mut self, image: Option<&BTreeMap<String, String>>) {
+        let is_images =
+            |(key, value): &(String, String)| image.is_none_or(|it| it.get(key) == Some(value));
+        let (images, own) = std::mem::take(&mut self.labels).into_iter().partition(is_images);
+        (self.labels, self.image_labels) = (own, images);
+    }
 }
 
 /// A port of the host that Docker leads to a container.

@@ -3,7 +3,12 @@
 //! A member is matched with a port by the MAC of the port's far end, once it is inside of the container; before that, when it is
 //! the only member without a port and there is only one port without a member. **Failure.** A wrong guess lets nothing
 //! through: programs drop what does not come from the member's own MAC and addresses; and the next look corrects it.
-//! What was matched by MAC stays so while both are there, so a container that changes its MAC to another's takes nothing over.
+//!
+//! **A container says nothing about itself.** What is inside may have any MAC, so a MAC alone takes nothing over:
+//! - what was matched by MAC stays so while both are there;
+//! - what is in force stays with its member while both are there, also for an agent that starts again, and whatever its MAC is now: who
+//!   changes it can neither slip off its policy nor take another's port;
+//! - a port that was there when every member had its own (a *stranger*) is none of a member that comes later, as long as there are others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,6 +54,11 @@ impl Place {
 pub(super) struct Memory {
     /// Index of the port by the member's endpoint, matched by MAC.
     ports: BTreeMap<String, u32>,
+    /// Index of the port by the member's endpoint, as it is in force.
+    held: BTreeMap<String, u32>,
+    /// Ports that were nobody's in the last look, and in more than one.
+    idle: BTreeSet<u32>,
+    strangers: BTreeSet<u32>,
     naming: Naming,
 }
 
@@ -61,6 +71,7 @@ impl Memory {
         ports: &[BridgePort],
         attached: impl Iterator<Item = &'a Attach>,
     ) {
+        self.held.clear();
         for attach in attached {
             let Some(container) = place.container(&attach.key) else { continue };
             if let Some(name) = attach.name.as_ref().and_then(|name| Name::new(name).ok()) {
@@ -71,9 +82,8 @@ impl Memory {
             let port = ports.iter().find(|port| port.name == *interface && port.is_far_away);
             if let (Some(member), Some(port)) = (member, port)
                 && Mac(member.mac).to_string() == *mac
-                && port.far_mac == Some(Mac(member.mac))
             {
-                self.ports.entry(member.endpoint.clone()).or_insert(port.index);
+                self.held.insert(member.endpoint.clone(), port.index);
             }
         }
     }
@@ -125,26 +135,30 @@ impl Memory {
         self.ports.retain(|endpoint, index| {
             there.contains(endpoint.as_str()) && by_index.contains_key(index)
         });
-        for member in members {
-            if self.ports.contains_key(&member.endpoint) {
-                continue;
-            }
-            let taken: BTreeSet<u32> = self.ports.values().copied().collect();
-            let mut same = ports.iter().filter(|port| {
-                port.is_far_away
-                    && port.far_mac == Some(Mac(member.mac))
-                    && !taken.contains(&port.index)
-            });
-            if let (Some(port), None) = (same.next(), same.next()) {
-                self.ports.insert(member.endpoint.clone(), port.index);
+        for known in [&mut self.idle, &mut self.strangers] {
+            known.retain(|index| by_index.contains_key(index));
+        }
+        // Who finds its own sets free what it held: that is looked at again.
+        for _ in 0..2 {
+            for member in members {
+                self.find(member, ports);
             }
         }
-        let find = |member: &Member| by_index.get(self.ports.get(&member.endpoint)?).copied();
+        let mut all = self.ports.clone();
+        for (endpoint, index) in &self.held {
+            let is_free = !all.contains_key(endpoint) && !all.values().any(|taken| taken == index);
+            if is_free && there.contains(endpoint.as_str()) && by_index.contains_key(index) {
+                all.insert(endpoint.clone(), *index);
+            }
+        }
+        self.note_strangers(members, ports);
+        let find = |member: &Member| by_index.get(all.get(&member.endpoint)?).copied();
         let mut matched: Vec<_> =
             members.iter().filter_map(|member| Some((member, find(member)?))).collect();
-        let taken: BTreeSet<u32> = self.ports.values().copied().collect();
-        let mut lone = members.iter().filter(|member| !self.ports.contains_key(&member.endpoint));
-        let mut free = ports.iter().filter(|port| !taken.contains(&port.index));
+        let taken: BTreeSet<u32> = all.values().copied().collect();
+        let mut lone = members.iter().filter(|member| !all.contains_key(&member.endpoint));
+        let mut free = veths(ports)
+            .filter(|port| !taken.contains(&port.index) && !self.strangers.contains(&port.index));
         let (member, port) = (lone.next(), free.next());
         let is_starting = member.is_some() && port.is_some();
         if let (Some(member), Some(port)) = (member, port)
@@ -155,6 +169,46 @@ impl Memory {
         }
         (matched, is_starting)
     }
+
+    /// Finds the port of a member by its MAC, if it has none yet and there is exactly one that it can be.
+    fn find(&mut self, member: &Member, ports: &[BridgePort]) {
+        if self.ports.contains_key(&member.endpoint) {
+            return;
+        }
+        let mut taken: BTreeSet<u32> = self.ports.values().copied().collect();
+        let others = self.held.iter().filter(|(endpoint, _)| {
+            **endpoint != member.endpoint && !self.ports.contains_key(*endpoint)
+        });
+        taken.extend(others.map(|(_, index)| *index));
+        let free: Vec<&BridgePort> =
+            veths(ports).filter(|port| !taken.contains(&port.index)).collect();
+        let is_stranger = |port: &BridgePort| self.strangers.contains(&port.index);
+        let are_all = free.iter().all(|port| is_stranger(port));
+        let mut same = free.into_iter().filter(|port| {
+            port.is_far_away
+                && port.far_mac == Some(Mac(member.mac))
+                && (are_all || !is_stranger(port))
+        });
+        if let (Some(port), None) = (same.next(), same.next()) {
+            self.ports.insert(member.endpoint.clone(), port.index);
+        }
+    }
+
+    /// When every member has its port, what is left is nobody's. Docker tells of a member before its link is inside, so what is seen like that
+    /// twice was there before any member that is told of later.
+    fn note_strangers(&mut self, members: &[Member], ports: &[BridgePort]) {
+        let are_known = members.iter().all(|member| self.ports.contains_key(&member.endpoint));
+        let taken: BTreeSet<u32> = self.ports.values().copied().collect();
+        let left = veths(ports).filter(|port| port.is_far_away && !taken.contains(&port.index));
+        let left: BTreeSet<u32> = left.map(|port| port.index).filter(|_| are_known).collect();
+        self.strangers.extend(self.idle.intersection(&left));
+        self.idle = left;
+    }
+}
+
+/// Ports that can lead to a container: an uplink of the bridge, or the TAP of a machine, does not.
+fn veths(ports: &[BridgePort]) -> impl Iterator<Item = &BridgePort> {
+    ports.iter().filter(|port| port.far_mac.is_some() || port.is_far_away)
 }
 
 #[cfg(test)]

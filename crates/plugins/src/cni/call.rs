@@ -258,11 +258,10 @@ impl Call {
         let own = &self.configuration;
         let mut labels = BTreeMap::new();
         if let Some(text) = own.runtime_config.annotations.get(LABELS) {
-            labels = names::labels(text)
+            labels = names::claimed(text)
                 .map_err(|why| Failure::configuration(format!("the annotation {LABELS}: {why}")))?;
         }
         for (arg, label) in IDENTITY {
-            labels.remove(label);
             if let Some(value) = self.args.get(arg).filter(|value| !value.is_empty()) {
                 labels.insert(label.to_owned(), names::value(value));
             }

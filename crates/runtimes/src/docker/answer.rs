@@ -106,6 +106,33 @@ struct PortAnswer {
     transport: String,
 }
 
+/// `GET /images/{id}/json`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct ImageAnswer {
+    #[serde(deserialize_with = "or_none")]
+    config: ImageConfig,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct ImageConfig {
+    #[serde(deserialize_with = "or_none")]
+    labels: BTreeMap<String, String>,
+}
+
+impl ImageAnswer {
+    /// What the image labels its containers with.
+    pub(super) fn labels(self) -> BTreeMap<String, String> {
+        self.config.labels
+    }
+}
+
+/// Whether it is the id of an image: a digest of its configuration, so that it is always the same one.
+pub(super) fn is_image(text: &str) -> bool {
+    text.strip_prefix("sha256:").is_some_and(is_id)
+}
+
 impl NetworkAnswer {
     /// The network that was asked for by `wanted`: Docker also answers to the beginning of an id.
     pub(super) fn understood(self, wanted: &str) -> Result<Network, Error> {
@@ -189,6 +216,7 @@ impl ContainerAnswer {
             image: self.image,
             image_id: self.image_id,
             labels,
+            image_labels: Vec::new(),
             ports,
         })
     }

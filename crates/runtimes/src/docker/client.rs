@@ -2,7 +2,9 @@
 //!
 //! Paths carry no version: every dockerd answers those with its own newest, and the keys that are read are the same in all since 2016.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
@@ -14,7 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
-use super::answer::{ContainerAnswer, MAX_CONTAINERS, NetworkAnswer};
+use super::answer::{ContainerAnswer, ImageAnswer, MAX_CONTAINERS, NetworkAnswer, is_image};
 use super::{Container, Error, Network};
 
 /// Longest wait for an answer, the connection included.
@@ -26,11 +28,18 @@ const MAX_HEAD: usize = 64 << 10;
 /// What changes who is where: nothing else is to wake us, least of all the checks of health, which go on for ever.
 const EVENTS: &str = r#"{"type":["container","network","daemon"],"event":["create","start","restart","die","destroy","rename","update","connect","disconnect","remove","reload"]}"#;
 
+/// Images whose labels are remembered.
+const MAX_IMAGES: usize = 1024;
+
+/// Labels by the id of their image, which always has the same.
+type Images = Arc<Mutex<BTreeMap<String, Arc<BTreeMap<String, String>>>>>;
+
 /// Asks one dockerd.
 #[derive(Debug, Clone)]
 pub struct Client {
     socket: PathBuf,
     patience: Duration,
+    images: Images,
 }
 
 /// Dockerd's events, reduced to a bell.
@@ -54,7 +63,7 @@ impl Client {
     /// Of the dockerd on `socket`; nothing is opened yet.
     #[must_use]
     pub fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned(), patience: PATIENCE }
+        Self { socket: socket.to_owned(), patience: PATIENCE, images: Images::default() }
     }
 
     /// As patient as this instead of 5 seconds, for every answer.
@@ -79,17 +88,72 @@ impl Client {
         }
     }
 
-    /// All containers, those that do not run among them; at most 65,536.
+    /// All containers, those that do not run among them; at most 65,536. Each image that is new is asked for once, in the time that one
+    /// answer may take.
     ///
     /// # Errors
     /// Everything that can happen on the way.
     pub async fn containers(&self) -> Result<Vec<Container>, Error> {
+        let mut all = self.listed().await?;
+        let about = "/images";
+        self.in_time(about, async {
+            for container in all.iter_mut().filter(|container| !container.labels.is_empty()) {
+                let image = self.image(&container.image_id).await?;
+                container.tell_apart(image.as_deref());
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(all)
+    }
+
+    /// The same for who needs no labels: all of them count as their image's.
+    ///
+    /// # Errors
+    /// Everything that can happen on the way.
+    pub async fn containers_by_name(&self) -> Result<Vec<Container>, Error> {
+        let mut all = self.listed().await?;
+        for container in &mut all {
+            container.tell_apart(None);
+        }
+        Ok(all)
+    }
+
+    async fn listed(&self) -> Result<Vec<Container>, Error> {
         let answers: Vec<ContainerAnswer> = self.ask("/containers/json?all=1").await?;
         Ok(answers
             .into_iter()
             .filter_map(ContainerAnswer::understood)
             .take(MAX_CONTAINERS)
             .collect())
+    }
+
+    /// What an image labels its containers with; `None` when Docker does not tell.
+    async fn image(&self, id: &str) -> Result<Option<Arc<BTreeMap<String, String>>>, Error> {
+        if !is_image(id) {
+            return Ok(None);
+        }
+        if let Some(known) = self.images().get(id) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let answer: Result<ImageAnswer, Error> =
+            self.ask(&format!("/images/{}/json", escape(id))).await;
+        let labels = match answer {
+            Ok(answer) => Arc::new(answer.labels()),
+            // It was removed, or is broken.
+            Err(Error::Refused { .. } | Error::Decode { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut images = self.images();
+        if images.len() >= MAX_IMAGES {
+            images.clear();
+        }
+        images.insert(id.to_owned(), Arc::clone(&labels));
+        Ok(Some(labels))
+    }
+
+    fn images(&self) -> MutexGuard<'_, BTreeMap<String, Arc<BTreeMap<String, String>>>> {
+        self.images.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Rings when something may have changed.

@@ -1,8 +1,11 @@
 //! What a container is called here, and which labels it has. Pure: the same container gives the same.
 //!
 //! Labels of a container become labels of the workload where they are labels here. What Docker itself knows overrides what
-//! a label claims: `container`, `compose.project`, `compose.service`, `image`, `image.tag` and `image.id` can be relied on as far as
-//! dockerd can. `com.docker.*` is bookkeeping that changes with every deployment, and is left out.
+//! a label claims: `container`, `image`, `image.tag` and `image.id` can be relied on as far as dockerd can, `compose.project` and `compose.service`
+//! as far as who may start containers can. `com.docker.*` is bookkeeping that changes with every deployment, and is left out.
+//!
+//! **An image says nothing about who its container is.** Docker gives every label of an image to its containers. Those become `image/<key>`: a policy
+//! may name them and rely on whoever made the image, and no other label, nor a compose project, nor a name, can be claimed by an image.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,19 +24,25 @@ const IMAGE_ID: usize = 32;
 const PROJECT: &str = "com.docker.compose.project";
 const SERVICE: &str = "com.docker.compose.service";
 const NUMBER: &str = "com.docker.compose.container-number";
+/// Before the key of what the image says.
+const IMAGE: &str = "image/";
 
 /// The labels of a container's workload.
 #[must_use]
 pub fn workload_labels(container: &Container) -> Labels {
-    let own = container.labels.iter().filter(|(key, _)| !key.starts_with("com.docker."));
+    let is_left_out = |key: &str| key.starts_with("com.docker.") || key.starts_with(IMAGE);
+    let own = container.labels.iter().filter(|(key, _)| !is_left_out(key));
     let own = own.filter_map(|(key, value)| pair(key, value)).collect::<BTreeMap<_, _>>();
-    let mut labels: Labels = own.into_iter().take(MAX_LABELS).collect();
+    let images = container.image_labels.iter().filter(|(key, _)| !is_left_out(key));
+    let images = images.filter_map(|(key, value)| pair(&format!("{IMAGE}{key}"), value));
+    let images = images.collect::<BTreeMap<_, _>>();
+    let mut labels: Labels = own.into_iter().chain(images).take(MAX_LABELS).collect();
     let (image, tag) = image(&container.image);
     let id = container.image_id.strip_prefix("sha256:").and_then(|id| id.get(..IMAGE_ID));
     for (key, value) in [
         ("container", Some(container.name.as_str())),
-        ("compose.project", find(container, PROJECT)),
-        ("compose.service", find(container, SERVICE)),
+        ("compose.project", compose(container, PROJECT)),
+        ("compose.service", compose(container, SERVICE)),
         ("image", image.as_deref()),
         ("image.tag", tag),
         ("image.id", id),
@@ -49,8 +58,15 @@ fn pair(key: &str, value: &str) -> Option<(LabelKey, LabelValue)> {
     Some((LabelKey::new(key).ok()?, LabelValue::new(value).ok()?))
 }
 
-fn find<'c>(container: &'c Container, label: &str) -> Option<&'c str> {
-    let mut found = container.labels.iter().filter(|(key, _)| key == label);
+/// A label of Compose's. Compose builds images that have the labels of their project and service, so what a container's image says
+/// counts when the container has a number of Compose's that its image has not: then Compose has started it.
+fn compose<'c>(container: &'c Container, label: &str) -> Option<&'c str> {
+    let images = || find(&container.labels, NUMBER).and(find(&container.image_labels, label));
+    find(&container.labels, label).or_else(images)
+}
+
+fn find<'c>(labels: &'c [(String, String)], label: &str) -> Option<&'c str> {
+    let mut found = labels.iter().filter(|(key, _)| key == label);
     found.next().map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
 }
 
@@ -112,8 +128,8 @@ impl Naming {
 }
 
 fn wish(container: &Container) -> String {
-    let service = find(container, PROJECT).and(find(container, SERVICE));
-    let number = find(container, NUMBER).filter(|number| *number != "1");
+    let service = compose(container, PROJECT).and(compose(container, SERVICE));
+    let number = compose(container, NUMBER).filter(|number| *number != "1");
     match (service, number) {
         (Some(service), Some(number)) => sanitised(&format!("{service}-{number}")),
         (Some(service), None) => sanitised(service),

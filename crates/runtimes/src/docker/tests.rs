@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -105,6 +106,7 @@ fn container(id: char, name: &str, labels: &[(&str, &str)]) -> Container {
         image: "registry:5000/team/web:1.2@sha256:0".to_owned(),
         image_id: String::new(),
         labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        image_labels: Vec::new(),
         ports: Vec::new(),
     }
 }
@@ -142,6 +144,66 @@ fn a_label_claims_nothing_that_docker_knows() {
     assert_eq!(told, ["app=x", "container=web", "image=registry.5000.team.web", "image.tag=1.2"]);
 }
 
+/// Everything of a workload's that a policy can name.
+fn named(container: &Container) -> String {
+    let name = Naming::default().name(container, |_| false).expect("a name");
+    let labels = workload_labels(container);
+    let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    format!("{name}: {}", labels.join(" "))
+}
+
+#[test]
+fn an_image_cannot_claim_to_be_another_workload() {
+    let claims = [
+        ("app", "db"),
+        ("image/app", "db"),
+        ("com.docker.compose.project", "shop"),
+        ("com.docker.compose.service", "db"),
+        ("com.docker.compose.container-number", "1"),
+    ];
+    let image: BTreeMap<String, String> =
+        claims.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let known = "image=registry.5000.team.web image.tag=1.2";
+    // `docker run` of it, with a label of one's own.
+    let mut run = container('a', "evil", &claims);
+    run.labels.push(("tier".to_owned(), "front".to_owned()));
+    run.tell_apart(Some(&image));
+    assert_eq!(named(&run), format!("evil: container=evil {known} image/app=db tier=front"));
+    // What the image says is not known: then nothing is believed.
+    let mut unknown = container('b', "evil", &claims);
+    unknown.tell_apart(None);
+    assert_eq!(named(&unknown), format!("evil: container=evil {known} image/app=db"));
+    // Who starts it says otherwise, and Compose does.
+    let mut composed = container(
+        'c',
+        "shop_web_2",
+        &[
+            ("app", "web"),
+            ("com.docker.compose.project", "shop"),
+            ("com.docker.compose.service", "web"),
+            ("com.docker.compose.container-number", "2"),
+        ],
+    );
+    composed.tell_apart(Some(&image));
+    let compose = "app=web compose.project=shop compose.service=web container=shop_web_2";
+    assert_eq!(named(&composed), format!("web-2: {compose} {known}"));
+}
+
+#[test]
+fn an_image_that_compose_built_has_its_project_and_is_believed_when_compose_runs_it() {
+    let of = |number| {
+        let labels =
+            [("com.docker.compose.project", "shop"), ("com.docker.compose.service", "web")];
+        let numbered = [("com.docker.compose.container-number", "1")];
+        let mut made = container('a', "x", &[&labels[..], &numbered[..number]].concat());
+        let image = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        made.tell_apart(Some(&image.into()));
+        named(&made)
+    };
+    assert!(of(1).starts_with("web: compose.project=shop compose.service=web "), "{}", of(1));
+    assert!(of(0).starts_with("x: container=x "), "run by hand: {}", of(0));
+}
+
 proptest! {
     #[test]
     fn any_container_gets_a_name_and_labels_that_are_allowed(
@@ -161,6 +223,7 @@ proptest! {
             image,
             image_id: "sha256:".to_owned(),
             labels,
+            image_labels: Vec::new(),
             ports: Vec::new(),
         };
         let mut naming = Naming::default();
@@ -252,6 +315,64 @@ async fn a_socket_that_behaves_badly_is_an_error_in_time() {
     let head = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "x".repeat(1 << 20));
     let (_folder, client) = dockerd(Some(head.into_bytes()));
     assert!(matches!(client.containers().await, Err(Error::Talk { .. })));
+}
+
+/// Answers by the path that is asked for, and counts how often each is.
+fn dockerd_by(
+    answer: impl Fn(&str) -> Vec<u8> + Send + 'static,
+) -> (tempfile::TempDir, Client, Arc<Mutex<Vec<String>>>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket: PathBuf = folder.path().join("docker.sock");
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let paths = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut question = [0; 4096];
+            let length = stream.read(&mut question).await.expect("a question");
+            let question = String::from_utf8_lossy(&question[..length]).into_owned();
+            let path = question.split(' ').nth(1).expect("a path").to_owned();
+            let _gone = stream.write_all(&answer(&path)).await;
+            paths.lock().expect("not poisoned").push(path);
+        }
+    });
+    let client = Client::new(&socket).with_patience(Duration::from_secs(5));
+    (folder, client, asked)
+}
+
+#[tokio::test]
+async fn labels_of_an_image_are_told_from_those_of_its_containers() {
+    let image = r#"{"Id":"x","Config":{"Labels":{"app":"web"}}}"#;
+    let (_folder, client, asked) = dockerd_by(move |path| match path {
+        "/containers/json?all=1" => http("200 OK", CONTAINERS),
+        _ => http("200 OK", image),
+    });
+    for _ in 0..2 {
+        let all = client.containers().await.expect("containers");
+        let app = |labels: &[(String, String)]| labels.iter().any(|(key, _)| key == "app");
+        let told: Vec<(bool, bool)> =
+            all.iter().map(|each| (app(&each.labels), app(&each.image_labels))).collect();
+        assert_eq!(
+            told,
+            [(true, false), (false, true)],
+            "one says `solo`, one what its image says"
+        );
+    }
+    let asked = asked.lock().expect("not poisoned").clone();
+    let images = asked.iter().filter(|path| path.starts_with("/images/sha256%3a"));
+    assert_eq!((asked.len(), images.count()), (3, 1), "{asked:?}");
+}
+
+#[tokio::test]
+async fn an_image_that_docker_does_not_tell_of_makes_all_labels_its_own() {
+    let (_folder, client, _) = dockerd_by(|path| match path {
+        "/containers/json?all=1" => http("200 OK", CONTAINERS),
+        _ => http("404 Not Found", "{}"),
+    });
+    let all = client.containers().await.expect("containers");
+    assert!(all.iter().all(|each| each.labels.is_empty() && !each.image_labels.is_empty()));
+    let all = client.containers_by_name().await.expect("containers");
+    assert!(all.iter().all(|each| each.labels.is_empty() && !each.name.is_empty()));
 }
 
 #[tokio::test]

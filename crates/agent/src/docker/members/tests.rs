@@ -84,6 +84,7 @@ fn an_agent_that_starts_again_keeps_names_and_ports() {
         image: String::new(),
         image_id: String::new(),
         labels: Vec::new(),
+        image_labels: Vec::new(),
         ports: Vec::new(),
     };
     let containers: BTreeMap<&str, &Container> = [(container.id.as_str(), &container)].into();
@@ -104,9 +105,82 @@ fn an_agent_that_starts_again_keeps_names_and_ports() {
     };
     let mut memory = Memory::default();
     memory.recall(&place, &network, &ports, [&before].into_iter());
-    assert_eq!(memory.ports.len(), 1);
+    assert_eq!(memory.held.len(), 1);
     let (all, _) = memory.attachments(&place, &network, &containers, &ports, |_, _| false);
     assert_eq!(all[0].name.as_deref(), Some("web"));
     assert_eq!(all[0].labels.get("container").map(String::as_str), Some("renamed"));
     assert_eq!(all[0].port, before.port);
+}
+
+/// What `held` has in force, for an agent that starts again.
+fn restarted(held: &[(u8, u32)]) -> Memory {
+    let held = held.iter().map(|(n, index)| (member(*n).endpoint, *index)).collect();
+    Memory { held, ..Memory::default() }
+}
+
+#[test]
+fn who_changes_its_mac_does_not_slip_off_its_policy_when_the_agent_starts_again() {
+    let both = [member(2), member(3)];
+    // Two of one tenant did it, so that none of them is the only one that is left.
+    let changed = [port(7, Some(98), true), port(8, Some(99), true)];
+    let mut memory = restarted(&[(2, 7), (3, 8)]);
+    assert_eq!(told(&mut memory, &both, &changed), [(2, 7), (3, 8)]);
+    // Or each has the other's.
+    let swapped = [port(7, Some(3), true), port(8, Some(2), true)];
+    let mut memory = restarted(&[(2, 7), (3, 8)]);
+    assert_eq!(told(&mut memory, &both, &swapped), [(2, 7), (3, 8)]);
+}
+
+#[test]
+fn who_has_the_mac_of_a_container_that_is_to_start_does_not_become_it() {
+    let both = [member(2), member(3)];
+    // The agent was started again; the first has taken the MAC that Docker will give to the next.
+    let mut memory = restarted(&[(2, 7)]);
+    let before = [port(7, Some(3), true), port(8, Some(99), false)];
+    assert_eq!(told(&mut memory, &both, &before), [(2, 7), (3, 8)]);
+    let inside = [port(7, Some(3), true), port(8, Some(3), true)];
+    assert_eq!(told(&mut memory, &both, &inside), [(2, 7), (3, 8)]);
+}
+
+#[test]
+fn a_stranger_on_the_bridge_with_the_mac_of_the_next_container_does_not_become_it() {
+    let mut memory = Memory::default();
+    let [mine, stranger] = [port(7, Some(2), true), port(9, Some(3), true)];
+    for _ in 0..3 {
+        let ports = [mine.clone(), stranger.clone()];
+        assert_eq!(told(&mut memory, &[member(2)], &ports), [(2, 7)]);
+    }
+    // The next one's link has any MAC until it is inside.
+    let both = [member(2), member(3)];
+    let starting = [mine.clone(), port(8, Some(99), false), stranger.clone()];
+    assert_eq!(told(&mut memory, &both, &starting), [(2, 7), (3, 8)]);
+    let inside = [mine, port(8, Some(3), true), stranger];
+    assert_eq!(told(&mut memory, &both, &inside), [(2, 7), (3, 8)]);
+}
+
+#[test]
+fn members_that_a_restarted_dockerd_tells_of_late_are_found_all_the_same() {
+    let mut memory = Memory::default();
+    let ports = [port(7, Some(2), true), port(8, Some(3), true)];
+    for _ in 0..3 {
+        assert_eq!(told(&mut memory, &[], &ports), []);
+    }
+    assert_eq!(told(&mut memory, &[member(2), member(3)], &ports), [(2, 7), (3, 8)]);
+}
+
+#[test]
+fn a_guess_that_was_wrong_and_in_force_is_put_right() {
+    let mut memory = restarted(&[(2, 8)]);
+    let both = [member(3), member(2)];
+    let inside = [port(7, Some(2), true), port(8, Some(3), true)];
+    assert_eq!(told(&mut memory, &both, &inside), [(3, 8), (2, 7)]);
+}
+
+#[test]
+fn the_uplink_of_a_bridge_is_never_taken_for_a_container() {
+    let mut memory = Memory::default();
+    let uplink = BridgePort { name: "eth0".to_owned(), ..port(2, None, false) };
+    // A member whose link is gone or not there yet, and nothing but the uplink on the bridge.
+    assert_eq!(told(&mut memory, &[member(2)], std::slice::from_ref(&uplink)), []);
+    assert_eq!(told(&mut memory, &[member(2)], &[uplink, port(7, Some(99), false)]), [(2, 7)]);
 }
