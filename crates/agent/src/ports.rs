@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use host::linux::bpf::Places;
 use host::ports::{Floor as _, Keeping, PortDesired, PortState};
@@ -29,6 +30,10 @@ const LINKS: u32 = 1;
 const BUFFER: usize = 1 << 20;
 /// How often is looked whether the agent ends.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+/// Longest rest after a pass.
+const REST: Duration = Duration::from_millis(50);
+/// Datagrams that are read at one time.
+const AT_ONCE: usize = 4_096;
 
 /// The ports in place of this host.
 pub(crate) struct Ports(Mutex<Inner>);
@@ -109,12 +114,22 @@ impl Ports {
 
     /// A pass, when one of these interfaces is a port's; all of them are meant by `None`.
     fn look(&self, changed: Option<&[(u32, String)]>) {
+        let began = Instant::now();
+        if self.looked(changed) {
+            // A container may set its link up and down as often as it likes, and each is an event here: no more than half of a processor goes
+            // into it, and a change that somebody asks for finds the ports free.
+            std::thread::park_timeout(began.elapsed().min(REST));
+        }
+    }
+
+    /// Whether a pass was made.
+    fn looked(&self, changed: Option<&[(u32, String)]>) -> bool {
         let mut inner = self.lock();
         let concerns = changed.is_none_or(|changed| {
             changed.iter().any(|(index, name)| inner.keeping.concerns(*index, name))
         });
         if !inner.begun || !concerns {
-            return;
+            return false;
         }
         let pass = inner.pass();
         drop(inner);
@@ -124,6 +139,7 @@ impl Ports {
         for line in &pass.failed {
             tracing::warn!("{line}");
         }
+        true
     }
 }
 
@@ -201,7 +217,7 @@ impl Links {
     /// Index and name of all that has changed, as far as that was kept.
     fn changed(&mut self) -> io::Result<Vec<(u32, String)>> {
         let mut found = Vec::new();
-        loop {
+        for _ in 0..AT_ONCE {
             let bytes = match self.socket.recv_from_full() {
                 Ok((bytes, _)) => bytes,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(found),
@@ -222,6 +238,7 @@ impl Links {
                 rest = rest.get(length..).unwrap_or_default();
             }
         }
+        Ok(found)
     }
 }
 

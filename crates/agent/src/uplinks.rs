@@ -33,6 +33,14 @@ pub(crate) fn default_links() -> BTreeSet<String> {
     v4.chain(v6.lines().take(MAX_ROUTES).filter_map(v6_default)).map(str::to_owned).collect()
 }
 
+/// Why an interface cannot be a workload's port, if it cannot: who takes it would cut the host off.
+pub(crate) fn refuses(interface: &str) -> Option<String> {
+    let carries = default_links().contains(interface);
+    carries.then(|| {
+        format!("{interface} carries a default route of this host: it leads to no workload")
+    })
+}
+
 /// `eth0 00000000 0102A8C0 0003 0 0 100 00000000 ...`
 fn v4_default(line: &str) -> Option<&str> {
     let fields: Vec<&str> = line.split_whitespace().collect();

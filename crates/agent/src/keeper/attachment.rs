@@ -19,7 +19,7 @@ use crate::attachments::{Kept, MOST};
 use crate::fault::refused;
 use crate::force::{Force, Wanted};
 use crate::saved::Saved;
-use crate::{desired, outside};
+use crate::{desired, outside, uplinks};
 
 use super::Keeper;
 use super::laps::Laps;
@@ -35,6 +35,13 @@ impl Keeper {
     /// Attaches a workload; the same again is the same attachment.
     pub(super) fn attach(&mut self, attach: &Attach) -> Result<Attached, Error> {
         let mut kept = Kept::new(attach, Timestamp::now())?;
+        if let AttachPort::InPlace { interface, .. } = &attach.port
+            && let Some(cause) = uplinks::refuses(interface)
+        {
+            let mut error = refused(codes::ATTACH, format!("`{}` cannot be attached", attach.key));
+            error.cause = Some(cause);
+            return Err(error);
+        }
         let mut force = self.shared.forced()?;
         kept.placed(&force.wanted.document)?;
         if is_in_the_way(&force.wanted, &kept).is_some() {
@@ -62,7 +69,15 @@ impl Keeper {
             kept.lease = before.lease.filter(|_| is_same_place(before, &kept));
         }
         let (key, id) = (attach.key.clone(), kept.id());
-        let generation = self.change(&force, [(key, Some(kept))].into())?;
+        let changes: Changes = [(key, Some(kept))].into();
+        let generation = match self.change(&force, changes.clone()) {
+            // The kernel gives a namespace the number of one that went, whose attachment may be there yet.
+            Err(error) if error.code == codes::CAPABILITY && self.end_gone() => {
+                let force = self.shared.forced()?;
+                self.change(&force, changes).map_err(|_| error)?
+            }
+            done => done?,
+        };
         let force = self.shared.forced()?;
         self.attached(&force, attach, &id).map(|told| Attached { generation, new, ..told })
     }
@@ -92,22 +107,24 @@ impl Keeper {
         Ok(Detached { key, workload, generation })
     }
 
-    /// Ends attachments whose namespace or interface is gone.
-    pub(super) fn end_gone(&mut self) {
-        let Some(force) = self.shared.force() else { return };
+    /// Ends attachments whose namespace or interface is gone; whether there were some.
+    pub(super) fn end_gone(&mut self) -> bool {
+        let Some(force) = self.shared.force() else { return false };
         let all = force.wanted.attachments.iter();
         let gone = all.filter(|(_, kept)| is_gone(kept) || self.has_no_interface(&force, kept));
         let gone: Changes = gone.map(|(key, _)| (key.clone(), None)).collect();
         if gone.is_empty() {
-            return;
+            return false;
         }
         for key in gone.keys() {
             tracing::info!(key, "an attachment ended: its namespace or interface is gone");
         }
-        if let Err(error) = self.change(&force, gone) {
+        let ended = self.change(&force, gone);
+        if let Err(error) = &ended {
             let cause = error.cause.as_deref().unwrap_or_default();
             tracing::warn!("attachments whose namespace is gone cannot be ended: {error}: {cause}");
         }
+        ended.is_ok()
     }
 
     /// Whether the interface in place of an attachment has been gone since it was attached, which may have been a moment

@@ -82,9 +82,9 @@ impl<F: Floor> Keeping<F> {
         pass
     }
 
-    /// The interface of each port: the one with its name, or the one that had it when it was attached. No interface is two
-    /// ports'; the one with the lower number has it.
-    fn targets(&self, interfaces: &BTreeMap<String, Interface>) -> BTreeMap<u32, u32> {
+    /// The interface of each port: the one with its name, or the one that had it when it was attached and has our programs since. No interface
+    /// is two ports'; the one with the lower number has it.
+    fn targets(&mut self, interfaces: &BTreeMap<String, Interface>) -> BTreeMap<u32, u32> {
         let there: BTreeSet<u32> = interfaces.values().map(|each| each.index).collect();
         let mut taken = BTreeSet::new();
         let mut targets = BTreeMap::new();
@@ -97,7 +97,10 @@ impl<F: Floor> Keeping<F> {
         }
         for (index, number) in &self.known {
             let is_lost = self.wanted.contains_key(number) && !targets.contains_key(number);
-            if is_lost && there.contains(index) && taken.insert(*index) {
+            // Should it not be known, nobody is let go.
+            let is_same = |floor: &mut F| floor.is_marked(*index, *number).unwrap_or(true);
+            if is_lost && there.contains(index) && is_same(&mut self.floor) && taken.insert(*index)
+            {
                 targets.insert(*number, *index);
             }
         }

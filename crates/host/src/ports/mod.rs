@@ -1,7 +1,8 @@
 //! Ports in place: interfaces of the host that somebody else made, with our programs on them.
 //!
 //! [`Keeping`] brings what is attached to what is wanted. An interface is found by its name; what then counts is its index,
-//! which an interface keeps when it is renamed, and which another one of the same name does not have.
+//! which an interface keeps when it is renamed, and which another one of the same name does not have. An index alone says nothing: it may be
+//! given again.
 //!
 //! **Ownership.** Ours are the programs and what remembers them. The interface, its bridge, its addresses and the programs of
 //! others on it are never changed.
@@ -75,6 +76,14 @@ pub trait Floor {
 
     /// Since when both programs are on the interface for the endpoint; `None` when they are not both there.
     fn attached(&mut self, index: u32, number: u32) -> Option<SystemTime>;
+
+    /// Whether anything of ours is on the interface for the endpoint, be it of an older object or incomplete: what only has the index of an
+    /// interface that went has nothing.
+    ///
+    /// # Errors
+    ///
+    /// The system's answer.
+    fn is_marked(&mut self, index: u32, number: u32) -> io::Result<bool>;
 
     /// Says whose an interface is; before the first attachment, and when it changes hands.
     ///

@@ -43,6 +43,10 @@ impl Floor for Fake {
         self.programs.contains(&(index, number)).then_some(SystemTime::UNIX_EPOCH)
     }
 
+    fn is_marked(&mut self, index: u32, number: u32) -> io::Result<bool> {
+        Ok(self.programs.contains(&(index, number)))
+    }
+
     fn enter(&mut self, index: u32, number: u32) -> io::Result<()> {
         self.log.push(format!("enter {index} {number}"));
         self.known.insert(index, number);
@@ -168,6 +172,23 @@ fn a_new_agent_goes_on_with_what_the_kernel_knows() {
     let mut keeping = Keeping::new(floor);
     keeping.want([port(7, "tap0"), port(8, "tap1")]);
     assert_eq!(log(&mut keeping), ["attach 10 8"]);
+}
+
+#[test]
+fn an_interface_with_the_index_of_one_that_went_does_not_become_its_workload() {
+    let mut floor = Fake::default();
+    // While no agent ran, the port of 7 went, and somebody made another interface that was given its index.
+    floor.add("other", 9);
+    floor.known = BTreeMap::from([(9, 7)]);
+    let mut keeping = Keeping::new(floor);
+    keeping.want([port(7, "tap0")]);
+    assert_eq!(log(&mut keeping), ["detach 9 7", "leave 9"]);
+    assert_eq!(keeping.state(7), Some(&PortState::NoInterface));
+    // One that is wanted itself is enforced as itself.
+    keeping.floor().known.insert(9, 7);
+    keeping.want([port(7, "tap0"), port(8, "other")]);
+    assert_eq!(log(&mut keeping), ["hand over 9 7 8", "attach 9 8"]);
+    assert_eq!(keeping.state(8), Some(&enforced("other", 9)));
 }
 
 #[test]

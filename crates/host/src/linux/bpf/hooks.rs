@@ -208,6 +208,18 @@ impl Hooks {
         })
     }
 
+    /// Whether one of our pinned links of this endpoint is on the interface here, whatever program it has.
+    pub(super) fn has_a_link(&self, at: Port) -> io::Result<bool> {
+        for hook in &HOOKS {
+            match sys::open(&self.pin(hook, at.number)) {
+                Ok(link) if is_here(&link, hook, at)? => return Ok(true),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(false)
+    }
+
     /// Endpoints with a pinned link, alive or not. Empty for clsact.
     ///
     /// # Errors

@@ -150,6 +150,15 @@ impl Floor for Places {
         marked().or_else(|_| fs::create_dir(&mark).and_then(|()| marked())).ok()
     }
 
+    fn is_marked(&mut self, index: u32, number: u32) -> io::Result<bool> {
+        match self.hooks.kind() {
+            HookKind::Tcx => self.hooks.has_a_link(Port { number, index }),
+            HookKind::Clsact => {
+                Ok(filters::any(index, filters::INGRESS)? || filters::any(index, filters::EGRESS)?)
+            }
+        }
+    }
+
     fn enter(&mut self, index: u32, number: u32) -> io::Result<()> {
         self.table.insert(&index, &number).map_err(io::Error::other)
     }

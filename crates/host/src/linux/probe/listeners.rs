@@ -16,6 +16,9 @@ const MAX_PROCESSES: usize = 32_768;
 /// More open files of one process than this are not looked at.
 const MAX_FILES: usize = 65_536;
 
+/// Longest name of a process that the kernel keeps, in bytes.
+const MAX_NAME: usize = 15;
+
 /// One waiting socket.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Listener {
@@ -81,13 +84,33 @@ fn name_owners(owners: &mut BTreeMap<u64, Option<String>>) {
             let Some(inode) = socket_inode(&file.path()) else { continue };
             if let Some(owner @ None) = owners.get_mut(&inode) {
                 let name = read(&process.path().join("comm")).unwrap_or_default();
-                *owner = Some(name.trim().to_owned());
+                *owner = Some(shown(&name));
             }
         }
     }
 }
 
+/// A process gives itself any name, and this one is shown to root.
+fn shown(name: &str) -> String {
+    let name = name.strip_suffix('\n').unwrap_or(name);
+    let shown = |char: char| if char.is_ascii_graphic() || char == ' ' { char } else { '?' };
+    name.chars().take(MAX_NAME).map(shown).collect::<String>().trim().to_owned()
+}
+
 fn socket_inode(file: &Path) -> Option<u64> {
     let target = std::fs::read_link(file).ok()?;
     target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_cannot_speak_to_the_terminal_of_who_lists_ports() {
+        assert_eq!(shown("sshd\n"), "sshd");
+        assert_eq!(shown("tmux: server\n"), "tmux: server");
+        assert_eq!(shown("a\u{1b}[2J\u{9b}1m\u{202e}\nb\n"), "a?[2J?1m??b");
+        assert!(shown(&"x".repeat(300)).len() <= MAX_NAME);
+    }
 }
