@@ -1,6 +1,6 @@
 //! How a command ends: exit codes, and errors printed as `error[BH0207]: …`, `cause: …`, `hint: …`.
 
-use std::io::{self, Write as _};
+use std::io;
 
 use api::{ClientError, Error, Severity, StepState, codes};
 
@@ -92,7 +92,7 @@ impl Failure {
             Self::Error(error) => render(error, screen.errors),
         };
         // Nothing can be done when standard error is closed as well.
-        drop(io::stderr().lock().write_all(text.as_bytes()));
+        crate::screen::error(&text);
     }
 }
 

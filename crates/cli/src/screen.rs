@@ -1,5 +1,9 @@
 //! Where output goes, and its colours: they repeat what the words say and are never needed.
+//!
+//! **Security.** Names of processes, containers and images, and what workloads log, are other people's words. A terminal gets no control of theirs
+//! ([`harmless`]); a file or a pipe gets every byte.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write as _};
 
 use serde::Serialize;
@@ -49,7 +53,8 @@ impl Screen {
     #[expect(clippy::unused_self, reason = "everything that is printed goes through the screen")]
     pub(crate) fn text(self, text: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
+        let is_seen = out.is_terminal();
+        out.write_all(shown(text, is_seen).as_bytes())?;
         out.flush()
     }
 
@@ -62,7 +67,8 @@ impl Screen {
         let text =
             if self.json { serde_json::to_string(record)? } else { render(record, self.data) };
         let mut out = io::stdout().lock();
-        writeln!(out, "{text}")?;
+        let is_seen = out.is_terminal();
+        writeln!(out, "{}", shown(&text, is_seen))?;
         out.flush()
     }
 
@@ -70,8 +76,55 @@ impl Screen {
     #[expect(clippy::unused_self, reason = "everything that is printed goes through the screen")]
     pub(crate) fn tell(self, sentence: &str) {
         // Nothing can be done when standard error is closed.
-        drop(writeln!(io::stderr().lock(), "{sentence}"));
+        error(&format!("{sentence}\n"));
     }
+}
+
+/// Writes to standard error, as harmless as [`Screen`] does.
+pub(crate) fn error(text: &str) {
+    let mut out = io::stderr().lock();
+    let is_seen = out.is_terminal();
+    drop(out.write_all(shown(text, is_seen).as_bytes()));
+}
+
+fn shown(text: &str, is_seen: bool) -> Cow<'_, str> {
+    if is_seen { harmless(text) } else { Cow::Borrowed(text) }
+}
+
+/// A text that does nothing to a terminal but colour it: of controls only line ends, tabs and ECMA-48's select graphic rendition stay, and nothing
+/// hides or turns text (Unicode's format characters for direction).
+fn harmless(text: &str) -> Cow<'_, str> {
+    let is_bad = |c: char| {
+        c.is_control() && !matches!(c, '\n' | '\t')
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(is_bad) {
+        return Cow::Borrowed(text);
+    }
+    let mut harmless = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let length = rendition(rest).unwrap_or_default();
+        if let (true, Some((colour, behind))) = (length > 0, rest.split_at_checked(length)) {
+            harmless += colour;
+            rest = behind;
+            continue;
+        }
+        if is_bad(c) {
+            harmless.extend(c.escape_unicode());
+        } else {
+            harmless.push(c);
+        }
+        rest = rest.get(c.len_utf8()..).unwrap_or_default();
+    }
+    Cow::Owned(harmless)
+}
+
+/// How many bytes of a text's beginning are one select graphic rendition: `ESC [ 1 ; 31 m`.
+fn rendition(text: &str) -> Option<usize> {
+    let parameters = text.strip_prefix("\u{1b}[")?;
+    let end = parameters.find(|c: char| !c.is_ascii_digit() && c != ';')?;
+    parameters.get(end..)?.starts_with('m').then_some(end + 3)
 }
 
 /// Colours, or none.
@@ -158,5 +211,27 @@ impl Drop for Waiting {
             // It only writes to a terminal.
             drop(thread.join());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_peoples_words_do_nothing_to_a_terminal_but_colour_it() {
+        let fine = "PORT  \u{1b}[1mNAME\u{1b}[0m \u{1b}[38;5;9mä\u{1b}[m\n\tx";
+        assert_eq!(harmless(fine), fine);
+        for (hostile, shown) in [
+            ("\u{1b}]0;title\u{7}", "\\u{1b}]0;title\\u{7}"),
+            ("\u{1b}[2J\u{1b}[H", "\\u{1b}[2J\\u{1b}[H"),
+            ("\u{1b}[31", "\\u{1b}[31"),
+            ("a\rb\u{8}c\u{9b}2J\u{7f}", "a\\u{d}b\\u{8}c\\u{9b}2J\\u{7f}"),
+            ("nginx\u{202e}gpj", "nginx\\u{202e}gpj"),
+            ("\u{1b}", "\\u{1b}"),
+        ] {
+            assert_eq!(harmless(hostile), shown);
+        }
+        assert_eq!(super::shown("\u{1b}[2J", false), "\u{1b}[2J", "a file gets what there is");
     }
 }
