@@ -22,12 +22,14 @@ pub(crate) struct Manner {
     pub(crate) may_cut: bool,
     /// Who makes it.
     pub(crate) by: Origin,
+    /// Nobody makes it: the agent applies the file in force again, with the host part that is in force.
+    pub(crate) again: bool,
 }
 
 impl Manner {
     /// For a file that is in force already and that the agent applies again by itself.
     pub(crate) fn of_the_agent() -> Self {
-        Self { within: Duration::from_mins(1), may_cut: false, by: Origin::Apart }
+        Self { within: Duration::from_mins(1), may_cut: false, by: Origin::Apart, again: true }
     }
 }
 

@@ -11,10 +11,12 @@ use host::linux::bpf::{self, Capabilities, Feature};
 use host::linux::netns::NetNs;
 use host::network::Place;
 use planner::Bundle;
+use policy::document::Start;
 
 use crate::desired;
 use crate::fault::{failed, refused};
 use crate::force::Wanted;
+use crate::uplinks;
 
 /// Refuses what this host cannot do: kernel features that are missing, `nft` where it is needed, adopted namespaces that
 /// are not there or belong to somebody else. What hangs on a workload as it did in `before` is not looked at again.
@@ -24,6 +26,15 @@ use crate::force::Wanted;
 pub(crate) fn check(wanted: &Wanted, before: Option<&Bundle>, run_dir: &Path) -> Result<(), Error> {
     features()?;
     let (bundle, attached) = (&wanted.bundle, attached(wanted));
+    for (id, workload) in &bundle.workloads {
+        let Start::Port(port) = &workload.start else { continue };
+        if let Some(cause) = uplinks::refuses(&port.interface) {
+            let message = format!("workload {id} cannot have the port {}", port.interface);
+            let mut error = refused(codes::CAPABILITY, message);
+            error.cause = Some(cause);
+            return Err(error);
+        }
+    }
     let adopted = bundle.workloads.iter().filter_map(|(id, workload)| {
         let Some(Place::At(path)) = desired::place(&workload.start) else { return None };
         if attached.contains_key(&**id) {
@@ -148,12 +159,15 @@ fn features() -> Result<(), Error> {
     Ok(())
 }
 
-/// The path of this program, which also is every workload's supervisor.
+/// The path of this program, which also is every workload's supervisor. After an upgrade its file has another name or none: then it is
+/// started from what the kernel holds of it.
 ///
 /// # Errors
 /// `BH0200` when the kernel does not tell.
 pub(crate) fn this_program() -> Result<PathBuf, Error> {
-    std::env::current_exe().map_err(|error| failed(codes::INTERNAL, "find this program", &error))
+    let path = std::env::current_exe();
+    let path = path.map_err(|error| failed(codes::INTERNAL, "find this program", &error))?;
+    Ok(if path.exists() { path } else { PathBuf::from("/proc/self/exe") })
 }
 
 /// Refuses a kernel that lacks something that is needed, with everything that it lacks and the remedy where one is known.

@@ -199,6 +199,18 @@ impl Client {
         self.send(Method::POST, "/v1/host/revert", Some(request), CHANGE)
     }
 
+    /// As [`Client::revert`], for who cannot wait as long as others do for a change.
+    ///
+    /// # Errors
+    /// See [`Client::up`].
+    pub fn revert_within(
+        &self,
+        request: &RevertRequest,
+        patience: Duration,
+    ) -> Result<HostPolicy, ClientError> {
+        self.send(Method::POST, "/v1/host/revert", Some(request), patience)
+    }
+
     /// `POST /v1/plan`.
     ///
     /// # Errors

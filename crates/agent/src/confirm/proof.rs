@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use api::{Error, codes};
-use host::linux::probe::listeners;
+use host::linux::probe::{Listener, listeners};
 use planner::Bundle;
 use verdict::Question;
 use verdict::abi::{Addr, HOST_NETWORK, Ports, Verdict};
@@ -37,13 +37,15 @@ pub(crate) struct Way {
 
 /// The ways by which this host is managed now: connections of its SSH daemons, and the one that the change came by.
 pub(crate) fn ways(by: &Origin) -> Vec<Way> {
-    let daemon = |name: &String| DAEMONS.iter().any(|daemon| name.starts_with(daemon));
-    let ports: BTreeSet<u16> = listeners()
-        .into_iter()
-        .filter(|each| each.transport == "tcp" && each.process.as_ref().is_some_and(daemon))
-        .map(|each| each.port)
-        .collect();
+    let ports = listeners().iter().filter(|each| is_daemon(each)).map(|each| each.port).collect();
     of(&established(Path::new("/proc/thread-self")), &ports, by)
+}
+
+/// Whether an SSH daemon waits at a socket. It is root's: anybody else's process may be called so, and would have a say in what the
+/// host's policy must leave open.
+fn is_daemon(socket: &Listener) -> bool {
+    let is_named = |name: &String| DAEMONS.iter().any(|daemon| name.starts_with(daemon));
+    socket.uid == 0 && socket.transport == "tcp" && socket.process.as_ref().is_some_and(is_named)
 }
 
 fn of(all: &[Established], ports: &BTreeSet<u16>, by: &Origin) -> Vec<Way> {
@@ -164,6 +166,20 @@ mod tests {
             [("192.0.2.7:50000".to_owned(), true), ("203.0.113.9:40000".to_owned(), false)]
         );
         assert!(of(&all, &BTreeSet::new(), &Origin::Apart).is_empty());
+    }
+
+    #[test]
+    fn a_process_of_a_user_that_is_called_sshd_has_no_say() {
+        let socket = |uid, name: &str| Listener {
+            transport: "tcp",
+            address: IpAddr::from([0, 0, 0, 0]),
+            port: 2222,
+            uid,
+            process: Some(name.to_owned()),
+        };
+        assert!(is_daemon(&socket(0, "sshd")) && is_daemon(&socket(0, "dropbear")));
+        assert!(!is_daemon(&socket(1000, "sshd")), "anybody may call a process so");
+        assert!(!is_daemon(&socket(0, "nginx")));
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
+
 /// Parents that are looked at.
 const MAX_PARENTS: usize = 64;
 /// Open files of a process that are looked at.
@@ -50,8 +52,14 @@ impl std::fmt::Display for Origin {
 }
 
 impl Origin {
-    /// Why it proves nothing about a policy that was applied at `applied_ms`; nothing when it does. `own` are the host's addresses.
-    pub(crate) fn proves_nothing(&self, applied_ms: u64, own: &[IpAddr]) -> Option<String> {
+    /// Why it proves nothing about a policy that was applied at `applied_ms`; nothing when it does. `own` are the host's addresses, and `inside` the
+    /// networks of workloads on it, which do not come in at an uplink.
+    pub(crate) fn proves_nothing(
+        &self,
+        applied_ms: u64,
+        own: &[IpAddr],
+        inside: &[IpNet],
+    ) -> Option<String> {
         match self {
             Self::Apart => Some(
                 "it comes from a process that is below no SSH connection and at no console, which proves nothing"
@@ -59,6 +67,9 @@ impl Origin {
             ),
             Self::Ssh { remote, .. } if remote.ip().is_loopback() || own.contains(&remote.ip()) => {
                 Some(format!("the connection from {remote} does not come from outside of this host"))
+            }
+            Self::Ssh { remote, .. } if inside.iter().any(|net| net.contains(&remote.ip())) => {
+                Some(format!("the connection from {remote} comes from a workload on this host, and not by an uplink"))
             }
             Self::Ssh { remote, began_ms, .. } if *began_ms <= applied_ms => {
                 Some(format!("the connection from {remote} is older than the change: it proves nothing"))
@@ -215,13 +226,15 @@ mod tests {
     #[test]
     fn only_a_younger_connection_from_outside_and_a_console_prove_something() {
         let own = ["198.51.100.2".parse().expect("an address")];
-        let fails = |origin: &Origin| origin.proves_nothing(1000, &own);
+        let inside = ["10.88.7.0/24".parse().expect("a network")];
+        let fails = |origin: &Origin| origin.proves_nothing(1000, &own, &inside);
         assert_eq!(fails(&ssh("203.0.113.9:40000", 1010)), None);
         assert_eq!(fails(&Origin::Console("ttyS0".to_owned())), None);
         for (origin, says) in [
             (ssh("203.0.113.9:40000", 1000), "older than the change"),
             (ssh("127.0.0.1:40000", 2000), "not come from outside"),
             (ssh("198.51.100.2:40000", 2000), "not come from outside"),
+            (ssh("10.88.7.9:40000", 2000), "from a workload on this host"),
             (Origin::Apart, "no SSH connection"),
         ] {
             let why = fails(&origin).expect("refused");

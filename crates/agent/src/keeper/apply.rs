@@ -23,11 +23,21 @@ use crate::saved::Saved;
 use crate::{desired, outside, reconcile};
 
 use super::Keeper;
+use super::guard::Intent;
 use super::laps::Laps;
 use super::stages::{self, Look};
 
 /// Lines of what would be done that a plan shows.
 const ACTIONS: usize = 500;
+
+/// Which host part a document is compiled with.
+#[derive(Debug, Clone, Copy)]
+enum HostPart {
+    /// Its own: somebody wants it.
+    Own,
+    /// What is in force, or to be: its own may have gone back.
+    AsItIs,
+}
 
 impl Keeper {
     /// Brings a document up.
@@ -41,7 +51,9 @@ impl Keeper {
         self.end_gone();
         let facts = self.facts()?;
         let compiler = if request.dry_run { None } else { self.compiled() };
-        let (wanted, compiler, mut plan) = self.proven(request, &facts, compiler, &mut laps)?;
+        let host = if manner.again { HostPart::AsItIs } else { HostPart::Own };
+        let (wanted, compiler, mut plan) =
+            self.proven(request, host, (&facts, compiler), &mut laps)?;
         if request.dry_run {
             plan.actions = self.actions(&wanted);
             return Ok(UpResponse { plan, ..UpResponse::default() });
@@ -53,11 +65,12 @@ impl Keeper {
         let known = before.as_deref().map(|force| &force.wanted.bundle);
         outside::check(&wanted, known, &self.shared.options.run_dir)?;
         laps.lap("look outside");
-        let intent = self.guard(&wanted, manner)?;
+        // What the agent does by itself puts no host part in force that nobody confirmed.
+        let intent = if manner.again { Intent::Same } else { self.guard(&wanted, manner)? };
         let guarded = self.bring(before, (wanted, compiler), facts, began);
         match &guarded {
             Ok(_) => self.guarded(&intent),
-            Err(_) => self.unguarded(&intent),
+            Err(_) => self.unguarded(intent),
         }
         let outcome = guarded?;
         laps.lap("apply");
@@ -94,7 +107,8 @@ impl Keeper {
     /// Tells what bringing a document up would mean.
     pub(super) fn plan(&mut self, request: &DocumentRequest) -> Result<PlanReport, Error> {
         let facts = self.facts()?;
-        let (wanted, _, mut plan) = self.proven(request, &facts, None, &mut Laps::begin())?;
+        let (wanted, _, mut plan) =
+            self.proven(request, HostPart::Own, (&facts, None), &mut Laps::begin())?;
         plan.actions = self.actions(&wanted);
         Ok(plan)
     }
@@ -110,8 +124,8 @@ impl Keeper {
     fn proven(
         &mut self,
         request: &DocumentRequest,
-        facts: &Facts,
-        compiler: Option<Compiler>,
+        host: HostPart,
+        (facts, compiler): (&Facts, Option<Compiler>),
         laps: &mut Laps,
     ) -> Result<(Wanted, Compiler, PlanReport), Error> {
         let request = Arc::new(request.clone());
@@ -125,7 +139,10 @@ impl Keeper {
         laps.lap("look");
         let beside = Beside { attachments: self.attachments(), ..Beside::default() };
         let (mut wanted, compiler) = prepare(&request, &beside, base, facts)?;
-        Self::with_own_host(&mut wanted, facts)?;
+        match host {
+            HostPart::Own => Self::with_own_host(&mut wanted, facts)?,
+            HostPart::AsItIs => self.with_host(&mut wanted, facts)?,
+        }
         laps.lap("compile");
         let mut plan = plan::report(&self.shared, &wanted, |each| {
             if let Err(error) = self.datapath.each_live_flow(each) {

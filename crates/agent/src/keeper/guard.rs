@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::{Error, HostPolicy, codes};
+use host::linux::rcu::Expedited;
+use ipnet::IpNet;
 use jiff::Timestamp;
 use planner::{Facts, HostPlane};
 use policy::Document;
@@ -15,11 +17,13 @@ use crate::confirm::session::Origin;
 use crate::confirm::{Manner, dead_man, proof};
 use crate::fault::{failed, refused};
 use crate::force::{Force, Wanted};
+use crate::names::Names;
 use crate::prepare::{self, Base, Beside, prepare};
-use crate::{outside, uplinks};
+use crate::reconcile::tables;
+use crate::saved::Saved;
+use crate::{outside, ports, uplinks};
 
 use super::Keeper;
-use super::stages::Look;
 
 /// What the keeper knows of the host part.
 #[derive(Debug, Default)]
@@ -28,7 +32,14 @@ pub(super) struct Hosts {
     ledger: Ledger,
     /// The process that waits for the deadline, when this agent started it: to be reaped.
     dead_man: Option<std::process::Child>,
+    /// Whether the file says something else than what is remembered here.
+    unwritten: bool,
+    /// Not before this moment is tried again what failed: to go back, or to write it down.
+    rest: Option<Instant>,
 }
+
+/// Between two tries.
+const REST: Duration = Duration::from_secs(1);
 
 /// What becomes of a change's host part when it is in force.
 #[derive(Debug)]
@@ -39,8 +50,8 @@ pub(super) enum Intent {
     Gone,
     /// It is what was confirmed.
     Confirmed,
-    /// It waits: a dead man has been started.
-    Waits,
+    /// It waits: a dead man has been started. This is what was remembered before.
+    Waits(Box<Ledger>),
 }
 
 impl Hosts {
@@ -50,7 +61,7 @@ impl Hosts {
             tracing::error!(%error, "what is remembered of the host's own policy cannot be read: it is off until the next up");
             Ledger::default()
         });
-        Self { ledger, dead_man: None }
+        Self { ledger, ..Self::default() }
     }
 
     /// Ends the process that waits, if it has not ended by itself: nothing waits any more.
@@ -66,6 +77,11 @@ impl Hosts {
         if self.dead_man.as_mut().is_some_and(ended) {
             self.dead_man = None;
         }
+    }
+
+    /// Whether what failed last is to be left alone for a moment yet.
+    fn rests(&self) -> bool {
+        self.rest.is_some_and(|until| until > Instant::now())
     }
 }
 
@@ -126,7 +142,6 @@ impl Keeper {
         let within = u64::try_from(manner.within.as_millis()).unwrap_or(u64::MAX);
         let token = format!("{applied_ms:x}-{:x}", std::process::id());
         let before = self.hosts.ledger.clone();
-        self.hosts.dismiss();
         self.hosts.ledger.reverted = None;
         self.hosts.ledger.pending = Some(Pending {
             part,
@@ -138,14 +153,35 @@ impl Keeper {
             by: manner.by.to_string(),
             request: (*wanted.request).clone(),
         });
-        let armed = self.remember_host().and_then(|()| self.arm(&token));
+        // Who waits for the change before this one goes on until this one is written down.
+        let armed = self.remember_host().and_then(|()| {
+            self.hosts.dismiss();
+            self.arm(&token)
+        });
         if let Err(error) = armed {
-            self.hosts.ledger = before;
-            // What cannot be written now was not written before either.
-            let _told = self.remember_host();
+            self.back_to(before);
             return Err(error);
         }
-        Ok(Intent::Waits)
+        self.hosts.rest = None;
+        Ok(Intent::Waits(Box::new(before)))
+    }
+
+    /// What was remembered before a change that came to nothing is remembered again. A change that waited then goes on to wait, and
+    /// somebody waits for its deadline.
+    fn back_to(&mut self, before: Ledger) {
+        self.hosts.ledger = before;
+        if let Err(error) = self.remember_host() {
+            tracing::error!(%error, "a change of the host's own policy that failed is still remembered");
+        }
+        let Some(token) = self.hosts.ledger.pending.as_ref().map(|pending| pending.token.clone())
+        else {
+            return;
+        };
+        if !dead_man::is_waiting(&self.shared.options.state_dir)
+            && let Err(error) = self.arm(&token)
+        {
+            tracing::error!(%error, "nobody but this agent waits for the deadline of the host's own policy");
+        }
     }
 
     fn arm(&mut self, token: &str) -> Result<(), Error> {
@@ -172,7 +208,7 @@ impl Keeper {
                 }
             }
             // Connections that began while it was applied prove nothing.
-            Intent::Waits => {
+            Intent::Waits(_) => {
                 if let Some(pending) = &mut ledger.pending {
                     pending.applied_ms = now_ms();
                 }
@@ -187,14 +223,11 @@ impl Keeper {
         }
     }
 
-    /// After a change that failed: what was in force before is in force again.
-    pub(super) fn unguarded(&mut self, intent: &Intent) {
-        if matches!(intent, Intent::Waits) {
-            self.hosts.ledger.pending = None;
+    /// After a change that failed: what was in force before is in force again, and waits again if it waited.
+    pub(super) fn unguarded(&mut self, intent: Intent) {
+        if let Intent::Waits(before) = intent {
             self.hosts.dismiss();
-            if let Err(error) = self.remember_host() {
-                tracing::error!(%error, "a change of the host's own policy that failed is still remembered");
-            }
+            self.back_to(*before);
             self.tell_host();
         }
     }
@@ -209,7 +242,10 @@ impl Keeper {
             self.revert_host(None)?;
             return Err(refused(codes::NOTHING_WAITS, "its time was over: it went back"));
         }
-        if let Some(why) = by.proves_nothing(pending.applied_ms, &facts.addresses) {
+        let networks = self.shared.force().map(|force| force.wanted.document.networks.clone());
+        let inside = networks.iter().flatten().flat_map(|network| network.subnets.iter());
+        let inside: Vec<IpNet> = inside.collect();
+        if let Some(why) = by.proves_nothing(pending.applied_ms, &facts.addresses, &inside) {
             return Err(refused(
                 codes::NOT_CONFIRMED,
                 format!("this does not confirm the change: {why}"),
@@ -246,19 +282,25 @@ impl Keeper {
             if pending.is_over() { "nobody confirmed it in time" } else { "somebody took it back" };
         let before = self.hosts.ledger.clone();
         self.hosts.ledger.revert(why);
-        if let Err(error) = self.apply_again() {
+        if let Err(error) = self.take_back() {
             self.hosts.ledger = before;
+            self.hosts.rest = Some(Instant::now() + REST);
             return Err(error);
         }
-        self.remember_host()?;
+        self.hosts.rest = None;
+        // It went back, though it may not be possible to write that down: a disk may be full.
+        if let Err(error) = self.remember_host() {
+            tracing::error!(%error, "what went back is not remembered yet");
+        }
         self.hosts.reap();
         tracing::warn!("the host's own policy went back to what was confirmed: {why}");
         self.tell_host();
         Ok(self.host_policy())
     }
 
-    /// Applies the document in force with the host plane that is to be in force now.
-    fn apply_again(&mut self) -> Result<(), Error> {
+    /// Puts the host plane in force that is to be in force now, and nothing else. Whoever is locked out has no other way: so neither the state
+    /// of workloads and networks, which others may break, nor a disk that is full can hold this up.
+    fn take_back(&mut self) -> Result<(), Error> {
         let Some(force) = self.shared.force() else { return Ok(()) };
         let facts = self.facts()?;
         let Force { wanted, .. } = &*force;
@@ -267,7 +309,33 @@ impl Keeper {
         let beside = Beside { relabelled, attachments };
         let (mut wanted, _) = prepare(&wanted.request, &beside, base, &facts)?;
         self.with_host(&mut wanted, &facts)?;
-        self.switch(Some(&force), wanted, Look::Everywhere, Instant::now()).map(drop)
+        let _quick = Expedited::begin();
+        self.shared.set_names(Arc::new(Names::new(&wanted.bundle, Some(&self.shared.names()))));
+        let uplinks = uplinks::of(wanted.host.as_deref());
+        let ports = self.shared.ports.bring(&wanted.bundle, &uplinks);
+        if uplinks.is_empty() && !ports.failed.is_empty() {
+            // Programs on an uplink that nobody has drop everything.
+            ports::release_uplinks(&self.shared.options.bpffs)
+                .map_err(|error| failed(codes::DATAPATH, "let go of the uplinks", &error))?;
+        }
+        for failure in &ports.failed {
+            tracing::warn!(reconciler = "network", "{failure}");
+        }
+        let pass = tables::pass(&mut self.datapath, &wanted.bundle.tables);
+        if let Some(cause) = self.told("tables", pass).failures.into_iter().next() {
+            let mut error = refused(codes::DATAPATH, "the host's own policy is as before");
+            error.cause = Some(cause);
+            return Err(error);
+        }
+        let stored = self.store.generation().unwrap_or_default();
+        let generation = stored.max(force.generation) + 1;
+        let saved = Saved::new(generation, &wanted, self.enforced(&wanted, &force.enforced));
+        if let Err(error) = self.store.keep(&saved) {
+            tracing::error!(%error, "what is in force cannot be remembered");
+        }
+        (self.compiler, self.compiled_for) = (None, None);
+        self.put_in_force(saved, wanted);
+        Ok(())
     }
 
     /// After a start, before anything is put in force: what is over goes back, what waits gets a dead man again.
@@ -313,12 +381,22 @@ impl Keeper {
     /// When the change that waits goes back, should the process that does it not come first.
     pub(super) fn host_deadline(&self) -> Option<Instant> {
         let pending = self.hosts.ledger.pending.as_ref()?;
-        Instant::now().checked_add(pending.left() + Duration::from_millis(1))
+        let due = Instant::now().checked_add(pending.left() + Duration::from_millis(1))?;
+        Some(self.hosts.rest.map_or(due, |rest| rest.max(due)))
     }
 
     /// Takes back what is over.
     pub(super) fn tend_host(&mut self) {
         self.hosts.reap();
+        if self.hosts.rests() {
+            return;
+        }
+        if self.hosts.unwritten
+            && let Err(error) = self.remember_host()
+        {
+            self.hosts.rest = Some(Instant::now() + REST);
+            tracing::debug!(%error, "what is remembered of the host's own policy cannot be written yet");
+        }
         if self.hosts.ledger.pending.as_ref().is_some_and(Pending::is_over)
             && let Err(error) = self.revert_host(None)
         {
@@ -333,6 +411,7 @@ impl Keeper {
             self.hosts.ledger.seen = Seen { uplinks, addresses };
         }
         let written = self.hosts.ledger.write(&self.shared.options.state_dir);
+        self.hosts.unwritten = written.is_err();
         written.map_err(|error| failed(codes::STATE, "remember the host's own policy", &error))
     }
 

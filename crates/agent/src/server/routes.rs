@@ -105,7 +105,7 @@ fn manner(query: &UpQuery, pid: Option<i32>) -> Result<Manner, Error> {
     }
     let within = Duration::from_secs(within.into());
     let may_cut = query.cut_connections.unwrap_or(false);
-    Ok(Manner { within, may_cut, by: session::origin(pid) })
+    Ok(Manner { within, may_cut, by: session::origin(pid), again: false })
 }
 
 async fn confirm(State(shared): Node, changer: Changer) -> Answer<HostPolicy> {

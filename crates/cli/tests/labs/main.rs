@@ -7,6 +7,7 @@
 
 mod adopted;
 mod article;
+mod attacked;
 mod audited;
 mod clean;
 mod crowd;
