@@ -15,7 +15,7 @@ use testkit::{root_or_return, wait_until};
 use crate::stage::{HOST, Stage, reaches, serve};
 
 /// Most time between the deadline of a change and the way being open again on a busy machine.
-const BACK: Duration = Duration::from_secs(60);
+const BACK: Duration = Duration::from_mins(1);
 /// What the host serves, for its managers.
 const MANAGED: &str = "198.51.100.2:22";
 /// Tries to get the number of a namespace that went.
@@ -23,7 +23,7 @@ const TRIES: usize = 20;
 
 /// A host whose managers come from outside, with one adopted workload, `t/a`.
 struct Managed {
-    _managed: Vec<TcpEcho>,
+    _service: Vec<TcpEcho>,
     stage: Stage,
     adopted: String,
 }
@@ -32,12 +32,12 @@ impl Managed {
     /// With a disk of its own for the state, which can be filled.
     fn new() -> Self {
         let mut stage = Stage::without_agent();
-        let state = stage.bulkhead.folders().state.display().to_string();
-        let disk = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", &state];
+        let folder = stage.bulkhead.folders().state.display().to_string();
+        let disk = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", &folder];
         stage.host.check(&disk).expect("a small disk");
         stage.bulkhead.start_agent().expect("the agent starts");
         let (_, adopted) = stage.adopted("a");
-        let managed = Self { _managed: serve(&stage.host, HOST, &[22]), stage, adopted };
+        let managed = Self { _service: serve(&stage.host, HOST, &[22]), stage, adopted };
         managed.stage.bulkhead.up(&managed.file("", "")).expect("applied");
         assert!(managed.is_open());
         managed
@@ -72,7 +72,7 @@ impl Managed {
     fn fill_the_disk(&self) -> PathBuf {
         let path = self.stage.bulkhead.folders().state.join("filler");
         let mut file = fs::File::create(&path).expect("a file");
-        while file.write_all(&[0; 65_536]).is_ok() {}
+        while file.write_all(&[0; 4_096]).is_ok() {}
         while file.write_all(&[0; 64]).is_ok() {}
         path
     }

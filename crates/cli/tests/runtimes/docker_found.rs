@@ -94,6 +94,29 @@ impl Docker {
 }
 
 #[test]
+fn an_image_cannot_claim_to_be_another_workload_root() {
+    let test = "an_image_cannot_claim_to_be_another_workload_root";
+    root_or_return!(test);
+    if !is_there(test) {
+        return;
+    }
+    let docker = Docker::start(&[]);
+    docker.stage.bulkhead.up(FILE).expect("applied");
+    let plain = docker.engine.run("plain", "shop_default", &[], &["/bin/sleep", "1000"]);
+    let claims = "LABEL app=db com.docker.compose.project=shop com.docker.compose.service=db \
+                  com.docker.compose.container-number=1";
+    docker.engine.docker(&["commit", "--change", claims, &plain, "liar:1"]).expect("an image");
+    let line = ["run", "-d", "--name", "liar", "--network", "shop_default", "-l", "tier=front"];
+    let line = [&line[..], &["liar:1", "/bin/sleep", "1000"]].concat();
+    docker.engine.docker(&line).expect("a container");
+    let liar = docker.enforced("shop.liar");
+    let labels: Vec<String> = ["app", "image/app", "compose.service", "tier", "container"]
+        .map(|key| liar["labels"][key].as_str().unwrap_or("-").to_owned())
+        .into();
+    assert_eq!(labels, ["-", "db", "-", "front", "liar"], "{liar}");
+}
+
+#[test]
 fn containers_are_found_enforced_and_followed_root() {
     let test = "containers_are_found_enforced_and_followed_root";
     root_or_return!(test);
