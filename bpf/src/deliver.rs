@@ -13,7 +13,7 @@ const RECOMPUTE: u64 = 1;
 
 /// Sends the packet into the target's namespace; a routed one as the gateway would send it.
 #[inline(never)]
-pub(crate) fn to_peer(env: &Kernel, skb: Skb, target: u32, work: &Work) -> i32 {
+pub(crate) fn to_peer(env: &Kernel<Skb>, skb: Skb, target: u32, work: &Work) -> i32 {
     let Some(receiver) = env.endpoint(target) else { return failed(target) };
     if work.frame.target != receiver.mac {
         let m = receiver.mac;

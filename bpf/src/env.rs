@@ -19,13 +19,48 @@ const NEW: u64 = 1;
 /// `BPF_EXIST`.
 const REPLACE: u64 = 2;
 
-/// The tables during one packet.
-pub(crate) struct Kernel {
-    config: &'static Config,
-    skb: Skb,
+/// What a program was called with: how it takes steps.
+pub(crate) trait Context: Copy {
+    /// Whether no other program runs on the CPU until this one ends.
+    const ALONE: bool;
+
+    /// Calls the function of a step.
+    fn call(self, step: Step) -> u32;
 }
 
-impl Kernel {
+impl Context for Skb {
+    const ALONE: bool = true;
+
+    #[inline(always)]
+    fn call(self, step: Step) -> u32 {
+        steps::call(step, self)
+    }
+}
+
+/// The tables during one packet.
+pub(crate) struct Kernel<C> {
+    config: &'static Config,
+    context: C,
+}
+
+impl<C: Room> Kernel<C> {
+    /// The tables and the working memory that a context has claimed.
+    #[inline(always)]
+    pub(crate) fn at(context: C) -> Option<(Self, &'static mut Work)> {
+        let config = maps::CONFIG.get_ptr(0)?;
+        let work = context.room()?;
+        // SAFETY: a value of an array, which lives as long as the map; the agent stores whole words into it.
+        unsafe { Some((Self { config: &*config, context }, work)) }
+    }
+}
+
+/// A context with working memory of its own.
+pub(crate) trait Room: Context {
+    /// That memory.
+    fn room(self) -> Option<&'static mut Work>;
+}
+
+impl Kernel<Skb> {
     /// The tables and the working memory of a packet.
     #[inline(always)]
     pub(crate) fn of(skb: Skb) -> Option<(Self, &'static mut Work)> {
@@ -35,7 +70,7 @@ impl Kernel {
         // first. The second is this CPU's: a program runs to its end before another one starts on
         // the same CPU at these hooks, both of which run with bottom halves disabled; and a step
         // that takes it again does so while its caller keeps off (see [`Env::step`] below).
-        unsafe { Some((Self { config: &*config, skb }, &mut *work)) }
+        unsafe { Some((Self { config: &*config, context: skb }, &mut *work)) }
     }
 }
 
@@ -70,8 +105,11 @@ pub(crate) fn add(counter: *mut u64, by: u64) {
     unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) by) };
 }
 
-impl Env for Kernel {
-    type Flow<'a> = Live;
+impl<C: Context> Env for Kernel<C> {
+    type Flow<'a>
+        = Live
+    where
+        Self: 'a;
 
     #[inline(always)]
     fn config(&self) -> &Config {
@@ -170,13 +208,25 @@ impl Env for Kernel {
     }
 
     #[inline(always)]
+    fn pair(&self, key: &FlowKey) -> u64 {
+        // SAFETY: copied at once; an element that was reused meanwhile is another flow's, whose ends are on this host as well.
+        unsafe { maps::PAIRS.get(key) }.copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn remember_pair(&self, key: &FlowKey, pair: u64) {
+        // A full LRU table makes room.
+        let _ = maps::PAIRS.insert(key, &pair, 0);
+    }
+
+    #[inline(always)]
     fn add(counter: &mut u64, by: u64) {
         add(counter, by);
     }
 
     #[inline(always)]
     fn count(&self, endpoint: u32, sent: bool, bytes: u32) {
-        meters::count(endpoint, sent, bytes);
+        meters::count::<C>(endpoint, sent, bytes);
     }
 
     #[inline(always)]
@@ -187,7 +237,7 @@ impl Env for Kernel {
     #[inline(always)]
     fn step<P: Packet + ?Sized>(&self, step: Step, _packet: &P, work: &mut Work) -> u32 {
         handed_over(work);
-        let answer = steps::call(step, self.skb);
+        let answer = self.context.call(step);
         handed_over(work);
         answer
     }

@@ -3,7 +3,7 @@
 //! [`from_endpoint`] sits at the tc ingress of an endpoint's port and judges what the
 //! endpoint sends; [`to_endpoint`] sits at its tc egress and judges what it is to receive. Both work
 //! as TCX programs and as clsact filters in direct-action mode, whose return codes are the same
-//! numbers. The agent's loader (`host::linux::bpf`) fills the maps and drains the reports.
+//! numbers. Endpoints that share the host's stack have programs at their cgroup instead, [`sent_by_socket`] and its neighbours. The agent's loader (`host::linux::bpf`) fills the maps and drains the reports.
 //!
 //! **Failure.** Whatever the programs cannot decide is dropped, never passed.
 //! **Limits.** Kernel 5.10 and later; no helper, map type or instruction that is newer.
@@ -14,18 +14,20 @@
 
 mod deliver;
 mod env;
+mod hosted;
 mod maps;
 mod meters;
 mod skb;
 mod steps;
 
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_redirect, bpf_redirect_peer};
-use aya_ebpf::macros::classifier;
-use aya_ebpf::programs::TcContext;
+use aya_ebpf::macros::{cgroup_skb, cgroup_sock_addr, classifier};
+use aya_ebpf::programs::{SkBuffContext, SockAddrContext, TcContext};
 use verdict::abi::{HOST_ENDPOINT, IFINDEX_BASE, MAX_ENDPOINTS};
 use verdict::{Action, Reason};
 
 use env::Kernel;
+use hosted::Wish;
 use skb::Skb;
 
 /// `TC_ACT_OK`, `TCX_PASS`.
@@ -96,6 +98,54 @@ fn at_uplink(context: &TcContext, sent: bool) -> i32 {
         // SAFETY: the helper takes numbers only.
         Action::Drop(_) => unsafe { bpf_redirect(NOWHERE, 0) as i32 },
     }
+}
+
+/// Judges what a socket of an endpoint of the host's stack sends.
+#[cgroup_skb(egress)]
+pub fn sent_by_socket(context: SkBuffContext) -> i32 {
+    hosted::judge(context.skb.skb, true)
+}
+
+/// Judges what a socket of an endpoint of the host's stack is to receive.
+#[cgroup_skb(ingress)]
+pub fn sent_to_socket(context: SkBuffContext) -> i32 {
+    hosted::judge(context.skb.skb, false)
+}
+
+/// Refuses connections that cannot come about.
+#[cgroup_sock_addr(connect4)]
+pub fn connect4(context: SockAddrContext) -> i32 {
+    hosted::ask(context.sock_addr, false, Wish::Connect)
+}
+
+/// Refuses connections that cannot come about.
+#[cgroup_sock_addr(connect6)]
+pub fn connect6(context: SockAddrContext) -> i32 {
+    hosted::ask(context.sock_addr, true, Wish::Connect)
+}
+
+/// Refuses datagrams that cannot arrive.
+#[cgroup_sock_addr(sendmsg4)]
+pub fn sendmsg4(context: SockAddrContext) -> i32 {
+    hosted::ask(context.sock_addr, false, Wish::Send)
+}
+
+/// Refuses datagrams that cannot arrive.
+#[cgroup_sock_addr(sendmsg6)]
+pub fn sendmsg6(context: SockAddrContext) -> i32 {
+    hosted::ask(context.sock_addr, true, Wish::Send)
+}
+
+/// Refuses ports that no rule opens.
+#[cgroup_sock_addr(bind4)]
+pub fn bind4(context: SockAddrContext) -> i32 {
+    hosted::ask(context.sock_addr, false, Wish::Bind)
+}
+
+/// Refuses ports that no rule opens.
+#[cgroup_sock_addr(bind6)]
+pub fn bind6(context: SockAddrContext) -> i32 {
+    hosted::ask(context.sock_addr, true, Wish::Bind)
 }
 
 /// Drops are counted where they are reported; a hook without an endpoint has no report.

@@ -32,6 +32,16 @@ pub(crate) static ENDPOINTS: Array<Endpoint> = Array::with_max_entries(MAX_ENDPO
 #[map]
 pub(crate) static PORTS_IN_PLACE: HashMap<u32, u32> =
     HashMap::with_max_entries(MAX_ENDPOINTS, GROWING);
+/// Endpoints of the host's stack: number of their cgroup to their own.
+#[map]
+pub(crate) static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(MAX_ENDPOINTS, GROWING);
+/// Memory to work in for programs at cgroups.
+#[map]
+pub(crate) static ROOMS: PerCpuArray<crate::hosted::Room> =
+    PerCpuArray::with_max_entries(crate::hosted::CLAIMS, 0);
+/// Whose the ends of flows within this host are; the key's network is 0.
+#[map]
+pub(crate) static PAIRS: LruHashMap<FlowKey, u64> = LruHashMap::with_max_entries(16_384, 0);
 /// Peers by the number that [`IPCACHE`] and [`PREFIXES`] lead to.
 #[map]
 pub(crate) static PEERS: Array<Peer> = Array::with_max_entries(SIZE, SHARED);

@@ -38,6 +38,36 @@ macro_rules! steps {
         pub(crate) fn call(step: Step, packet: Skb) -> u32 {
             match step {
                 $(Step::$step => $name(packet.raw()),)*
+                // Never taken at an interface.
+                Step::Hosted => STOP,
+            }
+        }
+    };
+}
+
+/// The same for programs at cgroups, whose working memory is told by its number.
+macro_rules! steps_in {
+    ($kind:ident of $raw:ty: $($name:ident is $step:ident,)*) => {
+        use super::{Kernel, STOP, Step};
+        use crate::hosted::{$kind, used};
+
+        $(
+            /// A step; never called but by [`call`].
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            extern "C" fn $name(raw: *mut $raw, room: u32) -> u32 {
+                let context = $kind::new(used(raw), room);
+                let Some((env, work)) = Kernel::at(context) else { return STOP };
+                Step::$step.run(&env, &context, work)
+            }
+        )*
+
+        /// Calls the function of a step; those that this kind of program has no use for end the way.
+        #[inline(always)]
+        pub(crate) fn call(step: Step, raw: *mut $raw, room: u32) -> u32 {
+            match step {
+                $(Step::$step => $name(raw, room),)*
+                _ => STOP,
             }
         }
     };
@@ -57,4 +87,29 @@ steps! {
     step_revoke is Revoke,
     step_end is End,
     step_report is Report,
+}
+
+/// Steps of packets at cgroups.
+pub(crate) mod inet {
+    steps_in! { Inet of aya_ebpf::bindings::__sk_buff:
+        inet_ipv6 is Ipv6,
+        inet_transport is Transport,
+        inet_hosted is Hosted,
+        inet_scale is Scale,
+        inet_open is Open,
+        inet_related is Related,
+        inet_judge is Judge,
+        inet_reject is Reject,
+        inet_revoke is Revoke,
+        inet_end is End,
+        inet_report is Report,
+    }
+}
+
+/// Steps of calls of sockets.
+pub(crate) mod asked {
+    steps_in! { Asked of aya_ebpf::bindings::bpf_sock_addr:
+        asked_judge is Judge,
+        asked_report is Report,
+    }
 }

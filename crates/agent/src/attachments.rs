@@ -111,9 +111,11 @@ impl Kept {
         let network = document.networks.iter().find(own).ok_or_else(|| {
             wrong(key, format!("the tenant `{}` has no network `{}`", tenant.name, attach.network))
         })?;
-        if network.mode == Mode::None {
-            let message =
-                format!("the network {} has the mode `none`: nobody attaches to it", network.id());
+        if let mode @ (Mode::None | Mode::Host) = network.mode {
+            let message = format!(
+                "the network {} has the mode `{mode}`: nobody attaches to it",
+                network.id()
+            );
             return Err(wrong(key, message));
         }
         let is_in_place = matches!(self.attach.port, AttachPort::InPlace { .. });

@@ -21,7 +21,8 @@ const NAMED_NETNS: &str = "/run/netns";
 /// # Errors
 /// `BH0200` when the bundle holds a number or name out of its range, which the planner excludes.
 pub(crate) fn network(bundle: &Bundle, mtu: u32) -> Result<Desired, Error> {
-    let ours = bundle.routers.iter().filter(|each| each.external.is_none());
+    let has_router = |each: &&Router| each.external.is_none() && each.mode != model::Mode::Host;
+    let ours = bundle.routers.iter().filter(has_router);
     let routers = ours.map(|each| router(bundle, each, mtu));
     let isolated = bundle
         .workloads
@@ -55,7 +56,7 @@ fn router(bundle: &Bundle, router: &Router, mtu: u32) -> Result<RouterDesired, E
         mode: match router.mode {
             model::Mode::Nat => Mode::Nat,
             model::Mode::Routed => Mode::Routed,
-            model::Mode::Bridge | model::Mode::None => Mode::Bridge,
+            model::Mode::Bridge | model::Mode::Host | model::Mode::None => Mode::Bridge,
         },
         gateways: router.gateways.clone(),
         subnets: router.subnets.clone(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use model::{CopyOnWrite, Identity, RuleId, RuleRef};
 use planner::{Bundle, Router};
+use verdict::abi::Addr;
 
 /// Numbers to names.
 #[derive(Debug, Default)]
@@ -105,6 +106,9 @@ impl flow::Resolver for Names {
     }
 
     fn owner(&self, network: u32, address: IpAddr) -> Option<Arc<str>> {
+        if let Some((number, _)) = Addr::from(address).host_of() {
+            return flow::Resolver::endpoint(self, number);
+        }
         self.find(|index| index.places.owners.get(&(network, address)))
     }
 

@@ -3,6 +3,7 @@
 //! A reconciler takes nothing but what is wanted. It reads what is, acts on the difference, reports in a [`Pass`], never
 //! stops at the first failure, never retries inside, and its second pass does nothing.
 
+pub(crate) mod hosted;
 pub(crate) mod network;
 pub(crate) mod tables;
 pub(crate) mod workloads;

@@ -117,6 +117,10 @@ reasons! {
         "No table entry tells who the peer is, so no rule can speak for it.";
     DeliveryFailed "delivery failed" "the receiving endpoint went away in between"
         "The packet was allowed, but its receiver was gone when it was to be handed over.";
+    PortNotOpen "port not open" "let somebody in on it: a policy with `to:` the workload and `allow:` the port"
+        "A workload in a network of mode `host` asked to bind a port that no rule opens to anybody. The port would be the host's: \
+         a workload is kept from taking it. A port that the kernel chooses may always be bound, and so may every port where the \
+         posture for ingress is `audit` or `allow`.";
 }
 
 #[cfg(test)]

@@ -17,13 +17,15 @@ pub enum Mode {
     Bridge,
     /// No translation: the host routes the network's subnets.
     Routed,
+    /// No network of its own: workloads share the host's stack, and are judged at their cgroups.
+    Host,
     /// Loopback only.
     None,
 }
 
 impl Mode {
     /// Every mode, in the order of the documentation.
-    pub const ALL: [Self; 4] = [Self::Nat, Self::Bridge, Self::Routed, Self::None];
+    pub const ALL: [Self; 5] = [Self::Nat, Self::Bridge, Self::Routed, Self::Host, Self::None];
 
     /// The word in the file.
     #[must_use]
@@ -32,6 +34,7 @@ impl Mode {
             Self::Nat => "nat",
             Self::Bridge => "bridge",
             Self::Routed => "routed",
+            Self::Host => "host",
             Self::None => "none",
         }
     }

@@ -14,6 +14,7 @@ use policy::Document;
 use policy::document::{Network, Span, Subnets, Workload};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
+use verdict::abi::Addr;
 
 use crate::{PlanError, topology};
 
@@ -255,6 +256,12 @@ impl Work {
         }
         for ((id, workload), endpoint) in members.iter().zip(&mut given) {
             let subnets = subnets_of(network, workload);
+            // It has the host's addresses, and one in the tables that stands for them.
+            if network.mode == Mode::Host {
+                let stands = IpAddr::from(Addr::hosted(endpoint.number.into()));
+                (endpoint.v4, endpoint.v6) = (None, v6_of(Some(stands)));
+                continue;
+            }
             // Whoever made a port in place has given it its addresses.
             if topology::port_of(workload).is_some() {
                 (endpoint.v4, endpoint.v6) = (workload.v4, workload.v6);

@@ -247,7 +247,7 @@ fn rows(bundle: &Bundle, lengths: &FxHashMap<u64, u32>, faults: &mut Vec<Fault>)
     for (RowKey { slot, class }, row) in &tables.rows {
         let from = || format!("row {slot:016x} {class:016x}");
         set(from(), &row.ports, faults);
-        if !slots.contains(slot) || !classes.contains(class) {
+        if !slots.contains(slot) || *class != Endpoint::ANYBODY && !classes.contains(class) {
             faults.push(Fault::Dangling { from: from(), to: "its slot or class".to_owned() });
         }
         if !known(row.rest.rule) {

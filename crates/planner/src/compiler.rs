@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use model::digest::Digest64;
-use model::{Direction, Name, Posture, Postures};
+use model::{Direction, Mode, Name, Posture, Postures};
 use policy::Document;
 use policy::document::{Around, Audit, Network, Policy, Scope, Standing, Tier, Workload as Source};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -65,6 +65,8 @@ struct Seat {
     seen: Vec<(usize, ClassId, Vec<Addr>)>,
     /// Egress, ingress.
     slots: [Option<SlotId>; 2],
+    /// The slot that says which ports it may bind, when it shares the host's stack.
+    binds: Option<u64>,
     matchers: Box<[MatcherId]>,
 }
 
@@ -269,6 +271,10 @@ impl Compiler {
                 let key = PeerKey { network: u32::from(here.number), addr: *addr };
                 self.bundle.tables.exact.insert(key, peer);
             }
+            if home.mode == Mode::Host {
+                let prefix = topology::hosted_prefix(here.number.into(), number);
+                self.bundle.tables.prefixes.insert(prefix, peer);
+            }
             seen.push((at, class, addresses));
         }
         let seat = Seat {
@@ -276,6 +282,7 @@ impl Compiler {
             number,
             seen,
             slots: [None, None],
+            binds: None,
             matchers: matchers.into_boxed_slice(),
         };
         self.seats.insert(Arc::clone(id), seat);
@@ -286,6 +293,7 @@ impl Compiler {
         let id = workload.id();
         let Some(seat) = self.seats.get_mut(id.as_str()) else { return };
         let Some(home) = self.bundle.routers.get(seat.plane) else { return };
+        let hosted = home.mode == Mode::Host;
         let [egress, ingress] =
             [(false, grounds[0]), (true, grounds[1])].map(|(ingress, ground)| {
                 let isolated = self.engine.is_isolated(&seat.matchers, ingress);
@@ -305,14 +313,19 @@ impl Compiler {
             self.engine.slot_up(&mut self.bundle.tables, seat.plane, *slot);
         }
         seat.slots = slots;
+        if hosted {
+            let tables = &mut self.bundle.tables;
+            seat.binds = slots[1].map(|slot| self.engine.open_to_bind(tables, slot));
+        }
         let numbers = slots.map(|slot| self.engine.slot_number(slot));
         let postures = grounds.map(|ground| ground.posture() as u8);
         let Some(lease) = self.bundle.allocations.endpoints.get(id.as_str()) else { return };
         let tenant = self.bundle.allocations.tenants.get(&home.tenant).copied().unwrap_or_default();
         let mac = topology::mac_of(workload, lease.number);
-        let flags = topology::port_of(workload).map_or(0, |port| {
+        let in_place = topology::port_of(workload).map_or(0, |port| {
             Endpoint::IN_PLACE | if port.dhcp { Endpoint::DHCP_CLIENT } else { 0 }
         });
+        let flags = if hosted { Endpoint::HOSTED | Endpoint::IN_PLACE } else { in_place };
         let entry = Endpoint {
             slots: [numbers, numbers],
             v4: lease.v4.map_or(Addr::UNSPECIFIED, |v4| Addr::v4(v4.octets())),

@@ -13,7 +13,7 @@ use std::collections::hash_map::Entry;
 use model::Posture;
 use model::digest::Digest64;
 use rustc_hash::{FxHashMap, FxHashSet};
-use verdict::abi::{Addr, RowKey};
+use verdict::abi::{Addr, Endpoint, RowKey};
 use verdict::native::Tables;
 
 use crate::PlanError;
@@ -111,6 +111,8 @@ pub(crate) struct Engine {
     memos: FxHashMap<MemoKey, Memo>,
     /// Memos that need a port set.
     sets: FxHashMap<u64, u32>,
+    /// Which ports may be bound, by slot of ingress, and how many endpoints have that.
+    binds: FxHashMap<u64, (u32, Resolved)>,
     /// What went wrong; the tables are then not to be used.
     pub errors: Vec<PlanError>,
 }
@@ -424,6 +426,45 @@ impl Engine {
         if memo.get().uses == 0 {
             unshare(&mut self.sets, tables, &memo.remove().resolved);
         }
+    }
+}
+
+/// Which ports endpoints of the host's stack may bind.
+impl Engine {
+    /// Writes the row for a slot of ingress: what its rules open, to whomever. Counted, see [`Self::close_to_bind`].
+    pub(crate) fn open_to_bind(&mut self, tables: &mut Tables, slot: SlotId) -> u64 {
+        let Some(Some(found)) = self.slots.get(slot as usize) else { return 0 };
+        let number = found.number;
+        if let Some((uses, _)) = self.binds.get_mut(&number) {
+            *uses += 1;
+            return number;
+        }
+        let opening = |id: &RuleId| {
+            let effect = &self.rule(*id)?.effect;
+            let (deny, sources, pass) = Default::default();
+            Some(Effect { deny, sources, pass, ..effect.clone() })
+        };
+        let effects: Vec<Effect> = found.key.rules.iter().filter_map(opening).collect();
+        let ground = Ground { posture: Posture::Deny, ..found.key.ground };
+        let resolved = resolve(&effects.iter().collect::<Vec<_>>(), ground);
+        share(&mut self.sets, &mut self.errors, tables, &resolved);
+        if !resolved.is_silent() {
+            tables.rows.insert(Endpoint::bind_row(number), resolved.row);
+        }
+        self.binds.insert(number, (1, resolved));
+        number
+    }
+
+    /// Takes the row out again when nobody has the slot any more.
+    pub(crate) fn close_to_bind(&mut self, tables: &mut Tables, number: u64) {
+        let Entry::Occupied(mut binds) = self.binds.entry(number) else { return };
+        binds.get_mut().0 -= 1;
+        if binds.get().0 > 0 {
+            return;
+        }
+        let (_, resolved) = binds.remove();
+        tables.rows.remove(&Endpoint::bind_row(number));
+        unshare(&mut self.sets, tables, &resolved);
     }
 }
 

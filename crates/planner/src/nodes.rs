@@ -124,7 +124,11 @@ fn workloads(bundles: &[(Option<&Bundle>, Option<&Atlas<'_>>)]) -> Vec<Seen> {
             for endpoint in &router.endpoints {
                 let of = |v4: bool| {
                     let mut all = endpoint.addresses.iter().map(IpNet::addr);
-                    all.find(|address| address.is_ipv4() == v4).map(Addr::from)
+                    // One that stands for the host's addresses stands for both versions.
+                    let is_of = |address: &IpAddr| {
+                        address.is_ipv4() == v4 || Addr::from(*address).is_hosted()
+                    };
+                    all.find(is_of).map(Addr::from)
                 };
                 let place = Place { network, v4: of(true), v6: of(false) };
                 let entry = all
@@ -188,7 +192,8 @@ fn addresses(bundles: &[(Option<&Bundle>, Option<&Atlas<'_>>)]) -> Vec<(u32, Par
 pub(crate) fn pieces(bundle: &Bundle) -> impl Iterator<Item = (u32, IpNet)> {
     let exact = bundle.tables.exact.iter().filter(|(_, peer)| peer.identity[0] < 256);
     let exact = exact.map(|(key, _)| (key.network, IpNet::from(IpAddr::from(key.addr))));
-    let prefixes = bundle.tables.prefixes.iter().filter_map(|(key, _)| {
+    let prefixes = bundle.tables.prefixes.iter().filter(|(_, peer)| peer.identity[0] < 256);
+    let prefixes = prefixes.filter_map(|(key, _)| {
         let address = IpAddr::from(key.key.addr);
         let bits = key.len.checked_sub(32)?;
         let bits = if address.is_ipv4() { bits.checked_sub(96)? } else { bits };

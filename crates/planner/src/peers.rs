@@ -21,11 +21,16 @@ pub(crate) const TRANSIT_V4: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(169, 25
 pub(crate) const TRANSIT_V6: Ipv6Net =
     Ipv6Net::new_assert(Ipv6Addr::new(0xfd62, 0x756c, 0x6b68, 0, 0, 0, 0, 0), 64);
 
+/// The host's own, in every stack.
+pub(crate) const LOOPBACK_V4: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+
 /// The part of a network's surroundings that depends on no rule.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Surroundings {
     /// Single addresses of the host, as this network sees them.
     pub host: Vec<IpAddr>,
+    /// Ranges of the host, for networks that share its stack.
+    pub host_nets: Vec<IpNet>,
     /// Subnets of the network itself.
     pub own: Vec<IpNet>,
     /// Subnets of routed networks, and the transit ranges.
@@ -60,6 +65,7 @@ pub(crate) fn pieces(around: &Surroundings, matchers: &Matchers, tenant: &Name) 
     let mut all: BTreeMap<(IpAddr, u8), IpNet> = BTreeMap::new();
     let wide = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
     let singles = around.host.iter().map(|address| IpNet::from(*address));
+    let singles = singles.chain(around.host_nets.iter().copied());
     let nets = wide.into_iter().chain(singles).chain(around.own.iter().copied());
     for net in nets.chain(around.foreign.iter().copied()).chain(ranges.keys().copied()) {
         all.insert((net.network(), net.prefix_len()), net);
@@ -93,7 +99,9 @@ pub(crate) fn pieces(around: &Surroundings, matchers: &Matchers, tenant: &Name) 
 }
 
 fn is_host(around: &Surroundings, net: &IpNet) -> bool {
-    net.prefix_len() == net.max_prefix_len() && around.host.contains(&net.addr())
+    let is_single = net.prefix_len() == net.max_prefix_len();
+    around.host_nets.iter().any(|range| range.contains(net))
+        || is_single && around.host.contains(&net.addr())
 }
 
 /// The tables' form of a prefix length: of 128 bits.

@@ -59,7 +59,8 @@ pub fn ways<'b>(bundle: &'b Bundle, from: &str) -> Vec<Way<'b>> {
 
 /// The way from an address in one network to a port that another one, or the same, publishes.
 fn way<'b>(publish: &'b Publish, near: &Router, from: IpAddr, far: &'b Router) -> Option<Way<'b>> {
-    if near.number != far.number && near.mode == Mode::Bridge {
+    // What the host translates for its own sockets, their cgroup does not know again.
+    if near.number != far.number && matches!(near.mode, Mode::Bridge | Mode::Host) {
         return None;
     }
     let v4 = from.is_ipv4();

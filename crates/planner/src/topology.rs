@@ -9,11 +9,11 @@ use model::{Mode, Name};
 use policy::Document;
 use policy::document::{Network, Port, Start, Subnets, Workload};
 use rustc_hash::FxHashMap;
-use verdict::abi::{Addr, IFINDEX_BASE, Mac};
+use verdict::abi::{Addr, Endpoint, IFINDEX_BASE, Mac, PeerKey, PrefixKey};
 
 use crate::allocate::{Allocations, EndpointLease, subnets_of};
 use crate::bundle::{Attachment, Publish, Router, Transit};
-use crate::peers::{Surroundings, TRANSIT_V4, TRANSIT_V6};
+use crate::peers::{LOOPBACK_V4, Surroundings, TRANSIT_V4, TRANSIT_V6};
 use crate::{Facts, PlanError};
 
 /// The MAC address of an endpoint, `02:62:68:00:hi:lo`.
@@ -143,7 +143,8 @@ pub(crate) fn attachment(
 ) -> Attachment {
     let port = port_of(workload);
     // Whoever made a port in place has given it its addresses, with a subnet that we may not know.
-    let single = port.is_some().then_some(u8::MAX);
+    let hosted = lease.v6.is_some_and(|v6| Addr::from(IpAddr::V6(v6)).is_hosted());
+    let single = (port.is_some() || hosted).then_some(u8::MAX);
     let length = |known: Option<u8>, most: u8| known.or(single).map(|length| length.min(most));
     let v4 = lease.v4.zip(length(subnets.v4.map(|net| net.prefix_len()), 32));
     let v4 = v4.and_then(|(v4, length)| Ipv4Net::new(v4, length).ok());
@@ -183,6 +184,9 @@ fn surroundings_of(here: &Router, routers: &[Router], facts: &Facts) -> Surround
     let own = |address: &IpAddr| here.subnets.iter().any(|own| own.contains(address));
     let outside = |address: &IpAddr| !own(address);
     let others = || routers.iter().filter(|other| is_foreign(here, other));
+    if here.mode == Mode::Host {
+        return around_the_host(routers, facts);
+    }
     let mut host: Vec<IpAddr> = here.gateways.iter().map(IpNet::addr).collect();
     // The host may stand in a network that it does not forward for by us.
     let is_external = here.external.is_some();
@@ -195,7 +199,26 @@ fn surroundings_of(here: &Router, routers: &[Router], facts: &Facts) -> Surround
     let mut foreign: Vec<IpNet> = others().flat_map(|other| other.subnets.clone()).collect();
     foreign.push(IpNet::V4(TRANSIT_V4));
     foreign.push(IpNet::V6(TRANSIT_V6));
-    Surroundings { host, own: here.subnets.clone(), foreign }
+    Surroundings { host, own: here.subnets.clone(), foreign, ..Surroundings::default() }
+}
+
+/// What workloads see that share the host's stack: the host at its own addresses and at loopback.
+fn around_the_host(routers: &[Router], facts: &Facts) -> Surroundings {
+    let routed = || routers.iter().filter(|router| router.mode == Mode::Routed);
+    let mut host = facts.addresses.clone();
+    host.extend(routed().flat_map(|router| &router.gateways).map(IpNet::addr));
+    host.push(IpAddr::V6(Ipv6Addr::LOCALHOST));
+    let mut foreign: Vec<IpNet> = routed().flat_map(|router| router.subnets.clone()).collect();
+    foreign.push(IpNet::V4(TRANSIT_V4));
+    foreign.push(IpNet::V6(TRANSIT_V6));
+    let own_nets = vec![IpNet::V4(LOOPBACK_V4)];
+    Surroundings { host, host_nets: own_nets, own: Vec::new(), foreign }
+}
+
+/// The prefix that stands for all addresses of an endpoint that shares the host's stack.
+pub(crate) fn hosted_prefix(network: u32, number: u32) -> PrefixKey {
+    let key = PeerKey { network, addr: Addr::hosted(number) };
+    PrefixKey { len: 32 + u32::from(Endpoint::HOSTED_BITS), key }
 }
 
 /// Whether a network meets another one with its own addresses.

@@ -236,7 +236,7 @@ fn surroundings(routers: &[Router], facts: &Facts) -> Surroundings {
     let mut foreign: Vec<IpNet> = routed.flat_map(|router| router.subnets.clone()).collect();
     foreign.push(IpNet::V4(TRANSIT_V4));
     foreign.push(IpNet::V6(TRANSIT_V6));
-    Surroundings { host, own: Vec::new(), foreign }
+    Surroundings { host, foreign, ..Surroundings::default() }
 }
 
 /// Posture and audit of the host, egress first.

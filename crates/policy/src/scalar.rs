@@ -281,9 +281,9 @@ impl FromText for Mode {
     const WHAT: &'static str = "a mode";
 
     fn from_text(text: &str) -> Result<Self, ParseError> {
-        if matches!(text, "host" | "macvlan") {
+        if text == "macvlan" {
             return Err(whole(format!("mode `{text}` comes in a later version"), text)
-                .with_hint("known: nat, bridge, routed, none"));
+                .with_hint("known: nat, bridge, routed, host, none"));
         }
         if text == "audit" {
             return Err(whole("`audit` is not the mode of a network", text)
@@ -293,7 +293,7 @@ impl FromText for Mode {
     }
 
     fn schema() -> Schema {
-        json_schema!({ "enum": ["nat", "bridge", "routed", "none"], "default": "bridge" })
+        json_schema!({ "enum": ["nat", "bridge", "routed", "host", "none"], "default": "bridge" })
     }
 }
 

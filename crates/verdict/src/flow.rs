@@ -62,6 +62,7 @@ pub(crate) fn met<'e, E: Env>(
         sent,
         in_place: endpoint.flags & Endpoint::IN_PLACE != 0,
         uplink: endpoint.flags & Endpoint::UPLINK != 0,
+        hosted: endpoint.flags & Endpoint::HOSTED != 0,
     };
     work.header = Header::default();
     Some(endpoint)
@@ -216,15 +217,15 @@ fn fragment_key(work: &Work) -> FragmentKey {
 }
 
 /// The two sides of a packet.
-struct Asked<'a> {
-    source: &'a Addr,
-    target: &'a Addr,
-    ports: Ports,
+pub(crate) struct Asked<'a> {
+    pub(crate) source: &'a Addr,
+    pub(crate) target: &'a Addr,
+    pub(crate) ports: Ports,
 }
 
 /// Writes the canonical key of a packet; tells whether its source is the key's `high` side.
 #[inline(always)]
-fn key(network: u32, protocol: u8, asked: &Asked<'_>, key: &mut FlowKey) -> bool {
+pub(crate) fn key(network: u32, protocol: u8, asked: &Asked<'_>, key: &mut FlowKey) -> bool {
     let high_sent = is_higher(asked.source, asked.target, asked.ports);
     key.network = network;
     key.protocol = protocol;
@@ -279,7 +280,8 @@ fn established<E: Env, P: Packet + ?Sized>(
     }
     let from = if forward { entry.source } else { entry.target };
     let passed = work.hook.in_place && !work.hook.sent && from != 0;
-    if passed && packet.entered() != from {
+    // Of sockets of this host it was the sender's own socket that told who sends.
+    if passed && !work.hook.hosted && packet.entered() != from {
         drop(entry);
         return Some(reject(env, packet, work, Reason::SpoofedAddress));
     }

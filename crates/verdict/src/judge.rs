@@ -121,6 +121,14 @@ pub(crate) fn is_host<E: Env>(env: &E, network: u32, addr: Addr, epoch: u64) -> 
         .is_some_and(|peer| pick(&peer.identity, epoch & 1 != 0) == HOST_IDENTITY)
 }
 
+/// Whether a rule opens the port that is asked for to anybody, see [`Endpoint::bind_row`].
+#[inline(never)]
+pub(crate) fn may_bind<E: Env>(env: &E, slot: u64, question: &Question) -> bool {
+    let policy = Side { key: Endpoint::bind_row(slot), posture: 0 };
+    let verdict = Verdict::from_number(side(env, &policy, question).verdict);
+    matches!(verdict, Verdict::Allow | Verdict::Audit)
+}
+
 fn peer<E: Env>(env: &E, key: PeerKey) -> Option<&Peer> {
     match env.exact(&key) {
         Some(peer) => Some(peer),

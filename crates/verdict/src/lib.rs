@@ -19,6 +19,7 @@
 pub mod abi;
 mod flow;
 mod guard;
+mod hosted;
 mod judge;
 pub mod meters;
 #[cfg(feature = "native")]
@@ -42,8 +43,9 @@ use abi::{Config, Endpoint, Event, FlowEntry, FlowKey, FragmentKey, PeerKey, Por
 use abi::{Peer, Ports, Row, RowKey};
 
 pub use flow::{from_endpoint, to_endpoint};
+pub use hosted::{Call, at_bind, at_cgroup, at_connect};
 pub use judge::{Judgement, Question, judge};
-pub use packet::Packet;
+pub use packet::{Packet, Socket};
 pub use reason::Reason;
 pub use report::ended;
 pub use step::{STOP, Step};
@@ -104,6 +106,16 @@ pub trait Env: Sized {
     fn fragment(&self, key: &FragmentKey) -> Option<Ports>;
     /// Remembers the ports of a first fragment that passed.
     fn remember_fragment(&self, key: &FragmentKey, ports: Ports);
+    /// Whose the two ends of a flow within this host were when it began, the number of the key's `low` side in the low half; 0 when that
+    /// is not known.
+    fn pair(&self, key: &FlowKey) -> u64 {
+        let _ = key;
+        0
+    }
+    /// Remembers that.
+    fn remember_pair(&self, key: &FlowKey, pair: u64) {
+        let _ = (key, pair);
+    }
     /// Adds to a shared counter. Atomic in the kernel.
     fn add(counter: &mut u64, by: u64);
     /// Counts a passed packet for an endpoint; `sent` tells its direction.

@@ -128,6 +128,8 @@ pub struct Simulation<'t> {
     pub capacity: Cell<usize>,
     /// Ports of fragmented datagrams.
     pub fragments: RefCell<HashMap<FragmentKey, Ports>>,
+    /// Whose the ends of flows within the host were.
+    pub pairs: RefCell<HashMap<FlowKey, u64>>,
     /// By endpoint, `[sent, received]` packets.
     pub counts: RefCell<BTreeMap<u32, [u64; 2]>>,
     /// Everything that was reported, oldest first.
@@ -144,6 +146,7 @@ impl<'t> Simulation<'t> {
             flows: RefCell::default(),
             capacity: Cell::new(usize::MAX),
             fragments: RefCell::default(),
+            pairs: RefCell::default(),
             counts: RefCell::default(),
             events: RefCell::default(),
         }
@@ -158,6 +161,7 @@ impl<'t> Simulation<'t> {
             flows: self.flows,
             capacity: self.capacity,
             fragments: self.fragments,
+            pairs: self.pairs,
             counts: self.counts,
             events: self.events,
         }
@@ -225,6 +229,14 @@ impl Env for Simulation<'_> {
 
     fn remember_fragment(&self, key: &FragmentKey, ports: Ports) {
         self.fragments.borrow_mut().insert(*key, ports);
+    }
+
+    fn pair(&self, key: &FlowKey) -> u64 {
+        self.pairs.borrow().get(key).copied().unwrap_or_default()
+    }
+
+    fn remember_pair(&self, key: &FlowKey, pair: u64) {
+        self.pairs.borrow_mut().insert(*key, pair);
     }
 
     fn add(counter: &mut u64, by: u64) {

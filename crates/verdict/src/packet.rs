@@ -65,6 +65,16 @@ pub trait Packet {
     fn has_socket(&self) -> bool {
         true
     }
+    /// Whether it goes from one socket of this host to another one, or to the host itself. Known at a cgroup.
+    fn stays(&self) -> bool {
+        false
+    }
+    /// Whose the socket of this host is that holds `far` for what comes from `near`: the number of an endpoint of the host's stack, or 0
+    /// of anybody else's. Nothing when there is no such socket, or not any more. Asked when the packet [`Packet::stays`].
+    fn holder(&self, near: Socket, far: Socket, protocol: u8) -> Option<u32> {
+        let _ = (near, far, protocol);
+        None
+    }
     /// Copies `N` bytes out, or nothing when they are not all there.
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
     /// Copies `len` bytes, which must be 1 to `N`, to the beginning of `to`; whether they were all there.
@@ -96,6 +106,15 @@ impl Packet for [u8] {
             _ => false,
         }
     }
+}
+
+/// One end of a flow as sockets have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Socket {
+    /// The address.
+    pub addr: Addr,
+    /// The port, host order.
+    pub port: u16,
 }
 
 /// Which part of a datagram a packet carries.

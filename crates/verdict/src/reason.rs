@@ -60,11 +60,13 @@ pub enum Reason {
     UnknownPeer = 41,
     /// The network asked for direct delivery and the endpoint was gone.
     DeliveryFailed = 42,
+    /// A workload that shares the host's stack binds a port that no rule opens.
+    PortNotOpen = 43,
 }
 
 impl Reason {
     /// Every reason, in the order of the codes.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::None,
         Self::PolicyDeny,
         Self::DefaultDeny,
@@ -93,6 +95,7 @@ impl Reason {
         Self::TableFull,
         Self::UnknownPeer,
         Self::DeliveryFailed,
+        Self::PortNotOpen,
     ];
 
     /// The stable number behind `BH-D`.

@@ -10,7 +10,7 @@ use crate::flow;
 use crate::judge::judge;
 use crate::packet::{self, Packet};
 use crate::work::Work;
-use crate::{Action, Env, Reason, guard, report, tcp, uplink};
+use crate::{Action, Env, Reason, guard, hosted, report, tcp, uplink};
 
 /// A part of a decision. See [`Env::step`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,9 @@ pub enum Step {
     Discovery,
     /// Tells of a packet at an uplink whose it is, and reads its headers; answers with 1 when it goes on unjudged.
     Uplink,
+    /// Reads a packet at the cgroup of an endpoint of the host's stack, and tells whose its ends are; answers with 1 when it goes on
+    /// unjudged.
+    Hosted,
     /// Reads the window scale of a SYN; answers with the shift count, or stops when there is none.
     Scale,
     /// Judges the first packet of a flow.
@@ -47,7 +50,7 @@ pub enum Step {
 pub const STOP: u32 = u32::MAX;
 /// The answer of a step after which the packet goes on.
 pub(crate) const GO_ON: u32 = 0;
-/// The answer of [`Step::Uplink`] for a packet that is not judged.
+/// The answer of [`Step::Uplink`] and [`Step::Hosted`] for a packet that is not judged.
 pub(crate) const GO_BY: u32 = 1;
 
 impl Step {
@@ -70,6 +73,14 @@ impl Step {
                 None => STOP,
             },
             Self::Uplink => match uplink::at_home(env, packet, work) {
+                Ok(uplink::Kind::Host) => GO_ON,
+                Ok(uplink::Kind::Other) => GO_BY,
+                Err(reason) => {
+                    work.judgement.reason = reason;
+                    STOP
+                }
+            },
+            Self::Hosted => match hosted::ends(env, packet, work) {
                 Ok(uplink::Kind::Host) => GO_ON,
                 Ok(uplink::Kind::Other) => GO_BY,
                 Err(reason) => {

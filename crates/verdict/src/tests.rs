@@ -1,6 +1,7 @@
 //! Tests of the evaluator on real frames over hand-made tables.
 
 mod guard;
+mod hosted;
 mod icmp;
 mod place;
 mod policy;

@@ -47,4 +47,6 @@ pub struct Hook {
     pub in_place: bool,
     /// The endpoint is the host, and the hook one of an uplink, see [`crate::abi::Endpoint::UPLINK`].
     pub uplink: bool,
+    /// The endpoint shares the host's stack, see [`crate::abi::Endpoint::HOSTED`].
+    pub hosted: bool,
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use verdict::abi::{Addr, Mac, PeerKey, UPLINKS, Verdict};
+use verdict::abi::{Addr, Endpoint, Mac, PeerKey, Ports, UPLINKS, Verdict};
 use verdict::native::{Simulation, Tables};
 use verdict::{Action, Env as _, Judgement, Question, Reason, Work};
 
@@ -36,6 +36,16 @@ impl<'t> Judge<'t> {
         let Some(endpoint) = self.simulation.endpoint(number) else {
             return Judgement::default();
         };
+        // What stands in the tables for its address is in no packet: the question is what its hook would ask.
+        if endpoint.flags & Endpoint::HOSTED != 0 {
+            return self.judge(&Question {
+                source: packet.source.into(),
+                target: packet.target.into(),
+                network,
+                ports: Ports { source: packet.source_port, target: packet.port },
+                protocol: packet.proto.number(),
+            });
+        }
         // A receiver gets what its gateway sends; a sender's next hop is its gateway as often as not.
         let (from, to): (Mac, Mac) = if sent {
             (endpoint.mac, endpoint.gateway_mac)

@@ -1,10 +1,10 @@
 //! Who is meant: names of people to workloads, networks and addresses.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use api::{Error, Party, PartyKind, codes};
-use model::Identity;
+use model::{Identity, Mode};
 use planner::{Attachment, Bundle, Router};
 use policy::Document;
 use policy::explain::End;
@@ -74,11 +74,19 @@ pub(crate) fn unknown(text: &str) -> Error {
 
 /// The address of an attachment in one version of IP.
 pub(crate) fn address(at: &Attachment, v6: bool) -> Option<IpAddr> {
+    // One that stands for all addresses of the host stands for both.
+    let first = at.addresses.first().map(ipnet::IpNet::addr);
+    if let Some(stands) = first.filter(|first| Addr::from(*first).is_hosted()) {
+        return Some(stands);
+    }
     at.addresses.iter().map(ipnet::IpNet::addr).find(|address| address.is_ipv6() == v6)
 }
 
 /// The gateway that the host has in a workload's segment, in one version of IP.
 pub(crate) fn gateway(at: &Attachment, v6: bool) -> Option<IpAddr> {
+    if at.addresses.iter().any(|own| Addr::from(own.addr()).is_hosted()) {
+        return Some(loopback(v6));
+    }
     if v6 { at.gateway_v6.map(IpAddr::V6) } else { at.gateway_v4.map(IpAddr::V4) }
 }
 
@@ -86,6 +94,9 @@ pub(crate) fn gateway(at: &Attachment, v6: bool) -> Option<IpAddr> {
 pub(crate) fn transit(tables: &Tables, router: &Router, v6: bool) -> IpAddr {
     let transit: IpAddr =
         if v6 { router.transit.host_v6.into() } else { router.transit.host_v4.into() };
+    if router.mode == Mode::Host {
+        return loopback(v6);
+    }
     if router.external.is_none() {
         return transit;
     }
@@ -96,6 +107,11 @@ pub(crate) fn transit(tables: &Tables, router: &Router, v6: bool) -> IpAddr {
     let own = own.map(|(key, _)| IpAddr::from(key.addr)).filter(|own| own.is_ipv6() == v6);
     let is_elsewhere = |own: &IpAddr| !router.subnets.iter().any(|net| net.contains(own));
     own.min_by_key(|own| (is_elsewhere(own), *own)).unwrap_or(transit)
+}
+
+/// Where the host is to whom shares its stack.
+fn loopback(v6: bool) -> IpAddr {
+    if v6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() }
 }
 
 /// An address of the world that no prefix narrower than "everything" speaks of, as seen from a network.

@@ -55,6 +55,15 @@ pub(crate) fn probe(shared: &Shared, request: &ProbeRequest) -> Result<ProbeResp
     let asked = Asked::parse(&request.service)?;
     let asked = sendable(asked, request)?;
     let wait = wait(request)?;
+    let is_hosted = |who: &&Who| {
+        let Who::Workload(id) = who else { return false };
+        bundle.attachment(id).is_some_and(|(router, _)| router.mode == Mode::Host)
+    };
+    if [&from, &to].iter().any(is_hosted) {
+        let message = "a probe has a socket of its own: it would be judged as the host's, not as that of a workload that shares its stack";
+        return Err(refused(codes::PROBE, message)
+            .with_hint("ask `bulkhead why`, which judges as the kernel does"));
+    }
     let place = source(shared, bundle, &from)?;
     let question = |source_port: Option<u16>| WhyRequest {
         from: request.from.clone(),
@@ -130,7 +139,7 @@ fn no_way_in(bundle: &Bundle, from: &Who, to: &Who) -> Option<String> {
     let mode = match router.mode {
         Mode::Nat => "nat",
         Mode::Bridge | Mode::None => "bridge",
-        Mode::Routed => return None,
+        Mode::Routed | Mode::Host => return None,
     };
     Some(format!(
         "nothing was sent: the host has no route into a {mode} network; published ports lead in"

@@ -1,6 +1,7 @@
 //! `status`: the agent, the node and every workload.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use api::{AgentStatus, DropCount, Error, Status, TableUse, Workload, WorkloadState};
 use host::linux::bpf::{HookKind, Limits, Meters};
@@ -9,8 +10,10 @@ use host::linux::runtime::{self, Handle, Phase};
 use host::network::Place;
 use host::ports::PortState;
 use jiff::Timestamp;
+use model::Mode;
 use policy::document::{Port, Start};
 use verdict::Reason;
+use verdict::abi::Addr;
 
 use crate::confirm::dead_man;
 use crate::confirm::ledger::now_ms;
@@ -157,6 +160,11 @@ fn workloads(shared: &Shared, force: &Force, drops: &[(u32, Reason, u64)]) -> Ve
     all.collect()
 }
 
+/// An address of a workload; `host` where it has those of the host.
+fn shown(address: IpAddr) -> String {
+    if Addr::from(address).is_hosted() { "host".to_owned() } else { address.to_string() }
+}
+
 /// Everything but what it is doing.
 fn described(shared: &Shared, force: &Force, id: &str, drops: &[(u32, Reason, u64)]) -> Workload {
     let bundle = &force.wanted.bundle;
@@ -168,7 +176,8 @@ fn described(shared: &Shared, force: &Force, id: &str, drops: &[(u32, Reason, u6
     let counted = enforced.map_or_else(Counters::default, |enforced| {
         counters(&shared.meters, enforced.endpoint, drops).since(enforced.before)
     });
-    let netns = desired::place(&known.start).map(|place| match place {
+    let hosted = bundle.attachment(id).is_some_and(|(router, _)| router.mode == Mode::Host);
+    let netns = desired::place(&known.start).filter(|_| !hosted).map(|place| match place {
         Place::Ours => shared.options.pin(id),
         Place::At(path) => path,
     });
@@ -180,7 +189,7 @@ fn described(shared: &Shared, force: &Force, id: &str, drops: &[(u32, Reason, u6
         segment: known.segment.as_ref().map(ToString::to_string),
         labels: labels.map(|(key, value)| (key.to_string(), value.to_string())).collect(),
         labels_changed: force.wanted.relabelled.contains_key(id),
-        addresses: addresses.into_iter().flatten().map(|net| net.addr().to_string()).collect(),
+        addresses: addresses.into_iter().flatten().map(|net| shown(net.addr())).collect(),
         netns: netns.map(|netns| netns.to_string_lossy().into_owned()),
         endpoint: known.endpoint.map(u32::from),
         identity: format!("{:016x}", known.identity),

@@ -94,7 +94,11 @@ pub(crate) fn why(shared: &Shared, request: &WhyRequest) -> Result<Why, Error> {
     if request.source_port.is_some() {
         why.connection = connection::find(shared, &force, &case);
     }
-    if request.walk && case.network != HOST_NETWORK {
+    let hosted = bundle
+        .routers
+        .iter()
+        .any(|router| u32::from(router.number) == case.network && router.mode == Mode::Host);
+    if request.walk && case.network != HOST_NETWORK && !hosted {
         why.walk = Some(walk::walk(shared, &force, (&from, &to), &case, &why));
     }
     Ok(why)

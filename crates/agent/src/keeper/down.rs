@@ -5,11 +5,12 @@ use std::time::Instant;
 use api::{DownResponse, Error, Step, StepState};
 use host::linux::rcu::Expedited;
 use host::network::Desired;
+use planner::Bundle;
 use verdict::native::Tables;
 
 use crate::attach::Attacher;
 use crate::clean;
-use crate::reconcile::{network, tables, workloads};
+use crate::reconcile::{hosted, network, tables, workloads};
 
 use super::Keeper;
 use super::apply::outcome;
@@ -44,6 +45,7 @@ impl Keeper {
             Attacher::new(self.datapath.hooks(), &Desired::default(), |name| options.pin(name));
         let mut removed = network::removal(&mut self.kernel, &mut attacher);
         removed.add(self.shared.ports.release());
+        removed.add(hosted::pass(&self.datapath, &Bundle::default(), &options));
         steps.push(self.told("network", removed));
         let empty = Tables { config: current.config, ..Tables::default() };
         let emptied = tables::pass(&mut self.datapath, &empty);

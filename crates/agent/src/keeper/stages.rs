@@ -10,7 +10,7 @@ use verdict::native::Tables;
 
 use crate::force::Wanted;
 use crate::names::Names;
-use crate::reconcile::{Pass, network, tables, workloads};
+use crate::reconcile::{Pass, hosted, network, tables, workloads};
 use crate::{desired, outside, uplinks};
 
 use super::Keeper;
@@ -62,6 +62,7 @@ impl Keeper {
                     let mut pass =
                         network::pass(&mut self.kernel, hooks, &options, &desired, &scope);
                     pass.add(self.shared.ports.bring(&wanted.bundle, &uplinks));
+                    pass.add(hosted::pass(&self.datapath, &wanted.bundle, &options));
                     pass
                 }
                 Stage::Tables => tables::pass(&mut self.datapath, &wanted.bundle.tables),

@@ -10,7 +10,7 @@ use crate::answers::audits;
 use crate::answers::flows::moment;
 use crate::force::{Force, Wanted};
 use crate::prepare::{Base, Beside, prepare};
-use crate::reconcile::{Pass, network, tables, workloads};
+use crate::reconcile::{Pass, hosted, network, tables, workloads};
 use crate::{desired, outside, uplinks};
 
 use super::Keeper;
@@ -221,11 +221,12 @@ impl Keeper {
             }
             Err(error) => self.repaired("network", Pass::failed(&error), 0),
         }
+        let mut pass = hosted::pass(&self.datapath, bundle, &options);
         if let Ok(exe) = outside::this_program() {
-            let pass = workloads::start_missing(&options.dirs(), &specs, &exe);
-            let repairs = pass.changes;
-            self.repaired("workloads", pass, repairs);
+            pass.add(workloads::start_missing(&options.dirs(), &specs, &exe));
         }
+        let repairs = pass.changes;
+        self.repaired("workloads", pass, repairs);
         laps.lap("workloads");
         laps.tell("looked after");
         true

@@ -4,11 +4,13 @@
 //! started after their endpoints are enforced ([`start_missing`]). A workload whose description changed is both.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use host::linux::runtime::{self, Dirs, Handle, HostEntry, Ids, Log, Phase, Restart, Spec, User};
+use model::Mode;
 use planner::Bundle;
 use policy::document::{self, Run, Start};
 
@@ -126,6 +128,7 @@ fn spec(
             document::Restart::OnFailure => Restart::OnFailure,
             document::Restart::No => Restart::No,
         },
+        host_network: bundle.attachment(id).is_some_and(|(router, _)| router.mode == Mode::Host),
         cgroup: options.cgroup().join(&**id),
         data: Some(options.data(id)),
         ids: Some(ids),
@@ -150,11 +153,14 @@ fn offset(id: &str) -> u32 {
 /// Names of the workloads in the same network.
 fn neighbours(bundle: &Bundle, id: &str) -> Vec<HostEntry> {
     let Some((router, _)) = bundle.attachment(id) else { return Vec::new() };
+    let hosted = router.mode == Mode::Host;
     let entries = router.endpoints.iter().flat_map(|endpoint| {
         let name = endpoint.workload.split_once('.').map_or("", |(_, name)| name);
         let names = vec![name.to_owned(), format!("{name}.{}", router.tenant)];
         let addresses = endpoint.addresses.iter();
-        addresses.map(move |net| HostEntry { address: net.addr(), names: names.clone() })
+        // Who shares the host's stack is found at home.
+        let at_home = |address| if hosted { IpAddr::from([127, 0, 0, 1]) } else { address };
+        addresses.map(move |net| HostEntry { address: at_home(net.addr()), names: names.clone() })
     });
     entries.collect()
 }

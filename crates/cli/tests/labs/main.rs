@@ -15,6 +15,7 @@ mod enter;
 mod explained;
 mod first_packet;
 mod foreign;
+mod host_mode;
 mod host_policy;
 mod imported;
 mod in_place;

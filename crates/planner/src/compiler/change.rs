@@ -260,6 +260,9 @@ impl Compiler {
             self.engine.slot_down(&mut self.bundle.tables, seat.plane, slot);
             self.engine.release_slot(slot);
         }
+        if let Some(slot) = seat.binds {
+            self.engine.close_to_bind(&mut self.bundle.tables, slot);
+        }
         for (at, class, _) in seat.seen {
             self.engine.class_down(&mut self.bundle.tables, at, class);
             self.engine.release_class(class);

@@ -119,6 +119,7 @@ impl Compiler {
                         plane.taken.remove(addr);
                     }
                 }
+                self.bundle.tables.prefixes.remove(&topology::hosted_prefix(network, seat.number));
                 touched.insert(*at);
             }
             self.bundle.tables.endpoints.remove(&seat.number);

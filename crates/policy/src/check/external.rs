@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use model::{Name, Posture};
+use model::{Mode, Name, Posture};
 
 use super::Seen;
 use crate::codes::Code;
@@ -128,6 +128,18 @@ pub(super) fn place(
                     .hint(
                         "write port: {interface: NAME, mac: ...}, or choose a network with a mode",
                     ),
+            );
+        }
+        (Start::Netns(_), None) if network.mode == Mode::Host => {
+            let message = format!(
+                "`{}` has a namespace of its own, and its network is the host's",
+                made.name
+            );
+            let span = raw.netns.as_ref().map_or(made.span, |netns| netns.span);
+            problems.push(
+                Diagnostic::error(Code::Mode, span, message)
+                    .related(network.span, "this network has mode `host`")
+                    .hint("write run: [..]: what Bulkhead starts is judged by its cgroup"),
             );
         }
         _ => {}

@@ -46,6 +46,7 @@ pub(super) fn snat(
         let message = format!("a network of mode `{mode}` has no `snat`");
         let hint = match mode {
             Mode::Routed => "it leaves with its own addresses; remove this, or write `mode: nat`",
+            Mode::Host => "it leaves as the host does; remove this, or write `mode: nat`",
             _ => "nothing of it leaves; remove this, or write `mode: nat`",
         };
         problems.push(Diagnostic::error(Code::Mode, list.span, message).hint(hint));

@@ -34,20 +34,25 @@ fn one(tenant: &Name, name: &Val<Name>, raw: &RawNetwork, problems: &mut Problem
     };
     let subnets = subnets(raw.subnets.as_ref(), "network", problems);
     let segment_table = raw.segments.as_ref().map_or(&[][..], |table| table.entries.as_slice());
-    if let Some(attach) = raw.attach.as_ref().filter(|_| mode == Mode::None) {
-        let message = "nobody attaches to a network of mode `none`";
+    let has_none = matches!(mode, Mode::None | Mode::Host);
+    if let Some(attach) = raw.attach.as_ref().filter(|_| has_none) {
+        let message = format!("nobody attaches to a network of mode `{mode}`");
         problems.push(Diagnostic::error(Code::Mode, attach.span, message));
     }
-    if mode == Mode::None {
+    if has_none {
         let extra = raw.subnets.as_ref().map(|list| list.span).into_iter();
         for span in extra.chain(segment_table.first().map(|(name, _)| name.span)) {
             problems.push(
                 Diagnostic::error(
                     Code::Mode,
                     span,
-                    "a network of mode `none` has no subnets and no segments",
+                    format!("a network of mode `{mode}` has no subnets and no segments"),
                 )
-                .hint("its workloads have loopback only; remove this, or choose another mode"),
+                .hint(if mode == Mode::Host {
+                    "its workloads have the host's addresses; remove this, or choose another mode"
+                } else {
+                    "its workloads have loopback only; remove this, or choose another mode"
+                }),
             );
         }
     } else if matches!(external, Some(External::Docker(_))) && !raw.given("subnets") {
@@ -73,7 +78,7 @@ fn one(tenant: &Name, name: &Val<Name>, raw: &RawNetwork, problems: &mut Problem
         .iter()
         .filter_map(|(name, raw)| Some(segment(name, raw.as_ref()?, problems)))
         .collect();
-    if mode != Mode::None {
+    if !has_none {
         nesting(&subnets, segment_table, problems);
         segment_overlaps(segment_table, problems);
     }

@@ -152,6 +152,17 @@ fn target(
         );
         return;
     }
+    if network.mode == Mode::Host {
+        problems.push(
+            Diagnostic::error(Code::PublishTarget, span, message)
+                .label(format!(
+                    "its network `{}` has mode `host`: its ports are the host's",
+                    network.name
+                ))
+                .hint("a policy that lets clients in is all it takes"),
+        );
+        return;
+    }
     if network.external.is_some() {
         problems.push(
             Diagnostic::error(Code::PublishTarget, span, message)

@@ -76,14 +76,18 @@ fn addresses_of(
         return;
     };
     for address in raw.address.iter().flat_map(|list| &list.items) {
-        if network.mode == Mode::None {
+        if let mode @ (Mode::None | Mode::Host) = network.mode {
             problems.push(
                 Diagnostic::error(
                     Code::Mode,
                     address.span,
-                    "a workload in a network of mode `none` has no address",
+                    format!("a workload in a network of mode `{mode}` has no address"),
                 )
-                .hint("it has loopback only"),
+                .hint(if mode == Mode::Host {
+                    "it has the host's"
+                } else {
+                    "it has loopback only"
+                }),
             );
             continue;
         }
@@ -246,7 +250,9 @@ pub(super) fn addresses(document: &Document, problems: &mut Problems<'_>) {
             }
         }
     }
-    let counted = |network: &&Network| network.mode != Mode::None && network.external.is_none();
+    let counted = |network: &&Network| {
+        !matches!(network.mode, Mode::None | Mode::Host) && network.external.is_none()
+    };
     for network in document.networks.iter().filter(counted) {
         let parts = network.segments.iter().map(|s| (Some(&s.name), &s.subnets, s.span));
         let whole = network.segments.is_empty().then_some((None, &network.subnets, network.span));

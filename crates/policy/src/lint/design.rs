@@ -110,7 +110,7 @@ fn postures(map: &Map<'_>, problems: &mut Problems<'_>) {
     for place in &map.places {
         let Postures { ingress, egress } = place.postures;
         let Place { what, name, .. } = place;
-        let leads_out = matches!(place.network.mode, Mode::Nat | Mode::Routed);
+        let leads_out = matches!(place.network.mode, Mode::Nat | Mode::Routed | Mode::Host);
         if place.workloads > 1 && (ingress, egress) == (Posture::Allow, Posture::Allow) {
             let message = format!("the {what} `{name}` has no walls inside");
             problems.push(
@@ -170,8 +170,9 @@ fn outwards(map: &Map<'_>, rule: &Resolved<'_>, problems: &mut Problems<'_>) {
         return;
     }
     let out = |at: &&u32| {
-        map.place(**at)
-            .is_some_and(|(_, place)| matches!(place.network.mode, Mode::Nat | Mode::Routed))
+        map.place(**at).is_some_and(|(_, place)| {
+            matches!(place.network.mode, Mode::Nat | Mode::Routed | Mode::Host)
+        })
     };
     let leaving = rule.from.workloads.iter().filter(out).count();
     if leaving > 0 {

@@ -274,7 +274,8 @@ impl<'b> Lens<'b> {
         let Stand::Workload(_, _, id) = to else { return true };
         let inside = router.subnets.iter().chain(&router.gateways).any(|net| net.contains(&from));
         let host = planner::identity_at(&self.bundle.tables, router.number, from);
-        if router.mode == Mode::Routed || inside || host == Some(Identity::HOST) {
+        let is_open = matches!(router.mode, Mode::Routed | Mode::Host);
+        if is_open || inside || host == Some(Identity::HOST) {
             return true;
         }
         let transport = match Proto::from_number(protocol) {

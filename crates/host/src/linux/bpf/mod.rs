@@ -9,6 +9,7 @@
 //! the old policy in force; the next one starts from what the maps really hold.
 
 mod apply;
+mod cgroups;
 mod change;
 mod clock;
 mod error;
@@ -40,6 +41,8 @@ use verdict::abi::{PortKey, PrefixKey, Row, RowKey};
 use verdict::meters::Budget;
 
 pub use apply::Outcome;
+pub use cgroups::Cgroups;
+pub(crate) use cgroups::is_guarded;
 pub use clock::Clock;
 pub use error::Error;
 pub use events::Events;
@@ -114,6 +117,9 @@ impl Datapath {
         hooks.sweep()?;
         if origin == Origin::Replaced {
             hooks.replace_all()?;
+            if root.join("cgroups").exists() {
+                Cgroups::open(Arc::clone(&programs), &root)?.replace_all()?;
+            }
             if hooks.kind() == HookKind::Tcx {
                 object::remove_others(&programs)?;
             }

@@ -1,7 +1,8 @@
 //! The committed object file: its maps and programs, loaded once and pinned.
 //!
 //! Pins lie in `<bpffs>/v<ABI>`: `maps/<NAME>`, `programs/<digest of the object>/<name>` and
-//! `links/<endpoint>-{from,to}`. Ports in place have `places` and `qdiscs` beside them. Programs of the same digest are adopted without loading anything;
+//! `links/<endpoint>-{from,to}`. Ports in place have `places` and `qdiscs` beside them, endpoints of the host's stack
+//! `cgroups/<endpoint>-<program>`. Programs of the same digest are adopted without loading anything;
 //! another digest of the same ABI is loaded beside them, over the same maps, and takes the links
 //! over. A map is created when it is missing and never again.
 
@@ -15,16 +16,20 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use verdict::abi::ABI;
 
+use super::sys::program::Purpose;
 use super::{Error, Limits, sys};
 
 /// The programs, built by `cargo xtask bpf`.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/bulkhead.o");
 
 /// Every map of the object.
-const MAPS: [&str; 17] = [
+const MAPS: [&str; 20] = [
     "CONFIG",
     "ENDPOINTS",
     "PORTS_IN_PLACE",
+    "CGROUPS",
+    "ROOMS",
+    "PAIRS",
     "PEERS",
     "IPCACHE",
     "PREFIXES",
@@ -52,6 +57,22 @@ pub enum Program {
     FromHost,
     /// Judges what enters by an uplink of the host.
     ToHost,
+    /// Judges what a socket of an endpoint of the host's stack sends.
+    SentBySocket,
+    /// Judges what a socket of an endpoint of the host's stack is to receive.
+    SentToSocket,
+    /// Asked before a socket is connected, IPv4.
+    Connect4,
+    /// The same, IPv6.
+    Connect6,
+    /// Asked before a datagram is sent that names its target, IPv4.
+    Sendmsg4,
+    /// The same, IPv6.
+    Sendmsg6,
+    /// Asked before a socket is bound, IPv4.
+    Bind4,
+    /// The same, IPv6.
+    Bind6,
     /// Returns jiffies.
     Clock,
     /// Does nothing: for measurements.
@@ -62,11 +83,19 @@ pub enum Program {
 
 impl Program {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 15] = [
         Self::FromEndpoint,
         Self::ToEndpoint,
         Self::FromHost,
         Self::ToHost,
+        Self::SentBySocket,
+        Self::SentToSocket,
+        Self::Connect4,
+        Self::Connect6,
+        Self::Sendmsg4,
+        Self::Sendmsg6,
+        Self::Bind4,
+        Self::Bind6,
         Self::Clock,
         Self::Empty,
         Self::RedirectPeer,
@@ -80,9 +109,32 @@ impl Program {
             Self::ToEndpoint => "to_endpoint",
             Self::FromHost => "from_host",
             Self::ToHost => "to_host",
+            Self::SentBySocket => "sent_by_socket",
+            Self::SentToSocket => "sent_to_socket",
+            Self::Connect4 => "connect4",
+            Self::Connect6 => "connect6",
+            Self::Sendmsg4 => "sendmsg4",
+            Self::Sendmsg6 => "sendmsg6",
+            Self::Bind4 => "bind4",
+            Self::Bind6 => "bind6",
             Self::Clock => "clock",
             Self::Empty => "empty",
             Self::RedirectPeer => "redirect_peer",
+        }
+    }
+
+    /// What the kernel is told that it is for; the numbers of places are those of `enum bpf_attach_type`.
+    pub(super) const fn purpose(self) -> Purpose {
+        match self {
+            Self::SentToSocket => Purpose::packets(0),
+            Self::SentBySocket => Purpose::packets(1),
+            Self::Bind4 => Purpose::calls(8),
+            Self::Bind6 => Purpose::calls(9),
+            Self::Connect4 => Purpose::calls(10),
+            Self::Connect6 => Purpose::calls(11),
+            Self::Sendmsg4 => Purpose::calls(14),
+            Self::Sendmsg6 => Purpose::calls(15),
+            _ => Purpose::CLASSIFIER,
         }
     }
 }

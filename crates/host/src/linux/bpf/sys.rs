@@ -393,6 +393,44 @@ pub(super) fn link(
     descriptor(call(Command::LinkCreate, &mut attributes)?)
 }
 
+/// Attaches a program to a cgroup, beside others that are there. It goes with the last descriptor and pin of the link, or with the
+/// cgroup.
+pub(super) fn link_cgroup(
+    program: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+    hook: u32,
+) -> io::Result<OwnedFd> {
+    let mut attributes = [number(program), number(cgroup), hook, 0];
+    descriptor(call(Command::LinkCreate, &mut attributes)?)
+}
+
+/// A link to a cgroup as the kernel describes it. `cgroup` is 0 when that is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(super) struct CgroupLinkInfo {
+    kind: u32,
+    pub(super) id: u32,
+    pub(super) program: u32,
+    pad: u32,
+    pub(super) cgroup: u64,
+    hook: u32,
+    tail: u32,
+}
+
+/// Reads what a link to a cgroup connects.
+pub(super) fn cgroup_link_info(link: BorrowedFd<'_>) -> io::Result<CgroupLinkInfo> {
+    info(link)
+}
+
+/// How many programs act at a hook of a cgroup, those of its parents among them.
+pub(super) fn programs_on(cgroup: BorrowedFd<'_>, hook: u32) -> io::Result<u32> {
+    /// `BPF_F_QUERY_EFFECTIVE`.
+    const EFFECTIVE: u32 = 1;
+    let mut query = Query { interface: number(cgroup), hook, flags: EFFECTIVE, ..Query::default() };
+    call(Command::ProgQuery, &mut query)?;
+    Ok(query.count)
+}
+
 /// Replaces the program of a link; no packet goes without one.
 pub(super) fn relink(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     let mut attributes = [number(link), number(program), 0, 0];

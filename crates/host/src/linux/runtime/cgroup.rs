@@ -62,6 +62,12 @@ fn parse(mountinfo: &str) -> Vec<Hierarchy> {
     found
 }
 
+/// Where the unified hierarchy (version 2) is mounted; `None` where it is not.
+pub(crate) fn unified() -> io::Result<Option<PathBuf>> {
+    let mut all = hierarchies()?.into_iter();
+    Ok(all.find(|one| one.version == Version::Two).map(|one| one.root))
+}
+
 impl Hierarchy {
     /// Whether files of `controller` exist in the groups below `parent`.
     fn has(&self, controller: &str, parent: &Path) -> bool {

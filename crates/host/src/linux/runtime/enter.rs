@@ -27,7 +27,7 @@ use super::program::Program;
 use super::seccomp::Filters;
 use super::spec::Record;
 use super::state::{State, read_json};
-use super::{Spec, User, cgroup, descriptors, ids, privileges, terminal};
+use super::{Spec, User, cgroup, descriptors, ids, landlock, privileges, terminal};
 
 /// Exit code when the workload cannot be entered, as `docker exec` has it.
 const NOT_ENTERED: i32 = 125;
@@ -84,7 +84,8 @@ fn enter_workload(thread: OneThread, dir: &Path, exec: Exec) -> Result<i32, Faul
     let not_running = || Fault::new(format!("workload {} is not running", spec.id));
     let running = state.status.running_since_ms.and(state.init).ok_or_else(not_running)?;
     let init = running.open().ok_or_else(not_running)?;
-    let filters = Filters::compile().map_err(|error| Fault::of(&error))?;
+    let walled = spec.host_network && !landlock::can_scope();
+    let filters = Filters::compile(walled).map_err(|error| Fault::of(&error))?;
     let program = Program::of(spec).with(exec.argv, exec.env, exec.workdir);
     let user = exec.user.unwrap_or(spec.user);
     let ids = UserIds::of(thread, spec, user)?;
@@ -108,7 +109,7 @@ fn enter_workload(thread: OneThread, dir: &Path, exec: Exec) -> Result<i32, Faul
             UserIds::Own(ids) => setns(ids, CloneFlags::CLONE_NEWUSER),
         }
         .doing(what)?;
-        confine(user, &filters)?;
+        confine(user, spec, &filters)?;
         Err(program.exec())
     })
 }
@@ -140,9 +141,12 @@ impl UserIds {
     }
 }
 
-fn confine(user: User, filters: &Filters) -> Result<(), Fault> {
+fn confine(user: User, spec: &Spec, filters: &Filters) -> Result<(), Fault> {
     let what = || "giving up privileges".to_owned();
-    privileges::drop_to(user).doing(what)?;
+    privileges::drop_to(user, spec.host_network).doing(what)?;
+    if spec.host_network && landlock::can_scope() {
+        landlock::scope().doing(what)?;
+    }
     set_parent_process_death_signal(Some(DeathSignal::KILL)).doing(what)?;
     filters.install().map_err(|error| Fault::new(format!("installing the filters: {error}")))
 }
@@ -161,7 +165,7 @@ fn enter_netns(thread: OneThread, netns: &Path, exec: &Exec) -> Result<i32, Faul
     let program = Program::new(exec.argv.clone(), env, workdir);
     run(thread, || {
         if let Some(user) = exec.user {
-            privileges::drop_to(user).doing(|| "giving up privileges".to_owned())?;
+            privileges::drop_to(user, false).doing(|| "giving up privileges".to_owned())?;
         }
         Err(program.exec())
     })

@@ -31,7 +31,7 @@ use super::process::{Fork, OneThread, end};
 use super::program::Program;
 use super::seccomp::Filters;
 use super::spec::Record;
-use super::{cgroup, descriptors, privileges, view};
+use super::{cgroup, descriptors, landlock, privileges, view};
 
 /// What the init tells its supervisor, one JSON value a line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,7 +133,9 @@ fn confine(
     set_dumpable_behavior(DumpableBehavior::NotDumpable).doing(named("hiding from traces"))?;
     cgroup::join(&spec.cgroup).doing(|| format!("joining cgroup {}", spec.cgroup.display()))?;
     lose_protection().doing(named("giving up protection from the memory killer"))?;
-    join_network(&spec.netns)?;
+    if !spec.host_network {
+        join_network(&spec.netns)?;
+    }
     let rest = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWIPC
@@ -149,7 +151,11 @@ fn confine(
     if let Some(root) = places.root {
         setns(root, CloneFlags::CLONE_NEWUSER).doing(named("becoming root of its own"))?;
     }
-    privileges::drop_to(spec.user).doing(|| format!("becoming user {}", spec.user.uid))?;
+    privileges::drop_to(spec.user, spec.host_network)
+        .doing(|| format!("becoming user {}", spec.user.uid))?;
+    if spec.host_network && landlock::can_scope() {
+        landlock::scope().doing(named("leaving the host's abstract sockets"))?;
+    }
     // Becoming another user resets both.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).doing(named("hiding from traces"))?;
     die_with_supervisor(report)?;

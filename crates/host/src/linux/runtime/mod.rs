@@ -34,6 +34,7 @@ mod fault;
 mod handle;
 mod ids;
 mod init;
+mod landlock;
 mod logs;
 mod mounts;
 mod privileges;
@@ -47,6 +48,7 @@ mod state;
 mod terminal;
 mod view;
 
+pub(crate) use cgroup::unified;
 pub use enter::enter_main;
 pub use error::Error;
 pub use exec::{Exec, command_in, command_in_netns, exec_in, exec_in_netns};

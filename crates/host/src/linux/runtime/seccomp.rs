@@ -1,6 +1,6 @@
 //! Which system calls a workload may make.
 //!
-//! Four filters, of which the last word is said by the strictest, and among equals by the one installed last
+//! Filters, of which the last word is said by the strictest, and among equals by the one installed last
 //! (Linux Documentation/userspace-api/seccomp_filter.rst):
 //!
 //! 1. An allow list of what servers use, close to Docker's default. Anything else, also calls that are newer than this
@@ -13,6 +13,9 @@
 //! 4. Of these families, other protocols than TCP, UDP and ping, and other netlink than routes, answer EPROTONOSUPPORT:
 //!    making such a socket would have the kernel load a module (`net-pf-<family>-proto-<protocol>`, `net/ipv4/af_inet.c`,
 //!    `net/netlink/af_netlink.c`), which is code that the host's owner did not ask for. SCTP is allowed where it is loaded.
+//!
+//! In the host's network namespace, whose abstract unix sockets are those of the host's daemons, and where the kernel has no other wall
+//! ([`super::landlock`]), there is a fifth: unix sockets other than pairs answer EAFNOSUPPORT.
 //!
 //! 32-bit system calls kill the program: their numbers mean something else.
 
@@ -57,8 +60,8 @@ const PERSONALITIES: [u64; 2] = [0, 0xFFFF_FFFF];
 pub(super) struct Filters(Vec<BpfProgram>);
 
 impl Filters {
-    /// Compiles the filters for this machine.
-    pub(super) fn compile() -> Result<Self, seccompiler::BackendError> {
+    /// Compiles the filters for this machine; `walled` is without unix sockets.
+    pub(super) fn compile(walled: bool) -> Result<Self, seccompiler::BackendError> {
         let arch: TargetArch = std::env::consts::ARCH.try_into()?;
         let errno = |number: i32| SeccompAction::Errno(number.unsigned_abs());
         let allowed = SeccompFilter::new(allowed()?, errno(ENOSYS), SeccompAction::Allow, arch)?;
@@ -68,7 +71,10 @@ impl Filters {
         let rules = protocols(has_sctp())?;
         let protocols =
             SeccompFilter::new(rules, SeccompAction::Allow, errno(EPROTONOSUPPORT), arch)?;
-        let programs = [allowed, refused, protocols, sockets].into_iter().map(BpfProgram::try_from);
+        let rules = Rules::from([(SYS_socket, vec![unix()?])]);
+        let unix = SeccompFilter::new(rules, SeccompAction::Allow, errno(EAFNOSUPPORT), arch)?;
+        let all = [allowed, refused, protocols, sockets].into_iter().chain(walled.then_some(unix));
+        let programs = all.map(BpfProgram::try_from);
         programs.collect::<Result<_, _>>().map(Self)
     }
 
@@ -113,6 +119,10 @@ fn sockets() -> Result<Rules, seccompiler::BackendError> {
     let other_family = SeccompRule::new(others.collect::<Result<_, _>>()?)?;
     let calls = [SYS_socket, SYS_socketpair];
     Ok(calls.into_iter().map(|nr| (nr, vec![other_family.clone()])).collect())
+}
+
+fn unix() -> Result<SeccompRule, seccompiler::BackendError> {
+    SeccompRule::new(vec![condition(0, SeccompCmpOp::Eq, u64::from(AF_UNIX.unsigned_abs()))?])
 }
 
 /// Whether SCTP is there without a workload's doing.
@@ -239,9 +249,9 @@ mod tests {
 
     #[test]
     fn filters_compile_within_the_kernels_bound() {
-        let filters = Filters::compile().expect("the lists are well formed");
+        let filters = Filters::compile(true).expect("the lists are well formed");
         let lengths: Vec<usize> = filters.0.iter().map(Vec::len).collect();
-        assert_eq!(lengths.len(), 4);
+        assert_eq!(lengths.len(), 5);
         assert!(lengths.iter().all(|&length| length <= 4096), "{lengths:?}");
     }
 

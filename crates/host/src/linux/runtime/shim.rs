@@ -29,7 +29,7 @@ use super::run::Run;
 use super::seccomp::Filters;
 use super::spec::Record;
 use super::state::{State, read_json, write_json};
-use super::{Exit, Ids, Phase, Status, cgroup, descriptors, ids};
+use super::{Exit, Ids, Phase, Status, cgroup, descriptors, ids, landlock};
 
 /// Runs the hidden subcommand `bulkhead shim --dir <dir>`: becomes the supervisor of the workload whose `spec.json` is in
 /// `dir`, and returns the exit code for `main`.
@@ -109,7 +109,8 @@ impl Supervisor {
         };
         Ok(Self {
             log: LogWriter::open(&record.spec.log),
-            filters: Filters::compile().map_err(|error| Fault::of(&error))?,
+            filters: Filters::compile(record.spec.host_network && !landlock::can_scope())
+                .map_err(|error| Fault::of(&error))?,
             pid_namespace: File::open("/proc/self/ns/pid")
                 .doing(|| "/proc/self/ns/pid".to_owned())?,
             record,
@@ -161,6 +162,9 @@ impl Supervisor {
         let spec = &self.record.spec;
         cgroup::create(&spec.cgroup, &spec.limits)
             .doing(|| format!("making cgroup {}", spec.cgroup.display()))?;
+        if spec.host_network {
+            guarded(&spec.cgroup)?;
+        }
         let stage = self.dir.join("root");
         fs::create_dir_all(&stage).doing(|| format!("making {}", stage.display()))?;
         if let Some(data) = &spec.data {
@@ -357,6 +361,18 @@ impl Supervisor {
             dup2_stdout(null).ok();
         }
     }
+}
+
+/// In the host's namespace nothing but the programs of its cgroup stands between a workload and the network.
+fn guarded(path: &Path) -> Result<(), Fault> {
+    let what = || format!("looking for the programs of cgroup {}", path.display());
+    if crate::linux::bpf::is_guarded(path).doing(what)? {
+        return Ok(());
+    }
+    Err(Fault::new(format!(
+        "cgroup {} has no programs: its packets would not be judged",
+        path.display()
+    )))
 }
 
 /// Makes the persistent folder of a workload and gives it to its user.

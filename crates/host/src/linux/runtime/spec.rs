@@ -210,8 +210,11 @@ pub struct Spec {
     /// When it is started again.
     #[serde(default)]
     pub restart: Restart,
-    /// A pinned network namespace, set up and enforced before [`super::start`] is called.
+    /// A pinned network namespace, set up and enforced before [`super::start`] is called. Not looked at when the network is the host's.
     pub netns: PathBuf,
+    /// It stays in the network namespace of the host; the programs are on its cgroup by then.
+    #[serde(default)]
+    pub host_network: bool,
     /// Cgroup below every hierarchy's root, for example `bulkhead/shop.web`; its parent also holds the supervisors.
     pub cgroup: PathBuf,
     /// Where the output goes.
@@ -248,6 +251,7 @@ impl Spec {
             hostname: id.rsplit('.').next().unwrap_or(id).to_owned(),
             restart: Restart::default(),
             netns: netns.to_owned(),
+            host_network: false,
             cgroup: Path::new("bulkhead").join(id),
             log,
             data: None,

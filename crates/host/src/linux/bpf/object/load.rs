@@ -116,6 +116,7 @@ fn load_program(
         (function.func_info.func_info_bytes(), function.line_info.line_info_bytes());
     let code = Code {
         name,
+        purpose: program.purpose(),
         instructions: &bytes(function),
         license: &found.license,
         types: types.map(|btf| Types {
@@ -124,7 +125,7 @@ fn load_program(
             lines: (&lines, function.line_info_rec_size),
         }),
     };
-    program::load_classifier(&code).map_err(|refusal| {
+    program::load_program(&code).map_err(|refusal| {
         let verifier_log = VerifierLog::new(refusal.messages);
         let source = ProgramError::LoadError { io_error: refusal.source, verifier_log };
         Error::Program { name, source: Box::new(source) }

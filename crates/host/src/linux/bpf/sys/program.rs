@@ -8,8 +8,28 @@ use super::{Command, MapShape, call, descriptor, lock_any_amount, number};
 
 /// `BPF_OBJ_NAME_LEN`: the longest name with its zero, bytes.
 const NAME_BYTES: usize = 16;
-/// `BPF_PROG_TYPE_SCHED_CLS`.
-const CLASSIFIER: u32 = 3;
+/// What a program is for: `enum bpf_prog_type`, and `enum bpf_attach_type` where the kernel wants to know the place when it examines it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Purpose {
+    pub(in super::super) kind: u32,
+    pub(in super::super) place: u32,
+}
+
+impl Purpose {
+    /// `BPF_PROG_TYPE_SCHED_CLS`.
+    pub(in super::super) const CLASSIFIER: Self = Self { kind: 3, place: 0 };
+
+    /// `BPF_PROG_TYPE_CGROUP_SKB`.
+    pub(in super::super) const fn packets(place: u32) -> Self {
+        Self { kind: 8, place }
+    }
+
+    /// `BPF_PROG_TYPE_CGROUP_SOCK_ADDR`.
+    pub(in super::super) const fn calls(place: u32) -> Self {
+        Self { kind: 18, place }
+    }
+}
+
 /// Level 1 of the verifier's messages, and its statistics.
 const MESSAGES: u32 = 1 | 4;
 /// Room for the verifier's messages, bytes: the next when they do not fit.
@@ -20,6 +40,7 @@ const TRIES: usize = 5;
 /// A program as it is in the object file, with references to maps resolved.
 pub(in super::super) struct Code<'a> {
     pub(in super::super) name: &'a str,
+    pub(in super::super) purpose: Purpose,
     /// Instructions, 8 bytes each.
     pub(in super::super) instructions: &'a [u8],
     pub(in super::super) license: &'a CStr,
@@ -125,13 +146,14 @@ struct LoadProgram {
     pad: u32,
 }
 
-/// Loads a classifier. When it is refused it is tried again with the verifier's messages on.
-pub(in super::super) fn load_classifier(code: &Code<'_>) -> Result<OwnedFd, Refusal> {
+/// Loads a program. When it is refused it is tried again with the verifier's messages on.
+pub(in super::super) fn load_program(code: &Code<'_>) -> Result<OwnedFd, Refusal> {
     /// Bytes of an instruction.
     const INSTRUCTION: usize = 8;
     let prepare = || -> io::Result<LoadProgram> {
         let mut program = LoadProgram {
-            kind: CLASSIFIER,
+            kind: code.purpose.kind,
+            hook: code.purpose.place,
             count: length(code.instructions.len() / INSTRUCTION)?,
             instructions: start(code.instructions),
             license: code.license.as_ptr().expose_provenance() as u64,
@@ -207,11 +229,12 @@ mod tests {
         let instructions = [0x95, 0, 0, 0, 0, 0, 0, 0];
         let code = Code {
             name: "returns_nothing",
+            purpose: Purpose::CLASSIFIER,
             instructions: &instructions,
             license: c"GPL",
             types: None,
         };
-        let refusal = load_classifier(&code).expect_err("a program that returns nothing");
+        let refusal = load_program(&code).expect_err("a program that returns nothing");
         assert_eq!(refusal.source.raw_os_error(), Some(libc::EACCES));
         assert!(refusal.messages.contains("R0 !read_ok"), "{}", refusal.messages);
     }
