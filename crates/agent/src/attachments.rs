@@ -6,6 +6,8 @@
 //!
 //! **Limits.** [`MOST`] attachments, keys of [`KEY`] bytes, [`LABELS`] labels each.
 
+mod published;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Component, Path};
@@ -81,6 +83,7 @@ impl Kept {
         let kept = Self { attach: attach.clone(), workload, since, lease: None, netns: None };
         kept.labels()?;
         kept.start()?;
+        kept.publishes()?;
         Ok(kept)
     }
 
@@ -93,7 +96,7 @@ impl Kept {
     pub(crate) fn namespace(&self) -> Option<&Path> {
         match &self.attach.port {
             AttachPort::Netns { path, .. } => Some(Path::new(path)),
-            AttachPort::InPlace { .. } => None,
+            AttachPort::Handed { .. } | AttachPort::InPlace { .. } => None,
         }
     }
 
@@ -222,6 +225,11 @@ impl Kept {
                 let netns = Netns::Path(path.clone());
                 Ok(Start::Netns(Adopted { netns, interface: Arc::from(interface.as_str()) }))
             }
+            AttachPort::Handed { interface, closed } => {
+                check_interface(key, interface)?;
+                let netns = Netns::Handed { open: !closed };
+                Ok(Start::Netns(Adopted { netns, interface: Arc::from(interface.as_str()) }))
+            }
             AttachPort::InPlace { interface, mac, dhcp } => {
                 check_interface(key, interface)?;
                 let mac = policy::mac(mac).map_err(|why| wrong(key, why))?;
@@ -308,6 +316,15 @@ pub(crate) fn merge(document: &mut Document, all: &BTreeMap<String, Kept>) -> Re
     }
     if problems.is_empty() {
         document.workloads.extend(merged);
+        for kept in all.values() {
+            if let Err(error) = kept.publish(document) {
+                let why = error.cause.unwrap_or(error.message);
+                let id = kept.id().replacen('.', "/", 1);
+                problems.push(format!("{id} ({}): {why}", kept.attach.key));
+            }
+        }
+    }
+    if problems.is_empty() {
         return Ok(());
     }
     let number = problems.len();

@@ -13,6 +13,7 @@ use host::linux::rcu::Expedited;
 use host::network::NoPrograms;
 
 use crate::confirm::ledger;
+use crate::docker::driver::held;
 use crate::fault::{failed, sentence};
 use crate::history;
 use crate::lock;
@@ -37,6 +38,7 @@ pub fn clean(run_dir: &Path, state_dir: &Path, bpffs: &Path) -> Result<DownRespo
         flow_days: Options::FLOW_DAYS,
         flow_bytes: Options::FLOW_BYTES,
         docker: Options::DOCKER.into(),
+        docker_driver: None,
     };
     let mut steps: Vec<Step> = Vec::new();
     // Also ends the haste of an agent that was killed in the middle.
@@ -86,7 +88,8 @@ fn folders(options: &Options) -> Pass {
     }
     let document = options.state_dir.join(saved::FILE);
     let history = store::Store::history_beside(&document);
-    for path in ledger::files(&options.state_dir) {
+    for path in ledger::files(&options.state_dir).into_iter().chain(held::files(&options.state_dir))
+    {
         remove(&mut pass, &path, |path| fs::remove_file(path));
     }
     for path in [document, history, options.state_dir.join("agent.log")] {
@@ -183,6 +186,7 @@ mod tests {
             flow_days: Options::FLOW_DAYS,
             flow_bytes: Options::FLOW_BYTES,
             docker: Options::DOCKER.into(),
+            docker_driver: None,
         };
         let failed = Pass { failed: vec!["a link stays".to_owned()], ..Pass::default() };
         let steps = [Pass::default().step("stop"), failed.step("network")];

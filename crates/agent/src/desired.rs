@@ -84,14 +84,15 @@ fn endpoint(bundle: &Bundle, at: &Attachment, mtu: u32) -> Result<EndpointDesire
     })
 }
 
-/// Whose namespace a workload has; `None` when it is behind a port in place, where we do not know of any.
+/// Whose namespace a workload has, as far as it is known; `None` when it is behind a port in place, where we do not know of any.
 pub(crate) fn place(start: &Start) -> Option<Place> {
     match start {
         Start::Run(_) => Some(Place::Ours),
-        Start::Netns(adopted) => Some(Place::At(match &adopted.netns {
-            Netns::Name(name) => PathBuf::from(NAMED_NETNS).join(name),
-            Netns::Path(path) => PathBuf::from(path),
-        })),
+        Start::Netns(adopted) => Some(match &adopted.netns {
+            Netns::Name(name) => Place::At(PathBuf::from(NAMED_NETNS).join(name)),
+            Netns::Path(path) => Place::At(PathBuf::from(path)),
+            Netns::Handed { open } => Place::Handed { open: *open },
+        }),
         Start::Port(_) => None,
     }
 }

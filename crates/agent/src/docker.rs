@@ -9,6 +9,7 @@
 //! **Failure.** While dockerd does not answer, what is attached stays attached.
 //! **Limits.** A dockerd that hangs costs this thread five seconds a question, and nobody else anything.
 
+pub(crate) mod driver;
 pub(crate) mod fill;
 mod members;
 
@@ -292,7 +293,7 @@ impl Discovery {
         let known: BTreeSet<&str> = here
             .filter_map(|attach| match &attach.port {
                 AttachPort::InPlace { interface, .. } => Some(interface.as_str()),
-                AttachPort::Netns { .. } => None,
+                AttachPort::Netns { .. } | AttachPort::Handed { .. } => None,
             })
             .collect();
         let (key, now) = (found.place.key(), Instant::now());

@@ -19,8 +19,10 @@ pub struct Options {
     pub flow_days: u32,
     /// How large the flow store may become, in bytes; whichever is reached first.
     pub flow_bytes: u64,
-    /// Docker's socket, asked only when a file names a network of Docker's.
+    /// Docker's socket, asked only when a file names a network of Docker's, or by the driver for Docker.
     pub docker: PathBuf,
+    /// Where the driver for Docker listens; `None` when there is to be none. Docker calls the driver what the socket is called.
+    pub docker_driver: Option<PathBuf>,
 }
 
 impl Options {
@@ -30,6 +32,8 @@ impl Options {
     pub const FLOW_BYTES: u64 = 1 << 30;
     /// Docker's socket, unless something else is said.
     pub const DOCKER: &str = "/run/docker.sock";
+    /// Where dockerd looks for a driver that is called `bulkhead`.
+    pub const DOCKER_DRIVER: &str = "/run/docker/plugins/bulkhead.sock";
     /// Fewest bytes that the flow store can do with.
     pub const MIN_FLOW_BYTES: u64 = 64 << 20;
 

@@ -88,7 +88,7 @@ pub(crate) fn adopt(
             (None, Some(Place::At(path))) => {
                 let _absent = adoptions.check(other, &path, "", None);
             }
-            (Some(_), _) | (None, Some(Place::Ours) | None) => {}
+            (Some(_), _) | (None, Some(Place::Ours | Place::Handed { .. }) | None) => {}
         }
     }
     let is_known = || NetNs::open(&path).and_then(|ns| ns.id()).is_ok_and(|id| Some(id) == known);

@@ -60,6 +60,7 @@ pub fn run(options: Options) -> Result<(), Error> {
     thread::scope(|scope| {
         scope.spawn(|| wakes::run(&shared, &stop));
         scope.spawn(|| docker::run(&shared, &stop));
+        let docker_driver = shared.options.docker_driver.clone();
         let watching = scope.spawn(|| watch::run(&shared, events, collector, &stop));
         scope.spawn(|| ports::run(&shared, &stop));
         scope.spawn(|| {
@@ -69,6 +70,11 @@ pub fn run(options: Options) -> Result<(), Error> {
         keeper.restore();
         // Without a document there are no names to wait for.
         shared.named.store(true, Ordering::Release);
+        // Dockerd asks at once for whatever it has waited with.
+        if let Some(socket) = docker_driver {
+            let (shared, stop) = (&shared, &stop);
+            scope.spawn(move || docker::driver::run(shared, &socket, stop));
+        }
         let ending = Ending(Arc::clone(&shared));
         let keeping = scope.spawn(move || {
             let _ending = ending;

@@ -29,6 +29,7 @@ use tokio::task::JoinSet;
 use crate::fault::{failed, refused};
 use crate::notify::Notify;
 use crate::shared::Shared;
+pub(crate) use body::may_change;
 use seats::CONNECTIONS;
 pub(crate) use seats::Seats;
 

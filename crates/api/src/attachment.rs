@@ -35,6 +35,25 @@ pub struct Attach {
     pub addresses: Vec<IpAddr>,
     /// Where its port is.
     pub port: AttachPort,
+    /// Ports of the host that lead to it, at most 256; only of a port that is ours. They open nothing: policies decide.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub publish: Vec<AttachPublish>,
+}
+
+/// A port of the host that leads to an attached workload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AttachPublish {
+    /// `tcp`, `udp` or `sctp`.
+    pub transport: String,
+    /// The host's port.
+    pub port: u16,
+    /// The workload's port.
+    pub to: u16,
+    /// The host's address; without one, all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub address: Option<IpAddr>,
 }
 
 /// Where the port of an attachment is.
@@ -48,6 +67,15 @@ pub enum AttachPort {
         /// What the interface is called inside; `eth0` when nothing is said.
         #[serde(default = "eth0")]
         interface: String,
+    },
+    /// Ours: a veth from the network's router whose other end is left on the host, down and without addresses, for whoever attaches
+    /// it to move into a namespace and to set up there.
+    Handed {
+        /// What it is called on the host until then.
+        interface: String,
+        /// Nothing passes, whatever policy says: it is not known yet whose it is.
+        #[serde(default)]
+        closed: bool,
     },
     /// An interface of the host that somebody else made and bridges.
     InPlace {

@@ -31,7 +31,7 @@ mod walk;
 mod why;
 
 pub use attachment::{
-    Attach, AttachPort, Attached, AttachedAddress, Attachment, Attachments, Detached,
+    Attach, AttachPort, AttachPublish, Attached, AttachedAddress, Attachment, Attachments, Detached,
 };
 pub use client::{Client, ClientError, Lines};
 pub use cluster::{

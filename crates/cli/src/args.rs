@@ -196,6 +196,9 @@ pub(crate) enum Command {
         /// Docker's socket, asked only when a file names a network of Docker's
         #[arg(long, value_name = "SOCKET", default_value = agent::Options::DOCKER)]
         docker: PathBuf,
+        /// Be a network driver of Docker's, called as the socket is: `docker network create -d bulkhead`
+        #[arg(long, value_name = "SOCKET", num_args = 0..=1, require_equals = true, default_missing_value = agent::Options::DOCKER_DRIVER)]
+        docker_driver: Option<PathBuf>,
         /// Put in force what was in force, with the confirmed policy of the host, and end: at boot, before the network is up
         #[arg(long)]
         once: bool,

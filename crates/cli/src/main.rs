@@ -82,8 +82,8 @@ fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Doctor => command::doctor::run(context),
         Command::Explain { code } => command::explain::run(context, code.as_deref()),
         Command::Version => command::version::run(context),
-        Command::Agent { group, keep, docker, once } => {
-            command::agent::run(context, group, &keep, docker, once)
+        Command::Agent { group, keep, docker, docker_driver, once } => {
+            command::agent::run(context, group, &keep, (docker, docker_driver), once)
         }
         Command::Completions { shell } => command::generate::completions(context, shell),
         Command::Generate { folder } => command::generate::run(context, &folder),

@@ -107,6 +107,7 @@ fn what(place: &Place, bytes: &[u8]) -> Result<What, Error> {
         labels,
         addresses: Vec::new(),
         port,
+        publish: Vec::new(),
     })))
 }
 

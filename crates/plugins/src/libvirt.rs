@@ -139,6 +139,7 @@ fn attach(
             mac: mac.to_owned(),
             dhcp: port.attribute("dhcp") == Some("true"),
         },
+        publish: Vec::new(),
     })
 }
 

@@ -198,6 +198,7 @@ fn attach(setup: &Setup, netns: &str) -> Result<Attach, String> {
             path: netns.to_owned(),
             interface: options.interface_name.clone(),
         },
+        publish: Vec::new(),
     })
 }
 

@@ -7,6 +7,7 @@
 
 mod answer;
 mod client;
+pub mod driver;
 mod error;
 mod mapping;
 
@@ -48,6 +49,17 @@ pub struct Member {
     pub mac: [u8; 6],
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
+}
+
+/// An end of a network, whatever drives it, and who it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// Docker's name of it: 64 hexadecimal digits.
+    pub endpoint: String,
+    /// The container: 64 hexadecimal digits; `None` while it is being connected.
+    pub container: Option<String>,
+    /// The container's name when it was connected.
+    pub name: String,
 }
 
 /// A container, running or not.

@@ -155,7 +155,7 @@ fn source(shared: &Shared, bundle: &Bundle, from: &Who) -> Result<NetNs, Error> 
             match place {
                 Some(Place::At(path)) => NetNs::open(&path),
                 Some(Place::Ours) => NetNs::open(&shared.options.pin(id)),
-                None => {
+                Some(Place::Handed { .. }) | None => {
                     let message = format!(
                         "{id} is behind a port of somebody else: nothing is sent from inside of it"
                     );

@@ -177,9 +177,10 @@ fn described(shared: &Shared, force: &Force, id: &str, drops: &[(u32, Reason, u6
         counters(&shared.meters, enforced.endpoint, drops).since(enforced.before)
     });
     let hosted = bundle.attachment(id).is_some_and(|(router, _)| router.mode == Mode::Host);
-    let netns = desired::place(&known.start).filter(|_| !hosted).map(|place| match place {
-        Place::Ours => shared.options.pin(id),
-        Place::At(path) => path,
+    let netns = desired::place(&known.start).filter(|_| !hosted).and_then(|place| match place {
+        Place::Ours => Some(shared.options.pin(id)),
+        Place::At(path) => Some(path),
+        Place::Handed { .. } => None,
     });
     Workload {
         id: id.to_owned(),
@@ -285,6 +286,12 @@ fn in_place(workload: &mut Workload, interface: &str, state: Option<PortState>) 
 /// An adopted namespace can go away under us, and its endpoint's link with it.
 fn adopted(workload: &mut Workload, place: &Place) {
     workload.state = WorkloadState::Adopted;
+    if matches!(place, Place::Handed { open: false }) {
+        workload.state = WorkloadState::Pending;
+        workload.enforced_since = None;
+        let text = "nothing passes until its runtime tells whose it is";
+        workload.detail = Some(text.to_owned());
+    }
     let Place::At(path) = place else { return };
     if let Err(error) = NetNs::open(path) {
         workload.state = WorkloadState::Failed;

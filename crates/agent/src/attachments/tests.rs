@@ -26,6 +26,7 @@ fn attach(key: &str) -> Attach {
         labels: [("app".to_owned(), "web".to_owned())].into(),
         addresses: Vec::new(),
         port: AttachPort::Netns { path: "/run/netns/a".to_owned(), interface: "eth0".to_owned() },
+        publish: Vec::new(),
     }
 }
 

@@ -118,6 +118,7 @@ impl Memory {
                     mac: Mac(member.mac).to_string(),
                     dhcp: false,
                 },
+                publish: Vec::new(),
             });
         }
         (all, is_starting)

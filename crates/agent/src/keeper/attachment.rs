@@ -196,25 +196,44 @@ impl Keeper {
         let mut attachments = wanted.attachments.clone();
         let mut relabelled = wanted.relabelled.clone();
         let mut document = wanted.document.clone();
+        let mut renamed = Vec::new();
         for (key, kept) in changes {
             if let Some(old) = attachments.remove(key) {
                 let id = old.id();
+                if let Some(new) = kept.as_ref().filter(|new| is_same_place(&old, new))
+                    && old.workload != new.workload
+                {
+                    renamed.push((id.clone(), new.id()));
+                }
                 relabelled.remove(&id);
                 document.workloads.retain(|workload| workload.id() != id);
+                old.unpublish(&mut document);
             }
             let Some(kept) = kept else { continue };
             let workload: Workload = kept.placed(&document)?;
             let behind = attachments.range(key.clone()..).count();
             let at = document.workloads.len().saturating_sub(behind);
             document.workloads.insert(at, workload.into());
+            kept.publish(&mut document)?;
             attachments.insert(key.clone(), kept.clone());
         }
-        let mut compiler = match self.compiled() {
-            Some(compiler) => compiler,
-            None => wanted.compiler(&facts)?,
-        };
         let failed = |errors: planner::PlanErrors| refused(codes::COMPILE, errors.to_string());
-        compiler.update(document, &facts).map_err(failed)?;
+        let compiler = if renamed.is_empty() {
+            let mut compiler = match self.compiled() {
+                Some(compiler) => compiler,
+                None => wanted.compiler(&facts)?,
+            };
+            compiler.update(document, &facts).map_err(failed)?;
+            compiler
+        } else {
+            // Its link keeps its number, and its number is what goes by its name.
+            let mut allocations = (*wanted.bundle.allocations).clone();
+            for (old, new) in renamed {
+                let lease = allocations.endpoints.remove(old.as_str());
+                allocations.endpoints.extend(lease.map(|lease| (new.into(), lease)));
+            }
+            Compiler::new(document, &allocations, &facts).map_err(failed)?
+        };
         let wanted = Wanted { relabelled, attachments, ..wanted.recompiled(&compiler) };
         Ok((wanted, compiler, facts))
     }
@@ -250,18 +269,16 @@ impl Keeper {
             interface: desired::interface(&known.start).to_owned(),
             mac: mac.join(":"),
             addresses: addresses.collect(),
-            mtu: matches!(attach.port, AttachPort::Netns { .. }).then(|| self.mtu()),
+            mtu: (!matches!(attach.port, AttachPort::InPlace { .. })).then(|| self.mtu()),
             generation: force.generation,
             new: false,
         })
     }
 }
 
-/// Whether both have the same workload in the same network: it keeps its number and addresses then.
+/// Whether both are in the same network: the workload keeps its number and addresses then.
 fn is_same_place(one: &Kept, other: &Kept) -> bool {
-    one.workload == other.workload
-        && one.attach.tenant == other.attach.tenant
-        && one.attach.network == other.attach.network
+    one.attach.tenant == other.attach.tenant && one.attach.network == other.attach.network
 }
 
 /// Why the name of an attachment cannot be had.

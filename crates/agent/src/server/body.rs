@@ -129,7 +129,7 @@ impl Follower {
 }
 
 /// Root, and the user that the agent runs as.
-pub(super) fn may_change(uid: u32) -> bool {
+pub(crate) fn may_change(uid: u32) -> bool {
     uid == 0 || uid == rustix::process::geteuid().as_raw()
 }
 

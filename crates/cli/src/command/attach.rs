@@ -49,6 +49,7 @@ fn request(wanted: &NewAttachment) -> Result<Attach, Failure> {
         labels,
         addresses: wanted.address.clone(),
         port,
+        publish: Vec::new(),
     })
 }
 
@@ -109,6 +110,8 @@ pub(crate) fn render(all: &Attachments, paint: Paint) -> String {
         };
         let port = match &each.port {
             AttachPort::Netns { path, interface } => format!("{interface} in {path}"),
+            AttachPort::Handed { interface, closed: true } => format!("{interface} closed"),
+            AttachPort::Handed { interface, .. } => format!("{interface} handed over"),
             AttachPort::InPlace { interface, mac, .. } => format!("{interface} {mac}"),
         };
         table.row([

@@ -8,6 +8,7 @@ mod containerd;
 mod cri;
 mod docker;
 mod docker_beside;
+mod docker_driver;
 mod docker_found;
 mod firewalls;
 mod hook;

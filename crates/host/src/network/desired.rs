@@ -71,6 +71,12 @@ pub enum Place {
     Ours,
     /// Exists already, at this absolute path; we add `eth0` and later remove it again.
     At(PathBuf),
+    /// Not known: the workload's side is left on the host, down and without addresses, for somebody who moves it into a namespace
+    /// and sets it up there. What becomes of it then is not looked at.
+    Handed {
+        /// Our side is set up. While it is not, nothing passes, whatever policy says.
+        open: bool,
+    },
 }
 
 /// One attachment of a workload to a network.
@@ -98,12 +104,13 @@ impl EndpointDesired {
     /// What the workload's side of the link is called when nothing is said.
     pub const INTERFACE: &'static str = ETH0;
 
-    /// The workload's network namespace.
+    /// The workload's network namespace; the host's, as long as its link is to be handed over.
     #[must_use]
     pub fn ns(&self) -> Ns {
         match &self.place {
             Place::Ours => Ns::Ours(self.workload.clone()),
             Place::At(path) => Ns::At(path.clone()),
+            Place::Handed { .. } => Ns::Host,
         }
     }
 }

@@ -202,17 +202,18 @@ fn is_value(observed: &Observed, key: &str, value: &str) -> bool {
 pub(super) fn holds_veth(spec: &VethSpec, observed: &Observed) -> bool {
     let find =
         |ns: &Ns, link: &str| observed.states.get(ns).and_then(|state| state.links.get(link));
-    let (Some(near), Some(far)) =
-        (find(&spec.ns, &spec.link), find(&spec.peer_ns, &spec.peer_link))
-    else {
-        return false;
+    let Some(near) = find(&spec.ns, &spec.link) else { return false };
+    let is_far = match find(&spec.peer_ns, &spec.peer_link) {
+        Some(far) => {
+            far.mac == spec.peer_mac && near.peer == Some(far.index) && far.peer == Some(near.index)
+        }
+        // One that was left on the host has been moved by whoever it was left for; it cannot be gone, for both ends go together.
+        None => spec.peer_ns == Ns::Host && near.peer.is_some(),
     };
     let master = spec.master.as_deref().and_then(|bridge| find(&spec.ns, bridge));
     near.kind == "veth"
         && near.mac == spec.mac
-        && far.mac == spec.peer_mac
-        && near.peer == Some(far.index)
-        && far.peer == Some(near.index)
+        && is_far
         && near.master == master.map(|bridge| bridge.index)
         && spec.index.is_none_or(|index| near.index == index)
 }

@@ -65,13 +65,21 @@ pub(super) fn sysctl_keys(desired: &Desired, host: &NsState, scope: &Scope) -> V
         return Vec::new();
     }
     let mut keys = vec![FORWARD_V4.to_owned(), FORWARD_V6.to_owned()];
-    let others = host.links.keys().filter(|link| NetworkNumber::from_link_name(link).is_none());
-    keys.extend(others.map(|link| link_key(("ipv6", "accept_ra"), link)));
+    keys.extend(others(host).map(|link| link_key(("ipv6", "accept_ra"), link)));
     for router in desired.routers.iter().filter(|router| scope.has_router(&router.name)) {
         let link = router.number.link_name();
         keys.extend(TRANSIT_SYSCTLS.iter().map(|(f, name, _)| link_key((f, name), &link)));
     }
     keys
+}
+
+/// Links of the host that are neither ours nor left there by us for somebody.
+fn others(host: &NsState) -> impl Iterator<Item = &String> {
+    let is_ours = |name: &str, mac: super::Mac| {
+        mac.is_ours() || NetworkNumber::from_link_name(name).is_some()
+    };
+    let links = host.links.iter().filter(move |(name, link)| !is_ours(name, link.mac));
+    links.map(|(name, _)| name)
 }
 
 /// All subjects in order: the host, routers, endpoints, published ports, isolated workloads. Ports
@@ -126,9 +134,9 @@ fn host_unit(desired: &Desired, observed: &Observed) -> Unit {
     // own address with the next one.
     let value = |key: &str| observed.sysctls.get(key).map(String::as_str);
     let host = observed.states.get(&Ns::Host);
-    for link in host.into_iter().flat_map(|host| host.links.keys()) {
+    for link in host.into_iter().flat_map(others) {
         let key = link_key(("ipv6", "accept_ra"), link);
-        if NetworkNumber::from_link_name(link).is_none() && value(&key) == Some("1") {
+        if value(&key) == Some("1") {
             ops.push(Op::SysctlSet { key, value: "2".to_owned() });
         }
     }
@@ -258,6 +266,9 @@ fn default_route(via: IpAddr, dev: &str) -> Route {
 }
 
 fn endpoint_unit(router: &RouterDesired, endpoint: &EndpointDesired) -> Unit {
+    if let Place::Handed { open } = endpoint.place {
+        return handed_unit(router, endpoint, open);
+    }
     let (near, far) = (router_ns(router), endpoint.ns());
     let link = endpoint.number.link_name();
     let eth0 = || endpoint.interface.clone();
@@ -297,6 +308,28 @@ fn endpoint_unit(router: &RouterDesired, endpoint: &EndpointDesired) -> Unit {
             route: default_route(gateway, &endpoint.interface),
         });
     }
+    steps.extend(ops.into_iter().map(Step::Kernel));
+    Unit { subject: format!("endpoint {}", endpoint.workload), steps }
+}
+
+/// An endpoint whose other side somebody else moves and sets up.
+fn handed_unit(router: &RouterDesired, endpoint: &EndpointDesired, open: bool) -> Unit {
+    let near = router_ns(router);
+    let (link, mac) = (endpoint.number.link_name(), endpoint.number.mac());
+    let mut steps: Vec<Step> = [
+        Op::LinkMtu { ns: near.clone(), link: link.clone(), mtu: endpoint.mtu },
+        Op::VethAdd(endpoint_veth(router, endpoint)),
+    ]
+    .map(Step::Kernel)
+    .into();
+    steps.push(Step::Attach { router: near.clone(), endpoint: Box::new(endpoint.clone()) });
+    let mut ops = vec![
+        Op::PortSet { ns: near.clone(), link: link.clone() },
+        Op::FdbReplace { ns: near.clone(), link: link.clone(), mac },
+    ];
+    let addresses = endpoint.addresses.iter();
+    ops.extend(addresses.map(|address| neighbour(&near, BRIDGE, address.addr(), mac)));
+    ops.push(Op::LinkUp { ns: near, link, up: open });
     steps.extend(ops.into_iter().map(Step::Kernel));
     Unit { subject: format!("endpoint {}", endpoint.workload), steps }
 }

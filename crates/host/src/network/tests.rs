@@ -1,5 +1,6 @@
 //! The fake kernel prints itself in `ip`'s words, so a failing test reads like a terminal.
 
+mod handed;
 mod order;
 mod parts;
 

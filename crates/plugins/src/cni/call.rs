@@ -197,6 +197,7 @@ impl Call {
             labels: self.labels()?,
             addresses,
             port,
+            publish: Vec::new(),
         })
     }
 

@@ -236,6 +236,7 @@ pub(super) fn addresses(document: &Document, problems: &mut Problems<'_>) {
         if let Start::Netns(adopted) = &workload.start {
             let text = match &adopted.netns {
                 crate::document::Netns::Name(text) | crate::document::Netns::Path(text) => text,
+                crate::document::Netns::Handed { .. } => continue,
             };
             if let Some(first) = spaces.insert(text.clone(), workload.span) {
                 problems.push(

@@ -88,4 +88,10 @@ pub enum Netns {
     Name(String),
     /// An absolute path without `..` components.
     Path(String),
+    /// Not known: the link is left on the host under the name of the interface, for whoever attached the workload to move and set up.
+    /// No file says this.
+    Handed {
+        /// It is known whose it is; until then nothing passes.
+        open: bool,
+    },
 }

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use model::Transport;
 use serde::{Deserialize, Deserializer};
 
-use super::{Container, Error, Member, Network, Port};
+use super::{Container, End, Error, Member, Network, Port};
 
 /// Members of one network that are read.
 pub(super) const MAX_MEMBERS: usize = 16_384;
@@ -65,6 +65,8 @@ struct IpamConfig {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct MemberAnswer {
+    #[serde(deserialize_with = "or_none")]
+    name: String,
     #[serde(rename = "EndpointID", deserialize_with = "or_none")]
     endpoint: String,
     #[serde(rename = "MacAddress", deserialize_with = "or_none")]
@@ -158,6 +160,21 @@ impl NetworkAnswer {
             self.containers.into_iter().filter_map(member).take(MAX_MEMBERS).collect();
         let left_out = known - members.len();
         Ok(Network { id: self.id, name: self.name, bridge, subnets, members, left_out })
+    }
+}
+
+impl NetworkAnswer {
+    /// The ends of the network that was asked for by its full id, whatever drives it.
+    pub(super) fn ends(self, id: &str) -> Result<Vec<End>, Error> {
+        if self.id != id || !is_id(id) {
+            return Err(Error::NoNetwork { name: id.to_owned() });
+        }
+        let end = |(key, answer): (String, MemberAnswer)| {
+            let (endpoint, name) = (answer.endpoint, answer.name);
+            let container = is_id(&key).then_some(key);
+            is_id(&endpoint).then_some(End { endpoint, container, name })
+        };
+        Ok(self.containers.into_iter().filter_map(end).take(MAX_MEMBERS).collect())
     }
 }
 

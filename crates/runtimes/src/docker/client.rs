@@ -17,7 +17,7 @@ use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
 use super::answer::{ContainerAnswer, ImageAnswer, MAX_CONTAINERS, NetworkAnswer, is_image};
-use super::{Container, Error, Network};
+use super::{Container, End, Error, Network};
 
 /// Longest wait for an answer, the connection included.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -85,6 +85,21 @@ impl Client {
                 Err(Error::NoNetwork { name: name.to_owned() })
             }
             other => other?.understood(name),
+        }
+    }
+
+    /// The ends of a network of any driver, by its full id.
+    ///
+    /// # Errors
+    /// [`Error::NoNetwork`], and everything that can happen on the way.
+    pub async fn ends(&self, id: &str) -> Result<Vec<End>, Error> {
+        let path = format!("/networks/{}", escape(id));
+        let answer: Result<NetworkAnswer, Error> = self.ask(&path).await;
+        match answer {
+            Err(Error::Refused { status: 404, .. }) => {
+                Err(Error::NoNetwork { name: id.to_owned() })
+            }
+            other => other?.ends(id),
         }
     }
 

@@ -319,6 +319,7 @@ impl Trip<'_> {
         let path: PathBuf = match desired::place(&known.start)? {
             Place::Ours => self.shared.options.pin(&end.at.workload),
             Place::At(path) => path,
+            Place::Handed { .. } => return None,
         };
         if matches!(known.start, Start::Run(_)) {
             self.runs(&place, &end.at.workload);

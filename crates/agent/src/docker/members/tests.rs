@@ -102,6 +102,7 @@ fn an_agent_that_starts_again_keeps_names_and_ports() {
             mac: "02:42:00:00:00:02".to_owned(),
             dhcp: false,
         },
+        publish: Vec::new(),
     };
     let mut memory = Memory::default();
     memory.recall(&place, &network, &ports, [&before].into_iter());
