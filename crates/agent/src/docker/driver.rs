@@ -105,8 +105,8 @@ struct Driver {
 type Answer = Result<Value, String>;
 
 /// An answer without words.
-fn done() -> Answer {
-    Ok(json!({}))
+fn done() -> Value {
+    json!({})
 }
 
 impl Driver {
@@ -125,7 +125,7 @@ impl Driver {
             "NetworkDriver.ProgramExternalConnectivity" => self.publish(body).await,
             "NetworkDriver.RevokeExternalConnectivity" => self.revoke(body).await,
             // Nodes of a swarm, which these networks know nothing of.
-            "NetworkDriver.DiscoverNew" | "NetworkDriver.DiscoverDelete" => done(),
+            "NetworkDriver.DiscoverNew" | "NetworkDriver.DiscoverDelete" => Ok(done()),
             "NetworkDriver.AllocateNetwork" | "NetworkDriver.FreeNetwork" => {
                 Err("networks of this driver are of one host, not of a swarm".to_owned())
             }
@@ -165,13 +165,13 @@ impl Driver {
             held.networks.insert(id.to_owned(), network);
             Ok(())
         })?;
-        done()
+        Ok(done())
     }
 
     async fn delete_network(&self, body: &[u8]) -> Answer {
         let call: OneNetwork = message(body)?;
         self.forget_network(&call.network).await?;
-        done()
+        Ok(done())
     }
 
     /// Ends what is left in a network, and the network.

@@ -31,7 +31,7 @@ impl Driver {
     /// Pools are the file's: nothing of them is kept.
     pub(super) fn release_pool(body: &[u8]) -> Answer {
         let _pool: ReleasePool = message(body)?;
-        done()
+        Ok(done())
     }
 
     pub(super) fn request_address(&self, body: &[u8]) -> Answer {
@@ -71,7 +71,7 @@ impl Driver {
     pub(super) fn release_address(&self, body: &[u8]) -> Answer {
         let call: PoolAddress = message(body)?;
         let Some(address) = call.address().map_err(|wrong| wrong.to_string())? else {
-            return done();
+            return Ok(done());
         };
         self.ledger.change(|held| {
             if let Some(given) = held.given.get_mut(&call.pool) {
@@ -80,7 +80,7 @@ impl Driver {
             held.given.retain(|_, given| !given.is_empty());
             Ok(())
         })?;
-        done()
+        Ok(done())
     }
 
     /// The next address that nobody has, after the one that was given last.

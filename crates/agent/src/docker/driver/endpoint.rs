@@ -86,7 +86,7 @@ impl Driver {
         // It may have ended meanwhile.
         let (network, endpoint) = self.end(&call.network, &call.endpoint)?;
         let force = self.force()?;
-        self.is_free(&network, &endpoint, &key(call.endpoint.as_str()), &force)?;
+        Self::is_free(&network, &endpoint, &key(call.endpoint.as_str()), &force)?;
         let attach = wanted(&call.endpoint, &network, &endpoint, container.as_ref(), &force);
         let attached = self.attach(attach).await?;
         self.ledger.change(|held| {
@@ -127,13 +127,13 @@ impl Driver {
             }
             Ok(())
         })?;
-        done()
+        Ok(done())
     }
 
     pub(super) async fn delete_endpoint(&self, body: &[u8]) -> Answer {
         let call: OneEndpoint = message(body)?;
         self.forget_endpoint(call.endpoint.as_str()).await?;
-        done()
+        Ok(done())
     }
 
     /// Ends an end, whether it was left or not.
@@ -150,7 +150,7 @@ impl Driver {
         let call: External = message(body)?;
         let ports = call.ports().map_err(|wrong| wrong.to_string())?;
         self.set_ports(&call.network, &call.endpoint, ports).await?;
-        done()
+        Ok(done())
     }
 
     pub(super) async fn revoke(&self, body: &[u8]) -> Answer {
@@ -158,7 +158,7 @@ impl Driver {
         if self.ledger.read().endpoints.contains_key(call.endpoint.as_str()) {
             self.set_ports(&call.network, &call.endpoint, Vec::new()).await?;
         }
-        done()
+        Ok(done())
     }
 
     /// Lets these ports of the host, and no others, lead to an end.
@@ -194,7 +194,6 @@ impl Driver {
 
     /// Nobody else may have an end's addresses: a workload of the file's that was given one since would lose it.
     fn is_free(
-        &self,
         network: &Network,
         endpoint: &Endpoint,
         key: &str,
