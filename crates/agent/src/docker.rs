@@ -308,7 +308,7 @@ impl Discovery {
             .iter()
             .filter_map(|attach| match &attach.port {
                 AttachPort::InPlace { interface, .. } => Some(interface.as_str()),
-                AttachPort::Netns { .. } => None,
+                AttachPort::Netns { .. } | AttachPort::Handed { .. } => None,
             })
             .collect();
         let mut closed = BTreeSet::new();

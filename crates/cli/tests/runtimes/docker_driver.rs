@@ -26,6 +26,7 @@ tenants:
   one:
     networks:
       front: { mode: nat, subnets: [10.77.0.0/24, \"fd00:77::/64\"], attach: true }
+      back: { mode: bridge, subnets: [10.78.0.0/24], attach: true }
     policies:
       web-to-db: { from: app=web, to: app=db, allow: [80/tcp] }
       web-out:   { from: app=web, to: world, allow: [80/tcp] }
@@ -264,15 +265,16 @@ impl Town {
             Some("one"),
             "one network of the file"
         );
-        self.docker(&["network", "connect", "two", "inner-web"]);
+        self.driven.network("back", "one/back", &[]);
+        self.docker(&["network", "connect", "back", "inner-web"]);
         let names = both.check(&["ip", "-br", "link"]).expect("links").stdout;
         assert!(names.contains("eth0") && names.contains("eth1"), "{names}");
         let known = self.driven.workloads();
-        for id in ["one.inner-web", "two.inner-web"] {
-            assert!(known.iter().any(|each| each["id"] == id), "{id}: {known:#?}");
-        }
+        let own = known.iter().filter(|each| each["labels"]["container"] == "inner-web");
+        let places: Vec<&Value> = own.map(|each| &each["network"]).collect();
+        assert_eq!(places, ["front", "back"], "{known:#?}");
         self.docker(&["rm", "-f", "inner-web"]);
-        self.docker(&["network", "rm", "inner"]);
+        self.docker(&["network", "rm", "inner", "back"]);
     }
 
     /// Docker drops what the host forwards for others.

@@ -68,6 +68,7 @@ mod tests {
             image: String::new(),
             image_id: String::new(),
             labels: Vec::new(),
+            image_labels: Vec::new(),
             ports: Vec::new(),
         }
     }

@@ -82,7 +82,7 @@ impl Attacker {
         }
         for (place, pool, why) in [
             ("../../etc", "10.77.0.0/24", "is not TENANT/NETWORK"),
-            ("one/back", "10.77.0.0/24", "it has: one/front, two/front"),
+            ("one/nowhere", "10.77.0.0/24", "it has: one/back, one/front, two/front"),
             ("one/front/web", "10.77.0.0/24", "has no segment"),
             ("one/front", "10.78.0.0/24", "is 10.77.0.0/24, not 10.78.0.0/24"),
         ] {
