@@ -132,12 +132,14 @@ fn is_fit(network: &Network) -> Result<(), String> {
             "the network {id} is external: somebody else makes it, and its containers are found there"
         ));
     }
-    if network.mode == Mode::None {
-        return Err(format!(
-            "the network {id} has the mode `none`: use docker run --network none, or another mode"
-        ));
-    }
-    Ok(())
+    let instead = match network.mode {
+        Mode::None => "none",
+        Mode::Host => "host",
+        Mode::Nat | Mode::Bridge | Mode::Routed => return Ok(()),
+    };
+    Err(format!(
+        "the network {id} has the mode `{instead}`: use docker run --network {instead}, or another mode"
+    ))
 }
 
 /// A subnet of a place as Docker's address management knows it.
