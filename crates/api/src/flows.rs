@@ -92,7 +92,7 @@ pub struct FlowLine {
     pub source: String,
     /// `shop/db:6379/tcp`, or `shop/web   arp`.
     pub target: String,
-    /// `default deny`, `web-to-db shop.yaml:24`, `spoofed: …`.
+    /// `default deny`, `web-to-db shop.yaml:24:5`, `spoofed: …`.
     pub because: String,
     /// `BH-D002`, or nothing.
     pub code: String,

@@ -217,7 +217,7 @@ pub struct PublishedWay {
     /// The rule that decided; absent when a default did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<RuleAt>,
-    /// One sentence: `web-in (shop.yaml:24) lets 169.254.64.1 reach {app=web}`.
+    /// One sentence: `web-in (shop.yaml:24:5) lets 169.254.64.1 reach {app=web}`.
     pub text: String,
 }
 

@@ -70,9 +70,14 @@ impl Context {
     }
 }
 
-/// A rule as people find it: `web-to-db  shop.yaml:24`.
+/// A rule as people find it: `web-to-db  shop.yaml:24:5`.
 pub(crate) fn place(rule: &RuleAt) -> String {
-    format!("{}  {}:{}", rule.name, rule.file, rule.line)
+    format!("{}  {}", rule.name, position(rule))
+}
+
+/// Where a rule stands, as editors open it: `shop.yaml:24:5`.
+pub(crate) fn position(rule: &RuleAt) -> String {
+    format!("{}:{}:{}", rule.file, rule.line, rule.column)
 }
 
 /// `shop.web` as people write it: `shop/web`.

@@ -19,7 +19,7 @@ pub struct Line {
     pub source: String,
     /// `shop/db:6379/tcp`, `shop/web   arp`.
     pub target: String,
-    /// `default deny`, `web-to-db shop.yaml:24`, `spoofed: 10.0.1.7 belongs to shop/web`.
+    /// `default deny`, `web-to-db shop.yaml:24:5`, `spoofed: 10.0.1.7 belongs to shop/web`.
     pub because: String,
     /// `BH-D002`, or nothing.
     pub code: String,

@@ -81,9 +81,9 @@ impl fmt::Display for RuleKind {
     }
 }
 
-/// `web-to-db shop.yaml:24`, as in a flow line.
+/// `web-to-db shop.yaml:24:5`, as in a flow line.
 impl fmt::Display for RuleRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}:{}", self.name(), self.file, self.line)
+        write!(f, "{} {}:{}:{}", self.name(), self.file, self.line, self.column)
     }
 }

@@ -126,10 +126,10 @@ fn tenants_with_the_same_policies_are_told_apart() {
     assert_eq!(
         told,
         [
-            "+ blue/app=web → blue/app=db  icmp/echo-request  ping shop.yaml:9  (1)",
-            "+ blue/app=web → world  443/tcp  out shop.yaml:10  (1)",
-            "+ red/app=web → red/app=db  icmp/echo-request  ping shop.yaml:17  (1)",
-            "+ red/app=web → world  443/tcp  out shop.yaml:18  (1)",
+            "+ blue/app=web → blue/app=db  icmp/echo-request  ping shop.yaml:9:7  (1)",
+            "+ blue/app=web → world  443/tcp  out shop.yaml:10:7  (1)",
+            "+ red/app=web → red/app=db  icmp/echo-request  ping shop.yaml:17:7  (1)",
+            "+ red/app=web → world  443/tcp  out shop.yaml:18:7  (1)",
         ]
     );
 }
@@ -367,27 +367,27 @@ fn few_lines_tell_what_many_pairs_change() {
     + app=web → [host, world, unmanaged]  everything  open  (8)
     + shop/c → [host, 192.0.2.0/24]  everything but 443/tcp  open  (2)
     + shop/c → [world, unmanaged]  everything  open  (2)
-    + app=job → [192.0.2.0/24, host]  443/tcp  range shop.yaml:20  (2)
+    + app=job → [192.0.2.0/24, host]  443/tcp  range shop.yaml:20:7  (2)
     ");
     insta::assert_snapshot!(told(0, 3), @r"
-    + segment=front → segment=front  80-90/tcp  mesh shop.yaml:20  (6)
-    - shop/b → app=db  6379/tcp  to-db shop.yaml:19  (2)
+    + segment=front → segment=front  80-90/tcp  mesh shop.yaml:20:7  (6)
+    - shop/b → app=db  6379/tcp  to-db shop.yaml:19:7  (2)
     ");
     insta::assert_snapshot!(told(0, 4), @r"
-    + [shop/a, shop/b] → shop/h  6379/tcp  to-db shop.yaml:21  (2)
-    + shop/g → app=db  6379/tcp  to-db shop.yaml:21  (3)
-    + [host, world, unmanaged] → tenant=shop  80,443/tcp  wide shop.yaml:22  (24)
-    + [segment=data, shop/c] → any  80,443/tcp  wide shop.yaml:22  (50)
-    + app=web → [segment=front, app=db, host, unmanaged]  80,443/tcp  wide shop.yaml:22  (24)
-    + app=web → [shop/f, world]  443/tcp  wide shop.yaml:22  (6)
+    + [shop/a, shop/b] → shop/h  6379/tcp  to-db shop.yaml:21:7  (2)
+    + shop/g → app=db  6379/tcp  to-db shop.yaml:21:7  (3)
+    + [host, world, unmanaged] → tenant=shop  80,443/tcp  wide shop.yaml:22:7  (24)
+    + [segment=data, shop/c] → any  80,443/tcp  wide shop.yaml:22:7  (50)
+    + app=web → [segment=front, app=db, host, unmanaged]  80,443/tcp  wide shop.yaml:22:7  (24)
+    + app=web → [shop/f, world]  443/tcp  wide shop.yaml:22:7  (6)
     ");
     insta::assert_snapshot!(told(4, 0), @r"
-    - [shop/a, shop/b] → shop/h  6379/tcp  to-db shop.yaml:21  (2)
-    - shop/g → app=db  6379/tcp  to-db shop.yaml:21  (3)
-    - [host, world, unmanaged] → tenant=shop  80,443/tcp  wide shop.yaml:22  (24)
-    - [segment=data, shop/c] → any  80,443/tcp  wide shop.yaml:22  (50)
-    - app=web → [segment=front, app=db, host, unmanaged]  80,443/tcp  wide shop.yaml:22  (24)
-    - app=web → [shop/f, world]  443/tcp  wide shop.yaml:22  (6)
+    - [shop/a, shop/b] → shop/h  6379/tcp  to-db shop.yaml:21:7  (2)
+    - shop/g → app=db  6379/tcp  to-db shop.yaml:21:7  (3)
+    - [host, world, unmanaged] → tenant=shop  80,443/tcp  wide shop.yaml:22:7  (24)
+    - [segment=data, shop/c] → any  80,443/tcp  wide shop.yaml:22:7  (50)
+    - app=web → [segment=front, app=db, host, unmanaged]  80,443/tcp  wide shop.yaml:22:7  (24)
+    - app=web → [shop/f, world]  443/tcp  wide shop.yaml:22:7  (6)
     ");
 }
 
@@ -403,7 +403,7 @@ fn narrowed_source_ports_are_told_as_exactly_what_is_lost() {
         lines.collect::<Vec<_>>().join("\n")
     };
     let (wide, narrow) = (", source-ports: [1024-65535]", ", source-ports: [1024-2047, 4000]");
-    insta::assert_snapshot!(told("", wide), @"- app=web → app=db  6379/tcp (source ports 0-1023)  to-db shop.yaml:19  (4)");
-    insta::assert_snapshot!(told(wide, narrow), @"- app=web → app=db  6379/tcp (source ports 2048-3999,4001-65535)  to-db shop.yaml:19  (4)");
-    insta::assert_snapshot!(told(narrow, ""), @"+ app=web → app=db  6379/tcp (all source ports but 1024-2047,4000)  to-db shop.yaml:19  (4)");
+    insta::assert_snapshot!(told("", wide), @"- app=web → app=db  6379/tcp (source ports 0-1023)  to-db shop.yaml:19:7  (4)");
+    insta::assert_snapshot!(told(wide, narrow), @"- app=web → app=db  6379/tcp (source ports 2048-3999,4001-65535)  to-db shop.yaml:19:7  (4)");
+    insta::assert_snapshot!(told(narrow, ""), @"+ app=web → app=db  6379/tcp (all source ports but 1024-2047,4000)  to-db shop.yaml:19:7  (4)");
 }

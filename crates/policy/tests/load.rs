@@ -60,18 +60,18 @@ fn the_shop_means_what_it_says() {
     workload blog.web main {app=web} Path("/run/netns/blog")
     publish 443/tcp web:8443 []
     policy 0 tenants.shop.policies.web-in: world -> app=web allow [8443/tcp] deny [] from ports []
-      allow#831534122 at web-in shop.yaml:24
+      allow#831534122 at web-in shop.yaml:24:7
     policy 1 tenants.shop.policies.web-to-db: app=web -> app=db allow [6379/tcp] deny [] from ports []
-      allow#1215169114 at web-to-db shop.yaml:25
+      allow#1215169114 at web-to-db shop.yaml:25:7
     policy 2 tenants.shop.policies.ops: role=ops | 192.0.2.0/24 -> segment=data allow [6379/tcp | icmp/echo-request] deny [] from ports []
-      allow#67849715 at ops shop.yaml:26
+      allow#67849715 at ops shop.yaml:26:7
     policy 3 tenants.shop.policies.updates: segment=front -> world allow [80/tcp | 443/tcp] deny [] from ports [] until 2027-01-01T00:00:00Z
-      allow#3471864283 at updates shop.yaml:27
-      audit#2151992399 at updates shop.yaml:27
+      allow#3471864283 at updates shop.yaml:27:7
+      audit#2151992399 at updates shop.yaml:27:7
     policy 4 policies.no-telnet: any -> any allow [] deny [23/tcp] from ports []
-      deny#2477600299 at no-telnet shop.yaml:37
+      deny#2477600299 at no-telnet shop.yaml:37:3
     policy 5 policies.separate: tenant=shop -> tenant=blog allow [] deny [any] from ports []
-      deny#3752759904 at separate shop.yaml:38
+      deny#3752759904 at separate shop.yaml:38:3
     Never world -> segment=data Tenant("shop")
     Only [app=web, role=ops] -> app=db Tenant("shop")
     Never tenant=shop -> tenant=blog Host
@@ -103,11 +103,11 @@ fn functional_subnets_keep_the_front_end_from_the_data_store() {
     workload shop.shop main/app {app=shop} Name("shop")
     workload shop.jump main/admin {role=ops} 10.0.9.5 Name("jump")
     policy 0 tenants.shop.policies.front-to-app: segment=front -> segment=app allow [8080/tcp] deny [] from ports []
-      allow#1272191470 at front-to-app subnets.yaml:22
+      allow#1272191470 at front-to-app subnets.yaml:22:7
     policy 1 tenants.shop.policies.app-to-data: segment=app -> segment=data allow [3306/tcp] deny [] from ports []
-      allow#1344672472 at app-to-data subnets.yaml:23
+      allow#1344672472 at app-to-data subnets.yaml:23:7
     policy 2 tenants.shop.policies.no-direct-data: segment=front -> segment=data allow [] deny [any] from ports []
-      deny#1465502425 at no-direct-data subnets.yaml:24
+      deny#1465502425 at no-direct-data subnets.yaml:24:7
     Never segment=front -> segment=data:mysql Tenant("shop")
     Only segment=app -> segment=data:mysql Tenant("shop")
     "#);
@@ -120,9 +120,9 @@ fn egress_only_to_web_ports() {
       front [10.0.1.0/24] in=deny out=deny
     workload shop.web main/front {app=web} Name("web")
     policy 0 tenants.shop.policies.outside: segment=front -> world allow [80/tcp | 443/tcp] deny [] from ports []
-      allow#3073958377 at outside egress.yaml:11
+      allow#3073958377 at outside egress.yaml:11:7
     policy 1 tenants.shop.policies.web-in: world -> segment=front allow [80/tcp | 443/tcp] deny [] from ports []
-      allow#831534122 at web-in egress.yaml:12
+      allow#831534122 at web-in egress.yaml:12:7
     "#);
 }
 
@@ -136,11 +136,11 @@ fn a_data_store_for_certain_management_addresses() {
     workload shop.dba main/management {role=dba} 10.0.9.5 Name("dba")
     workload shop.intern main/management {role=intern} 10.0.9.66 Name("intern")
     policy 0 tenants.shop.policies.dba-to-mysql: role=dba -> app=mysql allow [3306/tcp] deny [] from ports []
-      allow#1995656749 at dba-to-mysql management.yaml:17
+      allow#1995656749 at dba-to-mysql management.yaml:17:7
     policy 1 tenants.shop.policies.remote-office: 198.51.100.7 | 198.51.100.9 -> app=mysql allow [3306/tcp] deny [] from ports []
-      allow#483792727 at remote-office management.yaml:18
+      allow#483792727 at remote-office management.yaml:18:7
     policy 2 tenants.shop.policies.backup: 203.0.113.4 -> app=mysql allow [873/tcp] deny [] from ports [1000-1023]
-      allow#442294402 at backup management.yaml:19
+      allow#442294402 at backup management.yaml:19:7
     Never role=intern -> app=mysql Tenant("shop")
     "#);
 }
@@ -154,7 +154,7 @@ fn a_sealed_container_with_two_ports() {
     publish 443/tcp records:443 []
     publish 80/tcp records:80 []
     policy 0 tenants.clinic.policies.web: world -> app=records allow [80/tcp | 443/tcp] deny [] from ports []
-      allow#1678797953 at web sealed.yaml:13
+      allow#1678797953 at web sealed.yaml:13:7
     "#);
 }
 

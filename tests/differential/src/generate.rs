@@ -16,6 +16,7 @@ use policy::document::{
     Subnets, Tenant, Workload,
 };
 
+use crate::clock;
 use crate::rng::Rng;
 
 /// Addresses of the host in every case. The third lies in the subnet of some networks.
@@ -297,7 +298,7 @@ fn policy(rng: &mut Rng, scope: &Scope, at: usize) -> Policy {
         source_ports,
         audit: rng.chance(25),
         until,
-        schedule: None,
+        schedule: clock::schedule(rng),
         allow_rule: None,
         deny_rule: None,
         audit_rule: None,

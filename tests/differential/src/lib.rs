@@ -6,6 +6,7 @@
 //! Everything derives from one seed, which a failure prints with the smallest file that still fails.
 
 pub mod bytes;
+mod clock;
 pub mod generate;
 pub mod large;
 pub mod oracle;

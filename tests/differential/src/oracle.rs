@@ -15,6 +15,8 @@ use planner::Bundle;
 use policy::Document;
 use policy::document::{Network, Policy, Scope, Start, Workload};
 
+use crate::clock;
+
 pub use flows::{Expected, Oracle};
 
 /// An endpoint: a workload and what it was given.
@@ -266,6 +268,10 @@ impl Scene {
             .policies
             .iter()
             .filter(|policy| policy.until.is_none_or(|until| self.now < until))
+            .filter(|policy| {
+                let times = policy.schedule.as_ref();
+                times.is_none_or(|times| clock::is_open(times, self.now))
+            })
             .filter(|policy| self.is_one_of(&policy.from, &policy.scope, source, flow.source))
             .filter(|policy| self.is_one_of(&policy.to, &policy.scope, target, flow.target))
             // A tenant's policy speaks for its own workloads only.

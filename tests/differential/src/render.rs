@@ -6,6 +6,8 @@ use model::{Posture, Postures};
 use policy::Document;
 use policy::document::{Audit, Policy, Scope, Start, Subnets};
 
+use crate::clock;
+
 /// The file that means this document. Addresses that the planner gave stand in a comment.
 #[must_use]
 pub fn file(doc: &Document) -> String {
@@ -118,6 +120,9 @@ fn policies<'p>(out: &mut String, depth: usize, policies: impl Iterator<Item = &
         }
         if let Some(until) = policy.until {
             let _ = write!(text, ", until: {until}");
+        }
+        if let Some(times) = &policy.schedule {
+            let _ = write!(text, ", {}", clock::written(times));
         }
         line(out, depth + 1, &format!("{text} }}"));
     }

@@ -121,7 +121,7 @@ fn counterexample(bundle: &Bundle, file: &str, way: Way) -> Option<String> {
         return None;
     }
     let by = match bundle.rules.get(&judgement.ingress_rule) {
-        Some(rule) => format!("{}  {}:{}", rule.path, rule.file, rule.line),
+        Some(rule) => format!("{}  {}:{}:{}", rule.path, rule.file, rule.line, rule.column),
         None => format!("the posture of the host  {file}: no policy lets it in"),
     };
     Some(format!("{packet} is dropped by {by}"))

@@ -2,7 +2,7 @@
 
 use api::{OpenPort, Opener, Publishes, World};
 
-use super::Context;
+use super::{Context, position};
 use crate::failure::{Exit, Failure};
 use crate::screen::Paint;
 use crate::table::Table;
@@ -26,8 +26,7 @@ fn opened_by(port: &OpenPort) -> String {
 }
 
 fn because(port: &OpenPort) -> String {
-    let rule =
-        port.rule.as_ref().map(|rule| format!(" ({} {}:{})", rule.name, rule.file, rule.line));
+    let rule = port.rule.as_ref().map(|rule| format!(" ({} {})", rule.name, position(rule)));
     let from =
         if port.from.is_empty() { String::new() } else { format!(": {}", port.from.join(", ")) };
     format!("{}{from}{}", port.text, rule.unwrap_or_default())

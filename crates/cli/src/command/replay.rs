@@ -137,7 +137,7 @@ fn lines(lines: &[ReplayLine], sign: char, paint: Paint) -> String {
     text
 }
 
-/// `allow by web-to-db  shop.yaml:24`, `drop: default deny`.
+/// `allow by web-to-db  shop.yaml:24:5`, `drop: default deny`.
 fn decision(decision: &Decision) -> String {
     let verdict = match decision.verdict {
         Verdict::Allow => "allow",

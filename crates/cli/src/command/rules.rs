@@ -2,7 +2,7 @@
 
 use api::{RuleCount, Rules};
 
-use super::Context;
+use super::{Context, position};
 use crate::failure::{Exit, Failure};
 use crate::screen::Paint;
 use crate::table::Table;
@@ -28,7 +28,7 @@ pub(crate) fn render(rules: &Rules, paint: Paint) -> String {
         table.row([
             rule.path.clone(),
             rule.kind.clone(),
-            format!("{}:{}", rule.file, rule.line),
+            position(rule),
             count.flows.to_string(),
             count.drops.to_string(),
             count.audits.to_string(),

@@ -2,7 +2,7 @@
 
 use api::{Connection, Flow, Verdict, Walk, WalkState, WalkStep, Why, WhyRequest};
 
-use super::{Context, observe, person, place};
+use super::{Context, observe, person, place, position};
 use crate::args::Question;
 use crate::failure::{Exit, Failure};
 use crate::screen::Paint;
@@ -38,10 +38,8 @@ pub(crate) fn render(why: &Why, paint: Paint) -> String {
         }
     }
     for miss in &why.near_misses {
-        text += &format!(
-            "  nearest  {} ({}:{}): {}\n",
-            miss.rule.name, miss.rule.file, miss.rule.line, miss.text
-        );
+        text +=
+            &format!("  nearest  {} ({}): {}\n", miss.rule.name, position(&miss.rule), miss.text);
     }
     if let Some(allow) = &why.would_allow {
         text += &format!("  {}  {}\n", paint.hint("to allow it:"), allow.yaml);

@@ -31,7 +31,6 @@ const fn special(name: &'static str, ask: Ask, code: &'static str, special: Spec
 /// What a link that was down has lost.
 const A_BACK: &str = "ip link set eth0 up; ip route replace default via 10.0.1.1 proto 98; \
     ip -6 addr replace fd01::10/64 dev eth0 nodad; ip -6 route replace default via fd01::1 proto 98";
-const TABLE: &str = "nft list table inet bulkhead > $TMPDIR/walk-table-$PPID";
 
 /// Faults that are undone.
 pub(crate) const FAULTS: &[Fault] = &[
@@ -427,13 +426,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         &[(Host, "ip route replace default via 198.51.100.1; nft delete table inet guard")],
     ),
     // Translation.
-    fault(
-        "table of the host flushed",
-        WORLD,
-        "BH-W060",
-        &[(Host, TABLE), (Host, "nft delete table inet bulkhead")],
-        &[],
-    ),
+    special("table of the host deleted again and again", WORLD, "BH-W060", Special::Flushed),
     fault(
         "table of the host changed",
         WORLD,

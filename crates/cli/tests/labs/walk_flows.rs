@@ -1,8 +1,46 @@
 //! `why` about recorded flows and live connections, and the way that a probe did not come.
 
-use testkit::{root_or_return, wait_for};
+use std::net::{IpAddr, UdpSocket};
+
+use testkit::{Namespace, root_or_return, wait_for};
 
 use crate::stage::{SOON, Stage, reaches, serve};
+
+/// Opens a flow from each port that an address has.
+fn open_all(space: &Namespace, from: &str, to: &str) {
+    let from: IpAddr = from.parse().expect("an address");
+    let opened = space.run(|| {
+        // The address may have been given in this moment, and a port may be in use.
+        let open = |port| UdpSocket::bind((from, port)).and_then(|socket| socket.send_to(b"x", to));
+        (1..=u16::MAX).filter(|port| open(*port).is_ok()).count()
+    });
+    assert!(opened.expect("in the namespace") > 65_000, "flows of {from}");
+}
+
+#[test]
+fn a_tenant_that_has_used_up_its_share_is_told_root() {
+    root_or_return!("a_tenant_that_has_used_up_its_share_is_told_root");
+    let mut stage = Stage::new();
+    let policies =
+        "    policies:\n      use: { from: app=a, to: app=b, allow: [80/tcp, 87/udp] }\n";
+    let [a, b] = stage.tenant(
+        "mode: bridge, subnets: [10.0.1.0/24, fd01::/64]",
+        [
+            ("a", "address: [10.0.1.10, fd01::10], labels: { app: a }"),
+            ("b", "address: [10.0.1.20, fd01::20], labels: { app: b }"),
+        ],
+        policies,
+    );
+    let _server = serve(&b, "10.0.1.20", &[80]);
+    assert!(stage.why("t/a", "t/b", "tcp/80")["walk"]["fault"].is_null());
+
+    // One share is 65,536 flows.
+    open_all(&a, "10.0.1.10", "10.0.1.20:87");
+    open_all(&a, "fd01::10", "[fd01::20]:87");
+    assert!(!reaches(&a, "10.0.1.20:80"), "the share is used up");
+    let why = stage.why("t/a", "t/b", "tcp/80");
+    assert_eq!(why["walk"]["fault"], "BH-W052", "{why}");
+}
 
 #[test]
 fn records_connections_and_probes_are_explained_root() {

@@ -37,12 +37,12 @@ fn lines_read_like_a_log() {
     let text: Vec<_> = events.iter().map(|event| Line::of(&record(event)).to_string()).collect();
     insta::assert_snapshot!(text.join("\n"), @r"
     10:04:11.600  drop   shop/intruder:51544  → shop/db:6379/tcp            default deny            BH-D002  ×128
-    10:04:11.600  allow  shop/web:40012       → shop/db:6379/tcp            web-to-db shop.yaml:24
+    10:04:11.600  allow  shop/web:40012       → shop/db:6379/tcp            web-to-db shop.yaml:24:7
     10:04:11.600  drop   shop/intruder        → shop/web   arp              spoofed: 10.0.1.7 belongs to shop/web  BH-D013
     10:04:11.600  drop   [2001:db8::9]:51544  → shop/db:6379/tcp            default deny            BH-D002
     10:04:11.600  close  shop/web:40012       → shop/db:6379/tcp            1300 packets, 4.8 MiB in 2.0 s
     10:04:11.600  drop   shop/intruder        → shop/db   icmp/echo-request  default deny            BH-D002
     10:04:11.600  audit  shop/web:40012       → shop/db:6379/tcp            default deny            BH-D002
-    10:04:11.600  audit  shop/web:40012       → shop/db:6379/tcp            not in trial shop.yaml:30  BH-D002
+    10:04:11.600  audit  shop/web:40012       → shop/db:6379/tcp            not in trial shop.yaml:30:7  BH-D002
     ");
 }

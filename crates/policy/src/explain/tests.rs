@@ -61,39 +61,39 @@ fn explained(from: &str, to: &str, proto: Proto, port: u16, source_port: Option<
 
 #[test]
 fn near_misses_say_what_differs() {
-    insta::assert_snapshot!(explained("shop.scanner", "shop.db", Proto::Tcp, 6379, None), @r#"
-    web-to-db shop.yaml:11: port and destination match; source wants app=web, this has app=scanner
-    ping shop.yaml:12: source and destination match; port wants icmp/echo-request, this is 6379/tcp; it expired on 2026-11-02T00:00:00Z
+    insta::assert_snapshot!(explained("shop.scanner", "shop.db", Proto::Tcp, 6379, None), @r"
+    web-to-db shop.yaml:11:7: port and destination match; source wants app=web, this has app=scanner
+    ping shop.yaml:12:7: source and destination match; port wants icmp/echo-request, this is 6379/tcp; it expired on 2026-11-02T00:00:00Z
     tenants.shop.policies scanner-to-db: { from: app=scanner, to: app=db, allow: [6379/tcp] }
-    "#);
-    insta::assert_snapshot!(explained("shop.web", "shop.db", Proto::Tcp, 5432, None), @r#"
-    web-to-db shop.yaml:11: source and destination match; port wants 6379/tcp, this is 5432/tcp
-    ping shop.yaml:12: source and destination match; port wants icmp/echo-request, this is 5432/tcp; it expired on 2026-11-02T00:00:00Z
+    ");
+    insta::assert_snapshot!(explained("shop.web", "shop.db", Proto::Tcp, 5432, None), @r"
+    web-to-db shop.yaml:11:7: source and destination match; port wants 6379/tcp, this is 5432/tcp
+    ping shop.yaml:12:7: source and destination match; port wants icmp/echo-request, this is 5432/tcp; it expired on 2026-11-02T00:00:00Z
     tenants.shop.policies web-to-db-2: { from: app=web, to: app=db, allow: [5432/tcp] }
-    "#);
-    insta::assert_snapshot!(explained("shop.db", "shop.web", Proto::Tcp, 6379, None), @r#"
-    web-to-db shop.yaml:11: port matches; it is for the other direction, from app=web to app=db
+    ");
+    insta::assert_snapshot!(explained("shop.db", "shop.web", Proto::Tcp, 6379, None), @r"
+    web-to-db shop.yaml:11:7: port matches; it is for the other direction, from app=web to app=db
     tenants.shop.policies db-to-web: { from: app=db, to: app=web, allow: [6379/tcp] }
-    "#);
-    insta::assert_snapshot!(explained("shop.web", "shop.db", Proto::Icmp, 8 << 8, None), @r#"
-    web-to-db shop.yaml:11: source and destination match; port wants 6379/tcp, this is icmp/echo-request
-    ping shop.yaml:12: source, destination and port match; it expired on 2026-11-02T00:00:00Z
+    ");
+    insta::assert_snapshot!(explained("shop.web", "shop.db", Proto::Icmp, 8 << 8, None), @r"
+    web-to-db shop.yaml:11:7: source and destination match; port wants 6379/tcp, this is icmp/echo-request
+    ping shop.yaml:12:7: source, destination and port match; it expired on 2026-11-02T00:00:00Z
     tenants.shop.policies web-to-db-2: { from: app=web, to: app=db, allow: [icmp/echo-request] }
-    "#);
-    insta::assert_snapshot!(explained("shop.scanner", "192.0.2.1", Proto::Udp, 123, Some(4000)), @r#"
-    ntp shop.yaml:13: source, destination and port match; source port wants 123, this comes from 4000
+    ");
+    insta::assert_snapshot!(explained("shop.scanner", "192.0.2.1", Proto::Udp, 123, Some(4000)), @r"
+    ntp shop.yaml:13:7: source, destination and port match; source port wants 123, this comes from 4000
     tenants.shop.policies scanner-to-world: { from: app=scanner, to: 192.0.2.1, allow: [123/udp] }
-    "#);
-    insta::assert_snapshot!(explained("shop.bare", "shop.db", Proto::Sctp, 9, None), @r#"
-    ping shop.yaml:12: source and destination match; port wants icmp/echo-request, this is 9/sctp; it expired on 2026-11-02T00:00:00Z
+    ");
+    insta::assert_snapshot!(explained("shop.bare", "shop.db", Proto::Sctp, 9, None), @r"
+    ping shop.yaml:12:7: source and destination match; port wants icmp/echo-request, this is 9/sctp; it expired on 2026-11-02T00:00:00Z
     tenants.shop.policies bare-to-db: { from: workload=bare, to: app=db, allow: [9/sctp] }
-    "#);
+    ");
 }
 
 #[test]
 fn suggestions_fit_the_scope() {
     insta::assert_snapshot!(explained("blog.web", "shop.db", Proto::Tcp, 6379, None), @r#"
-    web-to-db shop.yaml:11: port and destination match; source wants a workload of `shop`, this is blog.web
+    web-to-db shop.yaml:11:7: port and destination match; source wants a workload of `shop`, this is blog.web
     policies web-to-db: { from: "tenant=blog, app=web", to: "tenant=shop, app=db", allow: [6379/tcp] }
     "#);
     insta::assert_snapshot!(explained("2001:db8::1", "shop.web", Proto::Icmp6, 0x9900, None), @r#"tenants.shop.policies world-to-web: { from: "2001:db8::1", to: app=web, allow: [icmp6/153/0] }"#);

@@ -61,10 +61,10 @@ fn an_audited_scope_lets_pass_and_is_named() {
         format!("{} {:?} {}", why.verdict, why.audit, why.text)
     };
     insta::assert_snapshot!(told("scanner", "shop/web", "tcp/80"), @r#"audit Some("tenant shop") no policy lets {app=scanner} reach {app=web}; the audit of tenant shop lets it pass and records it until 3000-01-01T00:00:00Z"#);
-    insta::assert_snapshot!(told("world", "shop/web", "tcp/23"), @r#"audit Some("tenant shop") no-telnet shop.yaml:25 would not let 203.0.113.1 reach {app=web}; the audit of tenant shop lets it pass and records it until 3000-01-01T00:00:00Z"#);
-    insta::assert_snapshot!(told("scanner", "shop/web", "tcp/23"), @"drop None no-telnet shop.yaml:25 does not let {app=scanner} reach {app=web}");
+    insta::assert_snapshot!(told("world", "shop/web", "tcp/23"), @r#"audit Some("tenant shop") no-telnet shop.yaml:25:7 would not let 203.0.113.1 reach {app=web}; the audit of tenant shop lets it pass and records it until 3000-01-01T00:00:00Z"#);
+    insta::assert_snapshot!(told("scanner", "shop/web", "tcp/23"), @"drop None no-telnet shop.yaml:25:7 does not let {app=scanner} reach {app=web}");
     insta::assert_snapshot!(told("scanner", "db", "tcp/80"), @"drop None no policy lets {app=scanner} reach {app=db}");
-    insta::assert_snapshot!(told("world", "shop/web", "tcp/8443"), @"allow None web-in shop.yaml:23 lets 203.0.113.1 reach {app=web}");
+    insta::assert_snapshot!(told("world", "shop/web", "tcp/8443"), @"allow None web-in shop.yaml:23:7 lets 203.0.113.1 reach {app=web}");
 }
 
 #[test]

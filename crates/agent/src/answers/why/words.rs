@@ -60,9 +60,12 @@ pub(super) fn isolated(
         (model::Direction::Egress, &asked.from, "out")
     };
     let policy = explain::isolating(document, asked, direction)?;
-    let (origin, line) = (policy.standing.origin.as_ref()?, policy.span.line);
+    let (origin, span) = (policy.standing.origin.as_ref()?, policy.span);
+    let (line, column) = (span.line, span.column);
     let (path, file, end) = (&origin.path, &origin.file, described(end));
-    Some(format!("; {path} {file}:{line} selects {end}: only what policies allow gets {way}"))
+    Some(format!(
+        "; {path} {file}:{line}:{column} selects {end}: only what policies allow gets {way}"
+    ))
 }
 
 /// Why a packet is dropped before any policy is asked.

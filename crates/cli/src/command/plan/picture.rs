@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::{Area, Change, ConnectionChange, PlanReport};
 
-use crate::command::count;
+use crate::command::{count, position};
 use crate::picture::{Anchor, Ink, Picture, cut, room};
 
 /// Most arrows; the rest is counted.
@@ -134,7 +134,7 @@ fn lines(picture: &mut Picture, arrow: &Arrow<'_>, (x, y): (u32, u32), right: u3
     };
     let rule = change.rule.as_ref().map_or_else(
         || "by no rule".to_owned(),
-        |rule| format!("{} {}:{}", rule.name, rule.file, rule.line),
+        |rule| format!("{} {}", rule.name, position(rule)),
     );
     let below = if who.is_empty() { rule } else { format!("{who} · {rule}") };
     picture.text((x + 10, y + 14), Anchor::Start, ink, &cut(&above, LETTERS - 3));
