@@ -21,7 +21,7 @@ use model::digest::Digest64;
 use model::{CopyOnWrite, LabelKey, LabelValue, Labels, Mode, Name};
 use planner::allocate::EndpointLease;
 use policy::Document;
-use policy::document::{Adopted, Netns, Network, Port, Start, Subnets, Workload};
+use policy::document::{Adopted, Lan, Netns, Network, Port, Start, Subnets, Workload};
 use serde::{Deserialize, Serialize};
 
 use crate::fault::refused;
@@ -132,6 +132,9 @@ impl Kept {
         }
         let (segment, subnets) = self.segment(network)?;
         let (v4, v6) = self.fixed(subnets)?;
+        if let Some(lan) = &network.lan {
+            self.on_lan(network, lan)?;
+        }
         Ok(Workload {
             tenant: tenant.name.clone(),
             name: self.workload.clone(),
@@ -192,6 +195,24 @@ impl Kept {
             }
         }
         Ok((v4, v6))
+    }
+
+    /// On a LAN nobody is given an address, and nobody takes its router's.
+    fn on_lan(&self, network: &Network, lan: &Lan) -> Result<(), Error> {
+        let key = self.attach.key.as_str();
+        if self.attach.addresses.is_empty() {
+            let (id, uplink) = (network.id(), &lan.uplink);
+            let message = format!(
+                "the network {id} is on the LAN of {uplink}, where no address is given out: name one"
+            );
+            return Err(wrong(key, message));
+        }
+        match self.attach.addresses.iter().find(|address| lan.is_gateway(**address)) {
+            Some(taken) => {
+                Err(wrong(key, format!("{taken} is the gateway of the network {}", network.id())))
+            }
+            None => Ok(()),
+        }
     }
 
     fn labels(&self) -> Result<Labels, Error> {

@@ -14,6 +14,7 @@ use host::network::NoPrograms;
 
 use crate::confirm::ledger;
 use crate::docker::driver::held;
+use crate::edge;
 use crate::fault::{failed, sentence};
 use crate::history;
 use crate::lock;
@@ -92,7 +93,8 @@ fn folders(options: &Options) -> Pass {
     {
         remove(&mut pass, &path, |path| fs::remove_file(path));
     }
-    for path in [document, history, options.state_dir.join("agent.log")] {
+    let uplinks = options.state_dir.join(edge::FILE);
+    for path in [document, history, uplinks, options.state_dir.join("agent.log")] {
         remove(&mut pass, &path, |path| fs::remove_file(path));
     }
     sweep(&mut pass, &options.run_dir);

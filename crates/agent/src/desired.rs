@@ -1,13 +1,14 @@
 //! A bundle as the reconcilers want it: the network of this host, and the programs that run on it.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use host::network::{
-    Desired, EndpointDesired, EndpointNumber, IsolatedDesired, Mode, NetworkNumber, NsName, Place,
-    PublishDesired, RouterDesired, Transport,
+    Desired, EndpointDesired, EndpointNumber, IsolatedDesired, LanDesired, Mac, Mode,
+    NetworkNumber, NsName, Place, PublishDesired, RouterDesired, Transport,
 };
 use planner::{Attachment, Bundle, Publish, Router};
-use policy::document::{Adopted, Netns, Start};
+use policy::document::{Adopted, Lan, Netns, Start};
 
 use api::{Error, codes};
 
@@ -56,15 +57,28 @@ fn router(bundle: &Bundle, router: &Router, mtu: u32) -> Result<RouterDesired, E
         mode: match router.mode {
             model::Mode::Nat => Mode::Nat,
             model::Mode::Routed => Mode::Routed,
-            model::Mode::Bridge | model::Mode::Host | model::Mode::None => Mode::Bridge,
+            model::Mode::Bridge
+            | model::Mode::Macvlan
+            | model::Mode::Host
+            | model::Mode::None => Mode::Bridge,
         },
         gateways: router.gateways.clone(),
         subnets: router.subnets.clone(),
         snat: router.snat.clone(),
+        lan: router.lan.as_ref().map(lan),
         mtu,
         endpoints: endpoints.collect::<Result<_, Error>>()?,
         publishes: router.publishes.iter().map(publish).collect(),
     })
+}
+
+fn lan(lan: &Lan) -> LanDesired {
+    let (v4, v6) = (lan.gateway_v4.map(IpAddr::V4), lan.gateway_v6.map(IpAddr::V6));
+    LanDesired {
+        uplink: lan.uplink.to_string(),
+        vlan: lan.vlan,
+        gateways: v4.into_iter().chain(v6).collect(),
+    }
 }
 
 fn endpoint(bundle: &Bundle, at: &Attachment, mtu: u32) -> Result<EndpointDesired, Error> {
@@ -77,6 +91,7 @@ fn endpoint(bundle: &Bundle, at: &Attachment, mtu: u32) -> Result<EndpointDesire
         interface: workload
             .map_or(Adopted::INTERFACE, |workload| interface(&workload.start))
             .to_owned(),
+        mac: Mac(at.mac),
         addresses: at.addresses.clone(),
         gateway_v4: at.gateway_v4,
         gateway_v6: at.gateway_v6,

@@ -130,6 +130,11 @@ codes! {
     DOCKER = "BH0260", 409, "Docker does not tell its network",
         "The file names a network of Docker's without its subnets. Docker has no such network, or does not answer on its socket, and it was not known before.",
         "docker network ls; the agent's option --docker names the socket; or write `subnets:` in the file";
+    UPLINK = "BH0270", 409, "a network cannot be on the LAN of an uplink",
+        "A network of mode `bridge` or `macvlan` names an uplink that this host does not have or that is not fit for it: it is no Ethernet interface, is down, \
+         is a part of another interface, is a radio, needs 802.1Q that the kernel lacks, or is known or feared not to pass frames of MACs that \
+         switch or provider did not give. Or an uplink could not be probed. Nothing was changed.",
+        "the cause says which; bulkhead doctor --probe-uplink NAME tries whether frames of foreign MACs come back";
 }
 
 /// The documentation of a code.

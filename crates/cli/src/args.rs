@@ -1,5 +1,6 @@
 //! The command line: commands, flags and their help texts. Completions and man pages come from here.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -178,7 +179,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Publish(PublishCommand),
     /// Report what this host can promise, what it cannot, and why
-    Doctor,
+    Doctor(Doctor),
     /// Explain a code such as BH0102, BH-D002 or BH-H010
     Explain {
         /// The code; without one, all of them
@@ -391,6 +392,17 @@ pub(crate) struct Question {
     /// Answer from the policy alone, without a look at links, routes, other firewalls and the service
     #[arg(long, conflicts_with = "walk")]
     pub(crate) no_walk: bool,
+}
+
+/// What `doctor` looks at beside the host as it is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Doctor {
+    /// Try whether frames of MACs that switch or provider did not give come back on this interface: sends at most three ARP probes
+    #[arg(long, value_name = "INTERFACE")]
+    pub(crate) probe_uplink: Option<String>,
+    /// Whom to ask there; without it, the router of the interface's default route
+    #[arg(long, value_name = "ADDRESS", requires = "probe_uplink")]
+    pub(crate) ask: Option<Ipv4Addr>,
 }
 
 /// What is attached.

@@ -79,7 +79,7 @@ fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
         }
         Command::Policy(command) => policy(context, command),
         Command::Publish(PublishCommand::List) => command::publish::list(context),
-        Command::Doctor => command::doctor::run(context),
+        Command::Doctor(doctor) => command::doctor::run(context, &doctor),
         Command::Explain { code } => command::explain::run(context, code.as_deref()),
         Command::Version => command::version::run(context),
         Command::Agent { group, keep, docker, docker_driver, once } => {

@@ -19,13 +19,16 @@ pub enum Mode {
     Routed,
     /// No network of its own: workloads share the host's stack, and are judged at their cgroups.
     Host,
+    /// Transparent: present on the LAN of an interface with MACs of their own, and only where that is known to work.
+    Macvlan,
     /// Loopback only.
     None,
 }
 
 impl Mode {
     /// Every mode, in the order of the documentation.
-    pub const ALL: [Self; 5] = [Self::Nat, Self::Bridge, Self::Routed, Self::Host, Self::None];
+    pub const ALL: [Self; 6] =
+        [Self::Nat, Self::Bridge, Self::Routed, Self::Host, Self::Macvlan, Self::None];
 
     /// The word in the file.
     #[must_use]
@@ -35,6 +38,7 @@ impl Mode {
             Self::Bridge => "bridge",
             Self::Routed => "routed",
             Self::Host => "host",
+            Self::Macvlan => "macvlan",
             Self::None => "none",
         }
     }

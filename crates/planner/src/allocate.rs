@@ -262,8 +262,8 @@ impl Work {
                 (endpoint.v4, endpoint.v6) = (None, v6_of(Some(stands)));
                 continue;
             }
-            // Whoever made a port in place has given it its addresses.
-            if topology::port_of(workload).is_some() {
+            // Whoever made a port in place has given it its addresses, and on a LAN others have some that we do not know.
+            if topology::port_of(workload).is_some() || network.lan.is_some() {
                 (endpoint.v4, endpoint.v6) = (workload.v4, workload.v6);
                 continue;
             }

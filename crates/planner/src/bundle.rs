@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use model::{CopyOnWrite, Labels, Mode, Name, RuleRef, Transport};
-use policy::document::{External, Port, Start};
+use policy::document::{External, Lan, Port, Start};
 use verdict::abi::Mac;
 use verdict::native::Tables;
 
@@ -59,6 +59,9 @@ pub struct Router {
     pub mode: Mode,
     /// Who forwards for it, when that is not us. There is no router then: no gateways, no transit link, no publishes.
     pub external: Option<External>,
+    /// The LAN that its workloads are present on. There are no gateways, subnets and publishes then: what is behind the
+    /// router is as far away as the world.
+    pub lan: Option<Lan>,
     /// Addresses of the bridge with the prefix length of their segment.
     pub gateways: Vec<IpNet>,
     /// Subnets of the network.

@@ -321,8 +321,10 @@ impl Compiler {
         let postures = grounds.map(|ground| ground.posture() as u8);
         let Some(lease) = self.bundle.allocations.endpoints.get(id.as_str()) else { return };
         let tenant = self.bundle.allocations.tenants.get(&home.tenant).copied().unwrap_or_default();
-        let mac = topology::mac_of(workload, lease.number);
-        let in_place = topology::port_of(workload).map_or(0, |port| {
+        let mac = topology::mac_of(workload, lease, home.lan.is_some());
+        // On a LAN others can send what claims to be a neighbour's: the port that a packet came by has to be looked at there.
+        let on_lan = if home.lan.is_some() { Endpoint::IN_PLACE } else { 0 };
+        let in_place = topology::port_of(workload).map_or(on_lan, |port| {
             Endpoint::IN_PLACE | if port.dhcp { Endpoint::DHCP_CLIENT } else { 0 }
         });
         let flags = if hosted { Endpoint::HOSTED | Endpoint::IN_PLACE } else { in_place };

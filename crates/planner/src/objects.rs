@@ -203,8 +203,8 @@ fn policies(document: &Document) -> Vec<(Arc<str>, Vec<&Policy>)> {
 }
 
 fn same_network(one: &Network, other: &Network) -> bool {
-    (one.mode, &one.external, one.subnets, one.snat, one.postures)
-        == (other.mode, &other.external, other.subnets, other.snat, other.postures)
+    (one.mode, &one.external, &one.lan, one.subnets, one.snat, one.postures)
+        == (other.mode, &other.external, &other.lan, other.subnets, other.snat, other.postures)
 }
 
 fn same_segment(one: &Segment, other: &Segment) -> bool {

@@ -2,7 +2,8 @@
 //!
 //! A workload that connects to a published port is judged at its own port as it goes to the host, and at the target's port
 //! as whatever it is seen as there: from a network of mode `routed` with its own address, from one of mode `nat` with its
-//! router's transit address, from the target's own network with the target's router's. Nothing leaves mode `bridge`.
+//! router's transit address, from the target's own network with the target's router's. From a LAN it comes as everybody there does, with
+//! its own address. Else nothing leaves mode `bridge`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -59,8 +60,9 @@ pub fn ways<'b>(bundle: &'b Bundle, from: &str) -> Vec<Way<'b>> {
 
 /// The way from an address in one network to a port that another one, or the same, publishes.
 fn way<'b>(publish: &'b Publish, near: &Router, from: IpAddr, far: &'b Router) -> Option<Way<'b>> {
-    // What the host translates for its own sockets, their cgroup does not know again.
-    if near.number != far.number && matches!(near.mode, Mode::Bridge | Mode::Host) {
+    // What the host translates for its own sockets, their cgroup does not know again. On a LAN it leaves by the LAN.
+    let stays = matches!(near.mode, Mode::Bridge | Mode::Host) && near.lan.is_none();
+    if near.number != far.number && stays {
         return None;
     }
     let v4 = from.is_ipv4();
@@ -187,7 +189,7 @@ fn aim(publish: &Publish, near: &Router, v4: bool) -> Option<IpAddr> {
 /// As whom the target's port sees a workload.
 fn seen(near: &Router, far: &Router, own: IpAddr, v4: bool) -> IpAddr {
     let transit = if near.number == far.number { far.transit } else { near.transit };
-    if near.number != far.number && near.mode == Mode::Routed {
+    if near.number != far.number && (near.mode == Mode::Routed || near.lan.is_some()) {
         own
     } else if v4 {
         transit.router_v4.into()

@@ -68,7 +68,7 @@ pub(crate) fn routers(doc: &Document, allocations: &Allocations) -> Vec<Router> 
         };
         let Some(network) = networks.get(&(&workload.tenant, &workload.network)) else { continue };
         if let Some(router) = routers.get_mut(&lease.network) {
-            router.endpoints.push(attachment(id, lease, &subnets_of(network, workload), workload));
+            router.endpoints.push(attachment(id, lease, network, workload));
         }
     }
     for publish in &doc.publishes {
@@ -96,14 +96,17 @@ pub(crate) fn routers(doc: &Document, allocations: &Allocations) -> Vec<Router> 
 }
 
 fn router(network: &Network, number: u16) -> Router {
+    let is_ours = network.external.is_none() && network.lan.is_none();
     Router {
         number,
         tenant: network.tenant.clone(),
         name: network.name.clone(),
         mode: network.mode,
         external: network.external.clone(),
-        gateways: if network.external.is_some() { Vec::new() } else { gateways(network) },
-        subnets: network.subnets.iter().collect(),
+        lan: network.lan.clone(),
+        gateways: if is_ours { gateways(network) } else { Vec::new() },
+        // Who else is on a LAN we do not know: its addresses are the world's.
+        subnets: if network.lan.is_some() { Vec::new() } else { network.subnets.iter().collect() },
         snat: network.snat.iter().collect(),
         transit: transit(number),
         mac: bridge_mac(number),
@@ -138,9 +141,10 @@ fn gateways(network: &Network) -> Vec<IpNet> {
 pub(crate) fn attachment(
     id: &Arc<str>,
     lease: &EndpointLease,
-    subnets: &Subnets,
+    network: &Network,
     workload: &Workload,
 ) -> Attachment {
+    let subnets = subnets_of(network, workload);
     let port = port_of(workload);
     // Whoever made a port in place has given it its addresses, with a subnet that we may not know.
     let hosted = lease.v6.is_some_and(|v6| Addr::from(IpAddr::V6(v6)).is_hosted());
@@ -154,10 +158,10 @@ pub(crate) fn attachment(
         number: lease.number,
         workload: Arc::clone(id),
         ifindex: IFINDEX_BASE + u32::from(lease.number),
-        mac: mac_of(workload, lease.number),
+        mac: mac_of(workload, lease, network.lan.is_some()),
         addresses: v4.map(IpNet::V4).into_iter().chain(v6.map(IpNet::V6)).collect(),
-        gateway_v4: v4.filter(|_| port.is_none()).and_then(|_| subnets.gateway_v4()),
-        gateway_v6: v6.filter(|_| port.is_none()).and_then(|_| subnets.gateway_v6()),
+        gateway_v4: v4.filter(|_| port.is_none()).and_then(|_| gateway_v4(network, &subnets)),
+        gateway_v6: v6.filter(|_| port.is_none()).and_then(|_| gateway_v6(network, &subnets)),
         port: port.cloned(),
     }
 }
@@ -170,9 +174,32 @@ pub(crate) fn port_of(workload: &Workload) -> Option<&Port> {
     }
 }
 
-/// The MAC address of a workload with an endpoint: what its port in place has, or what we give it.
-pub(crate) fn mac_of(workload: &Workload, number: u16) -> Mac {
-    port_of(workload).map_or_else(|| endpoint_mac(number), |port| port.mac)
+fn gateway_v4(network: &Network, subnets: &Subnets) -> Option<Ipv4Addr> {
+    network.lan.as_ref().map_or_else(|| subnets.gateway_v4(), |lan| lan.gateway_v4)
+}
+
+fn gateway_v6(network: &Network, subnets: &Subnets) -> Option<Ipv6Addr> {
+    network.lan.as_ref().map_or_else(|| subnets.gateway_v6(), |lan| lan.gateway_v6)
+}
+
+/// The MAC address of a workload with an endpoint: what its port in place has, or what we give it. On a LAN there are other
+/// hosts with endpoints of the same number: there it follows from the address, which is unique on the LAN.
+pub(crate) fn mac_of(workload: &Workload, lease: &EndpointLease, on_lan: bool) -> Mac {
+    match port_of(workload) {
+        Some(port) => port.mac,
+        None if on_lan => lan_mac(lease.v4, lease.v6),
+        None => endpoint_mac(lease.number),
+    }
+}
+
+/// The MAC address of a workload on a LAN, `02:62:69` and the end of its IPv4 address, or else of its IPv6 address.
+#[must_use]
+pub fn lan_mac(v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>) -> Mac {
+    let [.., a, b, c] = v4.map_or_else(
+        || v6.unwrap_or(Ipv6Addr::UNSPECIFIED).octets(),
+        |v4| v4.to_ipv6_mapped().octets(),
+    );
+    [0x02, 0x62, 0x69, a, b, c]
 }
 
 /// What every network sees around it, in the order of the routers.

@@ -9,6 +9,7 @@ mod countries;
 mod external;
 mod host;
 mod host_address;
+mod lan;
 mod network;
 mod place;
 mod policy;
@@ -90,6 +91,7 @@ pub(crate) fn check(
     network::routed_overlaps(&document, problems);
     host_address::routed(&document, problems);
     workload::addresses(&document, problems);
+    lan::addresses(&document, problems);
     external::ports(&document, problems);
     external::unmanaged(raw.unmanaged.as_ref(), &document, problems);
     publish::conflicts(&document, problems);

@@ -292,6 +292,17 @@ namespaces, every workload is in one, and no two segments have one name."
 188 ManifestSubject "a policy of a manifest that selects no workload"
 "No workload of the native file has the namespace and the labels that the policy asks for, so it protects and opens nobody. Usually a \
 label is misspelt, on one of the two sides. If the workloads come later, the warning goes away with them."
+190 Uplink "a network that cannot be on a LAN"
+"`uplink:` puts the workloads of a network of mode `bridge` or `macvlan` onto the LAN of an interface of the host: each has a MAC of its own, \
+says its address, and finds the LAN's router as anybody there does. `vlan:` and `gateway:` say more about that LAN and have no meaning without it. \
+Such a network has no segments, for the LAN has one subnet, no published ports, for its workloads have addresses there, and hands out no addresses, \
+for others have some that the file does not know."
+191 Vlan "not the number of a VLAN"
+"The tag of IEEE 802.1Q has 12 bits for the number of a VLAN. 0 says that a frame is in none and 4095 is reserved, so there are the numbers 1 \
+to 4094, and a switch cannot tell more than that apart.\n\nBulkhead needs none of them to keep tenants apart: every network has a namespace of its \
+own, and there may be 4,095 networks with as many tenants on a host, whatever their numbers are elsewhere. `vlan:` is only for the edge, where \
+a network meets a switch: several tenants with numbers above 4094 share a VLAN there and are told apart by their networks and policies, or meet \
+the switch at different ports."
 199 LintsBounded "not everything was checked for warnings"
 "The file is so large, or its rules overlap so much, that some warnings were not looked for. The file's meaning is not affected, \
 and every error is still found."

@@ -8,6 +8,7 @@
 
 mod audit;
 mod host;
+mod lan;
 mod schedule;
 mod start;
 
@@ -24,6 +25,7 @@ use model::{
 
 pub use audit::{Around, Audit, Place};
 pub use host::{Host, Uplink};
+pub use lan::Lan;
 pub use schedule::Schedule;
 pub use start::{Adopted, Netns, Port, Restart, Run, Start, User};
 
@@ -90,6 +92,9 @@ pub struct Network {
     pub mode: Mode,
     /// Who forwards for it, when that is not us. It then has no segments, and its workloads are ports in place.
     pub external: Option<External>,
+    /// The LAN that its workloads are present on; there in mode `macvlan`, perhaps in mode `bridge`, else never. It then has
+    /// no segments, and the workloads with an address of a version are those that name one.
+    pub lan: Option<Lan>,
     /// Subnets of the network; both `None` for mode `none` and for networks of the Docker engine only.
     pub subnets: Subnets,
     /// As whom its workloads are seen outside; empty unless the mode is `nat`.

@@ -167,7 +167,8 @@ impl Managed {
         let mut nets: Vec<(IpNet, String)> = document
             .networks
             .iter()
-            .filter(|network| network.mode != Mode::None)
+            // On a LAN most addresses are others', whom a CIDR is there to name.
+            .filter(|network| network.mode != Mode::None && network.lan.is_none())
             .flat_map(|network| network.subnets.iter().map(|net| (net, network.id())))
             .collect();
         nets.sort_by_key(|(net, _)| (net.addr().is_ipv6(), net.network(), net.prefix_len()));

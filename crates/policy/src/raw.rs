@@ -16,7 +16,7 @@ use crate::scalar::{
     AbsolutePath, Argument, Border, ContainerPort, ContainerPortName, Days, DockerNetwork, EnvKey,
     EnvValue, HostPort, Hours, InterfaceName, MacAddress, NamespaceIs, PolicyMode, PortWord,
     PublishSource, SchemaAddress, Sealed, SegmentRef, Statement, Switch, Target, Until,
-    VariableName, Version, Zone,
+    VariableName, Version, VlanId, Zone,
 };
 
 pub(crate) use set::RawSet;
@@ -112,8 +112,15 @@ mapping! {
 mapping! {
     /// An address space with a mode. Two networks may use the same addresses unless both are routed.
     "network" RawNetwork {
-        /// nat: leaves with an address of the host. bridge: nothing leaves. routed: no translation. none: loopback only.
+        /// nat: leaves with an address of the host. bridge: nothing leaves, but with `uplink` onto its LAN. routed: no translation.
+        /// macvlan: on the LAN of `uplink`, once that is known to work. none: loopback only.
         mode: Val<Mode> = "mode";
+        /// Modes bridge and macvlan: the interface of the host on whose LAN the workloads are, with MACs and addresses of their own.
+        uplink: Val<InterfaceName> = "uplink";
+        /// With `uplink`: the VLAN of that LAN, 1 to 4094.
+        vlan: Val<VlanId> = "vlan";
+        /// With `uplink`: the LAN's routers, at most one of each IP version. Without one nothing leaves the LAN.
+        gateway: OneOrMany<Val<IpAddr>> = "gateway";
         /// In the place of a mode: somebody else forwards for this network, and its workloads are ports in place.
         external: RawExternal = "external";
         /// One IPv4 subnet, one IPv6 subnet, or both; none for mode none.

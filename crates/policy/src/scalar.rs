@@ -7,6 +7,7 @@ mod place;
 mod program;
 mod statement;
 mod until;
+mod vlan;
 
 use std::net::IpAddr;
 
@@ -31,6 +32,7 @@ pub(crate) use place::{DockerNetwork, InterfaceName, MacAddress};
 pub(crate) use program::{AbsolutePath, Argument, EnvKey, EnvValue, SchemaAddress, VariableName};
 pub(crate) use statement::Statement;
 pub(crate) use until::Until;
+pub(crate) use vlan::VlanId;
 
 const NAME_PATTERN: &str = "^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$";
 
@@ -281,10 +283,6 @@ impl FromText for Mode {
     const WHAT: &'static str = "a mode";
 
     fn from_text(text: &str) -> Result<Self, ParseError> {
-        if text == "macvlan" {
-            return Err(whole(format!("mode `{text}` comes in a later version"), text)
-                .with_hint("known: nat, bridge, routed, host, none"));
-        }
         if text == "audit" {
             return Err(whole("`audit` is not the mode of a network", text)
                 .with_hint("write audit: { ingress: true, egress: true } beside it"));
@@ -293,7 +291,7 @@ impl FromText for Mode {
     }
 
     fn schema() -> Schema {
-        json_schema!({ "enum": ["nat", "bridge", "routed", "host", "none"], "default": "bridge" })
+        json_schema!({ "enum": ["nat", "bridge", "routed", "host", "macvlan", "none"], "default": "bridge" })
     }
 }
 

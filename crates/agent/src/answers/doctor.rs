@@ -5,6 +5,7 @@
 
 mod codes;
 pub(crate) mod firewalls;
+mod lans;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ use crate::fault::sentence;
 use super::status::hook_name;
 
 pub(crate) use codes::explanations;
+use lans::Lans;
 
 /// The least MTU that carries IPv6, in bytes (RFC 8200 §5).
 const IPV6_MTU: u32 = 1280;
@@ -35,22 +37,25 @@ struct Facts {
     capabilities: Option<Capabilities>,
     /// Everything else; an error in words when the network could not be read.
     report: Result<Report, String>,
+    /// What its links are good for as ways onto LANs.
+    lans: Lans,
 }
 
 /// Examines this host, with or without a running agent; changes nothing.
 #[must_use]
-pub fn examine(run_dir: &Path, _state_dir: &Path, _bpffs: &Path) -> Doctor {
-    assess(&Facts::gather(run_dir))
+pub fn examine(run_dir: &Path, state_dir: &Path, _bpffs: &Path) -> Doctor {
+    assess(&Facts::gather(run_dir, state_dir))
 }
 
 impl Facts {
-    fn gather(run_dir: &Path) -> Self {
+    fn gather(run_dir: &Path, state_dir: &Path) -> Self {
         let system = rustix::system::uname();
         Self {
             name: system.nodename().to_string_lossy().into_owned(),
             release: system.release().to_string_lossy().into_owned(),
             capabilities: bpf::may_probe().then(bpf::probe),
             report: report(run_dir),
+            lans: Lans::gather(state_dir),
         }
     }
 }
@@ -79,7 +84,10 @@ fn assess(facts: &Facts) -> Doctor {
         findings.push(hooks(capabilities.hooks));
     }
     match &facts.report {
-        Ok(report) => about(report, &mut findings),
+        Ok(report) => {
+            about(report, &mut findings);
+            findings.extend(facts.lans.findings());
+        }
         Err(text) => findings.push(finding("BH-H003", Level::Blocker, text)),
     }
     let worst = findings.iter().map(|finding| finding.level).max();

@@ -97,10 +97,10 @@ pub(crate) fn transit(tables: &Tables, router: &Router, v6: bool) -> IpAddr {
     if router.mode == Mode::Host {
         return loopback(v6);
     }
-    if router.external.is_none() {
+    if router.external.is_none() && router.lan.is_none() {
         return transit;
     }
-    // Into a network that somebody else forwards for it sends with its address there, if it has one.
+    // Into a network that somebody else forwards for, and onto a LAN, it sends with its address there, if it has one.
     let own = tables.exact.iter().filter(|(key, peer)| {
         key.network == u32::from(router.number) && peer.identity[0] == Identity::HOST.0
     });

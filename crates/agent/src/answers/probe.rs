@@ -136,9 +136,13 @@ fn wait(request: &ProbeRequest) -> Result<Duration, Error> {
 fn no_way_in(bundle: &Bundle, from: &Who, to: &Who) -> Option<String> {
     let (Who::Host, Who::Workload(id)) = (from, to) else { return None };
     let (router, _) = bundle.attachment(id)?;
+    if router.lan.is_some() {
+        // By whatever way the host is on that LAN.
+        return None;
+    }
     let mode = match router.mode {
         Mode::Nat => "nat",
-        Mode::Bridge | Mode::None => "bridge",
+        Mode::Bridge | Mode::Macvlan | Mode::None => "bridge",
         Mode::Routed | Mode::Host => return None,
     };
     Some(format!(

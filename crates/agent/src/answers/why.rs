@@ -282,6 +282,7 @@ fn other(
     v6: bool,
 ) -> Option<IpAddr> {
     match who {
+        Who::Host if router.lan.is_some() => Some(party::transit(&bundle.tables, router, v6)),
         Who::Host => party::gateway(at, v6),
         _ => Some(party::world(&bundle.tables, router.number, v6)),
     }

@@ -20,7 +20,7 @@ use crate::fault::{failed, refused};
 use crate::force::{Enforced, Force, Wanted};
 use crate::prepare::{Base, Beside, Ground, prepare};
 use crate::saved::Saved;
-use crate::{desired, outside, reconcile};
+use crate::{desired, edge, outside, reconcile};
 
 use super::Keeper;
 use super::guard::Intent;
@@ -143,6 +143,9 @@ impl Keeper {
             HostPart::Own => Self::with_own_host(&mut wanted, facts)?,
             HostPart::AsItIs => self.with_host(&mut wanted, facts)?,
         }
+        let force = self.shared.force();
+        let known = force.as_deref().map(|force| &force.wanted.bundle);
+        edge::check(&wanted.bundle, known, &self.shared.options.state_dir)?;
         laps.lap("compile");
         let mut plan = plan::report(&self.shared, &wanted, |each| {
             if let Err(error) = self.datapath.each_live_flow(each) {

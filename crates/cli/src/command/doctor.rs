@@ -1,12 +1,16 @@
-//! `bulkhead doctor`: what this host can promise, with or without a running agent.
+//! `bulkhead doctor`: what this host can promise, with or without a running agent; with `--probe-uplink`, what a LAN passes.
 
 use api::{ClientError, Doctor, Level};
 
 use super::Context;
+use crate::args;
 use crate::failure::{Exit, Failure};
 use crate::screen::Paint;
 
-pub(crate) fn run(context: &Context) -> Result<Exit, Failure> {
+pub(crate) fn run(context: &Context, asked: &args::Doctor) -> Result<Exit, Failure> {
+    let probed = asked.probe_uplink.as_deref();
+    let probed = probed.map(|name| agent::probe_uplink(&context.state_dir, name, asked.ask));
+    let probed = probed.transpose().map_err(|error| Failure::Error(Box::new(error)))?;
     let doctor = match context.client()?.doctor() {
         Ok(doctor) => doctor,
         Err(ClientError::NoAgent { .. }) => {
@@ -15,7 +19,10 @@ pub(crate) fn run(context: &Context) -> Result<Exit, Failure> {
         Err(error) => return Err(error.into()),
     };
     context.screen.show(&doctor, render)?;
-    Ok(exit(&doctor))
+    Ok(match (exit(&doctor), probed) {
+        (Exit::Done, Some(probed)) if !probed.passes() => Exit::Difference,
+        (exit, _) => exit,
+    })
 }
 
 /// 1 when this host cannot enforce anything; warnings are no failure.

@@ -11,6 +11,7 @@ mod attacked;
 mod audited;
 mod clean;
 mod crowd;
+mod edge;
 mod enter;
 mod explained;
 mod first_packet;

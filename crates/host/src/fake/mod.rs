@@ -10,10 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use crate::linux::netns::NetNs;
+use crate::linux::nft::edge::EdgeTable;
 use crate::linux::nft::{Ruleset, TableState};
 use crate::network::{
     Glance, Kernel, KernelError, LinkState, Mac, Ns, NsName, NsState, Op, PortFlags, Refusal,
-    VethSpec,
+    VethSpec, VlanSpec,
 };
 
 /// A kernel in memory. Fields are open so that a test can arrange and spoil things.
@@ -23,6 +24,8 @@ pub struct FakeKernel {
     pub namespaces: BTreeMap<Ns, NsState>,
     /// Tables, and whether somebody edited them.
     pub tables: BTreeMap<Ns, (Ruleset, bool)>,
+    /// Tables at edges to LANs, and whether somebody edited them.
+    pub edges: BTreeMap<Ns, (EdgeTable, bool)>,
     /// The host's sysctls by path below `/proc/sys`.
     pub sysctls: BTreeMap<String, String>,
     /// What they were before they were set.
@@ -107,6 +110,17 @@ impl FakeKernel {
         self.add_link(&spec.peer_ns, &spec.peer_link, far_end)
     }
 
+    fn add_vlan(&mut self, spec: &VlanSpec) -> Result<(), Refusal> {
+        let parent = self.link(&Ns::Host, &spec.parent)?.clone();
+        let master = Some(self.link(&spec.ns, &spec.master)?.index);
+        let port = Some(PortFlags { learning: true, flood: true, neigh_suppress: false });
+        let index = self.fresh_index(None);
+        let (peer, vlan) = (Some(parent.index), Some(spec.id));
+        let made =
+            LinkState { peer, vlan, master, port, ..link(index, "vlan", parent.mac, spec.mtu) };
+        self.add_link(&spec.ns, &spec.link, made)
+    }
+
     /// Deletes a link with everything on it, and the other end of a veth.
     fn delete_link(&mut self, ns: &Ns, name: &str) {
         let Some(state) = self.namespaces.get_mut(ns) else { return };
@@ -133,6 +147,7 @@ impl FakeKernel {
         }
         self.namespaces.remove(ns);
         self.tables.remove(ns);
+        self.edges.remove(ns);
     }
 
     fn dispatch(&mut self, op: &Op) -> Result<(), Refusal> {
@@ -146,6 +161,15 @@ impl FakeKernel {
             }
             Op::NetnsDelete { name } => self.delete_namespace(&Ns::Ours(name.clone())),
             Op::VethAdd(spec) => self.add_veth(spec)?,
+            Op::VlanAdd(spec) => self.add_vlan(spec)?,
+            Op::EdgeReplace { ns, table } => {
+                self.edges.insert(ns.clone(), (table.clone(), true));
+            }
+            Op::EdgeDelete { ns } => drop(self.edges.remove(ns)),
+            Op::LinkMaster { ns, link, master } => {
+                let master = self.link(ns, master)?.index;
+                self.link(ns, link)?.master = Some(master);
+            }
             Op::BridgeAdd { ns, link: name, mac, mtu } => {
                 let bridge = link(self.fresh_index(None), "bridge", *mac, *mtu);
                 self.add_link(ns, name, bridge)?;
@@ -179,7 +203,7 @@ impl FakeKernel {
             Op::LinkUp { up, .. } => link.up = *up,
             Op::LinkMtu { mtu, .. } => link.mtu = *mtu,
             Op::PortSet { .. } if link.master.is_none() => return Err(errno(libc::EOPNOTSUPP)),
-            Op::PortSet { .. } => link.port = Some(PortFlags::ENDPOINT),
+            Op::PortSet { flags, .. } => link.port = Some(*flags),
             // As the kernel: a next hop must be on a link that is up.
             Op::RouteReplace { .. } if !link.up => return Err(errno(libc::ENETDOWN)),
             _ => self.dispatch_entry(op, ns, name)?,
@@ -192,6 +216,8 @@ impl FakeKernel {
         let name = name.to_owned();
         match op {
             Op::FdbReplace { mac, .. } => drop(state.fdb.insert((name, *mac))),
+            Op::UnicastAdd { mac, .. } => drop(state.unicast.insert((name, *mac))),
+            Op::UnicastDelete { mac, .. } => drop(state.unicast.remove(&(name, *mac))),
             Op::AddressAdd { address, .. } => {
                 state.addresses.entry(name).or_default().insert(*address);
             }
@@ -242,6 +268,14 @@ impl Kernel for FakeKernel {
         Ok(self.tables.get(ns).map(state))
     }
 
+    fn edge(&mut self, ns: &Ns) -> Result<Option<TableState>, KernelError> {
+        let state = |(table, is_intact): &(EdgeTable, bool)| TableState {
+            wanted: Some(table.hash()),
+            is_intact: *is_intact,
+        };
+        Ok(self.edges.get(ns).map(state))
+    }
+
     fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError> {
         Ok(self.sysctls.get(key).cloned())
     }
@@ -273,5 +307,5 @@ fn errno(code: i32) -> Refusal {
 
 fn link(index: u32, kind: &str, mac: Mac, mtu: u32) -> LinkState {
     let kind = kind.to_owned();
-    LinkState { index, kind, mac, mtu, up: false, master: None, peer: None, port: None }
+    LinkState { index, kind, mac, mtu, up: false, master: None, peer: None, port: None, vlan: None }
 }

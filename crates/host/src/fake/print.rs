@@ -17,6 +17,12 @@ impl fmt::Display for FakeKernel {
                     writeln!(f, "# edited by somebody else")?;
                 }
             }
+            if let Some((table, is_intact)) = self.edges.get(ns) {
+                write!(f, "{table}")?;
+                if !is_intact {
+                    writeln!(f, "# edited by somebody else")?;
+                }
+            }
         }
         for (key, value) in &self.sysctls {
             writeln!(f, "sysctl {key} = {value}")?;
@@ -42,6 +48,9 @@ fn write_state(f: &mut fmt::Formatter<'_>, state: &NsState) -> fmt::Result {
     }
     for (link, mac) in &state.fdb {
         writeln!(f, "fdb {mac} dev {link} master static")?;
+    }
+    for (link, mac) in &state.unicast {
+        writeln!(f, "fdb {mac} dev {link} self permanent")?;
     }
     Ok(())
 }

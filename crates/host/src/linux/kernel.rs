@@ -9,14 +9,14 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::network::{
-    Glance, Kernel, KernelError, LinkState, Ns, NsName, NsProfile, NsState, Op, PortFlags, Refusal,
-    VethSpec,
+    Glance, Kernel, KernelError, LinkState, NetworkNumber, Ns, NsName, NsProfile, NsState, Op,
+    Refusal, VethSpec, VlanSpec,
 };
 
 use super::adopted::{self, AdoptError};
 use super::netlink::Netlink;
 use super::netns::{NetNs, NetNsDir, NetNsError};
-use super::nft::{TableState, table};
+use super::nft::{TableId, TableState, table};
 use super::{link, route, sysctl};
 
 /// With more endpoints to look at than this, all of a router is listed.
@@ -42,6 +42,8 @@ struct Site {
     indices: BTreeMap<String, u32>,
     /// Looks at our table.
     table: table::Watch,
+    /// Looks at our table at the edge to a LAN.
+    edge: table::Watch,
 }
 
 impl Site {
@@ -51,7 +53,8 @@ impl Site {
     }
 
     fn new(ns: NetNs, netlink: Netlink) -> Self {
-        Self { ns, netlink, indices: BTreeMap::new(), table: table::Watch::default() }
+        let (table, edge) = (table::Watch::default(), table::Watch::default());
+        Self { ns, netlink, indices: BTreeMap::new(), table, edge }
     }
 
     fn index(&mut self, link: &str) -> Result<u32, Refusal> {
@@ -186,6 +189,18 @@ impl Linux {
         Ok(())
     }
 
+    fn add_vlan(&mut self, spec: &VlanSpec) -> Result<(), Refusal> {
+        let to = rustix::io::fcntl_dupfd_cloexec(&self.site(&spec.ns)?.ns, 3)
+            .map_err(io::Error::from)?;
+        let host = self.site(&Ns::Host)?;
+        let parent = link::index(&mut host.netlink, &spec.parent)?;
+        link::add_vlan(&mut host.netlink, spec, parent, &to)?;
+        let site = self.site(&spec.ns)?;
+        site.indices.remove(&spec.link);
+        let master = site.index(&spec.master)?;
+        link::set_master(&mut site.netlink, &spec.link, master)
+    }
+
     fn delete_link(&mut self, ns: &Ns, name: &str) -> Result<(), Refusal> {
         let site = self.site(ns)?;
         site.indices.remove(name);
@@ -200,6 +215,9 @@ impl Linux {
                 Ok(self.pins.delete(name).map_err(NetNsError::into_io)?)
             }
             Op::VethAdd(spec) => self.add_veth(spec),
+            Op::VlanAdd(spec) => self.add_vlan(spec),
+            Op::EdgeReplace { ns, table } => table::replace_edge(&self.site(ns)?.ns, table),
+            Op::EdgeDelete { ns } => table::delete(&self.site(ns)?.ns, edge_id(ns)),
             Op::LinkDelete { ns, link } => self.delete_link(ns, link),
             Op::LinksDelete { ns, links } => {
                 let site = self.site(ns)?;
@@ -215,7 +233,7 @@ impl Linux {
                 ignore(written.map_err(Refusal::from), &[libc::ENOENT])
             }
             Op::TableReplace { ns, ruleset } => table::replace(&self.site(ns)?.ns, ruleset),
-            Op::TableDelete { ns } => table::delete(&self.site(ns)?.ns),
+            Op::TableDelete { ns } => table::delete(&self.site(ns)?.ns, TableId::INET),
             _ => self.dispatch_netlink(op),
         }
     }
@@ -229,15 +247,23 @@ impl Linux {
             }
             Op::LinkUp { up, .. } => return link::set_up(&mut site.netlink, name, *up),
             Op::LinkMtu { mtu, .. } => return link::set_mtu(&mut site.netlink, name, *mtu),
-            Op::PortSet { .. } => {
-                return link::set_port(&mut site.netlink, name, PortFlags::ENDPOINT);
+            Op::PortSet { flags, .. } => return link::set_port(&mut site.netlink, name, *flags),
+            Op::LinkMaster { master, .. } => {
+                let master = link::index(&mut site.netlink, master)?;
+                return link::set_master(&mut site.netlink, name, master);
             }
+            // A NIC that somebody took out and put in again has another index.
+            Op::UnicastAdd { .. } | Op::UnicastDelete { .. } => drop(site.indices.remove(name)),
             _ => {}
         }
         let index = site.index(name)?;
         let netlink = &mut site.netlink;
         match op {
             Op::FdbReplace { mac, .. } => route::replace_fdb(netlink, index, *mac),
+            Op::UnicastAdd { mac, .. } => route::add_unicast(netlink, index, *mac),
+            Op::UnicastDelete { mac, .. } => {
+                ignore(route::delete_unicast(netlink, index, *mac), &[libc::ENOENT])
+            }
             Op::AddressAdd { address, .. } => route::add_address(netlink, index, address),
             Op::AddressDelete { address, .. } => {
                 let deleted = route::delete_address(netlink, index, address);
@@ -272,7 +298,11 @@ impl Linux {
         let has_bridge = links.values().any(|link| link.kind == "bridge");
         let fdb = if has_bridge { route::fdb(netlink, &names)? } else { BTreeSet::new() };
         let routes = route::routes(netlink, &names)?;
+        let is_leg = |name: &String| NetworkNumber::from_lan_link_name(name).is_some();
+        let has_leg = *ns == Ns::Host && links.keys().any(is_leg);
+        let unicast = if has_leg { route::unicast(netlink, &names)? } else { BTreeSet::new() };
         Ok(NsState {
+            unicast,
             addresses: route::addresses(netlink, &names)?,
             neighbours: if is_workload(ns) {
                 route::gateways(netlink, &routes, &site.indices)?
@@ -303,7 +333,8 @@ impl Linux {
         let index = |name: &str| links.get(name).map(|link| link.index);
         let mut fdb = BTreeSet::new();
         for endpoint in &glance.endpoints {
-            let (name, mac) = (endpoint.link_name(), endpoint.mac());
+            let mac = glance.macs.get(endpoint).copied().unwrap_or_else(|| endpoint.mac());
+            let name = endpoint.link_name();
             if let Some(port) = index(&name)
                 && route::has_fdb(netlink, port, mac)?
             {
@@ -321,7 +352,7 @@ impl Linux {
             neighbours.extend(mac.map(|mac| (link.to_owned(), address, mac)));
         }
         let addresses = route::addresses(netlink, &names)?;
-        Ok(NsState { links, addresses, routes, neighbours, fdb })
+        Ok(NsState { links, addresses, routes, neighbours, fdb, unicast: BTreeSet::new() })
     }
 
     /// Whether the namespace is there; a site of a namespace that was replaced is closed.
@@ -378,6 +409,17 @@ impl Kernel for Linux {
         state.map_err(|cause| KernelError::new("nft -j list table inet bulkhead", cause))
     }
 
+    fn edge(&mut self, ns: &Ns) -> Result<Option<TableState>, KernelError> {
+        let id = edge_id(ns);
+        let state = self.site(ns).and_then(|site| match ns {
+            // Kernels before 6.16 take a chain away with its device, and count no transaction for that.
+            Ns::Host => table::read_table(&site.ns, id),
+            _ => site.edge.read_table(&site.ns, id),
+        });
+        let action = format!("nft -j list table {} bulkhead", id.family);
+        state.map_err(|cause| KernelError::new(action, cause))
+    }
+
     fn sysctl(&mut self, key: &str) -> Result<Option<String>, KernelError> {
         sysctl::read(key).map_err(|error| KernelError::new(format!("sysctl {key}"), error))
     }
@@ -397,6 +439,11 @@ impl Kernel for Linux {
         });
         opened.map_err(|cause| KernelError::new(format!("nsenter --net={ns}"), cause))
     }
+}
+
+/// Our table at the edge to a LAN.
+fn edge_id(ns: &Ns) -> TableId {
+    if *ns == Ns::Host { TableId::NETDEV } else { TableId::BRIDGE }
 }
 
 fn is_workload(ns: &Ns) -> bool {

@@ -7,11 +7,11 @@ use std::os::fd::{AsFd, AsRawFd};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::link::{
-    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
+    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, InfoVlan,
     LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
 };
 
-use crate::network::{LinkState, Mac, PortFlags, Refusal, VethSpec};
+use crate::network::{LinkState, Mac, PortFlags, Refusal, VethSpec, VlanSpec};
 
 use super::netlink::Netlink;
 
@@ -91,6 +91,28 @@ pub fn add_veth(
         LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
     ]));
     netlink.request(Message::NewLink(near), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+/// Creates a link of type `vlan` in the namespace `to`, down, on the link with index `parent` of this one.
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` when the kernel has no 802.1Q, `EEXIST` when the name is taken, else the kernel's answer.
+pub fn add_vlan(
+    netlink: &mut Netlink,
+    spec: &VlanSpec,
+    parent: u32,
+    to: impl AsFd,
+) -> Result<(), Refusal> {
+    let mut vlan = named(&spec.link);
+    vlan.attributes.push(LinkAttribute::Link(parent));
+    vlan.attributes.push(LinkAttribute::Mtu(spec.mtu));
+    vlan.attributes.push(LinkAttribute::NetNsFd(to.as_fd().as_raw_fd()));
+    vlan.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Vlan),
+        LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(spec.id)])),
+    ]));
+    netlink.request(Message::NewLink(vlan), NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// Creates a bridge, down, that only forwards: no spanning tree, no multicast groups, no calls into
@@ -243,6 +265,7 @@ fn parse(message: &LinkMessage) -> Option<(String, LinkState)> {
         master: None,
         peer: None,
         port: None,
+        vlan: None,
     };
     for attribute in &message.attributes {
         match attribute {
@@ -265,6 +288,12 @@ fn parse_info(infos: &[LinkInfo], link: &mut LinkState) {
         match info {
             LinkInfo::Kind(kind) => link.kind = kind.to_string(),
             LinkInfo::PortData(InfoPortData::BridgePort(data)) => link.port = Some(port(data)),
+            LinkInfo::Data(InfoData::Vlan(data)) => {
+                link.vlan = data.iter().find_map(|item| match item {
+                    InfoVlan::Id(id) => Some(*id),
+                    _ => None,
+                });
+            }
             _ => {}
         }
     }

@@ -3,6 +3,7 @@
 pub mod adopted;
 pub mod bpf;
 pub mod bridge;
+pub mod edge;
 pub mod kernel;
 pub mod link;
 pub mod netlink;

@@ -425,7 +425,7 @@ impl Drop for Home {
 }
 
 /// Runs `work` on a new thread and waits for it; the thread's namespace ends with the thread.
-fn on_own_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+pub(super) fn on_own_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     std::thread::scope(|scope| {
         let builder = std::thread::Builder::new().name("netns".to_owned());
         match builder.spawn_scoped(scope, work)?.join() {

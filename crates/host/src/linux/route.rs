@@ -329,6 +329,51 @@ pub fn fdb(netlink: &mut Netlink, names: &Names) -> Result<BTreeSet<(String, Mac
     Ok(found)
 }
 
+/// Reads the MACs of ours that links take beside their own: (link, MAC).
+///
+/// # Errors
+///
+/// The kernel's answer.
+pub fn unicast(netlink: &mut Netlink, names: &Names) -> Result<BTreeSet<(String, Mac)>, Refusal> {
+    let mut ask = NeighbourMessage::default();
+    ask.header.family = AddressFamily::Bridge;
+    let mut found = BTreeSet::new();
+    for answer in netlink.dump(Message::GetNeighbour(ask))? {
+        let Message::NewNeighbour(message) = answer else { continue };
+        let is_own = message.header.flags.contains(NeighbourFlags::Own);
+        let mac = parse_neighbour(&message).1.filter(|mac| mac.is_ours());
+        if let (true, Some(mac), Some(name)) = (is_own, mac, names.get(&message.header.ifindex)) {
+            found.insert((name.clone(), mac));
+        }
+    }
+    Ok(found)
+}
+
+/// Has the link with index `link` take frames for another MAC, too.
+///
+/// # Errors
+///
+/// The kernel's answer. None when it does already.
+pub fn add_unicast(netlink: &mut Netlink, link: u32, mac: Mac) -> Result<(), Refusal> {
+    netlink.request(Message::NewNeighbour(unicast_message(link, mac)), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+/// Has it no longer do so.
+///
+/// # Errors
+///
+/// `ENOENT` when it does not, else the kernel's answer.
+pub fn delete_unicast(netlink: &mut Netlink, link: u32, mac: Mac) -> Result<(), Refusal> {
+    netlink.request(Message::DelNeighbour(unicast_message(link, mac)), 0)
+}
+
+fn unicast_message(link: u32, mac: Mac) -> NeighbourMessage {
+    let mut message = fdb_message(link, mac);
+    message.header.state = NeighbourState::Permanent;
+    message.header.flags = NeighbourFlags::Own;
+    message
+}
+
 fn permanent(message: &NeighbourMessage) -> Option<(IpAddr, Mac)> {
     let (address, mac) = parse_neighbour(message);
     let is_permanent = message.header.state == NeighbourState::Permanent;

@@ -22,6 +22,9 @@ pub const ENDPOINT_IFINDEX_BASE: u32 = 0x0010_0000;
 /// its own index (`linkwatch_urgent_event` of net/core).
 pub const PEER_IFINDEX_BASE: u32 = 0x0020_0000;
 
+/// The host side of the leg of network `N` onto a LAN has interface index `LAN_IFINDEX_BASE + N`.
+pub const LAN_IFINDEX_BASE: u32 = 0x0030_0000;
+
 /// The largest endpoint number.
 pub const MAX_ENDPOINT: u16 = 16_383;
 
@@ -56,10 +59,18 @@ impl Mac {
         Self([0x02, 0x62, 0x68, kind, high, low])
     }
 
-    /// Whether the address carries our prefix, `02:62:68`.
+    /// Whether the address carries a prefix of ours: `02:62:68`, or `02:62:69` of endpoints on a LAN.
     #[must_use]
     pub const fn is_ours(self) -> bool {
-        matches!(self.0, [0x02, 0x62, 0x68, ..])
+        matches!(self.0, [0x02, 0x62, 0x68 | 0x69, ..])
+    }
+
+    /// The IPv6 link-local address that the kernel derives from it (RFC 4291, appendix A).
+    #[must_use]
+    pub const fn link_local(self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.0;
+        let octets = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f];
+        Ipv6Addr::from_octets(octets)
     }
 }
 
@@ -179,6 +190,31 @@ impl NetworkNumber {
     #[must_use]
     pub const fn bridge_mac(self) -> Mac {
         Mac::numbered(0xff, self.0)
+    }
+
+    /// The name of the leg onto a LAN in the host's namespace, `bl<N>`.
+    #[must_use]
+    pub fn lan_link_name(self) -> String {
+        format!("bl{}", self.0)
+    }
+
+    /// Reads the number back from the name of a leg onto a LAN.
+    #[must_use]
+    pub fn from_lan_link_name(name: &str) -> Option<Self> {
+        let number = name.strip_prefix("bl")?.parse().ok()?;
+        Self::new(number).ok().filter(|found| found.lan_link_name() == name)
+    }
+
+    /// The interface index of the leg onto a LAN in the host's namespace.
+    #[must_use]
+    pub const fn lan_ifindex(self) -> u32 {
+        LAN_IFINDEX_BASE + self.0 as u32
+    }
+
+    /// The MACs of the leg onto a LAN, in the router and in the host's namespace: `02:62:68:fb:hi:lo` and `02:62:68:fc:hi:lo`.
+    #[must_use]
+    pub const fn lan_macs(self) -> [Mac; 2] {
+        [Mac::numbered(0xfb, self.0), Mac::numbered(0xfc, self.0)]
     }
 
     /// The transit link between the host and the network's router.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Attach, AttachError, Desired, Kernel, KernelError, LookedAt, Ns, NsName, Observed, Plan, Scope,
-    Step, Unit, script,
+    Step, Unit, lan, script,
 };
 
 /// What one pass did, step by step.
@@ -148,6 +148,7 @@ pub fn observe(
         observed.looked_at = LookedAt::Only { places, part: part.clone() };
     }
     read_tables(kernel, &mut observed, &mut unread)?;
+    read_edges(kernel, desired, &mut observed, &mut unread);
     let endpoints = desired.routers.iter().flat_map(|router| &router.endpoints);
     for endpoint in endpoints.filter(|endpoint| scope.has_endpoint(endpoint.number)) {
         if attach.is_attached(endpoint) {
@@ -190,6 +191,23 @@ fn read_tables(
         }
     }
     Ok(())
+}
+
+fn read_edges(
+    kernel: &mut impl Kernel,
+    desired: &Desired,
+    observed: &mut Observed,
+    unread: &mut Vec<StepError>,
+) {
+    let known = observed.states.keys().filter(|ns| **ns == Ns::Host || is_router(ns));
+    let edges: Vec<Ns> = known.filter(|ns| lan::is_edge(ns, desired, observed)).cloned().collect();
+    for ns in edges {
+        match kernel.edge(&ns) {
+            Ok(Some(table)) => drop(observed.edges.insert(ns, table)),
+            Ok(None) => {}
+            Err(source) => unread.push(StepError::Read { subject: ns.to_string(), source }),
+        }
+    }
 }
 
 fn is_router(ns: &Ns) -> bool {

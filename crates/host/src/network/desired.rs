@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::{ETH0, EndpointNumber, NetworkNumber, Ns, NsName};
+use super::{ETH0, EndpointNumber, Mac, NetworkNumber, Ns, NsName};
 
 /// Everything wanted. The default, nothing at all, is the desired state of a teardown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,12 +56,25 @@ pub struct RouterDesired {
     /// Mode `nat`: the host's addresses that it leaves with, at most one of each version. Without one of a version the
     /// address of the link that it leaves by.
     pub snat: Vec<IpAddr>,
+    /// The LAN that its endpoints are on; it then has no gateways, subnets and publishes.
+    pub lan: Option<LanDesired>,
     /// Of the bridge and the transit link, bytes.
     pub mtu: u32,
     /// Attached to the bridge.
     pub endpoints: Vec<EndpointDesired>,
     /// Host ports that lead to an endpoint of this network.
     pub publishes: Vec<PublishDesired>,
+}
+
+/// A LAN outside of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LanDesired {
+    /// The link of the host that leads there: a NIC or a bridge.
+    pub uplink: String,
+    /// The VLAN, 1 to 4094; frames without a tag when absent.
+    pub vlan: Option<u16>,
+    /// The LAN's routers, at most one of each version.
+    pub gateways: Vec<IpAddr>,
 }
 
 /// Whose network namespace a workload has.
@@ -90,6 +103,8 @@ pub struct EndpointDesired {
     pub place: Place,
     /// What the workload's side of the link is called; [`EndpointDesired::INTERFACE`] in a namespace of ours.
     pub interface: String,
+    /// The MAC of that side; [`EndpointNumber::mac`] but on a LAN.
+    pub mac: Mac,
     /// Addresses of that side with the prefix length of their segment.
     pub addresses: Vec<IpNet>,
     /// Next hop of the IPv4 default route: the bridge's address in the segment.

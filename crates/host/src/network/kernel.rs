@@ -40,6 +40,13 @@ pub trait Kernel {
     /// Fails when `nft` cannot be run or its answer not be read.
     fn table(&mut self, ns: &Ns) -> Result<Option<TableState>, KernelError>;
 
+    /// Reads our table at the edge to a LAN: of family `netdev` on the host, `bridge` in a router; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Kernel::table`].
+    fn edge(&mut self, ns: &Ns) -> Result<Option<TableState>, KernelError>;
+
     /// Reads a sysctl of the host's namespace by its path below `/proc/sys`; `None` when this
     /// kernel has no such thing.
     ///

@@ -6,10 +6,10 @@
 //! [`reconcile`] with nothing desired, and [`reconcile_in`] is [`reconcile`] for a part of the network
 //! ([`Scope`]), so that a change costs what it changes.
 //!
-//! **Ownership.** Ours are: the namespaces pinned in the run directory, links called `bt<N>` that
-//! carry our MAC prefix, routes tagged with [`RTPROT`], and the nftables table `inet bulkhead`.
+//! **Ownership.** Ours are: the namespaces pinned in the run directory, links called `bt<N>` and
+//! `bl<N>` that carry our MAC prefix, routes tagged with [`RTPROT`], and the nftables tables called `bulkhead`.
 //! Nothing else is ever changed, but for the forwarding sysctls of the host, which are remembered
-//! and put back.
+//! and put back, and MACs of ours that a NIC is to take on a LAN.
 //!
 //! **Order.** What is no longer wanted goes first. Then the host, then routers, then endpoints;
 //! an endpoint's packet programs are attached before either end of its veth is set up.
@@ -22,6 +22,7 @@ mod apply;
 mod attach;
 mod desired;
 mod kernel;
+mod lan;
 mod observed;
 mod op;
 mod plan;
@@ -32,18 +33,18 @@ mod script;
 mod tests;
 
 pub use addressing::{
-    ENDPOINT_IFINDEX_BASE, EndpointNumber, IFA_PROTO, MAX_ENDPOINT, MAX_NETWORK, Mac,
-    NetworkNumber, NumberError, PEER_IFINDEX_BASE, RTPROT, TRANSIT_V4, TRANSIT_V6, Transit,
+    ENDPOINT_IFINDEX_BASE, EndpointNumber, IFA_PROTO, LAN_IFINDEX_BASE, MAX_ENDPOINT, MAX_NETWORK,
+    Mac, NetworkNumber, NumberError, PEER_IFINDEX_BASE, RTPROT, TRANSIT_V4, TRANSIT_V6, Transit,
 };
 pub use apply::{Outcome, StepError, apply, observe, reconcile, reconcile_in, teardown};
 pub use attach::{Attach, AttachError, NoPrograms};
 pub use desired::{
-    Desired, EndpointDesired, IsolatedDesired, Mode, Place, PublishDesired, RouterDesired,
-    Transport,
+    Desired, EndpointDesired, IsolatedDesired, LanDesired, Mode, Place, PublishDesired,
+    RouterDesired, Transport,
 };
 pub use kernel::{Kernel, KernelError, Ns, NsName, NsNameError, Refusal};
 pub use observed::{LinkState, NsState, Observed, PortFlags, Route};
-pub use op::{NsProfile, Op, VethSpec};
+pub use op::{NsProfile, Op, VethSpec, VlanSpec};
 pub use plan::{Plan, Step, Unit};
 pub use scope::{Glance, LookedAt, Part, Scope};
 pub(crate) use script::ETH0;

@@ -20,6 +20,8 @@ pub struct Observed {
     pub states: BTreeMap<Ns, NsState>,
     /// Our nftables table, where there is one.
     pub tables: BTreeMap<Ns, TableState>,
+    /// Our tables at edges to LANs, where there are any: of family `netdev` on the host, `bridge` in routers.
+    pub edges: BTreeMap<Ns, TableState>,
     /// Current values of the host's sysctls that the desired state names.
     pub sysctls: BTreeMap<String, String>,
     /// Values these had before we changed them.
@@ -41,6 +43,8 @@ pub struct NsState {
     pub neighbours: BTreeSet<(String, IpAddr, Mac)>,
     /// Static entries of bridge forwarding tables: (port, MAC).
     pub fdb: BTreeSet<(String, Mac)>,
+    /// On the host: MACs of ours that a NIC takes beside its own: (link, MAC).
+    pub unicast: BTreeSet<(String, Mac)>,
 }
 
 impl NsState {
@@ -89,6 +93,8 @@ pub struct LinkState {
     pub peer: Option<u32>,
     /// For a bridge port: its flags.
     pub port: Option<PortFlags>,
+    /// For a link of type `vlan`: its VLAN. `peer` is then the link that it is on.
+    pub vlan: Option<u16>,
 }
 
 /// The flags of a bridge port that we set.
@@ -105,6 +111,10 @@ pub struct PortFlags {
 impl PortFlags {
     /// An endpoint's port: its MAC is pinned by us, so nothing is learned and nothing flooded.
     pub const ENDPOINT: Self = Self { learning: false, flood: false, neigh_suppress: true };
+
+    /// The leg onto a LAN: every MAC that is not an endpoint's is there, so nothing has to be learned, and nobody there
+    /// can make the bridge believe that an endpoint is.
+    pub const LAN: Self = Self { learning: false, flood: true, neigh_suppress: false };
 }
 
 /// A route of the main table.

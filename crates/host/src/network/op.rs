@@ -9,8 +9,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::linux::nft::Ruleset;
+use crate::linux::nft::edge::EdgeTable;
 
-use super::{Mac, Ns, NsName, Route};
+use super::{Mac, Ns, NsName, PortFlags, Route};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,35 @@ pub enum Op {
     },
     /// Create both ends of a veth, down, each in its namespace.
     VethAdd(VethSpec),
+    /// Create a link of type `vlan`, down, on a link of the host and as a port of a bridge elsewhere.
+    VlanAdd(VlanSpec),
+    /// Make a link a port of a bridge.
+    LinkMaster {
+        /// Namespace of both.
+        ns: Ns,
+        /// Name of the link.
+        link: String,
+        /// Name of the bridge.
+        master: String,
+    },
+    /// Have a NIC take frames for another MAC, too.
+    UnicastAdd {
+        /// Namespace.
+        ns: Ns,
+        /// Name of the NIC.
+        link: String,
+        /// Beside its own.
+        mac: Mac,
+    },
+    /// No longer have a NIC take frames for another MAC.
+    UnicastDelete {
+        /// Namespace.
+        ns: Ns,
+        /// Name of the NIC.
+        link: String,
+        /// Beside its own.
+        mac: Mac,
+    },
     /// Create a bridge without learning of multicast groups, spanning tree or netfilter calls.
     BridgeAdd {
         /// Namespace.
@@ -73,12 +103,14 @@ pub enum Op {
         /// Names of the links.
         links: Vec<String>,
     },
-    /// Give a bridge port the flags of [`super::PortFlags::ENDPOINT`].
+    /// Give a bridge port its flags.
     PortSet {
         /// Namespace.
         ns: Ns,
         /// Name of the port.
         link: String,
+        /// Which ones.
+        flags: PortFlags,
     },
     /// Pin a MAC to a bridge port.
     FdbReplace {
@@ -171,6 +203,18 @@ pub enum Op {
         /// Namespace.
         ns: Ns,
     },
+    /// Replace our nftables table at the edge to a LAN in one transaction.
+    EdgeReplace {
+        /// Namespace.
+        ns: Ns,
+        /// The whole table.
+        table: EdgeTable,
+    },
+    /// Delete our nftables table at the edge to a LAN.
+    EdgeDelete {
+        /// Namespace; the host's is of family `netdev`, others are of family `bridge`.
+        ns: Ns,
+    },
 }
 
 /// What a namespace of ours is for; decides its sysctls.
@@ -205,6 +249,31 @@ pub struct VethSpec {
     pub peer_mac: Mac,
     /// Of both ends, bytes.
     pub mtu: u32,
+}
+
+/// A link of type `vlan`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VlanSpec {
+    /// Where it is made.
+    pub ns: Ns,
+    /// Its name.
+    pub link: String,
+    /// Bridge in `ns` that it becomes a port of.
+    pub master: String,
+    /// The link of the host's namespace that it is on.
+    pub parent: String,
+    /// The VLAN, 1 to 4094.
+    pub id: u16,
+    /// Bytes.
+    pub mtu: u32,
+}
+
+impl fmt::Display for VlanSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ns, link, master, parent, id, mtu } = self;
+        write!(f, "ip link add link {parent} name {link} mtu {mtu} netns {ns} type vlan id {id}")?;
+        write!(f, " # master {master}")
+    }
 }
 
 impl fmt::Display for VethSpec {
@@ -242,6 +311,15 @@ impl fmt::Display for Op {
             }
             Self::SysctlRestore => f.write_str("sysctl -p # remembered values"),
             Self::VethAdd(spec) => spec.fmt(f),
+            Self::VlanAdd(spec) => spec.fmt(f),
+            Self::EdgeReplace { ns, table } => {
+                let (ns, family) = (Nsenter(ns), table.family);
+                write!(f, "{ns}nft replace table {family} bulkhead # {}", table.hash())
+            }
+            Self::EdgeDelete { ns } => {
+                let family = if *ns == Ns::Host { "netdev" } else { "bridge" };
+                write!(f, "{}nft delete table {family} bulkhead", Nsenter(ns))
+            }
             _ => self.fmt_ip(f),
         }
     }
@@ -251,7 +329,10 @@ impl Op {
     /// Whether the step makes an object that must not be there yet.
     #[must_use]
     pub const fn makes_new(&self) -> bool {
-        matches!(self, Self::NetnsAdd { .. } | Self::VethAdd(_) | Self::BridgeAdd { .. })
+        matches!(
+            self,
+            Self::NetnsAdd { .. } | Self::VethAdd(_) | Self::VlanAdd(_) | Self::BridgeAdd { .. }
+        )
     }
 
     /// Whether the step is about an IPv6 address, route or neighbour.
@@ -275,9 +356,12 @@ impl Op {
     pub(super) fn places(&self) -> [Option<&Ns>; 2] {
         match self {
             Self::VethAdd(spec) => [Some(&spec.ns), Some(&spec.peer_ns)],
+            Self::VlanAdd(spec) => [Some(&spec.ns), Some(&Ns::Host)],
             Self::LinkSysctl { ns, .. }
             | Self::TableReplace { ns, .. }
             | Self::TableDelete { ns }
+            | Self::EdgeReplace { ns, .. }
+            | Self::EdgeDelete { ns }
             | Self::LinksDelete { ns, .. } => [Some(ns), None],
             // Pins are listed and the host's sysctls read on every pass.
             Self::NetnsAdd { .. }
@@ -293,6 +377,7 @@ impl Op {
     pub fn link(&self) -> Option<(&Ns, &str)> {
         match self {
             Self::VethAdd(spec) => Some((&spec.ns, &spec.link)),
+            Self::VlanAdd(spec) => Some((&spec.ns, &spec.link)),
             Self::RouteReplace { ns, route } | Self::RouteDelete { ns, route } => {
                 Some((ns, &route.dev))
             }
@@ -300,7 +385,10 @@ impl Op {
             | Self::LinkUp { ns, link, .. }
             | Self::LinkMtu { ns, link, .. }
             | Self::LinkDelete { ns, link }
-            | Self::PortSet { ns, link }
+            | Self::LinkMaster { ns, link, .. }
+            | Self::UnicastAdd { ns, link, .. }
+            | Self::UnicastDelete { ns, link, .. }
+            | Self::PortSet { ns, link, .. }
             | Self::FdbReplace { ns, link, .. }
             | Self::AddressAdd { ns, link, .. }
             | Self::AddressDelete { ns, link, .. }
@@ -323,11 +411,22 @@ impl Op {
             Self::LinksDelete { ns, links } => {
                 write!(f, "{} link delete group # {}", Ip(ns), links.join(" "))
             }
-            Self::PortSet { ns, link } => write!(
-                f,
-                "{} link set {link} type bridge_slave learning off flood off neigh_suppress on",
-                Ip(ns)
-            ),
+            Self::LinkMaster { ns, link, master } => {
+                write!(f, "{} link set {link} master {master}", Ip(ns))
+            }
+            Self::UnicastAdd { ns, link, mac } => {
+                write!(f, "bridge -n {ns} fdb add {mac} dev {link} self permanent")
+            }
+            Self::UnicastDelete { ns, link, mac } => {
+                write!(f, "bridge -n {ns} fdb delete {mac} dev {link} self")
+            }
+            Self::PortSet { ns, link, flags } => {
+                let word = |on: bool| if on { "on" } else { "off" };
+                let [learning, flood, suppress] =
+                    [flags.learning, flags.flood, flags.neigh_suppress].map(word);
+                write!(f, "{} link set {link} type bridge_slave learning {learning}", Ip(ns))?;
+                write!(f, " flood {flood} neigh_suppress {suppress}")
+            }
             Self::FdbReplace { ns, link, mac } => {
                 write!(f, "bridge -n {ns} fdb replace {mac} dev {link} master static")
             }

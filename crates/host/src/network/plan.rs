@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{
-    Desired, EndpointDesired, EndpointNumber, Ns, Observed, Op, PortFlags, Route, VethSpec,
+    Desired, EndpointDesired, EndpointNumber, Mac, Ns, Observed, Op, Route, VethSpec, VlanSpec,
     removal, script,
 };
 
@@ -148,7 +148,10 @@ fn holds_step(step: &Step, observed: &Observed) -> bool {
 
 /// What stands in the way of an object that is to be made. Links of endpoints have gone before.
 fn stale(op: &Op, observed: &Observed) -> Option<Op> {
-    let Op::VethAdd(VethSpec { ns, link, .. }) = op else { return None };
+    let (Op::VethAdd(VethSpec { ns, link, .. }) | Op::VlanAdd(VlanSpec { ns, link, .. })) = op
+    else {
+        return None;
+    };
     let is_there = observed.states.get(ns)?.links.contains_key(link);
     let is_endpoint = EndpointNumber::from_link_name(link).is_some();
     (is_there && !is_endpoint).then(|| Op::LinkDelete { ns: ns.clone(), link: link.clone() })
@@ -167,8 +170,20 @@ fn holds(op: &Op, observed: &Observed) -> bool {
         Op::LinkUp { ns, link, up } => find(ns, link).is_some_and(|found| found.up == *up),
         // A link that is yet to be made is made with its MTU.
         Op::LinkMtu { ns, link, mtu } => find(ns, link).is_none_or(|found| found.mtu == *mtu),
-        Op::PortSet { ns, link } => {
-            find(ns, link).is_some_and(|found| found.port == Some(PortFlags::ENDPOINT))
+        Op::VlanAdd(spec) => holds_vlan(spec, observed),
+        Op::LinkMaster { ns, link, master } => {
+            let master = find(ns, master).map(|bridge| bridge.index);
+            find(ns, link).is_some_and(|found| master.is_some() && found.master == master)
+        }
+        Op::UnicastAdd { ns, link, mac } => {
+            state(ns).is_some_and(|state| state.unicast.contains(&(link.clone(), *mac)))
+        }
+        Op::EdgeReplace { ns, table } => {
+            observed.edges.get(ns).is_some_and(|found| found.has_hash(&table.hash()))
+        }
+        Op::EdgeDelete { ns } => !observed.edges.contains_key(ns),
+        Op::PortSet { ns, link, flags } => {
+            find(ns, link).is_some_and(|found| found.port == Some(*flags))
         }
         Op::FdbReplace { ns, link, mac } => {
             state(ns).is_some_and(|state| state.fdb.contains(&(link.clone(), *mac)))
@@ -197,6 +212,17 @@ fn holds(op: &Op, observed: &Observed) -> bool {
 
 fn is_value(observed: &Observed, key: &str, value: &str) -> bool {
     observed.sysctls.get(key).is_none_or(|present| present == value)
+}
+
+fn holds_vlan(spec: &VlanSpec, observed: &Observed) -> bool {
+    let find =
+        |ns: &Ns, link: &str| observed.states.get(ns).and_then(|state| state.links.get(link));
+    let Some(found) = find(&spec.ns, &spec.link) else { return false };
+    let (master, parent) = (find(&spec.ns, &spec.master), find(&Ns::Host, &spec.parent));
+    found.kind == "vlan"
+        && found.vlan == Some(spec.id)
+        && found.master == master.map(|bridge| bridge.index)
+        && parent.is_some_and(|parent| found.peer == Some(parent.index))
 }
 
 pub(super) fn holds_veth(spec: &VethSpec, observed: &Observed) -> bool {
@@ -228,6 +254,8 @@ pub(super) struct Wanted<'a> {
     pub(super) routes: BTreeSet<(&'a Ns, &'a IpNet, &'a str)>,
     pub(super) neighbours: BTreeSet<(&'a Ns, &'a str, IpAddr)>,
     pub(super) tables: BTreeSet<&'a Ns>,
+    pub(super) edges: BTreeSet<&'a Ns>,
+    pub(super) unicast: BTreeSet<(&'a str, Mac)>,
 }
 
 impl<'a> Wanted<'a> {
@@ -245,7 +273,11 @@ impl<'a> Wanted<'a> {
             Op::VethAdd(spec) => {
                 self.namespaces.extend([&spec.ns, &spec.peer_ns]);
                 self.links.insert((&spec.ns, &spec.link));
+                self.links.insert((&spec.peer_ns, &spec.peer_link));
             }
+            Op::VlanAdd(spec) => drop(self.links.insert((&spec.ns, &spec.link))),
+            Op::UnicastAdd { link, mac, .. } => drop(self.unicast.insert((link, *mac))),
+            Op::EdgeReplace { ns, .. } => drop(self.edges.insert(ns)),
             Op::AddressAdd { ns, link, address } => {
                 self.addresses.insert((ns, link, *address));
             }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use super::lan::LAN;
 use super::plan::{Wanted, holds_veth};
 use super::script::{BRIDGE, UPLINK};
 use super::{Desired, EndpointNumber, Mac, NetworkNumber, Ns, NsState, Observed, Op, Step, Unit};
@@ -31,6 +32,7 @@ pub(super) fn units(desired: &Desired, script: &[Unit], observed: &Observed) -> 
         sides.extend(gone.iter().map(|endpoint| endpoint.peer_ifindex()));
         units.extend(endpoints_unit(ns, gone));
     }
+    units.extend(legs(observed, &wanted));
     for (ns, state) in &observed.states {
         if *ns == Ns::Host || wanted.namespaces.contains(ns) {
             units.push(stale_unit(ns, state, &wanted, &sides));
@@ -119,17 +121,56 @@ fn is_ours(ns: &Ns, link: &str, state: &NsState) -> bool {
         }
 }
 
-/// Transit links of routers that are not wanted. Only a link with our name and our MAC is ours.
+/// What is at the edges to LANs and not wanted there any more. The way between a NIC and the legs goes first, then the legs
+/// of routers that stay.
+fn legs(observed: &Observed, wanted: &Wanted<'_>) -> Vec<Unit> {
+    let mut units = Vec::new();
+    let mut ops = Vec::new();
+    let pinned = |ns: &Ns| matches!(ns, Ns::Ours(name) if wanted.pinned.contains(name));
+    if observed.edges.contains_key(&Ns::Host) && !wanted.edges.contains(&Ns::Host) {
+        ops.push(Op::EdgeDelete { ns: Ns::Host });
+    }
+    for (link, mac) in observed.states.get(&Ns::Host).iter().flat_map(|host| &host.unicast) {
+        if !wanted.unicast.contains(&(link.as_str(), *mac)) {
+            ops.push(Op::UnicastDelete { ns: Ns::Host, link: link.clone(), mac: *mac });
+        }
+    }
+    let steps = ops.into_iter().map(Step::Kernel).collect();
+    units.push(Unit { subject: "LANs".to_owned(), steps });
+    for (ns, state) in &observed.states {
+        // Those of routers that go end with them.
+        if !pinned(ns) {
+            continue;
+        }
+        let mut ops = Vec::new();
+        let is_there = state.links.contains_key(LAN);
+        if is_there && !wanted.links.contains(&(ns, LAN)) {
+            ops.push(Op::LinkDelete { ns: ns.clone(), link: LAN.to_owned() });
+        }
+        if observed.edges.contains_key(ns) && !wanted.edges.contains(ns) {
+            ops.push(Op::EdgeDelete { ns: ns.clone() });
+        }
+        let steps = ops.into_iter().map(Step::Kernel).collect();
+        units.push(Unit { subject: format!("LAN of {ns}"), steps });
+    }
+    units
+}
+
+/// Links of the host to routers that are not wanted. Only a link with our name and our MAC is ours.
 fn transit_units(observed: &Observed, wanted: &Wanted<'_>) -> Vec<Unit> {
     let Some(host) = observed.states.get(&Ns::Host) else { return Vec::new() };
     let is_transit = |name: &str, mac: Mac| {
         NetworkNumber::from_link_name(name).is_some_and(|n| n.transit().host_mac == mac)
     };
+    let is_leg = |name: &str, mac: Mac| {
+        NetworkNumber::from_lan_link_name(name).is_some_and(|n| n.lan_macs()[1] == mac)
+    };
     let gone = host.links.iter().filter(|(name, link)| {
-        is_transit(name, link.mac) && !wanted.links.contains(&(&Ns::Host, name.as_str()))
+        (is_transit(name, link.mac) || is_leg(name, link.mac))
+            && !wanted.links.contains(&(&Ns::Host, name.as_str()))
     });
     let unit = |link: &String| Unit {
-        subject: format!("transit link {link}"),
+        subject: format!("link {link}"),
         steps: vec![Step::Kernel(Op::LinkDelete { ns: Ns::Host, link: link.clone() })],
     };
     gone.map(|(name, _)| unit(name)).collect()

@@ -7,8 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::lan::LAN;
 use super::script::{BRIDGE, UPLINK};
-use super::{Desired, EndpointDesired, EndpointNumber, Ns, NsName, NsState, RouterDesired, Unit};
+use super::{
+    Desired, EndpointDesired, EndpointNumber, Mac, Ns, NsName, NsState, RouterDesired, Unit,
+};
 
 /// Which part of the network a pass looks at. The host itself always belongs to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub struct Part {
 pub struct Glance {
     /// Endpoints that came, changed or went.
     pub endpoints: BTreeSet<EndpointNumber>,
+    /// The MACs of those that have another one than their number says.
+    pub macs: BTreeMap<EndpointNumber, Mac>,
     /// Addresses that they have or had.
     pub addresses: BTreeSet<IpAddr>,
 }
@@ -151,13 +156,16 @@ impl Part {
 impl Glance {
     fn add(&mut self, endpoint: &EndpointDesired) {
         self.endpoints.insert(endpoint.number);
+        if endpoint.mac != endpoint.number.mac() {
+            self.macs.insert(endpoint.number, endpoint.mac);
+        }
         self.addresses.extend(endpoint.addresses.iter().map(ipnet::IpNet::addr));
     }
 
     /// Names of the links to look at.
     #[must_use]
     pub fn links(&self) -> BTreeSet<String> {
-        let own = [BRIDGE, UPLINK].into_iter().map(str::to_owned);
+        let own = [BRIDGE, UPLINK, LAN].into_iter().map(str::to_owned);
         own.chain(self.endpoints.iter().map(|endpoint| endpoint.link_name())).collect()
     }
 
@@ -185,6 +193,7 @@ fn is_same_frame(one: &RouterDesired, other: &RouterDesired) -> bool {
     one.number == other.number
         && one.name == other.name
         && one.mode == other.mode
+        && one.lan == other.lan
         && one.gateways == other.gateways
         && one.subnets == other.subnets
         && one.mtu == other.mtu

@@ -12,7 +12,7 @@ use crate::linux::nft::render::{self, Guard};
 
 use super::{
     Desired, EndpointDesired, Mode, NetworkNumber, Ns, NsProfile, NsState, Observed, Op, Place,
-    Route, RouterDesired, Scope, Step, Unit, VethSpec,
+    PortFlags, Route, RouterDesired, Scope, Step, Unit, VethSpec, lan,
 };
 
 /// The router's link to its endpoints.
@@ -92,16 +92,21 @@ pub(super) fn units(desired: &Desired, observed: &Observed) -> Vec<Unit> {
     let no_host = NsState::default();
     let own = observed.states.get(&Ns::Host).unwrap_or(&no_host).own_addresses();
     for router in &desired.routers {
-        units.push(router_unit(router, render::router(router, &own)));
+        let mtu = lan::mtu(router, router.mtu, observed);
+        units.push(router_unit(router, mtu, render::router(router, &own)));
+        units.extend(lan::unit(router, observed));
     }
     for router in &desired.routers {
         let looked_at = &observed.looked_at;
         let known = |each: &&EndpointDesired| looked_at.has_endpoint(&router.name, each.number);
         let endpoints = router.endpoints.iter().filter(known);
-        units.extend(endpoints.map(|endpoint| endpoint_unit(router, endpoint)));
+        units.extend(endpoints.map(|endpoint| {
+            endpoint_unit(router, endpoint, lan::mtu(router, endpoint.mtu, observed))
+        }));
     }
     if !desired.routers.is_empty() {
         units.push(published_unit(desired, observed));
+        units.extend(lan::host_unit(desired, observed));
     }
     // A kernel without IPv6 gets the rest.
     if !observed.sysctls.contains_key(FORWARD_V6) {
@@ -128,7 +133,10 @@ fn host_unit(desired: &Desired, observed: &Observed) -> Unit {
         for router in &mut guarded {
             router.publishes.clear();
         }
-        ops.push(table(Ns::Host, render::host(&guarded, guard(observed))));
+        ops.push(table(
+            Ns::Host,
+            render::host(&guarded, guard(observed), &lan::bridges(desired, observed)),
+        ));
     }
     // A host that forwards ignores router advertisements unless told otherwise, and would lose its
     // own address with the next one.
@@ -147,7 +155,8 @@ fn host_unit(desired: &Desired, observed: &Observed) -> Unit {
 }
 
 fn published_unit(desired: &Desired, observed: &Observed) -> Unit {
-    let ruleset = render::host(&desired.routers, guard(observed));
+    let bridges = lan::bridges(desired, observed);
+    let ruleset = render::host(&desired.routers, guard(observed), &bridges);
     let steps = vec![Step::Kernel(table(Ns::Host, ruleset))];
     Unit { subject: "published ports".to_owned(), steps }
 }
@@ -165,18 +174,17 @@ fn table(ns: Ns, ruleset: Ruleset) -> Op {
     if ruleset.is_empty() { Op::TableDelete { ns } } else { Op::TableReplace { ns, ruleset } }
 }
 
-fn router_unit(router: &RouterDesired, ruleset: Ruleset) -> Unit {
+fn router_unit(router: &RouterDesired, mtu: u32, ruleset: Ruleset) -> Unit {
     let ns = router_ns(router);
     let transit_link = router.number.link_name();
     let link = |link: &str| link.to_owned();
-    let mtu = router.mtu;
     let mut ops = vec![
         Op::NetnsAdd { name: router.name.clone(), profile: NsProfile::Router },
         Op::LinkMtu { ns: ns.clone(), link: link(BRIDGE), mtu },
         Op::LinkMtu { ns: ns.clone(), link: link(UPLINK), mtu },
         Op::LinkMtu { ns: Ns::Host, link: transit_link.clone(), mtu },
         Op::BridgeAdd { ns: ns.clone(), link: link(BRIDGE), mac: router.number.bridge_mac(), mtu },
-        Op::VethAdd(transit_veth(router)),
+        Op::VethAdd(transit_veth(router, mtu)),
         table(ns.clone(), ruleset),
     ];
     ops.extend(TRANSIT_SYSCTLS.iter().map(|(family, name, value)| Op::LinkSysctl {
@@ -195,7 +203,7 @@ fn router_unit(router: &RouterDesired, ruleset: Ruleset) -> Unit {
     }
 }
 
-fn transit_veth(router: &RouterDesired) -> VethSpec {
+fn transit_veth(router: &RouterDesired, mtu: u32) -> VethSpec {
     let transit = router.number.transit();
     VethSpec {
         ns: Ns::Host,
@@ -207,7 +215,7 @@ fn transit_veth(router: &RouterDesired) -> VethSpec {
         peer_link: UPLINK.to_owned(),
         peer_index: None,
         peer_mac: transit.router_mac,
-        mtu: router.mtu,
+        mtu,
     }
 }
 
@@ -265,9 +273,9 @@ fn default_route(via: IpAddr, dev: &str) -> Route {
     Route { to, via, dev: dev.to_owned() }
 }
 
-fn endpoint_unit(router: &RouterDesired, endpoint: &EndpointDesired) -> Unit {
+fn endpoint_unit(router: &RouterDesired, endpoint: &EndpointDesired, mtu: u32) -> Unit {
     if let Place::Handed { open } = endpoint.place {
-        return handed_unit(router, endpoint, open);
+        return handed_unit(router, endpoint, mtu, open);
     }
     let (near, far) = (router_ns(router), endpoint.ns());
     let link = endpoint.number.link_name();
@@ -278,9 +286,9 @@ fn endpoint_unit(router: &RouterDesired, endpoint: &EndpointDesired) -> Unit {
         let profile = NsProfile::Workload;
         ops.push(Op::NetnsAdd { name: endpoint.workload.clone(), profile });
     }
-    ops.push(Op::LinkMtu { ns: near.clone(), link: link.clone(), mtu: endpoint.mtu });
-    ops.push(Op::LinkMtu { ns: far.clone(), link: eth0(), mtu: endpoint.mtu });
-    ops.push(Op::VethAdd(endpoint_veth(router, endpoint)));
+    ops.push(Op::LinkMtu { ns: near.clone(), link: link.clone(), mtu });
+    ops.push(Op::LinkMtu { ns: far.clone(), link: eth0(), mtu });
+    ops.push(Op::VethAdd(endpoint_veth(router, endpoint, mtu)));
     steps.extend(ops.drain(..).map(Step::Kernel));
     steps.push(Step::Attach { router: near.clone(), endpoint: Box::new(endpoint.clone()) });
 
@@ -291,8 +299,8 @@ fn endpoint_unit(router: &RouterDesired, endpoint: &EndpointDesired) -> Unit {
             value: (*value).to_owned(),
         }));
     }
-    ops.push(Op::PortSet { ns: near.clone(), link: link.clone() });
-    let mac = endpoint.number.mac();
+    ops.push(Op::PortSet { ns: near.clone(), link: link.clone(), flags: PortFlags::ENDPOINT });
+    let mac = endpoint.mac;
     ops.push(Op::FdbReplace { ns: near.clone(), link: link.clone(), mac });
     for address in &endpoint.addresses {
         ops.push(Op::AddressAdd { ns: far.clone(), link: eth0(), address: *address });
@@ -302,7 +310,11 @@ fn endpoint_unit(router: &RouterDesired, endpoint: &EndpointDesired) -> Unit {
     ops.push(Op::LinkUp { ns: far.clone(), link: eth0(), up: true });
     let gateways = endpoint.gateway_v4.map(IpAddr::V4).into_iter();
     for gateway in gateways.chain(endpoint.gateway_v6.map(IpAddr::V6)) {
-        ops.push(neighbour(&far, &endpoint.interface, gateway, router.number.bridge_mac()));
+        // The MAC of a LAN's router is the LAN's to tell.
+        if router.lan.is_none() {
+            let mac = router.number.bridge_mac();
+            ops.push(neighbour(&far, &endpoint.interface, gateway, mac));
+        }
         ops.push(Op::RouteReplace {
             ns: far.clone(),
             route: default_route(gateway, &endpoint.interface),
@@ -313,18 +325,18 @@ fn endpoint_unit(router: &RouterDesired, endpoint: &EndpointDesired) -> Unit {
 }
 
 /// An endpoint whose other side somebody else moves and sets up.
-fn handed_unit(router: &RouterDesired, endpoint: &EndpointDesired, open: bool) -> Unit {
+fn handed_unit(router: &RouterDesired, endpoint: &EndpointDesired, mtu: u32, open: bool) -> Unit {
     let near = router_ns(router);
-    let (link, mac) = (endpoint.number.link_name(), endpoint.number.mac());
+    let (link, mac) = (endpoint.number.link_name(), endpoint.mac);
     let mut steps: Vec<Step> = [
-        Op::LinkMtu { ns: near.clone(), link: link.clone(), mtu: endpoint.mtu },
-        Op::VethAdd(endpoint_veth(router, endpoint)),
+        Op::LinkMtu { ns: near.clone(), link: link.clone(), mtu },
+        Op::VethAdd(endpoint_veth(router, endpoint, mtu)),
     ]
     .map(Step::Kernel)
     .into();
     steps.push(Step::Attach { router: near.clone(), endpoint: Box::new(endpoint.clone()) });
     let mut ops = vec![
-        Op::PortSet { ns: near.clone(), link: link.clone() },
+        Op::PortSet { ns: near.clone(), link: link.clone(), flags: PortFlags::ENDPOINT },
         Op::FdbReplace { ns: near.clone(), link: link.clone(), mac },
     ];
     let addresses = endpoint.addresses.iter();
@@ -334,7 +346,7 @@ fn handed_unit(router: &RouterDesired, endpoint: &EndpointDesired, open: bool) -
     Unit { subject: format!("endpoint {}", endpoint.workload), steps }
 }
 
-fn endpoint_veth(router: &RouterDesired, endpoint: &EndpointDesired) -> VethSpec {
+fn endpoint_veth(router: &RouterDesired, endpoint: &EndpointDesired, mtu: u32) -> VethSpec {
     VethSpec {
         ns: router_ns(router),
         link: endpoint.number.link_name(),
@@ -344,7 +356,7 @@ fn endpoint_veth(router: &RouterDesired, endpoint: &EndpointDesired) -> VethSpec
         peer_ns: endpoint.ns(),
         peer_link: endpoint.interface.clone(),
         peer_index: Some(endpoint.number.peer_ifindex()),
-        peer_mac: endpoint.number.mac(),
-        mtu: endpoint.mtu,
+        peer_mac: endpoint.mac,
+        mtu,
     }
 }

@@ -226,6 +226,7 @@ pub(crate) fn router(number: u16, tenant: &str, mode: Mode) -> RouterDesired {
         gateways: vec!["10.0.1.1/24".parse().expect("v4"), "fd00:5:0:1::1/64".parse().expect("v6")],
         subnets: vec!["10.0.0.0/16".parse().expect("v4"), "fd00:5::/48".parse().expect("v6")],
         snat: Vec::new(),
+        lan: None,
         mtu: 1500,
         endpoints: Vec::new(),
         publishes: Vec::new(),
@@ -238,6 +239,7 @@ pub(crate) fn endpoint(number: u16, tenant: &str, name: &str, host_part: u8) -> 
         number: EndpointNumber::new(number).expect("in range"),
         workload: NsName::workload(tenant, name).expect("a name"),
         place: Place::Ours,
+        mac: EndpointNumber::new(number).expect("in range").mac(),
         addresses: vec![
             format!("10.0.1.{host_part}/24").parse().expect("v4"),
             format!("fd00:5:0:1::{host_part:x}/64").parse().expect("v6"),

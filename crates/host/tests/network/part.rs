@@ -45,7 +45,9 @@ fn a_part_is_read_and_changed_as_the_whole_root() {
         let absent = endpoint(9, "shop", "absent", 77);
         for part in [vec![], vec![web], vec![web, db], vec![db, &absent]] {
             let endpoints = part.iter().map(|each| each.number).collect();
-            assert_glance(linux, &router, &Glance { endpoints, addresses: addresses(&part) });
+            let addresses = addresses(&part);
+            let glance = Glance { endpoints, addresses, ..Glance::default() };
+            assert_glance(linux, &router, &glance);
         }
         assert!(linux.read(&router).expect("readable").expect("there").fdb.len() == 2);
 

@@ -13,7 +13,7 @@ use rustc_hash::FxHashSet;
 use verdict::abi::{Addr, PeerKey};
 
 use super::{Compiler, is_single};
-use crate::allocate::{self, Allocations, subnets_of};
+use crate::allocate::{self, Allocations};
 use crate::bundle::Facts;
 use crate::{PlanErrors, topology};
 
@@ -163,8 +163,8 @@ impl Compiler {
     fn attach(&mut self, id: &Arc<str>, workload: &Source, touched: &mut BTreeSet<usize>) {
         let Some((id, lease)) = self.bundle.allocations.endpoints.get_key_value(id) else { return };
         let network = self.document.network(&workload.tenant, &workload.network);
-        let Some(subnets) = network.map(|network| subnets_of(network, workload)) else { return };
-        let attachment = topology::attachment(id, lease, &subnets, workload);
+        let Some(network) = network else { return };
+        let attachment = topology::attachment(id, lease, network, workload);
         let Some(plane) = self.by_number.get(&lease.network).copied() else { return };
         let Some(home) = self.bundle.routers.get(plane) else { return };
         for (at, here) in self.bundle.routers.iter().enumerate() {

@@ -47,6 +47,9 @@ pub(super) fn snat(
         let hint = match mode {
             Mode::Routed => "it leaves with its own addresses; remove this, or write `mode: nat`",
             Mode::Host => "it leaves as the host does; remove this, or write `mode: nat`",
+            Mode::Macvlan => {
+                "it is on the LAN with its own addresses; remove this, or write `mode: nat`"
+            }
             _ => "nothing of it leaves; remove this, or write `mode: nat`",
         };
         problems.push(Diagnostic::error(Code::Mode, list.span, message).hint(hint));

@@ -82,12 +82,14 @@ fn one(tenant: &Name, name: &Val<Name>, raw: &RawNetwork, problems: &mut Problem
         nesting(&subnets, segment_table, problems);
         segment_overlaps(segment_table, problems);
     }
+    let lan = super::lan::lan(name, mode, &subnets, raw, problems);
     let snat = super::host_address::snat(name, mode, &subnets, raw.snat.as_ref(), problems);
     Network {
         tenant: tenant.clone(),
         name: name.value.clone(),
         mode,
         external,
+        lan,
         subnets,
         snat,
         segments,

@@ -171,6 +171,14 @@ fn target(
         );
         return;
     }
+    if let Some(lan) = &network.lan {
+        problems.push(
+            Diagnostic::error(Code::PublishTarget, span, message)
+                .label(format!("it is on the LAN of {} itself", lan.uplink))
+                .hint("whoever is to reach it does so at its own address; a policy decides who"),
+        );
+        return;
+    }
     let subnets = workload
         .segment
         .as_ref()

@@ -60,6 +60,7 @@ pub(super) fn workloads(
         };
         addresses_of(&mut made, workload, document, problems);
         super::external::place(&made, workload, document, problems);
+        super::lan::place(&made, workload, document, problems);
         document.workloads.push(made.into());
     }
 }
@@ -95,6 +96,8 @@ fn addresses_of(
         // A subnet without room for anybody was refused where it stands.
         let why = if network.external.is_some() {
             super::external::usable(address.value, &own).err()
+        } else if let Some(lan) = &network.lan {
+            super::lan::usable(address.value, lan, &own).err()
         } else {
             usable(address.value, &own).err().filter(|_| capacity(&own) > 0)
         };
@@ -252,7 +255,9 @@ pub(super) fn addresses(document: &Document, problems: &mut Problems<'_>) {
         }
     }
     let counted = |network: &&Network| {
-        !matches!(network.mode, Mode::None | Mode::Host) && network.external.is_none()
+        !matches!(network.mode, Mode::None | Mode::Host)
+            && network.external.is_none()
+            && network.lan.is_none()
     };
     for network in document.networks.iter().filter(counted) {
         let parts = network.segments.iter().map(|s| (Some(&s.name), &s.subnets, s.span));

@@ -97,6 +97,7 @@ impl Work<'_> {
             name: name.clone(),
             mode: Mode::Bridge,
             external: None,
+            lan: None,
             snat: crate::document::Snat::default(),
             attach: false,
             subnets: Subnets { v4: None, v6: Ipv6Net::new(address(0, 0), 64).ok() },

@@ -105,12 +105,17 @@ fn opens(rule: &Resolved<'_>) -> bool {
     !rule.policy.audit && rule.source_ports.is_empty() && rule.policy.allow.iter().any(whole)
 }
 
+/// Whether what workloads of a network send gets to the world.
+fn leads_out(network: &Network) -> bool {
+    matches!(network.mode, Mode::Nat | Mode::Routed | Mode::Host) || network.lan.is_some()
+}
+
 /// Places that are open by themselves.
 fn postures(map: &Map<'_>, problems: &mut Problems<'_>) {
     for place in &map.places {
         let Postures { ingress, egress } = place.postures;
         let Place { what, name, .. } = place;
-        let leads_out = matches!(place.network.mode, Mode::Nat | Mode::Routed | Mode::Host);
+        let leads_out = leads_out(place.network);
         if place.workloads > 1 && (ingress, egress) == (Posture::Allow, Posture::Allow) {
             let message = format!("the {what} `{name}` has no walls inside");
             problems.push(
@@ -169,11 +174,7 @@ fn outwards(map: &Map<'_>, rule: &Resolved<'_>, problems: &mut Problems<'_>) {
     if !everything {
         return;
     }
-    let out = |at: &&u32| {
-        map.place(**at).is_some_and(|(_, place)| {
-            matches!(place.network.mode, Mode::Nat | Mode::Routed | Mode::Host)
-        })
-    };
+    let out = |at: &&u32| map.place(**at).is_some_and(|(_, place)| leads_out(place.network));
     let leaving = rule.from.workloads.iter().filter(out).count();
     if leaving > 0 {
         let message =

@@ -90,7 +90,9 @@ fn nobody_judges(rule: &Resolved<'_>) -> Diagnostic {
 fn obstacle(from: &[&Network], to: &[&Network], side: &Side) -> Option<String> {
     let first = |list: &[&Network]| list.first().map_or(String::new(), |network| network.id());
     if to.is_empty() && only_outside(side) {
-        let closed = from.iter().all(|network| matches!(network.mode, Mode::Bridge | Mode::None));
+        let closed = from.iter().all(|network| {
+            matches!(network.mode, Mode::Bridge | Mode::None) && network.lan.is_none()
+        });
         let mode = from.first().map_or(Mode::Bridge, |network| network.mode);
         return closed.then(|| format!("nothing leaves `{}` (mode {mode})", first(from)));
     }

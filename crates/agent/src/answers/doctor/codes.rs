@@ -101,6 +101,23 @@ pub(super) const CODES: &[(&str, &str, &str, &str, &str)] = &[
          enforced. An `until:` that comes within a day is a warning: from then on the recorded flows are dropped.",
         "bulkhead observe --verdict audit shows what would be dropped",
     ),
+    (
+        "BH-H060",
+        "vlan",
+        "802.1Q",
+        "`vlan:` of a network on a LAN needs links of type `vlan` in the kernel (CONFIG_VLAN_8021Q), found out by making one. Without them such a \
+         network is refused; nothing else needs them: tenants are no VLANs here.",
+        "a kernel with the module 8021q, such as Debian's; or have the switch hand the VLAN out without a tag at a port of its own",
+    ),
+    (
+        "BH-H061",
+        "uplink",
+        "foreign MACs",
+        "Workloads on the LAN of an uplink send with MACs of their own. Switches with port security and most providers of virtual machines pass none but \
+         those that they gave. `bulkhead doctor --probe-uplink NAME` tries it with at most three ARP probes, which claim no address; the answer counts until \
+         the next one, and for the MAC that the link has. What filters is refused; mode `macvlan` wants an answer.",
+        "use mode `nat` or `routed`; or have the filter lifted, then: bulkhead doctor --probe-uplink NAME",
+    ),
 ];
 
 /// Documentation of the findings.

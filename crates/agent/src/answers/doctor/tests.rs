@@ -39,7 +39,7 @@ fn quiet() -> Report {
 
 fn facts(capabilities: Capabilities, report: Result<Report, String>) -> Facts {
     let (name, release) = ("fra-2".to_owned(), "6.12.1".to_owned());
-    Facts { name, release, capabilities: Some(capabilities), report }
+    Facts { name, release, capabilities: Some(capabilities), report, lans: Lans::default() }
 }
 
 /// As a person reads it.
@@ -188,7 +188,8 @@ fn a_host_that_cannot_be_read_is_refused_too() {
 fn who_may_not_look_is_told_so_and_not_that_everything_is_missing() {
     let (name, release) = ("fra-2".to_owned(), "6.12.1".to_owned());
     let report = Err("make a folder: not permitted".to_owned());
-    let doctor = assess(&Facts { name, release, capabilities: None, report });
+    let doctor =
+        assess(&Facts { name, release, capabilities: None, report, lans: Lans::default() });
     assert_eq!((doctor.enforcement.as_str(), doctor.kernel_path.as_deref()), ("none", None));
     let told: Vec<_> =
         doctor.findings.iter().map(|each| (each.code.as_str(), each.level)).collect();

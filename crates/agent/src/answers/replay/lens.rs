@@ -274,7 +274,7 @@ impl<'b> Lens<'b> {
         let Stand::Workload(_, _, id) = to else { return true };
         let inside = router.subnets.iter().chain(&router.gateways).any(|net| net.contains(&from));
         let host = planner::identity_at(&self.bundle.tables, router.number, from);
-        let is_open = matches!(router.mode, Mode::Routed | Mode::Host);
+        let is_open = matches!(router.mode, Mode::Routed | Mode::Host) || router.lan.is_some();
         if is_open || inside || host == Some(Identity::HOST) {
             return true;
         }

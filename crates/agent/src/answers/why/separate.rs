@@ -32,13 +32,19 @@ pub(super) fn why(
         ))
     };
     let ways = published::ways(wanted, names, (from, to), (asked, source_port), true);
+    let is_on_lan = |who: &Who| matches!(attachment(bundle, who), Ok(Some((router, _))) if router.lan.is_some());
+    let on_lan = if is_on_lan(from) || is_on_lan(to) {
+        " on this host. On a LAN, one may still reach the other from outside, as the world does"
+    } else {
+        ""
+    };
     let ((from, here), (to, there)) = (shown(from)?, shown(to)?);
     let text = if here == there {
         format!("{} and {} have no version of IP in common", from.name, to.name)
     } else {
         let way = if ways.is_empty() { "" } else { ", but through published ports" };
         format!(
-            "the networks {here} and {there} are separate: no packet of the one comes to the other{way}"
+            "the networks {here} and {there} are separate: no packet of the one comes to the other{way}{on_lan}"
         )
     };
     let is_routed = bundle.routers.iter().any(|router| router.mode == Mode::Routed);

@@ -7,6 +7,7 @@
 mod codes;
 mod ends;
 mod hosts;
+mod lan;
 mod mtu;
 mod report;
 mod routers;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use api::{PartyKind, Walk, WalkStep, Why};
 use host::linux::bpf::{Hooks, Meters};
 use host::linux::walk::{Packet, State};
-use host::network::{EndpointNumber, Mac, NetworkNumber, Place};
+use host::network::{Mac, NetworkNumber, Place};
 use model::Mode;
 use planner::{Attachment, Bundle, Router};
 use policy::document::Start;
@@ -72,7 +73,7 @@ impl End<'_> {
     }
 
     fn mac(&self) -> Option<Mac> {
-        EndpointNumber::new(self.at.number).ok().map(EndpointNumber::mac)
+        Some(Mac(self.at.mac))
     }
 
     /// The router's end of its link.
@@ -127,9 +128,14 @@ pub(super) fn walk(
     };
     let is_foreign =
         |end: &Option<End<'_>>| end.as_ref().is_some_and(|end| end.router.external.is_some());
+    let is_on_lan =
+        |end: &Option<End<'_>>| end.as_ref().is_some_and(|end| end.router.lan.is_some());
     let finished = match (source, target) {
         // Somebody else's bridge is the way: what is ours of it is the policy.
         (source, target) if is_foreign(&source) || is_foreign(&target) => None,
+        (source, target) if is_on_lan(&source) || is_on_lan(&target) => {
+            trip.on_lan([source, target].into_iter().flatten())
+        }
         _ if turn.is_none() => {
             trip.not_walked();
             None

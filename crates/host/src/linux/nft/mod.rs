@@ -10,7 +10,9 @@
 //! different spellings of `nft` versions do not matter. A table is listed when the kernel's number of
 //! committed transactions is another than at the last listing ([`table::Watch`]).
 
+pub mod edge;
 mod generation;
+pub mod lan;
 mod leaving;
 pub mod monitor;
 pub mod render;
@@ -31,6 +33,24 @@ pub const FAMILY: &str = "inet";
 /// The name of our table.
 pub const TABLE: &str = "bulkhead";
 
+/// One of our tables: all have the same name, and a namespace has at most one of each family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableId {
+    /// `inet`, `bridge` or `netdev`.
+    pub family: &'static str,
+    /// [`TABLE`].
+    pub name: &'static str,
+}
+
+impl TableId {
+    /// Address translation and guards, in routers and on the host.
+    pub const INET: Self = Self { family: FAMILY, name: TABLE };
+    /// The edge of a router to a LAN.
+    pub const BRIDGE: Self = Self { family: "bridge", name: TABLE };
+    /// The edge of the host's NICs.
+    pub const NETDEV: Self = Self { family: "netdev", name: TABLE };
+}
+
 /// The chain that identifies a table's contents.
 pub(crate) const FINGERPRINT: &str = "fingerprint";
 
@@ -47,7 +67,13 @@ impl TableState {
     /// Whether the table is exactly `ruleset`.
     #[must_use]
     pub fn is(&self, ruleset: &Ruleset) -> bool {
-        self.is_intact && self.wanted.as_deref() == Some(ruleset.hash().as_str())
+        self.has_hash(&ruleset.hash())
+    }
+
+    /// Whether the table is exactly what has this hash.
+    #[must_use]
+    pub fn has_hash(&self, hash: &str) -> bool {
+        self.is_intact && self.wanted.as_deref() == Some(hash)
     }
 }
 
@@ -81,23 +107,29 @@ impl Ruleset {
     /// The transaction that puts this table in place of whatever is there.
     #[must_use]
     pub fn transaction(&self) -> Value {
-        let table = json!({ "table": { "family": FAMILY, "name": TABLE } });
-        let mut steps = vec![
-            json!({ "add": table.clone() }),
-            json!({ "delete": table.clone() }),
-            json!({ "add": table }),
-            json!({ "add": { "chain": { "family": FAMILY, "table": TABLE, "name": FINGERPRINT } } }),
-            json!({ "add": fingerprint_rule(&format!("wanted {}", self.hash())) }),
-        ];
-        steps.extend(self.objects().into_iter().map(|object| json!({ "add": object })));
-        json!({ "nftables": steps })
+        table_transaction(TableId::INET, &self.hash(), self.objects())
     }
 }
 
+/// The transaction that puts a table with these objects in place of whatever is there.
+fn table_transaction(id: TableId, hash: &str, objects: Vec<Value>) -> Value {
+    let TableId { family, name } = id;
+    let table = json!({ "table": { "family": family, "name": name } });
+    let mut steps = vec![
+        json!({ "add": table.clone() }),
+        json!({ "delete": table.clone() }),
+        json!({ "add": table }),
+        json!({ "add": { "chain": { "family": family, "table": name, "name": FINGERPRINT } } }),
+        json!({ "add": fingerprint_rule(id, &format!("wanted {hash}")) }),
+    ];
+    steps.extend(objects.into_iter().map(|object| json!({ "add": object })));
+    json!({ "nftables": steps })
+}
+
 /// A rule of the chain `fingerprint`.
-pub(crate) fn fingerprint_rule(comment: &str) -> Value {
+pub(crate) fn fingerprint_rule(id: TableId, comment: &str) -> Value {
     json!({ "rule": {
-        "family": FAMILY, "table": TABLE, "chain": FINGERPRINT,
+        "family": id.family, "table": id.name, "chain": FINGERPRINT,
         "comment": comment, "expr": [{ "return": null }],
     } })
 }
@@ -201,6 +233,10 @@ pub enum Match {
     Oif(&'static str),
     /// Any other link than this to go out by.
     OifNot(&'static str),
+    /// The link of the host that it came in by.
+    IifNamed(String),
+    /// The link of the host that it goes out by.
+    OifNamed(String),
     /// IPv4 or IPv6.
     Family(Family),
     /// The source lies in one of these, all of one family.
@@ -232,6 +268,8 @@ pub enum Match {
 impl Match {
     fn json(&self) -> Value {
         let (op, left, right) = match self {
+            Self::IifNamed(name) => ("==", json!({ "meta": { "key": "iifname" } }), json!(name)),
+            Self::OifNamed(name) => ("==", json!({ "meta": { "key": "oifname" } }), json!(name)),
             Self::Iif(name) => ("==", json!({ "meta": { "key": "iifname" } }), json!(name)),
             Self::IifNot(name) => ("!=", json!({ "meta": { "key": "iifname" } }), json!(name)),
             Self::Oif(name) => ("==", json!({ "meta": { "key": "oifname" } }), json!(name)),

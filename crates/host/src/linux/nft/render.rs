@@ -64,9 +64,10 @@ pub fn router(router: &RouterDesired, host_addresses: &BTreeSet<IpAddr>) -> Rule
     }
 }
 
-/// The table of the host's own namespace.
+/// The table of the host's own namespace. `bridges` are those of the host that networks are on, whose frames pass there where
+/// `bridge-nf-call-iptables` is on.
 #[must_use]
-pub fn host(routers: &[RouterDesired], guard: Guard) -> Ruleset {
+pub fn host(routers: &[RouterDesired], guard: Guard, bridges: &[String]) -> Ruleset {
     let publishes = |local| -> Vec<Rule> {
         let all = routers.iter().flat_map(|r| r.publishes.iter().map(move |p| (r, p)));
         all.flat_map(|(r, p)| host_publish(r, p, local)).collect()
@@ -74,7 +75,7 @@ pub fn host(routers: &[RouterDesired], guard: Guard) -> Ruleset {
     let mut forward = host_sources(routers);
     forward.extend(transit_guard(routers));
     forward.extend(network_guard(routers));
-    forward.extend(forward_guard(guard));
+    forward.extend(forward_guard(guard, bridges));
     Ruleset {
         chains: vec![
             filter("raw", "prerouting", RAW, host_raw(routers)),
@@ -125,7 +126,11 @@ fn router_sources(router: &RouterDesired) -> Vec<Rule> {
     own.extend(&router.subnets);
     own.extend(&router.gateways);
     let own = families(&own).into_iter();
-    own.map(|nets| refuse(vec![Match::Iif(UPLINK), Match::Source(nets)], "forged source")).collect()
+    let forged =
+        own.map(|nets| refuse(vec![Match::Iif(UPLINK), Match::Source(nets)], "forged source"));
+    // On a LAN it has no address, and forwards nothing from there.
+    let silent = router.lan.is_some().then(|| rule(vec![Match::Iif(BRIDGE)], Action::Drop));
+    forged.chain(silent).collect()
 }
 
 fn rule(matches: Vec<Match>, action: Action) -> Rule {
@@ -342,7 +347,7 @@ fn loopback_guard() -> Rule {
     rule(vec![Match::Iif(TRANSIT_LINKS), Match::Destination(vec![loopback()])], Action::Drop)
 }
 
-fn forward_guard(guard: Guard) -> Vec<Rule> {
+fn forward_guard(guard: Guard, bridges: &[String]) -> Vec<Rule> {
     let wanted = [(guard.v4, Family::V4), (guard.v6, Family::V6)];
     let drops = wanted.into_iter().filter(|(on, _)| *on).map(|(_, family)| Rule {
         matches: vec![Match::Family(family)],
@@ -357,5 +362,10 @@ fn forward_guard(guard: Guard) -> Vec<Rule> {
         rule(vec![Match::Iif(TRANSIT_LINKS)], Action::Accept),
         rule(vec![Match::Oif(TRANSIT_LINKS)], Action::Accept),
     ];
-    ours.into_iter().chain(drops).collect()
+    // What is bridged comes in and goes out by the bridge itself.
+    let bridged = bridges.iter().map(|bridge| {
+        let within = [Match::IifNamed(bridge.clone()), Match::OifNamed(bridge.clone())];
+        rule(within.into(), Action::Accept)
+    });
+    ours.into_iter().chain(bridged).chain(drops).collect()
 }

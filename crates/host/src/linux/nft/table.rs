@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use crate::linux::netns::NetNs;
 use crate::network::Refusal;
 
+use super::edge::EdgeTable;
 use super::generation::Generations;
-use super::{FAMILY, FINGERPRINT, Ruleset, TABLE, TableState, digest, fingerprint_rule};
+use super::{FINGERPRINT, Ruleset, TableId, TableState, digest, fingerprint_rule};
 
 /// The longest listing that is read, bytes.
 const MAX_LISTING_BYTES: u64 = 64 << 20;
@@ -42,6 +43,15 @@ impl Watch {
     /// As [`read`].
     pub fn read(&mut self, ns: &NetNs) -> Result<Option<TableState>, Refusal> {
         self.read_by(ns, read)
+    }
+
+    /// As [`Watch::read`], of another table, always the same one.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`].
+    pub fn read_table(&mut self, ns: &NetNs, id: TableId) -> Result<Option<TableState>, Refusal> {
+        self.read_by(ns, |ns| read_table(ns, id))
     }
 
     fn read_by(
@@ -88,13 +98,22 @@ pub fn read(ns: &NetNs) -> Result<Option<TableState>, Refusal> {
     read_within(ns, PATIENCE)
 }
 
+/// As [`read`], of another table.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_table(ns: &NetNs, id: TableId) -> Result<Option<TableState>, Refusal> {
+    Ok(list(ns, id, PATIENCE)?.as_ref().map(state))
+}
+
 /// As [`read`], for whom waits for less time.
 ///
 /// # Errors
 ///
 /// As [`read`]; [`Refusal::Late`] when it takes longer than `patience`, or than the patience of all runs.
 pub(crate) fn read_within(ns: &NetNs, patience: Duration) -> Result<Option<TableState>, Refusal> {
-    Ok(list(ns, patience)?.as_ref().map(state))
+    Ok(list(ns, TableId::INET, patience)?.as_ref().map(state))
 }
 
 /// Puts `ruleset` in place of whatever the table holds, in one transaction, and marks it.
@@ -103,9 +122,23 @@ pub(crate) fn read_within(ns: &NetNs, patience: Duration) -> Result<Option<Table
 ///
 /// [`Refusal`] when `nft` refuses; the table is then as it was.
 pub fn replace(ns: &NetNs, ruleset: &Ruleset) -> Result<(), Refusal> {
-    submit(ns, &ruleset.transaction())?;
-    let listing = list(ns, PATIENCE)?.ok_or(Refusal::Absent("table right after it was made"))?;
-    let mark = fingerprint_rule(&format!("listed {}", fingerprint(&listing)));
+    submit_and_mark(ns, TableId::INET, &ruleset.transaction())
+}
+
+/// As [`replace`], of a table at an edge.
+///
+/// # Errors
+///
+/// As [`replace`].
+pub fn replace_edge(ns: &NetNs, table: &EdgeTable) -> Result<(), Refusal> {
+    submit_and_mark(ns, table.id(), &table.transaction())
+}
+
+fn submit_and_mark(ns: &NetNs, id: TableId, transaction: &Value) -> Result<(), Refusal> {
+    submit(ns, transaction)?;
+    let listing = list(ns, id, PATIENCE)?;
+    let listing = listing.ok_or(Refusal::Absent("table right after it was made"))?;
+    let mark = fingerprint_rule(id, &format!("listed {}", fingerprint(&listing)));
     submit(ns, &json!({ "nftables": [{ "add": mark }] }))
 }
 
@@ -114,8 +147,8 @@ pub fn replace(ns: &NetNs, ruleset: &Ruleset) -> Result<(), Refusal> {
 /// # Errors
 ///
 /// [`Refusal`] when `nft` refuses.
-pub fn delete(ns: &NetNs) -> Result<(), Refusal> {
-    let table = json!({ "table": { "family": FAMILY, "name": TABLE } });
+pub fn delete(ns: &NetNs, id: TableId) -> Result<(), Refusal> {
+    let table = json!({ "table": { "family": id.family, "name": id.name } });
     submit(ns, &json!({ "nftables": [{ "add": table.clone() }, { "delete": table }] }))
 }
 
@@ -127,9 +160,9 @@ fn submit(ns: &NetNs, transaction: &Value) -> Result<(), Refusal> {
     Err(Refusal::Nft(answer.complaint()))
 }
 
-fn list(ns: &NetNs, patience: Duration) -> Result<Option<Value>, Refusal> {
+fn list(ns: &NetNs, id: TableId, patience: Duration) -> Result<Option<Value>, Refusal> {
     let mut command = Command::new("nft");
-    command.args(["-j", "list", "table", FAMILY, TABLE]);
+    command.args(["-j", "list", "table", id.family, id.name]);
     let answer = run(ns, &mut command, b"", patience.min(PATIENCE))?;
     if answer.status.success() {
         let listing = serde_json::from_slice(&answer.stdout);

@@ -45,6 +45,8 @@ impl fmt::Display for Rule {
 impl fmt::Display for Match {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::IifNamed(name) => write!(f, "iifname \"{name}\""),
+            Self::OifNamed(name) => write!(f, "oifname \"{name}\""),
             Self::Iif(name) => write!(f, "iifname \"{name}\""),
             Self::IifNot(name) => write!(f, "iifname != \"{name}\""),
             Self::Oif(name) => write!(f, "oifname \"{name}\""),

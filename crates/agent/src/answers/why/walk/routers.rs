@@ -36,7 +36,12 @@ impl Trip<'_> {
     }
 
     /// That a workload's link is on the bridge, and known to it.
-    fn is_port(&mut self, router: &mut Station, end: End<'_>, bridge: u32) -> Option<()> {
+    pub(super) fn is_port(
+        &mut self,
+        router: &mut Station,
+        end: End<'_>,
+        bridge: u32,
+    ) -> Option<()> {
         let port = end.port();
         let far = format!("eth0 of {}", end.name());
         let index = router.is_up(&mut self.report, &port, &far)?;

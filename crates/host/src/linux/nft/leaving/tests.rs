@@ -16,6 +16,7 @@ fn network(number: u16, tenant: &str, snat: &[&str]) -> RouterDesired {
         gateways: Vec::new(),
         subnets: vec!["10.0.0.0/16".parse().expect("v4")],
         snat: snat.iter().map(|address| address.parse().expect("an address")).collect(),
+        lan: None,
         mtu: 1500,
         endpoints: Vec::new(),
         publishes: Vec::new(),

@@ -8,8 +8,8 @@ fn a_listing_that_was_edited_is_not_intact() {
     let rule = |handle: u32, verdict: &str| json!({ "rule": { "chain": "forward", "handle": handle, "expr": [{ verdict: null }] } });
     let listing = |rules: Vec<Value>| json!({ "nftables": rules });
     let hash = fingerprint(&listing(vec![rule(1, "drop")]));
-    let mark = fingerprint_rule(&format!("listed {hash}"));
-    let wanted = fingerprint_rule("wanted 0123456789abcdef");
+    let mark = fingerprint_rule(TableId::INET, &format!("listed {hash}"));
+    let wanted = fingerprint_rule(TableId::INET, "wanted 0123456789abcdef");
 
     let same = state(&listing(vec![wanted.clone(), mark.clone(), rule(9, "drop")]));
     assert!(same.is_intact);
@@ -58,7 +58,8 @@ fn an_unchanged_generation_is_not_listed_again_root() {
     assert_eq!(look(&mut watch).1, 2);
 
     // A foreign tool edits the table behind our back: the next look sees it.
-    let edit = ["add", "rule", FAMILY, TABLE, "forward", "accept"];
+    let TableId { family, name } = TableId::INET;
+    let edit = ["add", "rule", family, name, "forward", "accept"];
     assert!(nft(&ns, &edit, b"").expect("run").status.success());
     let (edited, times) = look(&mut watch);
     assert!(edited.is_some_and(|edited| !edited.is_intact));
