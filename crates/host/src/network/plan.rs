@@ -234,7 +234,10 @@ pub(super) fn holds_veth(spec: &VethSpec, observed: &Observed) -> bool {
             far.mac == spec.peer_mac && near.peer == Some(far.index) && far.peer == Some(near.index)
         }
         // One that was left on the host has been moved by whoever it was left for; it cannot be gone, for both ends go together.
-        None => spec.peer_ns == Ns::Host && near.peer.is_some(),
+        None => {
+            let is_endpoint = EndpointNumber::from_link_name(&spec.link).is_some();
+            is_endpoint && spec.peer_ns == Ns::Host && near.peer.is_some()
+        }
     };
     let master = spec.master.as_deref().and_then(|bridge| find(&spec.ns, bridge));
     near.kind == "veth"
@@ -273,7 +276,9 @@ impl<'a> Wanted<'a> {
             Op::VethAdd(spec) => {
                 self.namespaces.extend([&spec.ns, &spec.peer_ns]);
                 self.links.insert((&spec.ns, &spec.link));
-                self.links.insert((&spec.peer_ns, &spec.peer_link));
+                if super::NetworkNumber::from_lan_link_name(&spec.peer_link).is_some() {
+                    self.links.insert((&spec.peer_ns, &spec.peer_link));
+                }
             }
             Op::VlanAdd(spec) => drop(self.links.insert((&spec.ns, &spec.link))),
             Op::UnicastAdd { link, mac, .. } => drop(self.unicast.insert((link, *mac))),

@@ -1,6 +1,7 @@
 //! The fake kernel prints itself in `ip`'s words, so a failing test reads like a terminal.
 
 mod handed;
+mod lan;
 mod order;
 mod parts;
 
