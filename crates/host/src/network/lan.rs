@@ -53,10 +53,7 @@ pub(super) fn unit(router: &RouterDesired, observed: &Observed) -> Option<Unit> 
     let ns = router_ns(router);
     let mtu = mtu(router, router.mtu, observed);
     let far = router.number.lan_link_name();
-    let mut ops = vec![
-        Op::EdgeReplace { ns: ns.clone(), table: tables::router(router, lan) },
-        Op::LinkMtu { ns: ns.clone(), link: LAN.to_owned(), mtu },
-    ];
+    let mut ops = vec![Op::EdgeReplace { ns: ns.clone(), table: tables::router(router, lan) }];
     let kind = leg_of(lan, observed);
     if let Leg::Vlan(id) = kind {
         ops.push(Op::VlanAdd(VlanSpec {
@@ -68,14 +65,16 @@ pub(super) fn unit(router: &RouterDesired, observed: &Observed) -> Option<Unit> 
             mtu,
         }));
     } else {
-        ops.push(Op::LinkMtu { ns: Ns::Host, link: far.clone(), mtu });
         ops.push(Op::VethAdd(veth(router, mtu)));
+        ops.push(Op::LinkMtu { ns: Ns::Host, link: far.clone(), mtu });
         ops.push(Op::LinkSysctl {
             ns: Ns::Host,
             key: format!("net/ipv6/conf/{far}/disable_ipv6"),
             value: "1".to_owned(),
         });
     }
+    // After the link, which may be of another kind than the one that was there.
+    ops.push(Op::LinkMtu { ns: ns.clone(), link: LAN.to_owned(), mtu });
     ops.push(Op::PortSet { ns: ns.clone(), link: LAN.to_owned(), flags: PortFlags::LAN });
     match kind {
         Leg::Vlan(_) => {}

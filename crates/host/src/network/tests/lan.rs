@@ -75,19 +75,19 @@ fn a_nic_gets_a_table_and_the_macs_and_its_mtu_counts() {
 fn a_leg_changes_with_its_uplink_and_goes_without_one() {
     let mut bench = bench();
     bench.pass(&on("eth1", None));
-    bench.pass(&on("br-lan", None));
+    assert!(bench.pass(&on("br-lan", None)).failed.is_empty());
     bench.quiet(&on("br-lan", None));
     let host = state(&bench, &Ns::Host);
     assert_eq!(host.links["bl3"].master, Some(8));
     assert!(host.unicast.is_empty() && !bench.kernel.edges.contains_key(&Ns::Host));
-    bench.pass(&on("eth1", Some(100)));
+    assert!(bench.pass(&on("eth1", Some(100))).failed.is_empty());
     bench.quiet(&on("eth1", Some(100)));
     let leg = &state(&bench, &router()).links["lan0"];
     assert_eq!((leg.vlan, leg.peer), (Some(100), Some(7)));
     assert!(!state(&bench, &Ns::Host).links.contains_key("bl3"));
     let mut internal = on("eth1", None);
     internal.routers[0].lan = None;
-    bench.pass(&internal);
+    assert!(bench.pass(&internal).failed.is_empty());
     bench.quiet(&internal);
     assert!(!state(&bench, &router()).links.contains_key("lan0"));
     assert!(bench.kernel.edges.is_empty());
