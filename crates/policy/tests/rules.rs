@@ -258,28 +258,28 @@ fn times_and_modes() {
        |
        = hint: write 2026-02-28 for the end of that month
     ");
-    insta::assert_snapshot!(with_tenant("    networks: { main: { mode: host }, b: { mode: nta, subnets: [10.0.0.0/8] } }"), @r#"
+    insta::assert_snapshot!(with_tenant("    networks: { main: { mode: maclan }, b: { mode: nta, subnets: [10.0.0.0/8] } }"), @r#"
     error[BH0127]: the network `main` has no subnet
      --> f.yaml:4:17
       |
-    4 |     networks: { main: { mode: host }, b: { mode: nta, subnets: [10.0.0.0/8] } }
+    4 |     networks: { main: { mode: maclan }, b: { mode: nta, subnets: [10.0.0.0/8] } }
       |                 ^^^^
       |
       = hint: write for example `subnets: [10.0.0.0/16]`
 
-    error[BH0115]: mode `host` comes in a later version
+    error[BH0115]: `maclan` is not a mode
      --> f.yaml:4:31
       |
-    4 |     networks: { main: { mode: host }, b: { mode: nta, subnets: [10.0.0.0/8] } }
-      |                               ^^^^
+    4 |     networks: { main: { mode: maclan }, b: { mode: nta, subnets: [10.0.0.0/8] } }
+      |                               ^^^^^^
       |
-      = hint: known: nat, bridge, routed, macvlan, none
+      = hint: did you mean `macvlan`?
 
     error[BH0115]: `nta` is not a mode
-     --> f.yaml:4:50
+     --> f.yaml:4:52
       |
-    4 |     networks: { main: { mode: host }, b: { mode: nta, subnets: [10.0.0.0/8] } }
-      |                                                  ^^^
+    4 |     networks: { main: { mode: maclan }, b: { mode: nta, subnets: [10.0.0.0/8] } }
+      |                                                    ^^^
       |
       = hint: did you mean `nat`?
     "#);
