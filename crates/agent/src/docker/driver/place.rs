@@ -132,10 +132,16 @@ fn is_fit(network: &Network) -> Result<(), String> {
             "the network {id} is external: somebody else makes it, and its containers are found there"
         ));
     }
+    if let Some(lan) = &network.lan {
+        let uplink = &lan.uplink;
+        return Err(format!(
+            "the network {id} is on the LAN of {uplink}, where Docker would give out addresses of others: name the container's namespace in the file (`netns:`)"
+        ));
+    }
     let instead = match network.mode {
         Mode::None => "none",
         Mode::Host => "host",
-        Mode::Nat | Mode::Bridge | Mode::Routed => return Ok(()),
+        Mode::Nat | Mode::Bridge | Mode::Routed | Mode::Macvlan => return Ok(()),
     };
     Err(format!(
         "the network {id} has the mode `{instead}`: use docker run --network {instead}, or another mode"
