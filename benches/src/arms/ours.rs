@@ -69,6 +69,9 @@ impl Ours {
                 pair_file(client, server, &allow_load("app=client", "app=server"))
             });
         }
+        if mode == "hybrid" {
+            return Self::pair(mode.to_owned(), 0, |client, server, _| hybrid_file(client, server));
+        }
         let mut lab = Lab::new()?;
         let (host, client) = (lab.namespace("host")?, lab.namespace("client")?);
         let server = world(&mut lab, &host, "10.77.0.0/16")?;
@@ -144,6 +147,17 @@ fn find(folder: &std::path::Path, name: &str, depth: usize) -> Option<PathBuf> {
 #[must_use]
 pub fn pair_file(client: &Namespace, server: &Namespace, policies: &str) -> String {
     file_of([&workload("client", client, 2), &workload("server", server, 3), ""], policies)
+}
+
+/// A file with two workloads in one network, of which one has its public interface in another.
+fn hybrid_file(client: &Namespace, server: &Namespace) -> String {
+    let also = "network: public, also: [{ network: main, address: 10.77.0.2 }]";
+    let client = workload("client", client, 2).replacen("address: [10.77.0.2]", also, 1);
+    let server = workload("server", server, 3).replacen("address:", "network: main, address:", 1);
+    let public = "      public: { mode: nat, subnets: [10.78.0.0/16] }\n";
+    let policies = allow_load("app=client", "app=server");
+    let file = file_of([&client, &server, ""], &policies);
+    file.replacen("    workloads:\n", &format!("{public}    workloads:\n"), 1)
 }
 
 /// A file with these workloads in one network (indented lines, as `policies`).

@@ -14,8 +14,8 @@ use crate::rounds as interleaved;
 
 /// Row of this module.
 pub const ID: &str = "MODES";
-/// The modes that have a way to somebody; `none` has none.
-const MODES: [&str; 3] = ["nat", "bridge", "routed"];
+/// The modes that have a way to somebody; `none` has none. A hybrid speaks over its internal interface, and has a public one.
+const MODES: [&str; 4] = ["nat", "bridge", "routed", "hybrid"];
 /// What is measured: its unit, how it is opened, rounds.
 const LOADS: [(&str, Opener, usize); 3] = [
     ("byte/s", |route| Ok(Box::new(Stream::open(route)?)), 15),

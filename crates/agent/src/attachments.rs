@@ -21,7 +21,7 @@ use model::digest::Digest64;
 use model::{CopyOnWrite, LabelKey, LabelValue, Labels, Mode, Name};
 use planner::allocate::EndpointLease;
 use policy::Document;
-use policy::document::{Adopted, Lan, Netns, Network, Port, Start, Subnets, Workload};
+use policy::document::{Adopted, Lan, Netns, Network, Port, Start, Subnets, Workload, owner};
 use serde::{Deserialize, Serialize};
 
 use crate::fault::refused;
@@ -36,6 +36,8 @@ const LABELS: usize = 64;
 const PATH: usize = 1_024;
 /// Longest name of an interface, in bytes: `IFNAMSIZ` without its end.
 const INTERFACE: usize = 15;
+/// Attachments of one workload.
+const SEVERAL: usize = 8;
 /// Names that an error lists.
 const LISTED: usize = 10;
 
@@ -49,6 +51,9 @@ pub(crate) struct Kept {
     pub(crate) attach: Attach,
     /// The name that it has in its tenant.
     pub(crate) workload: Name,
+    /// Whether it stands beside another attachment of that workload.
+    #[serde(default)]
+    pub(crate) further: bool,
     /// Since when.
     pub(crate) since: Timestamp,
     /// The number and the addresses that it was given.
@@ -80,16 +85,89 @@ impl Kept {
             Some(name) => Name::new(name).map_err(|error| wrong(key, error.to_string()))?,
             None => derived(key).map_err(|error| wrong(key, error.to_string()))?,
         };
-        let kept = Self { attach: attach.clone(), workload, since, lease: None, netns: None };
+        let attach = attach.clone();
+        let kept = Self { attach, workload, further: false, since, lease: None, netns: None };
         kept.labels()?;
         kept.start()?;
         kept.publishes()?;
         Ok(kept)
     }
 
-    /// `<tenant>.<workload>`.
+    /// `<tenant>.<workload>`, of a further attachment `<tenant>.<workload>@<network>`.
     pub(crate) fn id(&self) -> String {
-        format!("{}.{}", self.attach.tenant, self.workload)
+        let (tenant, network) = (&self.attach.tenant, &self.attach.network);
+        if self.further {
+            format!("{tenant}.{}@{network}", self.workload)
+        } else {
+            format!("{tenant}.{}", self.workload)
+        }
+    }
+
+    /// What its link is called in a namespace.
+    fn interface(&self) -> Option<&str> {
+        match &self.attach.port {
+            AttachPort::Netns { interface, .. } => Some(interface),
+            AttachPort::Handed { .. } | AttachPort::InPlace { .. } => None,
+        }
+    }
+
+    /// Takes its place beside other attachments of a workload of this name, if there are some in the same namespace.
+    /// `netns` is what is at its path.
+    ///
+    /// # Errors
+    /// `BH0230` when it cannot stand beside one of them.
+    pub(crate) fn join(
+        &mut self,
+        all: &BTreeMap<String, Self>,
+        netns: Option<Id>,
+        document: &Document,
+    ) -> Result<(), Error> {
+        let key = self.attach.key.clone();
+        let is_sibling = |other: &&Self| {
+            other.attach.key != key
+                && other.workload == self.workload
+                && other.attach.tenant == self.attach.tenant
+                && netns.is_some()
+                && other.netns == netns
+        };
+        let siblings: Vec<&Self> = all.values().filter(is_sibling).collect();
+        if siblings.len() >= SEVERAL {
+            return Err(wrong(&key, format!("its workload has {SEVERAL} attachments already")));
+        }
+        let network = |of: &Self| {
+            let named = |each: &&Network| {
+                each.tenant == of.attach.tenant.as_str() && each.name == of.attach.network.as_str()
+            };
+            document.networks.iter().find(named)
+        };
+        let own = network(self);
+        for other in &siblings {
+            let its = &other.attach;
+            if other.interface() == self.interface() {
+                let name = self.interface().unwrap_or_default();
+                return Err(wrong(&key, format!("the attachment {} has `{name}` there", its.key)));
+            }
+            if its.network == self.attach.network {
+                let message = format!("the attachment {} is in {} already", its.key, its.network);
+                return Err(wrong(&key, message));
+            }
+            let meets = |own: &Network, its: &Network| {
+                let nets = || its.subnets.iter();
+                let meets = |net: IpNet| nets().any(|it| it.contains(&net) || net.contains(&it));
+                own.subnets.iter().any(meets)
+            };
+            if own.zip(network(other)).is_some_and(|(own, its)| meets(own, its)) {
+                let message = format!(
+                    "the networks {} and {} have addresses in common",
+                    self.attach.network, its.network
+                );
+                return Err(wrong(&key, message));
+            }
+        }
+        // What was the first one stays it, and so does what was not.
+        let is_new = || siblings.iter().any(|other| !other.further);
+        self.further = all.get(&key).map_or_else(is_new, |before| before.further);
+        Ok(())
     }
 
     /// Where the namespace is that it has a link of ours in.
@@ -138,6 +216,7 @@ impl Kept {
         Ok(Workload {
             tenant: tenant.name.clone(),
             name: self.workload.clone(),
+            further: self.further,
             network: network.name.clone(),
             segment,
             labels: self.labels()?,
@@ -366,7 +445,7 @@ fn found(
     fixed: &BTreeMap<(&Name, &Name, IpAddr), &Workload>,
 ) -> Result<Workload, String> {
     let workload = kept.placed(document).map_err(|error| error.cause.unwrap_or(error.message))?;
-    if let Some(other) = taken.get(&workload.id()) {
+    if let Some(other) = taken.get(owner(&workload.id())) {
         return Err(format!("the file has a workload of that name in line {}", other.span.line));
     }
     let network = document.network(&workload.tenant, &workload.network);

@@ -8,7 +8,7 @@ use host::network::{
     NetworkNumber, NsName, Place, PublishDesired, RouterDesired, Transport,
 };
 use planner::{Attachment, Bundle, Publish, Router};
-use policy::document::{Adopted, Lan, Netns, Start};
+use policy::document::{Adopted, Lan, Netns, Start, owner};
 
 use api::{Error, codes};
 
@@ -57,10 +57,9 @@ fn router(bundle: &Bundle, router: &Router, mtu: u32) -> Result<RouterDesired, E
         mode: match router.mode {
             model::Mode::Nat => Mode::Nat,
             model::Mode::Routed => Mode::Routed,
-            model::Mode::Bridge
-            | model::Mode::Macvlan
-            | model::Mode::Host
-            | model::Mode::None => Mode::Bridge,
+            model::Mode::Bridge | model::Mode::Macvlan | model::Mode::Host | model::Mode::None => {
+                Mode::Bridge
+            }
         },
         gateways: router.gateways.clone(),
         subnets: router.subnets.clone(),
@@ -86,7 +85,9 @@ fn endpoint(bundle: &Bundle, at: &Attachment, mtu: u32) -> Result<EndpointDesire
     let place = workload.and_then(|workload| place(&workload.start)).unwrap_or(Place::Ours);
     Ok(EndpointDesired {
         number: EndpointNumber::new(at.number).map_err(|error| impossible(&error))?,
-        workload: ns_name(&at.workload)?,
+        workload: ns_name(owner(&at.workload))?,
+        further: workload.is_some_and(|workload| workload.further),
+        several: bundle.attachments(&at.workload).nth(1).is_some(),
         place,
         interface: workload
             .map_or(Adopted::INTERFACE, |workload| interface(&workload.start))
@@ -102,7 +103,7 @@ fn endpoint(bundle: &Bundle, at: &Attachment, mtu: u32) -> Result<EndpointDesire
 /// Whose namespace a workload has, as far as it is known; `None` when it is behind a port in place, where we do not know of any.
 pub(crate) fn place(start: &Start) -> Option<Place> {
     match start {
-        Start::Run(_) => Some(Place::Ours),
+        Start::Run(_) | Start::Beside(_) => Some(Place::Ours),
         Start::Netns(adopted) => Some(match &adopted.netns {
             Netns::Name(name) => Place::At(PathBuf::from(NAMED_NETNS).join(name)),
             Netns::Path(path) => Place::At(PathBuf::from(path)),
@@ -116,6 +117,7 @@ pub(crate) fn place(start: &Start) -> Option<Place> {
 pub(crate) fn interface(start: &Start) -> &str {
     match start {
         Start::Run(_) | Start::Port(_) => Adopted::INTERFACE,
+        Start::Beside(interface) => interface,
         Start::Netns(adopted) => &adopted.interface,
     }
 }

@@ -47,9 +47,9 @@ impl Options {
         Dirs { run: self.run_dir.clone(), state: self.state_dir.clone() }
     }
 
-    /// Where a namespace of ours is pinned.
+    /// Where a namespace of ours is pinned; that of a workload is one for all of its attachments.
     pub(crate) fn pin(&self, name: &str) -> PathBuf {
-        self.run_dir.join("netns").join(name)
+        self.run_dir.join("netns").join(policy::document::owner(name))
     }
 
     /// The log of a workload.

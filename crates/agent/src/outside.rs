@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use api::{Error, codes};
 use host::linux::adopted::{AdoptError, Adoptions, Id};
@@ -108,10 +108,15 @@ fn attached(wanted: &Wanted) -> BTreeMap<String, Option<Id>> {
     wanted.attachments.values().map(|kept| (kept.id(), kept.netns)).collect()
 }
 
-/// The next hops of every workload's default routes.
+/// The next hops of every workload's default routes; none of further attachments.
 fn gateways(bundle: &Bundle) -> BTreeMap<&str, Vec<IpAddr>> {
     let endpoints = bundle.routers.iter().flat_map(|router| &router.endpoints);
+    let is_further =
+        |id: &Arc<str>| bundle.workloads.get(id).is_some_and(|workload| workload.further);
     let of = |at: &planner::Attachment| -> Vec<IpAddr> {
+        if is_further(&at.workload) {
+            return Vec::new();
+        }
         let v4 = at.gateway_v4.map(IpAddr::V4);
         v4.into_iter().chain(at.gateway_v6.map(IpAddr::V6)).collect()
     };

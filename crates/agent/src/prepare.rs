@@ -7,6 +7,7 @@ use api::{DocumentRequest, Error, codes};
 use jiff::Timestamp;
 use model::{CopyOnWrite, Labels};
 use planner::{Allocations, Compiler, Facts, PlanErrors};
+use policy::document::owner;
 use policy::geo::Country;
 use policy::{Document, Limits, Source};
 
@@ -91,9 +92,10 @@ pub(crate) fn prepare(
     if !relabelled.is_empty() {
         for workload in &mut document.workloads {
             let id = workload.id();
-            if let Some(labels) = relabelled.get(&id) {
+            let id = owner(&id);
+            if let Some(labels) = relabelled.get(id) {
                 workload.labels.clone_from(labels);
-                kept.insert(id, labels.clone());
+                kept.insert(id.to_owned(), labels.clone());
             }
         }
     }

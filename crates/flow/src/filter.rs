@@ -84,14 +84,20 @@ impl Party {
         let workload = end.workload.as_deref();
         match self {
             Self::Net(net) => net.contains(&end.address),
-            Self::Workload(id) => workload == Some(id.as_str()),
+            Self::Workload(id) => workload.is_some_and(|found| is_meant(found, id)),
             Self::Labelled(labelled) => labelled.matches(end),
             Self::Word(word) => {
                 let name = workload.and_then(|id| id.split_once('.')).map(|(_, name)| name);
-                name == Some(word.as_str()) || end.identity_text.as_deref() == Some(word.as_str())
+                name.is_some_and(|name| is_meant(name, word))
+                    || end.identity_text.as_deref() == Some(word.as_str())
             }
         }
     }
+}
+
+/// Whether an attachment is meant by a text: by its own name, or by that of its workload.
+fn is_meant(name: &str, text: &str) -> bool {
+    name == text || name.split_once('@').is_some_and(|(owner, _)| owner == text)
 }
 
 /// Which records somebody asked for; everything when empty.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -38,7 +39,7 @@ pub struct Bundle {
     pub rules: CopyOnWrite<BTreeMap<u32, RuleRef>>,
     /// One for each network of mode nat, bridge or routed and each external one, ordered by number.
     pub routers: CopyOnWrite<Vec<Router>>,
-    /// Every workload by its id `<tenant>.<workload>`.
+    /// Every workload by its id `<tenant>.<workload>`, and its further attachments as `<tenant>.<workload>@<network>`.
     pub workloads: CopyOnWrite<BTreeMap<Arc<str>, CopyOnWrite<Workload>>>,
     /// Identity numbers to what they stand for; the reserved ones are left out.
     pub identities: CopyOnWrite<BTreeMap<u64, CopyOnWrite<Identity>>>,
@@ -96,7 +97,7 @@ pub struct Transit {
 pub struct Attachment {
     /// From 1 to [`crate::allocate::MAX_ENDPOINT`]; the endpoint's number in the tables.
     pub number: u16,
-    /// `<tenant>.<workload>`.
+    /// `<tenant>.<workload>`, of a further attachment `<tenant>.<workload>@<network>`.
     pub workload: Arc<str>,
     /// Of the host side: [`verdict::abi::IFINDEX_BASE`] plus the number.
     pub ifindex: u32,
@@ -117,8 +118,10 @@ pub struct Attachment {
 pub struct Workload {
     /// Whose it is.
     pub tenant: Name,
-    /// Unique in the tenant.
+    /// Unique in the tenant, but for further attachments.
     pub name: Name,
+    /// Whether it is an attachment beside the first one.
+    pub further: bool,
     /// The network it stands in.
     pub network: Name,
     /// The segment, when the network has any.
@@ -181,6 +184,22 @@ impl Bundle {
     #[must_use]
     pub fn attachment(&self, workload: &str) -> Option<(&Router, &Attachment)> {
         self.endpoint(self.workloads.get(workload)?.endpoint?)
+    }
+
+    /// Every attachment of the workload that an id belongs to, the first one first, then by network.
+    pub fn attachments<'b>(
+        &'b self,
+        id: &str,
+    ) -> impl Iterator<Item = (&'b Arc<str>, &'b CopyOnWrite<Workload>)> + use<'b> {
+        let owner: Arc<str> = policy::document::owner(id).into();
+        let further = format!("{owner}@");
+        let own = self.workloads.get_key_value(&owner).into_iter();
+        // `@` stands before every character of a name, and `A` behind it.
+        let range = (
+            Bound::Included(Arc::from(further.as_str())),
+            Bound::Excluded(Arc::from(format!("{owner}A"))),
+        );
+        own.chain(self.workloads.range::<Arc<str>, _>(range))
     }
 
     /// The workload of this node that has an address in a network.

@@ -230,6 +230,7 @@ impl Compiler {
         let entry = Workload {
             tenant: workload.tenant.clone(),
             name: workload.name.clone(),
+            further: workload.further,
             network: workload.network.clone(),
             segment: workload.segment.clone(),
             identity,

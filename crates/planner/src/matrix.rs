@@ -53,7 +53,7 @@ fn enter(atlas: &Atlas<'_>, from: &Node, to: &Node, cells: &mut Vec<Cell>) {
     }
     for source in from.members.iter().filter(|party| is_shown(party)) {
         for target in to.members.iter().filter(|party| is_shown(party)) {
-            let is_self = from.local && source == target;
+            let is_self = from.local && source.is_same(target);
             if !is_self {
                 let (from, to) = (source.clone(), target.clone());
                 cells.push(Cell { from, to, spans: spans.clone() });

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use model::{Identity, Mode};
+use policy::document::owner;
 use verdict::abi::Addr;
 
 use crate::bundle::Bundle;
@@ -51,6 +52,25 @@ impl std::fmt::Display for Party {
             Self::World(None) => f.pad("world"),
             Self::Unmanaged(None) => f.pad("unmanaged"),
             Self::World(Some(net)) | Self::Unmanaged(Some(net)) => f.pad(&net.to_string()),
+        }
+    }
+}
+
+impl Party {
+    /// The workload that it is an attachment of.
+    pub(crate) fn owner(&self) -> Option<&str> {
+        match self {
+            Self::Workload(id) => Some(owner(id)),
+            Self::Host | Self::World(_) | Self::Unmanaged(_) => None,
+        }
+    }
+
+    /// Whether both are one workload, perhaps at two of its attachments: what it says to itself never leaves it.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self.owner(), other.owner()) {
+            (Some(one), Some(other)) => one == other,
+            _ => self == other,
         }
     }
 }

@@ -84,8 +84,10 @@ pub fn objects(old: Option<&Document>, new: &Document) -> (Vec<Objects>, Vec<Obj
         compare(
             "workload",
             (old.workloads.iter(), new.workloads.iter()),
-            |workload| (&workload.tenant, &workload.name),
-            |workload| format!("{}/{}", workload.tenant, workload.name),
+            |workload| {
+                (&workload.tenant, &workload.name, workload.further.then_some(&workload.network))
+            },
+            |workload| format!("{}/{}", workload.tenant, workload.label()),
             |one, other| one.is_shared_with(other) || same_workload(one, other),
             &mut changes,
         ),

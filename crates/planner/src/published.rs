@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use model::{Mode, Proto, Transport};
+use policy::document::owner;
 use rustc_hash::FxHashMap;
 
 use crate::bundle::{Bundle, Publish, Router};
@@ -49,7 +50,8 @@ pub fn ways<'b>(bundle: &'b Bundle, from: &str) -> Vec<Way<'b>> {
     let own = |v4: bool| at.addresses.iter().map(IpNet::addr).find(|own| own.is_ipv4() == v4);
     let mut all = Vec::new();
     for far in &bundle.routers {
-        for publish in far.publishes.iter().filter(|publish| *publish.workload != *from) {
+        let others = far.publishes.iter().filter(|each| *each.workload != *owner(from));
+        for publish in others {
             for v4 in [true, false] {
                 all.extend(own(v4).and_then(|own| way(publish, near, own, far)));
             }

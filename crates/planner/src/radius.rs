@@ -2,13 +2,15 @@
 //!
 //! A workload that can be spoken to by a service counts as taken over next; what stands outside (the host, the world, addresses
 //! that nobody has) is told and not followed. Ways through published ports of the host count. Messages of icmp alone do not:
-//! a ping reaches no service. What passes on trial passes.
+//! a ping reaches no service. What passes on trial passes. Whoever has a workload has all of its attachments: it is told once, at
+//! the attachment that was reached first, and goes on from every one.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use model::Proto;
+use policy::document::owner;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::bundle::Bundle;
@@ -43,8 +45,8 @@ pub struct Fallen {
 /// Everybody that a workload reaches, by hop; within one in the order of parties. `None` when it has no network.
 #[must_use]
 pub fn radius(bundle: &Bundle, workload: &str) -> Option<Vec<Fallen>> {
-    let (id, _) = bundle.workloads.get_key_value(workload)?;
-    bundle.attachment(workload)?;
+    let (id, _) = bundle.workloads.get_key_value(owner(workload))?;
+    bundle.attachment(id)?;
     let reach = reachability(bundle);
     let atlas = Atlas::new(&bundle.tables);
     let mut search = Search {
@@ -53,11 +55,12 @@ pub fn radius(bundle: &Bundle, workload: &str) -> Option<Vec<Fallen>> {
         groups: positions(&reach),
         reach: &reach,
         gates: Gates::new(&atlas, bundle),
-        seen: FxHashSet::from_iter([Party::Workload(Arc::clone(id))]),
+        seen: FxHashSet::default(),
         expanded: FxHashSet::default(),
-        waiting: VecDeque::from([(Arc::clone(id), 0)]),
+        waiting: VecDeque::new(),
         found: Vec::new(),
     };
+    search.take(id, 0);
     while let Some((from, hop)) = search.waiting.pop_front() {
         search.expand(&atlas, &from, hop + 1);
     }
@@ -102,6 +105,14 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    /// Counts a workload as taken over: what hangs on any of its attachments can be spoken to from then on.
+    fn take(&mut self, id: &str, hop: u32) {
+        for (each, _) in self.bundle.attachments(id) {
+            self.seen.insert(Party::Workload(Arc::clone(each)));
+            self.waiting.push_back((Arc::clone(each), hop));
+        }
+    }
+
     /// Adds everybody that a workload reaches and that nobody reached before.
     fn expand(&mut self, atlas: &Atlas<'_>, from: &Arc<str>, hop: u32) {
         let Some(group) = self.groups.get(from).copied() else { return };
@@ -157,7 +168,7 @@ impl Search<'_> {
             return;
         }
         if let Party::Workload(id) = party {
-            self.waiting.push_back((Arc::clone(id), hop));
+            self.take(id, hop);
         }
         self.found.push(Fallen {
             party: party.clone(),

@@ -241,8 +241,11 @@ impl Maker<'_> {
             place.zip(key).map(|(place, key)| Stand { place, key, local: node.local })
         });
         let (source, target) = (source?, target?);
-        // A workload alone in its group meets nobody in it.
-        if from.local && from.members.len() == 1 && from.members == to.members {
+        // A workload alone in its group meets nobody in it, nor itself at another attachment.
+        if let ([one], [other]) = (from.members.as_slice(), to.members.as_slice())
+            && from.local
+            && one.is_same(other)
+        {
             return None;
         }
         let said = judged(self.atlas, source, target)?;

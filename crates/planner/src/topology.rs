@@ -170,7 +170,7 @@ pub(crate) fn attachment(
 pub(crate) fn port_of(workload: &Workload) -> Option<&Port> {
     match &workload.start {
         Start::Port(port) => Some(port),
-        Start::Run(_) | Start::Netns(_) => None,
+        Start::Run(_) | Start::Netns(_) | Start::Beside(_) => None,
     }
 }
 

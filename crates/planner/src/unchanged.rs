@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use rustc_hash::FxHashSet;
+
 use crate::bundle::Bundle;
 use crate::flows::Flows;
 use crate::matrix::{is_shown, places};
@@ -57,8 +59,8 @@ fn flows(atlases: &[Atlas<'_>; 2], from: &Node, to: &Node) -> Both {
 
 /// Ordered pairs of two groups of workloads; nobody is a pair with itself.
 fn pairs(from: &Node, to: &Node) -> u64 {
-    let same = from.network == to.network;
-    let selves =
-        from.members.iter().filter(|party| same && to.members.binary_search(party).is_ok());
-    (from.members.len() * to.members.len() - selves.count()) as u64
+    let there: FxHashSet<&str> = to.members.iter().filter_map(Party::owner).collect();
+    let owners = from.members.iter().filter_map(Party::owner);
+    let selves = owners.filter(|owner| there.contains(owner)).count();
+    (from.members.len() * to.members.len()).saturating_sub(selves) as u64
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use api::{Attach, Attached, Client, ClientError, Detached, Error, codes};
+use api::{Attach, AttachPort, Attached, Client, ClientError, Detached, Error, codes};
 
 use crate::names;
 
@@ -22,11 +22,21 @@ pub(crate) fn attach(socket: &Path, wanted: &Attach) -> Result<Attached, Error> 
     let found = patiently(socket, |client| client.attach(wanted));
     match (found, &wanted.name) {
         (Err(error), Some(name)) if error.code == codes::ATTACH_NAME => {
-            let other = names::suffixed(name, &wanted.key);
+            let other = names::suffixed(name, told_by(wanted));
             let wanted = Attach { name: Some(other), ..wanted.clone() };
             patiently(socket, |client| client.attach(&wanted))
         }
         (found, _) => found,
+    }
+}
+
+/// What tells a workload apart from others of its name. Interfaces that one container has in networks of ours are one workload's, so
+/// it is the container; each port in place is a workload of its own.
+fn told_by(wanted: &Attach) -> &str {
+    let parts: Vec<&str> = wanted.key.split('/').collect();
+    match (&wanted.port, parts.as_slice()) {
+        (AttachPort::Netns { .. }, ["cni", _, container, _]) => container,
+        _ => &wanted.key,
     }
 }
 

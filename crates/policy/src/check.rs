@@ -3,6 +3,7 @@
 //! Each part reports what it finds and goes on with what is left, so that one mistake does not hide the others. The
 //! document that comes out is complete only if nothing was reported.
 
+mod also;
 mod assertion;
 mod audit;
 mod countries;

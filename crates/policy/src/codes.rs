@@ -199,6 +199,10 @@ no `run:` and no `netns:` workloads, and a port in place stands in no other netw
 143 PortTwice "a port in place is taken twice"
 "Two workloads name the same interface of the host, or two of one network have the same MAC address. Each interface leads to one workload, and a bridge \
 knows an address behind one of its ports."
+146 Attachments "attachments of one workload that do not go together"
+"A workload stands in its first network, and `also:` attaches it to further ones: `also: [{network: back}, {segment: data/db}]`. Each names its \
+network or segment, each network comes once, and no two of them have addresses in common: the workload could not tell whom it answers to. There are \
+at most 8 attachments together. Networks of mode `none` and `host` and external ones take no part, and neither does a port in place."
 150 Shadowed "a rule that a deny takes away"
 "Everything that this rule allows is denied by another rule of the file: a deny always beats an allow, whatever their order. The \
 allow does nothing.\n\nEither the deny is too wide, or the allow is left over."

@@ -156,14 +156,17 @@ pub struct Snat {
     pub v6: Option<Ipv6Addr>,
 }
 
-/// A container, virtual machine or process group with one endpoint.
+/// A container, virtual machine or process group in one network: an endpoint. One with several attachments stands in the
+/// document once for each, the first one first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
     /// Whose it is.
     pub tenant: Name,
-    /// Unique in the tenant.
+    /// Unique in the tenant, but for further attachments.
     pub name: Name,
-    /// A network of the tenant.
+    /// Whether it is an attachment beside the first one of this name: its id names the network, too.
+    pub further: bool,
+    /// A network of the tenant; no other attachment of the workload is in it.
     pub network: Name,
     /// A segment of the network; `None` exactly when the network has no segments.
     pub segment: Option<Name>,
@@ -357,12 +360,18 @@ impl Document {
         self.networks.iter().any(|network| network.attach)
     }
 
-    /// The workload with this id, `<tenant>.<workload>`.
+    /// The workload with this id, `<tenant>.<workload>` or `<tenant>.<workload>@<network>`.
     #[must_use]
     pub fn workload(&self, id: &str) -> Option<&Workload> {
         let (tenant, name) = id.split_once('.')?;
+        let (name, network) = name.split_once('@').map_or((name, None), |(a, b)| (a, Some(b)));
         let mut workloads = self.workloads.iter().map(|workload| &**workload);
-        workloads.find(|workload| workload.tenant == tenant && workload.name == name)
+        workloads.find(|workload| {
+            workload.tenant == tenant
+                && workload.name == name
+                && workload.further == network.is_some()
+                && network.is_none_or(|network| workload.network == network)
+        })
     }
 
     /// What happens to what addresses of external networks send that are nobody's workload.
@@ -438,11 +447,27 @@ impl Snat {
     }
 }
 
+/// The workload that an id belongs to: `shop.web` of `shop.web@back` and of itself.
+#[must_use]
+pub fn owner(id: &str) -> &str {
+    id.split_once('@').map_or(id, |(owner, _)| owner)
+}
+
 impl Workload {
-    /// `<tenant>.<workload>`.
+    /// `<tenant>.<workload>`; of a further attachment `<tenant>.<workload>@<network>`.
     #[must_use]
     pub fn id(&self) -> String {
-        format!("{}.{}", self.tenant, self.name)
+        if self.further {
+            format!("{}.{}@{}", self.tenant, self.name, self.network)
+        } else {
+            format!("{}.{}", self.tenant, self.name)
+        }
+    }
+
+    /// `<workload>`; of a further attachment `<workload>@<network>`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        if self.further { format!("{}@{}", self.name, self.network) } else { self.name.to_string() }
     }
 
     /// What selectors see.

@@ -188,7 +188,7 @@ mapping! {
 }
 
 mapping! {
-    /// A container, virtual machine or process group with one network attachment.
+    /// A container, virtual machine or process group, and where it is attached.
     "workload" RawWorkload {
         /// The network, when it has no segments or only one. May be left out when the tenant has one network.
         network: Val<Name> = "network";
@@ -201,6 +201,8 @@ mapping! {
         named_ports: Table<ContainerPortName, OneOrMany<Val<ContainerPort>>> = "named-ports";
         /// Fixed addresses, at most one of each IP version. Default: allocated.
         address: OneOrMany<Val<IpAddr>> = "address";
+        /// Further attachments, each in a network of its own: eth1, eth2 and so on. At most 7.
+        also: List<RawAlso> = "also";
         /// Program and arguments for the built-in runtime.
         run: List<Val<Argument>> = "run";
         /// An existing network namespace to adopt: its name, or an absolute path.
@@ -215,6 +217,18 @@ mapping! {
         workdir: Val<AbsolutePath> = "workdir";
         /// When the program is started again.
         restart: Val<Restart> = "restart";
+    }
+}
+
+mapping! {
+    /// A further attachment of a workload, to a network that it is not yet in.
+    "attachment" RawAlso {
+        /// The network, when it has no segments or only one.
+        network: Val<Name> = "network";
+        /// The segment, as `segment` or `network/segment`.
+        segment: Val<SegmentRef> = "segment";
+        /// Fixed addresses, at most one of each IP version. Default: allocated.
+        address: OneOrMany<Val<IpAddr>> = "address";
     }
 }
 

@@ -81,7 +81,7 @@ tenants:
     6:28 a workload has no key `ports`
         the tenant's `publish` leads a port of the host to a workload: publish: { web: { port: 80/tcp, to: web:80 } }
     6:46 a workload has no key `networks`
-        a workload stands in one network: network: main
+        the first network is its own, further ones stand under also: network: front, also: [{ network: back }]
     6:64 a workload has no key `environment`
         write env: { KEY: value }
     6:85 a workload has no key `depends_on`
@@ -103,7 +103,7 @@ tenants:
     6:202 a workload has no key `ip`
         write address: [10.0.0.7]
     6:216 a workload has no key `network_mode`
-        a workload stands in one network: network: main
+        a workload stands in a network: network: main
     6:236 a workload has no key `pid`
         adopt its namespace: netns: /proc/PID/ns/net
     6:244 a workload has no key `container`

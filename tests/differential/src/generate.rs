@@ -12,8 +12,8 @@ use model::{
 };
 use policy::Document;
 use policy::document::{
-    Audit, External, Netns, Network, Policy, Port, Scope, Segment, Snat, Span, Standing, Start,
-    Subnets, Tenant, Workload,
+    Adopted, Audit, External, Netns, Network, Policy, Port, Scope, Segment, Snat, Span, Standing,
+    Start, Subnets, Tenant, Workload,
 };
 
 use crate::clock;
@@ -57,7 +57,9 @@ pub fn document(rng: &mut Rng) -> Document {
         for at in 0..rng.between(2, 6) {
             let network = &doc.networks[first + rng.below(doc.networks.len() - first)];
             let workload = workload(rng, network, at);
+            let further = further(rng, &doc.networks[first..], &workload, at);
             doc.workloads.push(workload.into());
+            doc.workloads.extend(further.map(Into::into));
         }
     }
     policies(rng, &mut doc);
@@ -124,6 +126,7 @@ fn network(rng: &mut Rng, tenant: &Name, at: usize, unique: usize) -> Network {
         name,
         mode,
         external,
+        lan: None,
         subnets,
         snat,
         segments,
@@ -218,6 +221,7 @@ fn workload(rng: &mut Rng, network: &Network, at: usize) -> Workload {
     Workload {
         tenant: network.tenant.clone(),
         name: name(&format!("w{at}")),
+        further: false,
         network: network.name.clone(),
         segment: segment.map(|segment| segment.name.clone()),
         labels: labels(rng),
@@ -226,6 +230,21 @@ fn workload(rng: &mut Rng, network: &Network, at: usize) -> Workload {
         start: start(rng, network, at),
         span: Span::default(),
     }
+}
+
+/// Another attachment of a workload, in another network of its tenant.
+fn further(rng: &mut Rng, networks: &[Network], first: &Workload, at: usize) -> Option<Workload> {
+    let joins = |network: &&Network| network.mode != Mode::None && network.external.is_none();
+    let own = networks.iter().find(|network| network.name == first.network).filter(joins)?;
+    let other = networks.iter().filter(joins).find(|network| network.name != own.name)?;
+    if !rng.chance(40) {
+        return None;
+    }
+    let labels = first.labels.clone();
+    let mut start = Adopted::from(Netns::Name(format!("w{at}")));
+    start.interface = Arc::from("eth1");
+    let start = Start::Netns(start);
+    Some(Workload { further: true, labels, start, ..workload(rng, other, at) })
 }
 
 fn start(rng: &mut Rng, network: &Network, at: usize) -> Start {

@@ -72,6 +72,7 @@ fn tenants(workloads: usize, each: usize, policies: usize) -> Document {
             name: name("main"),
             mode: Mode::Nat,
             external: None,
+            lan: None,
             subnets: Subnets { v4, v6 },
             snat: Snat::default(),
             segments: Vec::new(),
@@ -84,6 +85,7 @@ fn tenants(workloads: usize, each: usize, policies: usize) -> Document {
             let workload = Workload {
                 tenant: tenant_name.clone(),
                 name: name(&format!("w{at}")),
+                further: false,
                 network: name("main"),
                 segment: None,
                 labels: labels(at % APPS, at % 3),

@@ -42,7 +42,7 @@ pub fn file(doc: &Document) -> String {
             } else {
                 format!(", address: [{}]", fixed.join(", "))
             };
-            let (name, labels) = (&workload.name, labels.join(", "));
+            let (name, labels) = (workload.label(), labels.join(", "));
             let start = match &workload.start {
                 Start::Port(port) => format!("port: {port:?}"),
                 _ => format!("netns: {name}"),

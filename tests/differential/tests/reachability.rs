@@ -211,7 +211,12 @@ fn crossing(case: &Case, rng: &mut Rng, headers: Headers) {
         return;
     }
     let (from, to) = (*rng.pick(&routed), *rng.pick(&routed));
-    if from.network == to.network {
+    let owner = |at: usize| {
+        let workload = &case.doc.workloads[at];
+        (workload.tenant.clone(), workload.name.clone())
+    };
+    // What a workload says to itself comes to no port.
+    if from.network == to.network || owner(from.workload) == owner(to.workload) {
         return;
     }
     let pair = if headers.v4 { from.v4.zip(to.v4) } else { from.v6.zip(to.v6) };

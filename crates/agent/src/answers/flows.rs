@@ -4,7 +4,6 @@ use api::{Error, Flow, FlowEnd, FlowKind, FlowLine, FlowQuery, Verdict, codes};
 use flow::{Decision, End, Filter, Kind, Labelled, Line, Party, Record};
 use model::{ParseError, Selector};
 use policy::Document;
-use policy::document::Workload;
 
 use crate::fault::refused;
 use crate::shared::Shared;
@@ -73,8 +72,7 @@ fn party(
             refused(codes::BAD_REQUEST, message).with_hint(HOW)
         })?;
         let members = workloads().filter(|workload| selector.matches(&workload.subject()));
-        let id = |workload: &Workload| format!("{}.{}", workload.tenant, workload.name).into();
-        let members = members.map(|workload| id(workload)).collect();
+        let members = members.map(|workload| workload.id().into()).collect();
         Party::Labelled(Labelled { selector, members })
     } else {
         Party::parse(text)

@@ -44,6 +44,44 @@ pub(crate) fn who(bundle: &Bundle, text: &str) -> Result<Who, Error> {
     workload_id(bundle, text).map(Who::Workload)
 }
 
+/// Who is meant at both ends. A workload that is named without a network is meant at the attachment that the other end is met
+/// at: in a network that both share, or in whose subnets the address is; else at its first.
+///
+/// # Errors
+/// As [`who`].
+pub(crate) fn pair(bundle: &Bundle, from: &str, to: &str) -> Result<(Who, Who), Error> {
+    let (source, target) = (who(bundle, from)?, who(bundle, to)?);
+    let seats = |text: &str, who: &Who| -> Vec<Arc<str>> {
+        match who {
+            Who::Workload(id) if text.contains('@') => vec![Arc::clone(id)],
+            Who::Workload(id) => bundle.attachments(id).map(|(id, _)| Arc::clone(id)).collect(),
+            _ => Vec::new(),
+        }
+    };
+    let (sources, targets) = (seats(from, &source), seats(to, &target));
+    let network = |id: &Arc<str>| bundle.attachment(id).map(|(router, _)| router.number);
+    let holds = |id: &Arc<str>, address: &IpAddr| {
+        let router = bundle.attachment(id).map(|(router, _)| router);
+        router.is_some_and(|router| router.subnets.iter().any(|net| net.contains(address)))
+    };
+    let met = match (&source, &target) {
+        (Who::Address(address), _) => {
+            let found = targets.iter().find(|id| holds(id, address));
+            found.map(|id| (source.clone(), Who::Workload(Arc::clone(id))))
+        }
+        (_, Who::Address(address)) => {
+            let found = sources.iter().find(|id| holds(id, address));
+            found.map(|id| (Who::Workload(Arc::clone(id)), target.clone()))
+        }
+        _ => sources.iter().find_map(|one| {
+            let here = network(one);
+            let other = targets.iter().find(|other| here.is_some() && network(other) == here)?;
+            Some((Who::Workload(Arc::clone(one)), Who::Workload(Arc::clone(other))))
+        }),
+    };
+    Ok(met.unwrap_or((source, target)))
+}
+
 /// The id of the workload that is meant.
 ///
 /// # Errors
@@ -53,7 +91,8 @@ pub(crate) fn workload_id(bundle: &Bundle, text: &str) -> Result<Arc<str>, Error
     if let Some((id, _)) = bundle.workloads.get_key_value(id.as_str()) {
         return Ok(Arc::clone(id));
     }
-    let named = bundle.workloads.iter().filter(|(_, workload)| workload.name.as_str() == text);
+    let is_named = |id: &str| id.split_once('.').is_some_and(|(_, name)| name == text);
+    let named = bundle.workloads.iter().filter(|(id, _)| is_named(id));
     let ids: Vec<&Arc<str>> = named.map(|(id, _)| id).collect();
     match ids.as_slice() {
         [id] => Ok(Arc::clone(id)),
@@ -167,7 +206,11 @@ pub(crate) fn shown(end: &End<'_>, bundle: &Bundle, network: u32, address: IpAdd
     let mut party = Party { address: address.to_string(), identity, ..Party::default() };
     match end {
         End::Workload(subject) => {
-            let id = format!("{}.{}", subject.tenant, subject.workload);
+            let number = u16::try_from(network).unwrap_or_default();
+            let id = bundle.workload_at(number, address).map_or_else(
+                || format!("{}.{}", subject.tenant, subject.workload),
+                ToString::to_string,
+            );
             party.kind = PartyKind::Workload;
             party.name = person(&id);
             party.network = Some(format!("{}.{}", subject.tenant, subject.network));

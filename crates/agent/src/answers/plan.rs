@@ -145,16 +145,16 @@ fn areas(old: Option<&Document>, new: &Document) -> Vec<api::Area> {
     let after: Vec<Area> = segments(new).collect();
     let known: BTreeSet<&Area> = after.iter().collect();
     let gone: Vec<&Area> = before.iter().filter(|area| !known.contains(area)).collect();
-    let mut members: HashMap<Area, Vec<&model::Name>> = HashMap::new();
+    let mut members: HashMap<Area, Vec<String>> = HashMap::new();
     for workload in &new.workloads {
-        members.entry(Area::of(workload)).or_default().push(&workload.name);
+        members.entry(Area::of(workload)).or_default().push(workload.label());
     }
     let shown = |area: &Area, change: Option<Change>| {
         let all = members.get(area).map_or(&[][..], Vec::as_slice);
         api::Area {
             name: area.to_string(),
             change,
-            workloads: all.iter().take(NAMED).map(ToString::to_string).collect(),
+            workloads: all.iter().take(NAMED).cloned().collect(),
             omitted_workloads: all.len().saturating_sub(NAMED) as u64,
         }
     };

@@ -27,7 +27,7 @@ use crate::shared::Shared;
 use super::flows;
 use super::party::{self, Who};
 use super::service::Asked;
-use super::why::{case, why};
+use super::why::{Case, case, why};
 
 /// How long an answer is waited for, in milliseconds: by default and at most.
 const WAIT_MS: u32 = 1_000;
@@ -50,8 +50,7 @@ struct Seen {
 pub(crate) fn probe(shared: &Shared, request: &ProbeRequest) -> Result<ProbeResponse, Error> {
     let force = shared.forced()?;
     let bundle = &force.wanted.bundle;
-    let from = party::who(bundle, &request.from)?;
-    let to = party::who(bundle, &request.to)?;
+    let (from, to) = party::pair(bundle, &request.from, &request.to)?;
     let asked = Asked::parse(&request.service)?;
     let asked = sendable(asked, request)?;
     let wait = wait(request)?;
@@ -83,13 +82,15 @@ pub(crate) fn probe(shared: &Shared, request: &ProbeRequest) -> Result<ProbeResp
     let from_port = request.source_port;
     let before = shared.flows().ring.last_number();
     let target = case.target;
+    let own = own_address(bundle, &from, &case);
+    let local = SocketAddr::new(own.unwrap_or_else(|| any(target)), from_port.unwrap_or(0));
     let sent = place.run(|| match asked {
-        Asked::Port(Transport::Tcp, port) => tcp(SocketAddr::new(target, port), from_port, wait),
-        Asked::Port(Transport::Udp, port) => udp(SocketAddr::new(target, port), from_port, wait),
+        Asked::Port(Transport::Tcp, port) => tcp(SocketAddr::new(target, port), local, wait),
+        Asked::Port(Transport::Udp, port) => udp(SocketAddr::new(target, port), local, wait),
         Asked::Port(Transport::Sctp, port) => {
-            sctp::init(SocketAddr::new(target, port), from_port, wait)
+            sctp::init(SocketAddr::new(target, port), (own, from_port), wait)
         }
-        Asked::Icmp(_) => echo::echo(target, wait),
+        Asked::Icmp(_) => echo::echo(target, own, wait),
     });
     let unsent = |error: &dyn std::error::Error| {
         failed(codes::PROBE, format!("send a probe from {}", request.from), error)
@@ -175,20 +176,25 @@ fn source(shared: &Shared, bundle: &Bundle, from: &Who) -> Result<NetNs, Error> 
     opened.map_err(|error| failed(codes::PROBE, "enter the source's network", &error))
 }
 
-/// Where to send from: any address, and the port that was asked for or one that is free.
-fn any(target: SocketAddr, port: Option<u16>) -> SocketAddr {
-    let address: IpAddr = match target {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    SocketAddr::new(address, port.unwrap_or(0))
+/// The address to send from, of a workload that has several attachments.
+fn own_address(bundle: &Bundle, from: &Who, case: &Case) -> Option<IpAddr> {
+    let Who::Workload(id) = from else { return None };
+    bundle.attachments(id).nth(1).map(|_| case.source)
 }
 
-fn tcp(target: SocketAddr, port: Option<u16>, wait: Duration) -> io::Result<Seen> {
+/// Any address to send from.
+fn any(target: IpAddr) -> IpAddr {
+    match target {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+fn tcp(target: SocketAddr, local: SocketAddr, wait: Duration) -> io::Result<Seen> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
     // A probe that was just sent from this port leaves it waiting for its peer's last word.
-    socket.set_reuse_address(port.is_some())?;
-    socket.bind(&any(target, port).into())?;
+    socket.set_reuse_address(local.port() != 0)?;
+    socket.bind(&local.into())?;
     let source_port = socket.local_addr()?.as_socket().map(|local| local.port());
     let began = Instant::now();
     let observed = match socket.connect_timeout(&target.into(), wait) {
@@ -199,8 +205,8 @@ fn tcp(target: SocketAddr, port: Option<u16>, wait: Duration) -> io::Result<Seen
     Ok(Seen { observed, took, source_port })
 }
 
-fn udp(target: SocketAddr, port: Option<u16>, wait: Duration) -> io::Result<Seen> {
-    let socket = UdpSocket::bind(any(target, port))?;
+fn udp(target: SocketAddr, local: SocketAddr, wait: Duration) -> io::Result<Seen> {
+    let socket = UdpSocket::bind(local)?;
     let source_port = Some(socket.local_addr()?.port());
     socket.set_read_timeout(Some(wait))?;
     let began = Instant::now();
@@ -373,12 +379,13 @@ mod tests {
         let free = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
         let port = free.expect("a free port").port();
         let wait = Duration::from_secs(5);
-        let seen = tcp(target, Some(port), wait).expect("a probe");
+        let seen = tcp(target, SocketAddr::new(target.ip(), port), wait).expect("a probe");
         assert_eq!((seen.observed, seen.source_port), (Observed::Connected, Some(port)));
         assert_eq!(listener.accept().expect("the probe").1.port(), port);
         let server = UdpSocket::bind("127.0.0.1:0").expect("a server");
         let target = server.local_addr().expect("its address");
-        let seen = udp(target, Some(port), Duration::from_millis(1)).expect("a probe");
+        let seen = udp(target, SocketAddr::new(target.ip(), port), Duration::from_millis(1))
+            .expect("a probe");
         assert_eq!(seen.source_port, Some(port));
         assert_eq!(server.recv_from(&mut [0; 9]).expect("the probe").1.port(), port);
     }

@@ -1,7 +1,10 @@
 //! What falls if one workload is taken over: of what is in force, and of a file.
 
+use std::collections::BTreeSet;
+
 use api::{BlastRadius, Error, RADIUS_SCHEMA, RadiusQuery, Reached, codes};
 use planner::{Bundle, Fallen, Party};
+use policy::document::owner;
 
 use crate::fault::refused;
 use crate::force::Wanted;
@@ -76,12 +79,13 @@ pub fn blast_radius(bundle: &Bundle, file: &str, workload: &str) -> Result<Blast
 fn side(bundle: &Bundle, file: &str, workload: &str) -> api::Radius {
     let all = planner::radius(bundle, workload).unwrap_or_default();
     let attached = bundle.workloads.iter().filter(|(_, each)| each.endpoint.is_some());
-    let others = attached.filter(|(id, _)| ***id != *workload).count();
+    let mut others: BTreeSet<&str> = attached.map(|(id, _)| owner(id)).collect();
+    others.remove(owner(workload));
     let fallen = all.iter().filter(|each| matches!(each.party, Party::Workload(_))).count();
     api::Radius {
         file: file.to_owned(),
         generation: None,
-        workloads: others as u64,
+        workloads: others.len() as u64,
         fallen: fallen as u64,
         omitted: all.len().saturating_sub(LINES) as u64,
         reached: all.iter().take(LINES).map(|each| reached(each, bundle)).collect(),

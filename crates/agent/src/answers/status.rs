@@ -11,7 +11,7 @@ use host::network::Place;
 use host::ports::PortState;
 use jiff::Timestamp;
 use model::Mode;
-use policy::document::{Port, Start};
+use policy::document::{Port, Start, owner};
 use verdict::Reason;
 use verdict::abi::Addr;
 
@@ -152,7 +152,7 @@ fn workloads(shared: &Shared, force: &Force, drops: &[(u32, Reason, u64)]) -> Ve
         if let Some((number, port)) = port {
             in_place(&mut workload, &port.interface, shared.ports.state(number));
         } else {
-            run_state(&mut workload, force, running.get(&**id).copied());
+            run_state(&mut workload, force, running.get(owner(id)).copied());
         }
         workload.attachment = attached.get(&**id).map(|key| (*key).clone());
         workload
@@ -185,11 +185,11 @@ fn described(shared: &Shared, force: &Force, id: &str, drops: &[(u32, Reason, u6
     Workload {
         id: id.to_owned(),
         tenant: known.tenant.to_string(),
-        name: known.name.to_string(),
+        name: id.split_once('.').map_or(id, |(_, name)| name).to_owned(),
         network: known.network.to_string(),
         segment: known.segment.as_ref().map(ToString::to_string),
         labels: labels.map(|(key, value)| (key.to_string(), value.to_string())).collect(),
-        labels_changed: force.wanted.relabelled.contains_key(id),
+        labels_changed: force.wanted.relabelled.contains_key(owner(id)),
         addresses: addresses.into_iter().flatten().map(|net| shown(net.addr())).collect(),
         netns: netns.map(|netns| netns.to_string_lossy().into_owned()),
         endpoint: known.endpoint.map(u32::from),
@@ -252,7 +252,7 @@ fn known_port<'f>(force: &'f Force, id: &str) -> Option<(u32, &'f Port)> {
     let known = force.wanted.bundle.workloads.get(id)?;
     match &known.start {
         Start::Port(port) => Some((known.endpoint?.into(), port)),
-        Start::Run(_) | Start::Netns(_) => None,
+        Start::Run(_) | Start::Netns(_) | Start::Beside(_) => None,
     }
 }
 

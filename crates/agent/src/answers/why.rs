@@ -72,8 +72,7 @@ pub(crate) fn why(shared: &Shared, request: &WhyRequest) -> Result<Why, Error> {
         return recorded::why(shared, &force, number, request);
     }
     let bundle = &force.wanted.bundle;
-    let from = party::who(bundle, &request.from)?;
-    let to = party::who(bundle, &request.to)?;
+    let (from, to) = party::pair(bundle, &request.from, &request.to)?;
     let service = Asked::parse(&request.service)?;
     let source_port = request.source_port.unwrap_or(SOURCE_PORT);
     if let Some(why) = itself::why(&force.wanted, [&from, &to], service, source_port) {

@@ -251,6 +251,9 @@ impl Keeper {
             names: self.shared.names(),
             wanted,
         };
+        if let Some(before) = self.shared.force() {
+            reconcile::network::sweep(&before.wanted.bundle, &force.wanted.bundle);
+        }
         let rules = &force.wanted.bundle.rules;
         self.shared.flows().tally.retain(|rule| rules.contains_key(&rule));
         tracing::info!(generation = force.generation, "in force");

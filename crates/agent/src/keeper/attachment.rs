@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use api::{Attach, AttachPort, Attached, AttachedAddress, Detached, Error, codes};
+use host::linux::adopted::Id;
 use host::linux::netns::NetNs;
 use host::ports::PortState;
 use jiff::{SignedDuration, Timestamp};
 use planner::{Compiler, Facts};
-use policy::document::Workload;
+use policy::document::{Workload, owner};
 
 use crate::attachments::{Kept, MOST};
 use crate::fault::refused;
@@ -44,12 +45,14 @@ impl Keeper {
         }
         let mut force = self.shared.forced()?;
         kept.placed(&force.wanted.document)?;
-        if is_in_the_way(&force.wanted, &kept).is_some() {
+        let netns = kept.namespace().and_then(|path| NetNs::open(path).and_then(|ns| ns.id()).ok());
+        kept.join(&force.wanted.attachments, netns, &force.wanted.document)?;
+        if is_in_the_way(&force.wanted, &kept, netns).is_some() {
             // Whoever has the name may have ended without saying so.
             self.end_gone();
             force = self.shared.forced()?;
         }
-        if let Some(cause) = is_in_the_way(&force.wanted, &kept) {
+        if let Some(cause) = is_in_the_way(&force.wanted, &kept, netns) {
             let message = format!("the name {} is taken", kept.id().replacen('.', "/", 1));
             let mut error = refused(codes::ATTACH_NAME, message);
             error.cause = Some(cause);
@@ -205,7 +208,9 @@ impl Keeper {
                 {
                     renamed.push((id.clone(), new.id()));
                 }
-                relabelled.remove(&id);
+                if !old.further {
+                    relabelled.remove(&id);
+                }
                 document.workloads.retain(|workload| workload.id() != id);
                 old.unpublish(&mut document);
             }
@@ -255,7 +260,10 @@ impl Keeper {
         let addresses = at.addresses.iter().map(|net| AttachedAddress {
             address: net.addr(),
             prefix: net.prefix_len(),
-            gateway: if net.addr().is_ipv4() {
+            // The default route is the first one's.
+            gateway: if known.further {
+                None
+            } else if net.addr().is_ipv4() {
                 at.gateway_v4.map(Into::into)
             } else {
                 at.gateway_v6.map(Into::into)
@@ -281,16 +289,21 @@ fn is_same_place(one: &Kept, other: &Kept) -> bool {
     one.attach.tenant == other.attach.tenant && one.attach.network == other.attach.network
 }
 
-/// Why the name of an attachment cannot be had.
-fn is_in_the_way(wanted: &Wanted, kept: &Kept) -> Option<String> {
+/// Why the name of an attachment cannot be had: somebody has it, or its workload is in another namespace than `netns`.
+fn is_in_the_way(wanted: &Wanted, kept: &Kept, netns: Option<Id>) -> Option<String> {
     let id = kept.id();
-    let other = wanted.document.workload(&id)?;
-    let mut attached = wanted.attachments.iter().filter(|(_, each)| each.id() == id);
-    match attached.next() {
-        Some((key, _)) if *key == kept.attach.key => None,
-        Some((key, _)) => Some(format!("the attachment {key} has it")),
-        None => Some(format!("the file has a workload of that name in line {}", other.span.line)),
+    let of_workload = |other: &str| owner(other) == owner(&id);
+    let attached = || wanted.attachments.iter().filter(|(_, each)| of_workload(&each.id()));
+    let other = attached()
+        .find(|(key, each)| **key != kept.attach.key && (each.id() == id || each.netns != netns));
+    if let Some((key, _)) = other {
+        return Some(format!("the attachment {key} has it"));
     }
+    if attached().next().is_some() {
+        return None;
+    }
+    let other = wanted.document.workload(owner(&id))?;
+    Some(format!("the file has a workload of that name in line {}", other.span.line))
 }
 
 /// Whether the namespace of an attachment is not there any more, or another one has its path.

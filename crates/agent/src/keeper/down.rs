@@ -21,10 +21,14 @@ impl Keeper {
     pub(super) fn down(&mut self, clean: bool) -> Result<DownResponse, Error> {
         let began = Instant::now();
         let current = self.shared.force();
-        let tables = current.map(|force| force.wanted.bundle.tables.clone()).unwrap_or_default();
+        let tables = current.as_ref().map(|force| force.wanted.bundle.tables.clone());
+        let tables = tables.unwrap_or_default();
         self.store.forget_document()?;
         self.forget_host();
         let mut steps = self.remove(&tables);
+        if let Some(before) = &current {
+            network::sweep(&before.wanted.bundle, &Bundle::default());
+        }
         self.shared.set_force(None);
         if clean {
             steps.push(clean::last(&steps, &self.shared.options));

@@ -7,6 +7,7 @@ use api::{Error, LabelChange, LabelChanged, codes};
 use host::linux::rcu::Expedited;
 use model::{LabelKey, LabelValue, Labels};
 use planner::PlanErrors;
+use policy::document::owner;
 
 use crate::answers::party;
 use crate::fault::refused;
@@ -27,7 +28,8 @@ impl Keeper {
         let began = Instant::now();
         let _quick = Expedited::begin();
         let force = self.shared.forced()?;
-        let id = party::workload_id(&force.wanted.bundle, name)?;
+        // Labels are the workload's, at whichever attachment.
+        let id: Arc<str> = owner(&party::workload_id(&force.wanted.bundle, name)?).into();
         let labels = changed(current(&force.wanted.document, &id), change)?;
         let wanted = self.relabelled(&force, &id, &labels)?;
         self.shared.set_names(Arc::new(Names::new(&wanted.bundle, Some(&self.shared.names()))));
@@ -77,7 +79,9 @@ impl Keeper {
             None => wanted.compiler(&self.facts()?)?,
         };
         let collided = |errors: PlanErrors| refused(codes::COMPILE, errors.to_string());
-        compiler.relabel(id, labels.clone()).map_err(collided)?;
+        for (each, _) in wanted.bundle.attachments(id) {
+            compiler.relabel(each, labels.clone()).map_err(collided)?;
+        }
         let mut wanted = wanted.recompiled(&compiler);
         wanted.relabelled.insert(id.to_owned(), labels.clone());
         self.compiler = Some((self.store.generation()? + 1, compiler));

@@ -6,6 +6,7 @@ use api::{Error, Step};
 use host::linux::rcu::Expedited;
 use host::network::Scope;
 use planner::Bundle;
+use policy::document::owner;
 use verdict::native::Tables;
 
 use crate::force::Wanted;
@@ -119,7 +120,8 @@ pub(super) fn scope(
         Look::Since(bundle) => Ok(Scope::between(&desired::network(bundle, mtu)?, desired)),
         Look::Workloads(bundle, ids) => {
             let differs = Scope::between(&desired::network(bundle, mtu)?, desired);
-            Ok(differs.with(desired, |workload| ids.iter().any(|id| id == workload.as_str())))
+            Ok(differs
+                .with(desired, |workload| ids.iter().any(|id| owner(id) == workload.as_str())))
         }
     }
 }

@@ -1,9 +1,17 @@
 //! Namespaces, links, addresses, routes, nftables: `host::network`, with our programs as its attacher.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
 use host::linux::bpf::Hooks;
-use host::network::{self, Attach, Desired, Kernel, KernelError, Outcome, Scope};
+use host::linux::rule;
+use host::network::{
+    self, Attach, Desired, EndpointNumber, Kernel, KernelError, Outcome, Place, Scope,
+};
+use planner::Bundle;
 
 use crate::attach::Attacher;
+use crate::desired;
 use crate::fault::sentence;
 use crate::options::Options;
 
@@ -49,6 +57,30 @@ fn told(outcome: Result<Outcome, KernelError>) -> Pass {
             done: outcome.done,
         },
         Err(error) => Pass::failed(&error),
+    }
+}
+
+/// Removes what links of workloads with several attachments leave behind in adopted namespaces: routing rules do not end with
+/// a link. `after` is what stays. A namespace that is gone has none.
+pub(crate) fn sweep(before: &Bundle, after: &Bundle) {
+    let mut left: BTreeMap<PathBuf, BTreeSet<u32>> = BTreeMap::new();
+    for (id, workload) in before.workloads.iter().filter(|(id, _)| id.contains('@')) {
+        if after.workloads.get(id).is_some_and(|other| other.endpoint == workload.endpoint) {
+            continue;
+        }
+        let Some(Place::At(path)) = desired::place(&workload.start) else { continue };
+        let all = before.attachments(id).filter_map(|(_, each)| each.endpoint);
+        let gone = all.filter(|number| after.endpoint(*number).is_none());
+        let numbers = gone.filter_map(|number| EndpointNumber::new(number).ok());
+        left.entry(path).or_default().extend(numbers.map(EndpointNumber::peer_ifindex));
+    }
+    for (path, tables) in left {
+        match rule::forget(&path, &tables) {
+            Err(error) if path.exists() => {
+                tracing::warn!(%error, "routing rules are left in {}", path.display());
+            }
+            Ok(()) | Err(_) => {}
+        }
     }
 }
 

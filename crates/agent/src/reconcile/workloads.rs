@@ -12,8 +12,9 @@ use std::time::Duration;
 use host::linux::runtime::{self, Dirs, Handle, HostEntry, Ids, Log, Phase, Restart, Spec, User};
 use model::Mode;
 use planner::Bundle;
-use policy::document::{self, Run, Start};
+use policy::document::{self, Run, Start, owner};
 
+use crate::desired;
 use crate::fault::sentence;
 use crate::options::Options;
 
@@ -150,19 +151,32 @@ fn offset(id: &str) -> u32 {
     u32::try_from(digest.finish() % 16_384).unwrap_or_default()
 }
 
-/// Names of the workloads in the same network.
+/// Names of the workloads in the same networks. Who is met in several of them has the addresses of the first: the one that the
+/// workload's own file names first.
 fn neighbours(bundle: &Bundle, id: &str) -> Vec<HostEntry> {
-    let Some((router, _)) = bundle.attachment(id) else { return Vec::new() };
-    let hosted = router.mode == Mode::Host;
-    let entries = router.endpoints.iter().flat_map(|endpoint| {
-        let name = endpoint.workload.split_once('.').map_or("", |(_, name)| name);
-        let names = vec![name.to_owned(), format!("{name}.{}", router.tenant)];
-        let addresses = endpoint.addresses.iter();
+    let own = owner(id);
+    let mut entries = Vec::new();
+    let mut known: BTreeMap<&str, u16> = BTreeMap::new();
+    let mut order: Vec<_> = bundle.attachments(id).collect();
+    order.sort_by_key(|(_, each)| desired::interface(&each.start));
+    for (router, _) in order.into_iter().filter_map(|(id, _)| bundle.attachment(id)) {
         // Who shares the host's stack is found at home.
+        let hosted = router.mode == Mode::Host;
         let at_home = |address| if hosted { IpAddr::from([127, 0, 0, 1]) } else { address };
-        addresses.map(move |net| HostEntry { address: at_home(net.addr()), names: names.clone() })
-    });
-    entries.collect()
+        for endpoint in &router.endpoints {
+            let met = owner(&endpoint.workload);
+            let is_known = *known.entry(met).or_insert(router.number) != router.number;
+            if is_known && met != own {
+                continue;
+            }
+            let name = met.split_once('.').map_or("", |(_, name)| name);
+            let names = vec![name.to_owned(), format!("{name}.{}", router.tenant)];
+            let addresses = endpoint.addresses.iter();
+            let entry = |address| HostEntry { address: at_home(address), names: names.clone() };
+            entries.extend(addresses.map(|net| entry(net.addr())));
+        }
+    }
+    entries
 }
 
 #[cfg(test)]

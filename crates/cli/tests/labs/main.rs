@@ -18,6 +18,7 @@ mod first_packet;
 mod foreign;
 mod host_mode;
 mod host_policy;
+mod hybrid;
 mod imported;
 mod in_place;
 mod kubernetes;

@@ -235,6 +235,86 @@ fn a_container_is_added_once_checked_and_gone_root() {
     assert_eq!(links.lines().count(), 1, "loopback only: {links}");
 }
 
+/// A further call as Multus makes it: another network, another interface, the same container.
+fn second(plugged: &Plugged, verb: &str, (container, name): (&str, &str), netns: &Path) -> Value {
+    let mut conf = plugged.network("web");
+    for (field, value) in [("cniVersion", "1.0.0"), ("name", "plane"), ("network", "plane")] {
+        conf[field] = value.into();
+    }
+    let mut command = plugged.command(verb, container, netns);
+    command.env("CNI_IFNAME", "net1");
+    command.env("CNI_ARGS", format!("IgnoreUnknown=1;K8S_POD_NAME={name}"));
+    let done = run_with_deadline(&mut command, Some(conf.to_string().as_bytes()), CALL);
+    let done = done.expect("it ran");
+    assert_eq!(done.code(), Some(0), "{verb} {container}: {done:?}");
+    serde_json::from_str(&done.stdout).unwrap_or_default()
+}
+
+#[test]
+fn a_second_network_is_a_second_interface_of_the_same_workload_root() {
+    root_or_return!("a_second_network_is_a_second_interface_of_the_same_workload_root");
+    let mut plugged = Plugged::new();
+    let (ops, path) = plugged.stage.adopted("ops");
+    let file = format!(
+        "bulkhead: 1
+tenants:
+  t:
+    networks:
+      pods: {{ mode: nat, subnets: [10.88.7.0/24], attach: true }}
+      plane: {{ mode: bridge, subnets: [10.99.7.0/24], attach: true }}
+    workloads:
+      ops: {{ network: plane, address: [10.99.7.10], labels: {{ app: ops }}, netns: {path} }}
+    policies:
+      plane: {{ from: \"app=web, network=plane\", to: app=ops, allow: [22/tcp] }}
+"
+    );
+    plugged.stage.bulkhead.up(&file).expect("applied");
+    let _ops = TcpEcho::start(&ops, at("10.99.7.10:22")).expect("a server");
+    let asks = |pod: &Namespace| {
+        probe_tcp(pod, at("10.99.7.10:22"), SILENCE).expect("it ran") == Reached::Answered
+    };
+    let (pod, _) = plugged.stage.adopted("pod");
+    let (twin, _) = plugged.stage.adopted("twin");
+    plugged.good("ADD", "web-0", pod.path());
+    assert!(!asks(&pod));
+    let added = second(&plugged, "ADD", ("web-0", "web-0"), pod.path());
+    assert_eq!(second(&plugged, "ADD", ("web-0", "web-0"), pod.path()), added, "the same again");
+    assert_eq!((&added["interfaces"][0]["name"], &added["routes"]), (&json!("net1"), &json!([])));
+    assert!(asks(&pod));
+    let ids = |plugged: &Plugged| {
+        let mut ids: Vec<String> = plugged.attached().into_iter().map(|(_, id)| id).collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(ids(&plugged), ["t.web-0", "t.web-0@plane"]);
+    // Another pod with that name: both of its interfaces get the same other name.
+    for network in ["pods", "plane"] {
+        if network == "plane" {
+            second(&plugged, "ADD", ("twin", "web-0"), twin.path());
+            continue;
+        }
+        let mut first = plugged.command("ADD", "twin", twin.path());
+        first.env("CNI_ARGS", "IgnoreUnknown=1;K8S_POD_NAME=web-0");
+        let conf = plugged.configuration(&json!({}));
+        let done = run_with_deadline(&mut first, Some(&conf), CALL).expect("it ran");
+        assert_eq!(done.code(), Some(0), "{done:?}");
+    }
+    let all = ids(&plugged);
+    let [_, _, other, further] = all.as_slice() else { panic!("{all:?}") };
+    assert_eq!(*further, format!("{other}@plane"));
+    assert!(asks(&twin));
+    for (name, container) in [("web-0", &pod), ("twin", &twin)] {
+        second(&plugged, "DEL", (name, "web-0"), container.path());
+        plugged.good("DEL", name, container.path());
+        let rules = container.check(&["ip", "rule"]).expect("rules").stdout;
+        assert_eq!(rules.lines().count(), 3, "{rules}");
+    }
+    assert_eq!(plugged.attached(), []);
+    println!(
+        "runtime cni second interface: judged by its own network, no default route, DEL leaves nothing"
+    );
+}
+
 #[test]
 fn a_hundred_at_once_and_some_that_are_killed_root() {
     root_or_return!("a_hundred_at_once_and_some_that_are_killed_root");

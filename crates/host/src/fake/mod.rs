@@ -185,6 +185,8 @@ impl FakeKernel {
                 self.sysctls_before.entry(key.clone()).or_insert(present);
                 self.sysctls.insert(key.clone(), value.clone());
             }
+            Op::RuleAdd { ns, rule } => drop(self.state(ns)?.rules.insert(*rule)),
+            Op::RuleDelete { ns, rule } => drop(self.state(ns)?.rules.remove(rule)),
             Op::SysctlRestore => self.sysctls.append(&mut self.sysctls_before),
             Op::LinkSysctl { .. } => {}
             Op::TableReplace { ns, ruleset } => {
@@ -225,7 +227,7 @@ impl FakeKernel {
                 state.addresses.entry(name).or_default().remove(address);
             }
             Op::RouteReplace { route, .. } => {
-                state.routes.retain(|other| other.to != route.to);
+                state.routes.retain(|other| (other.to, other.table) != (route.to, route.table));
                 state.routes.insert(route.clone());
             }
             Op::RouteDelete { route, .. } => drop(state.routes.remove(route)),

@@ -43,6 +43,9 @@ fn write_state(f: &mut fmt::Formatter<'_>, state: &NsState) -> fmt::Result {
     for route in &state.routes {
         writeln!(f, "route {route}")?;
     }
+    for rule in &state.rules {
+        writeln!(f, "rule {rule}")?;
+    }
     for (link, address, mac) in &state.neighbours {
         writeln!(f, "neigh {address} dev {link} lladdr {mac} PERMANENT")?;
     }

@@ -75,7 +75,8 @@ impl Adoptions {
     }
 
     /// Whether `workload` may adopt the namespace at `path` and get a link `interface` and a default route over each of
-    /// `gateways`; `None` when it has them already.
+    /// `gateways`; `None` when it has them already. Attachments of one workload, `shop.web` and `shop.web@back`, have one
+    /// namespace together.
     ///
     /// # Errors
     ///
@@ -95,12 +96,13 @@ impl Adoptions {
         if let Some(name) = self.pins.get(&id) {
             return Err(AdoptError::Ours(name.clone()));
         }
-        if let Some(other) = self.taken.insert(id, workload.to_owned()) {
-            return Err(AdoptError::Taken(other));
+        match self.taken.insert(id, workload.to_owned()) {
+            Some(other) if owner(&other) != owner(workload) => {
+                return Err(AdoptError::Taken(other));
+            }
+            _ => {}
         }
-        let Some(gateways) = gateways.filter(|gateways| !gateways.is_empty()) else {
-            return Ok(id);
-        };
+        let Some(gateways) = gateways else { return Ok(id) };
         let failed = |error: std::io::Error| AdoptError::Links(error.into());
         let mut netlink = Netlink::open_in(&ns).map_err(failed)?;
         let first = link::find(&mut netlink, interface).map_err(AdoptError::Links)?;
@@ -120,6 +122,11 @@ impl Adoptions {
     pub fn note(&mut self, workload: &str, id: Id) {
         self.taken.insert(id, workload.to_owned());
     }
+}
+
+/// The workload of an attachment.
+fn owner(id: &str) -> &str {
+    id.split_once('@').map_or(id, |(owner, _)| owner)
 }
 
 /// The default route of the family of `gateway`, in `ip`'s words, that one of ours would replace, and that is not ours.

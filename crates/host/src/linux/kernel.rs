@@ -17,7 +17,7 @@ use super::adopted::{self, AdoptError};
 use super::netlink::Netlink;
 use super::netns::{NetNs, NetNsDir, NetNsError};
 use super::nft::{TableId, TableState, table};
-use super::{link, route, sysctl};
+use super::{link, route, rule, sysctl};
 
 /// With more endpoints to look at than this, all of a router is listed.
 const LISTED_ABOVE: usize = 32;
@@ -232,6 +232,14 @@ impl Linux {
                 let written = written.map_err(NetNsError::into_io)?;
                 ignore(written.map_err(Refusal::from), &[libc::ENOENT])
             }
+            Op::RuleAdd { ns, rule } => {
+                let added = rule::add(&mut self.site(ns)?.netlink, rule);
+                ignore(added, &[libc::EEXIST])
+            }
+            Op::RuleDelete { ns, rule } => {
+                let deleted = rule::delete(&mut self.site(ns)?.netlink, rule);
+                ignore(deleted, &[libc::ENOENT])
+            }
             Op::TableReplace { ns, ruleset } => table::replace(&self.site(ns)?.ns, ruleset),
             Op::TableDelete { ns } => table::delete(&self.site(ns)?.ns, TableId::INET),
             _ => self.dispatch_netlink(op),
@@ -269,8 +277,10 @@ impl Linux {
                 let deleted = route::delete_address(netlink, index, address);
                 ignore(deleted, &[libc::EADDRNOTAVAIL])
             }
-            Op::RouteReplace { ns: Ns::At(_), route } if route.to.prefix_len() == 0 => {
-                if let Some(foreign) = adopted::foreign_default(netlink, route.via)? {
+            Op::RouteReplace { ns: Ns::At(_), route }
+                if route.to.prefix_len() == 0 && route.table.is_none() =>
+            {
+                if let Some(foreign) = adopted::foreign_default(netlink, route.to.addr())? {
                     return Err(io::Error::other(AdoptError::DefaultRoute(foreign)).into());
                 }
                 route::replace_route(netlink, index, route)
@@ -297,11 +307,23 @@ impl Linux {
         let netlink = &mut site.netlink;
         let has_bridge = links.values().any(|link| link.kind == "bridge");
         let fdb = if has_bridge { route::fdb(netlink, &names)? } else { BTreeSet::new() };
-        let routes = route::routes(netlink, &names)?;
+        let routes = if is_workload(ns) {
+            route::own_routes(netlink, &names)?
+        } else {
+            route::routes(netlink, &names)?
+        };
         let is_leg = |name: &String| NetworkNumber::from_lan_link_name(name).is_some();
         let has_leg = *ns == Ns::Host && links.keys().any(is_leg);
         let unicast = if has_leg { route::unicast(netlink, &names)? } else { BTreeSet::new() };
+        // Rules are for workloads with several attachments alone.
+        let is_one_of_several = links.values().filter(|link| link.mac.is_ours()).nth(1).is_some();
+        let rules = if is_workload(ns) && is_one_of_several {
+            rule::rules(netlink)?
+        } else {
+            BTreeSet::new()
+        };
         Ok(NsState {
+            rules,
             unicast,
             addresses: route::addresses(netlink, &names)?,
             neighbours: if is_workload(ns) {
@@ -345,14 +367,14 @@ impl Linux {
         let wanted =
             glance.neighbours().filter_map(|(link, address)| Some((link, index(link)?, address)));
         let next_hops =
-            routes.iter().filter_map(|route| Some((&*route.dev, index(&route.dev)?, route.via)));
+            routes.iter().filter_map(|route| Some((&*route.dev, index(&route.dev)?, route.via?)));
         let mut neighbours = BTreeSet::new();
         for (link, index, address) in wanted.chain(next_hops) {
             let mac = route::neighbour(netlink, index, address)?;
             neighbours.extend(mac.map(|mac| (link.to_owned(), address, mac)));
         }
         let addresses = route::addresses(netlink, &names)?;
-        Ok(NsState { links, addresses, routes, neighbours, fdb, unicast: BTreeSet::new() })
+        Ok(NsState { links, addresses, routes, neighbours, fdb, ..NsState::default() })
     }
 
     /// Whether the namespace is there; a site of a namespace that was replaced is closed.

@@ -12,6 +12,7 @@ pub mod nft;
 pub mod probe;
 pub mod rcu;
 pub mod route;
+pub mod rule;
 pub mod runtime;
 pub mod sysctl;
 pub mod walk;

@@ -104,11 +104,24 @@ fn address_message(link: u32, address: &IpNet) -> AddressMessage {
 ///
 /// The kernel's answer.
 pub fn routes(netlink: &mut Netlink, names: &Names) -> Result<BTreeSet<Route>, Refusal> {
+    of_table(netlink, names, RouteHeader::RT_TABLE_MAIN)
+}
+
+/// Reads the unicast routes of every table that are ours.
+///
+/// # Errors
+///
+/// The kernel's answer.
+pub fn own_routes(netlink: &mut Netlink, names: &Names) -> Result<BTreeSet<Route>, Refusal> {
+    of_table(netlink, names, RouteHeader::RT_TABLE_UNSPEC)
+}
+
+fn of_table(netlink: &mut Netlink, names: &Names, table: u8) -> Result<BTreeSet<Route>, Refusal> {
     let mut found = BTreeSet::new();
     for family in BOTH {
         let mut ask = RouteMessage::default();
         ask.header.address_family = family;
-        ask.header.table = RouteHeader::RT_TABLE_MAIN;
+        ask.header.table = table;
         ask.header.protocol = RTPROT.into();
         for answer in netlink.dump(Message::GetRoute(ask))? {
             let Message::NewRoute(message) = answer else { continue };
@@ -122,18 +135,23 @@ pub fn routes(netlink: &mut Netlink, names: &Names) -> Result<BTreeSet<Route>, R
 
 fn parse_route(message: &RouteMessage, names: &Names) -> Option<Route> {
     let (mut to, mut via, mut dev) = (None, None, None);
+    let mut table = u32::from(message.header.table);
     for attribute in &message.attributes {
         match attribute {
+            RouteAttribute::Table(number) => table = *number,
             RouteAttribute::Destination(address) => to = plain(address),
             RouteAttribute::Gateway(address) => via = plain(address),
             RouteAttribute::Oif(index) => dev = names.get(index).cloned(),
             _ => {}
         }
     }
-    let via = via?;
-    let to = to.unwrap_or_else(|| unspecified(via));
+    let to = match message.header.address_family {
+        AddressFamily::Inet6 => to.unwrap_or(std::net::Ipv6Addr::UNSPECIFIED.into()),
+        _ => to.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into()),
+    };
     let to = IpNet::new(to, message.header.destination_prefix_length).ok()?;
-    Some(Route { to, via, dev: dev? })
+    let table = (table != u32::from(RouteHeader::RT_TABLE_MAIN)).then_some(table);
+    Some(Route { to, via, dev: dev?, table })
 }
 
 fn plain(address: &RouteAddress) -> Option<IpAddr> {
@@ -141,13 +159,6 @@ fn plain(address: &RouteAddress) -> Option<IpAddr> {
         RouteAddress::Inet(v4) => Some(IpAddr::V4(*v4)),
         RouteAddress::Inet6(v6) => Some(IpAddr::V6(*v6)),
         _ => None,
-    }
-}
-
-fn unspecified(like: IpAddr) -> IpAddr {
-    match like {
-        IpAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
     }
 }
 
@@ -171,16 +182,20 @@ pub fn delete_route(netlink: &mut Netlink, link: u32, route: &Route) -> Result<(
 
 fn route_message(link: u32, route: &Route) -> RouteMessage {
     let mut message = RouteMessage::default();
-    message.header.address_family = family(route.via);
+    message.header.address_family = family(route.to.addr());
     message.header.destination_prefix_length = route.to.prefix_len();
-    message.header.table = RouteHeader::RT_TABLE_MAIN;
     message.header.protocol = RTPROT.into();
-    message.header.scope = RouteScope::Universe;
+    message.header.scope =
+        if route.via.is_some() { RouteScope::Universe } else { RouteScope::Link };
+    match route.table {
+        None => message.header.table = RouteHeader::RT_TABLE_MAIN,
+        Some(table) => message.attributes.push(RouteAttribute::Table(table)),
+    }
     message.header.kind = RouteType::Unicast;
     if route.to.prefix_len() > 0 {
         message.attributes.push(RouteAttribute::Destination(route.to.network().into()));
     }
-    message.attributes.push(RouteAttribute::Gateway(route.via.into()));
+    message.attributes.extend(route.via.map(|via| RouteAttribute::Gateway(via.into())));
     message.attributes.push(RouteAttribute::Oif(link));
     message
 }
@@ -239,9 +254,9 @@ pub fn gateways(
 ) -> Result<Neighbours, Refusal> {
     let mut found = BTreeSet::new();
     for route in routes {
-        let Some(index) = indices.get(&route.dev) else { continue };
-        let mac = neighbour(netlink, *index, route.via)?;
-        found.extend(mac.map(|mac| (route.dev.clone(), route.via, mac)));
+        let (Some(index), Some(via)) = (indices.get(&route.dev), route.via) else { continue };
+        let mac = neighbour(netlink, *index, via)?;
+        found.extend(mac.map(|mac| (route.dev.clone(), via, mac)));
     }
     Ok(found)
 }

@@ -51,9 +51,10 @@ const ROUTER: &[(&str, &str)] = &[
     ("net/bridge/bridge-nf-call-arptables", "0"),
 ];
 
-/// Of a workload: addresses are the ones we give, at once; its unprivileged user may use low ports
-/// and ping, since nobody else shares the namespace.
+/// Of a workload: addresses are the ones we give, at once; it forwards nothing, whatever the host does, whose values a new
+/// namespace begins with; its unprivileged user may use low ports and ping, since nobody else shares the namespace.
 const WORKLOAD: &[(&str, &str)] = &[
+    ("net/ipv4/ip_forward", "0"),
     ("net/ipv4/conf/all/accept_redirects", "0"),
     ("net/ipv4/conf/default/accept_redirects", "0"),
     ("net/ipv4/conf/default/promote_secondaries", "1"),

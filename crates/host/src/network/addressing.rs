@@ -11,6 +11,9 @@ use ipnet::{Ipv4Net, Ipv6Net};
 /// The `rtm_protocol` of every route we add (`b`); shown by `ip route` as `proto 98`.
 pub const RTPROT: u8 = 0x62;
 
+/// The priority of every routing rule that we add; the tables `main` and `default` come after it.
+pub const RULE: u32 = 0x6268;
+
 /// The `IFA_PROTO` of every address we add; kernels before 5.18 ignore it.
 pub const IFA_PROTO: u8 = 0x62;
 

@@ -97,8 +97,12 @@ pub enum Place {
 pub struct EndpointDesired {
     /// Decides names, MACs and interface indices.
     pub number: EndpointNumber,
-    /// `<tenant>.<workload>`; see [`NsName::workload`].
+    /// `<tenant>.<workload>`; see [`NsName::workload`]. Several attachments of one workload have the same.
     pub workload: NsName,
+    /// It is an attachment beside the workload's first one, and no default route of the main table leads over it.
+    pub further: bool,
+    /// The workload has others: what it sends from an address of this one leaves here, by a table of its own.
+    pub several: bool,
     /// Whose namespace it is.
     pub place: Place,
     /// What the workload's side of the link is called; [`EndpointDesired::INTERFACE`] in a namespace of ours.
@@ -118,6 +122,22 @@ pub struct EndpointDesired {
 impl EndpointDesired {
     /// What the workload's side of the link is called when nothing is said.
     pub const INTERFACE: &'static str = ETH0;
+
+    /// The routing table of what is sent from its addresses, when the workload has several attachments.
+    #[must_use]
+    pub fn table(&self) -> u32 {
+        self.number.peer_ifindex()
+    }
+
+    /// For messages: the workload, of a further attachment with its link.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        if self.further {
+            format!("{} {}", self.workload, self.interface)
+        } else {
+            self.workload.to_string()
+        }
+    }
 
     /// The workload's network namespace; the host's, as long as its link is to be handed over.
     #[must_use]

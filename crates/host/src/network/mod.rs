@@ -7,7 +7,7 @@
 //! ([`Scope`]), so that a change costs what it changes.
 //!
 //! **Ownership.** Ours are: the namespaces pinned in the run directory, links called `bt<N>` and
-//! `bl<N>` that carry our MAC prefix, routes tagged with [`RTPROT`], and the nftables tables called `bulkhead`.
+//! `bl<N>` that carry our MAC prefix, routes and routing rules tagged with [`RTPROT`], and the nftables tables called `bulkhead`.
 //! Nothing else is ever changed, but for the forwarding sysctls of the host, which are remembered
 //! and put back, and MACs of ours that a NIC is to take on a LAN.
 //!
@@ -34,7 +34,8 @@ mod tests;
 
 pub use addressing::{
     ENDPOINT_IFINDEX_BASE, EndpointNumber, IFA_PROTO, LAN_IFINDEX_BASE, MAX_ENDPOINT, MAX_NETWORK,
-    Mac, NetworkNumber, NumberError, PEER_IFINDEX_BASE, RTPROT, TRANSIT_V4, TRANSIT_V6, Transit,
+    Mac, NetworkNumber, NumberError, PEER_IFINDEX_BASE, RTPROT, RULE, TRANSIT_V4, TRANSIT_V6,
+    Transit,
 };
 pub use apply::{Outcome, StepError, apply, observe, reconcile, reconcile_in, teardown};
 pub use attach::{Attach, AttachError, NoPrograms};
@@ -43,7 +44,7 @@ pub use desired::{
     RouterDesired, Transport,
 };
 pub use kernel::{Kernel, KernelError, Ns, NsName, NsNameError, Refusal};
-pub use observed::{LinkState, NsState, Observed, PortFlags, Route};
+pub use observed::{LinkState, NsState, Observed, PortFlags, Route, Rule};
 pub use op::{NsProfile, Op, VethSpec, VlanSpec};
 pub use plan::{Plan, Step, Unit};
 pub use scope::{Glance, LookedAt, Part, Scope};

@@ -37,8 +37,10 @@ pub struct NsState {
     pub links: BTreeMap<String, LinkState>,
     /// Addresses with prefix length by name of the link. Link-local IPv6 is left out.
     pub addresses: BTreeMap<String, BTreeSet<IpNet>>,
-    /// Unicast routes of the main table that carry our `proto`.
+    /// Unicast routes that carry our `proto`; of the main table, in a workload's namespace of every table.
     pub routes: BTreeSet<Route>,
+    /// Routing rules that carry our `proto`, where a namespace has more than one link of ours.
+    pub rules: BTreeSet<Rule>,
     /// Permanent neighbours: (link, address, MAC).
     pub neighbours: BTreeSet<(String, IpAddr, Mac)>,
     /// Static entries of bridge forwarding tables: (port, MAC).
@@ -117,13 +119,24 @@ impl PortFlags {
     pub const LAN: Self = Self { learning: false, flood: true, neigh_suppress: false };
 }
 
-/// A route of the main table.
+/// A route.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
     /// Where to; the prefix `0` means default.
     pub to: IpNet,
-    /// Next hop.
-    pub via: IpAddr,
+    /// Next hop; `None` is on the link itself.
+    pub via: Option<IpAddr>,
     /// Name of the link.
     pub dev: String,
+    /// The routing table; `None` is the main one.
+    pub table: Option<u32>,
+}
+
+/// Whatever is sent from an address is routed by a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rule {
+    /// The address.
+    pub from: IpAddr,
+    /// The table.
+    pub table: u32,
 }

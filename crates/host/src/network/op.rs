@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use crate::linux::nft::Ruleset;
 use crate::linux::nft::edge::EdgeTable;
 
-use super::{Mac, Ns, NsName, PortFlags, Route};
+use super::{Mac, Ns, NsName, PortFlags, Route, Rule};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,6 +152,20 @@ pub enum Op {
         ns: Ns,
         /// The route.
         route: Route,
+    },
+    /// Route what is sent from an address by a table of its own. No error when that is so.
+    RuleAdd {
+        /// Namespace.
+        ns: Ns,
+        /// The rule.
+        rule: Rule,
+    },
+    /// Remove a routing rule.
+    RuleDelete {
+        /// Namespace.
+        ns: Ns,
+        /// The rule.
+        rule: Rule,
     },
     /// Pin a neighbour's MAC.
     NeighReplace {
@@ -326,12 +340,16 @@ impl fmt::Display for Op {
 }
 
 impl Op {
-    /// Whether the step makes an object that must not be there yet.
+    /// Whether the step makes an object that is not there yet, after which the rest of its subject is done in any case.
     #[must_use]
     pub const fn makes_new(&self) -> bool {
         matches!(
             self,
-            Self::NetnsAdd { .. } | Self::VethAdd(_) | Self::VlanAdd(_) | Self::BridgeAdd { .. }
+            Self::NetnsAdd { .. }
+                | Self::VethAdd(_)
+                | Self::VlanAdd(_)
+                | Self::BridgeAdd { .. }
+                | Self::RuleAdd { .. }
         )
     }
 
@@ -343,8 +361,9 @@ impl Op {
                 matches!(address, IpNet::V6(_))
             }
             Self::RouteReplace { route, .. } | Self::RouteDelete { route, .. } => {
-                matches!(route.via, IpAddr::V6(_))
+                matches!(route.to, IpNet::V6(_))
             }
+            Self::RuleAdd { rule, .. } | Self::RuleDelete { rule, .. } => rule.from.is_ipv6(),
             Self::NeighReplace { address, .. } | Self::NeighDelete { address, .. } => {
                 address.is_ipv6()
             }
@@ -362,6 +381,8 @@ impl Op {
             | Self::TableDelete { ns }
             | Self::EdgeReplace { ns, .. }
             | Self::EdgeDelete { ns }
+            | Self::RuleAdd { ns, .. }
+            | Self::RuleDelete { ns, .. }
             | Self::LinksDelete { ns, .. } => [Some(ns), None],
             // Pins are listed and the host's sysctls read on every pass.
             Self::NetnsAdd { .. }
@@ -438,6 +459,8 @@ impl Op {
             }
             Self::RouteReplace { ns, route } => write!(f, "{} route replace {route}", Ip(ns)),
             Self::RouteDelete { ns, route } => write!(f, "{} route delete {route}", Ip(ns)),
+            Self::RuleAdd { ns, rule } => write!(f, "{} rule add {rule}", Ip(ns)),
+            Self::RuleDelete { ns, rule } => write!(f, "{} rule delete {rule}", Ip(ns)),
             Self::NeighReplace { ns, link, address, mac } => write!(
                 f,
                 "{} neigh replace {address} lladdr {mac} dev {link} nud permanent",
@@ -457,7 +480,21 @@ impl fmt::Display for Route {
             0 => f.write_str("default")?,
             _ => self.to.fmt(f)?,
         }
-        write!(f, " via {} dev {} proto {:#x}", self.via, self.dev, super::RTPROT)
+        if let Some(via) = self.via {
+            write!(f, " via {via}")?;
+        }
+        write!(f, " dev {}", self.dev)?;
+        if let Some(table) = self.table {
+            write!(f, " table {table}")?;
+        }
+        write!(f, " proto {:#x}", super::RTPROT)
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (from, table) = (self.from, self.table);
+        write!(f, "from {from} lookup {table} pref {} proto {:#x}", super::RULE, super::RTPROT)
     }
 }
 

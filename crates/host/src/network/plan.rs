@@ -194,6 +194,7 @@ fn holds(op: &Op, observed: &Observed) -> bool {
         Op::RouteReplace { ns, route } => {
             state(ns).is_some_and(|state| state.routes.contains(route))
         }
+        Op::RuleAdd { ns, rule } => state(ns).is_some_and(|state| state.rules.contains(rule)),
         Op::NeighReplace { ns, link, address, mac } => {
             let entry = (link.clone(), *address, *mac);
             state(ns).is_some_and(|state| state.neighbours.contains(&entry))
@@ -254,7 +255,8 @@ pub(super) struct Wanted<'a> {
     pub(super) pinned: BTreeSet<&'a super::NsName>,
     pub(super) links: BTreeSet<(&'a Ns, &'a str)>,
     pub(super) addresses: BTreeSet<(&'a Ns, &'a str, IpNet)>,
-    pub(super) routes: BTreeSet<(&'a Ns, &'a IpNet, &'a str)>,
+    pub(super) routes: BTreeSet<(&'a Ns, &'a IpNet, &'a str, Option<u32>)>,
+    pub(super) rules: BTreeSet<(&'a Ns, super::Rule)>,
     pub(super) neighbours: BTreeSet<(&'a Ns, &'a str, IpAddr)>,
     pub(super) tables: BTreeSet<&'a Ns>,
     pub(super) edges: BTreeSet<&'a Ns>,
@@ -286,9 +288,10 @@ impl<'a> Wanted<'a> {
             Op::AddressAdd { ns, link, address } => {
                 self.addresses.insert((ns, link, *address));
             }
-            Op::RouteReplace { ns, route: Route { to, dev, .. } } => {
-                self.routes.insert((ns, to, dev));
+            Op::RouteReplace { ns, route: Route { to, dev, table, .. } } => {
+                self.routes.insert((ns, to, dev, *table));
             }
+            Op::RuleAdd { ns, rule } => drop(self.rules.insert((ns, *rule))),
             Op::NeighReplace { ns, link, address, .. } => {
                 self.neighbours.insert((ns, link, *address));
             }

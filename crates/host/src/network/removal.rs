@@ -9,7 +9,10 @@ use std::collections::BTreeSet;
 use super::lan::LAN;
 use super::plan::{Wanted, holds_veth};
 use super::script::{BRIDGE, UPLINK};
-use super::{Desired, EndpointNumber, Mac, NetworkNumber, Ns, NsState, Observed, Op, Step, Unit};
+use super::{
+    Desired, EndpointDesired, EndpointNumber, Mac, NetworkNumber, Ns, NsState, Observed, Op, Rule,
+    Step, Unit,
+};
 
 /// The removals, before anything is added: endpoints, stale entries of what stays, then routers,
 /// namespaces and the host's own part.
@@ -17,8 +20,8 @@ pub(super) fn units(desired: &Desired, script: &[Unit], observed: &Observed) -> 
     let wanted = Wanted::of(desired, script);
     let remade = remade(script, observed);
     let mut units = Vec::new();
-    // Workloads' sides of links that go, by their index: what is on them goes with them.
-    let mut sides = BTreeSet::new();
+    let mut apart =
+        Apart { gone: BTreeSet::new(), elsewhere: elsewhere(desired, observed).collect() };
     for (ns, state) in &observed.states {
         let Ns::Ours(name) = ns else { continue };
         if !name.is_router() {
@@ -29,13 +32,13 @@ pub(super) fn units(desired: &Desired, script: &[Unit], observed: &Observed) -> 
                 && !remade.contains(&(ns, *endpoint))
         };
         let gone: Vec<_> = endpoints(state).filter(|endpoint| !stays(endpoint)).collect();
-        sides.extend(gone.iter().map(|endpoint| endpoint.peer_ifindex()));
+        apart.gone.extend(gone.iter().map(|endpoint| endpoint.peer_ifindex()));
         units.extend(endpoints_unit(ns, gone));
     }
     units.extend(legs(observed, &wanted));
     for (ns, state) in &observed.states {
         if *ns == Ns::Host || wanted.namespaces.contains(ns) {
-            units.push(stale_unit(ns, state, &wanted, &sides));
+            units.push(stale_unit(ns, state, &wanted, &apart));
         }
     }
     units.extend(transit_units(observed, &wanted));
@@ -47,10 +50,31 @@ pub(super) fn units(desired: &Desired, script: &[Unit], observed: &Observed) -> 
     units
 }
 
-/// Endpoint links that are there and not as they should be. They go before anything is added: two that change places would
+/// Workloads' sides of links of which nothing is to be said, by their index.
+struct Apart {
+    /// They go, and what is on them goes with them.
+    gone: BTreeSet<u32>,
+    /// They are other attachments of a workload, and not looked at.
+    elsewhere: BTreeSet<u32>,
+}
+
+/// Workloads' sides of the links of endpoints that are wanted and were not looked at, though the namespace of one may be read for the
+/// sake of another attachment of its workload.
+fn elsewhere(desired: &Desired, observed: &Observed) -> impl Iterator<Item = u32> {
+    let endpoints = desired.routers.iter().flat_map(|router| {
+        let left = |each: &&EndpointDesired| {
+            each.several && !observed.looked_at.has_endpoint(&router.name, each.number)
+        };
+        router.endpoints.iter().filter(left)
+    });
+    endpoints.map(|endpoint| endpoint.number.peer_ifindex())
+}
+
+/// Endpoint links that are there and not as they should be, as far as both ends were looked at. They go before anything is added: two that change places would
 /// be in each other's way.
 fn remade<'a>(script: &'a [Unit], observed: &Observed) -> BTreeSet<(&'a Ns, EndpointNumber)> {
-    let steps = script.iter().flat_map(|unit| &unit.steps);
+    let known = script.iter().filter(|unit| observed.looked_at.covers(unit));
+    let steps = known.flat_map(|unit| &unit.steps);
     let other = steps.filter_map(|step| {
         let Step::Kernel(Op::VethAdd(spec)) = step else { return None };
         let there = observed.states.get(&spec.ns)?.links.contains_key(&spec.link);
@@ -81,15 +105,23 @@ fn endpoints(state: &NsState) -> impl Iterator<Item = EndpointNumber> {
     state.links.keys().filter_map(|name| EndpointNumber::from_link_name(name))
 }
 
-/// Addresses, routes and neighbours that do not belong on a link that stays.
-fn stale_unit(ns: &Ns, state: &NsState, wanted: &Wanted<'_>, sides: &BTreeSet<u32>) -> Unit {
-    let goes = |link: &str| state.links.get(link).is_some_and(|found| sides.contains(&found.index));
+/// Addresses, routes, rules and neighbours that do not belong on a link that stays.
+fn stale_unit(ns: &Ns, state: &NsState, wanted: &Wanted<'_>, apart: &Apart) -> Unit {
+    let is_apart = |index: &u32| apart.gone.contains(index) || apart.elsewhere.contains(index);
+    let goes = |link: &str| state.links.get(link).is_some_and(|found| is_apart(&found.index));
     let ours = |link: &str| is_ours(ns, link, state) && !goes(link);
     let mut ops = Vec::new();
     for route in state.routes.iter().filter(|route| !goes(&route.dev)) {
-        if !wanted.routes.contains(&(ns, &route.to, route.dev.as_str())) {
+        if !wanted.routes.contains(&(ns, &route.to, route.dev.as_str(), route.table)) {
             ops.push(Op::RouteDelete { ns: ns.clone(), route: route.clone() });
         }
+    }
+    // A rule does not go with a link. Its table has the number of the workload's side.
+    let stays = |rule: &&Rule| {
+        apart.elsewhere.contains(&rule.table) || wanted.rules.contains(&(ns, **rule))
+    };
+    for rule in state.rules.iter().filter(|rule| !stays(rule)) {
+        ops.push(Op::RuleDelete { ns: ns.clone(), rule: *rule });
     }
     for (link, address, _) in &state.neighbours {
         if ours(link) && !wanted.neighbours.contains(&(ns, link.as_str(), *address)) {

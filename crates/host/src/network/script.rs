@@ -3,6 +3,7 @@
 //! [`Plan::diff`](super::Plan::diff) leaves out the steps whose result is already there. Anything of
 //! ours that no step names is not wanted any more.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -11,8 +12,8 @@ use crate::linux::nft::Ruleset;
 use crate::linux::nft::render::{self, Guard};
 
 use super::{
-    Desired, EndpointDesired, Mode, NetworkNumber, Ns, NsProfile, NsState, Observed, Op, Place,
-    PortFlags, Route, RouterDesired, Scope, Step, Unit, VethSpec, lan,
+    Desired, EndpointDesired, Mode, NetworkNumber, Ns, NsName, NsProfile, NsState, Observed, Op,
+    Place, PortFlags, Route, RouterDesired, Rule, Scope, Step, Unit, VethSpec, lan,
 };
 
 /// The router's link to its endpoints.
@@ -47,6 +48,15 @@ const ADOPTED_SYSCTLS: [(&str, &str, &str); 5] = [
     ("ipv6", "accept_ra", "0"),
     ("ipv6", "addr_gen_mode", "1"),
     ("ipv4", "accept_redirects", "0"),
+];
+
+/// Sysctls of the links of a workload with several: nothing is forwarded between them, and each answers and asks for its own
+/// addresses alone.
+const SEVERAL_SYSCTLS: [(&str, &str, &str); 4] = [
+    ("ipv4", "forwarding", "0"),
+    ("ipv4", "arp_ignore", "1"),
+    ("ipv4", "arp_announce", "2"),
+    ("ipv6", "forwarding", "0"),
 ];
 
 /// The namespace of a router.
@@ -96,14 +106,19 @@ pub(super) fn units(desired: &Desired, observed: &Observed) -> Vec<Unit> {
         units.push(router_unit(router, mtu, render::router(router, &own)));
         units.extend(lan::unit(router, observed));
     }
-    for router in &desired.routers {
-        let looked_at = &observed.looked_at;
-        let known = |each: &&EndpointDesired| looked_at.has_endpoint(&router.name, each.number);
-        let endpoints = router.endpoints.iter().filter(known);
-        units.extend(endpoints.map(|endpoint| {
-            endpoint_unit(router, endpoint, lan::mtu(router, endpoint.mtu, observed))
-        }));
-    }
+    let looked_at = &observed.looked_at;
+    let known = |router: &RouterDesired, each: &EndpointDesired| {
+        looked_at.has_endpoint(&router.name, each.number)
+    };
+    let endpoints = desired.routers.iter().flat_map(|router| {
+        let endpoints = router.endpoints.iter().filter(|each| known(router, each));
+        endpoints.map(move |endpoint| (router, endpoint))
+    });
+    let endpoints: Vec<(&RouterDesired, &EndpointDesired)> = endpoints.collect();
+    units.extend(shared_units(&endpoints));
+    units.extend(endpoints.iter().map(|(router, endpoint)| {
+        endpoint_unit(router, endpoint, lan::mtu(router, endpoint.mtu, observed))
+    }));
     if !desired.routers.is_empty() {
         units.push(published_unit(desired, observed));
         units.extend(lan::host_unit(desired, observed));
@@ -123,6 +138,21 @@ pub(super) fn units(desired: &Desired, observed: &Observed) -> Vec<Unit> {
         })],
     }));
     units
+}
+
+/// Namespaces of workloads with several attachments: there before the first of them, each once.
+fn shared_units(endpoints: &[(&RouterDesired, &EndpointDesired)]) -> Vec<Unit> {
+    let ours = endpoints.iter().map(|(_, each)| each);
+    let ours = ours.filter(|each| each.several && each.place == Place::Ours);
+    let names: BTreeSet<&NsName> = ours.map(|each| &each.workload).collect();
+    let unit = |name: &NsName| Unit {
+        subject: format!("workload {name}"),
+        steps: vec![Step::Kernel(Op::NetnsAdd {
+            name: name.clone(),
+            profile: NsProfile::Workload,
+        })],
+    };
+    names.into_iter().map(unit).collect()
 }
 
 fn host_unit(desired: &Desired, observed: &Observed) -> Unit {
@@ -253,8 +283,8 @@ fn router_paths(router: &RouterDesired) -> Vec<Op> {
     }
     if router.mode == Mode::Routed {
         ops.extend(router.subnets.iter().map(|subnet| {
-            let via = if subnet.addr().is_ipv4() { router_v4 } else { router_v6 };
-            let route = Route { to: subnet.trunc(), via, dev: host_link.clone() };
+            let via = Some(if subnet.addr().is_ipv4() { router_v4 } else { router_v6 });
+            let route = Route { to: subnet.trunc(), via, dev: host_link.clone(), table: None };
             Op::RouteReplace { ns: Ns::Host, route }
         }));
     }
@@ -270,7 +300,7 @@ fn default_route(via: IpAddr, dev: &str) -> Route {
         IpAddr::V4(_) => IpNet::V4(Ipv4Net::default()),
         IpAddr::V6(_) => IpNet::V6(Ipv6Net::default()),
     };
-    Route { to, via, dev: dev.to_owned() }
+    Route { to, via: Some(via), dev: dev.to_owned(), table: None }
 }
 
 fn endpoint_unit(router: &RouterDesired, endpoint: &EndpointDesired, mtu: u32) -> Unit {
@@ -282,7 +312,7 @@ fn endpoint_unit(router: &RouterDesired, endpoint: &EndpointDesired, mtu: u32) -
     let eth0 = || endpoint.interface.clone();
     let mut steps = Vec::new();
     let mut ops = Vec::new();
-    if endpoint.place == Place::Ours {
+    if endpoint.place == Place::Ours && !endpoint.several {
         let profile = NsProfile::Workload;
         ops.push(Op::NetnsAdd { name: endpoint.workload.clone(), profile });
     }
@@ -306,22 +336,55 @@ fn endpoint_unit(router: &RouterDesired, endpoint: &EndpointDesired, mtu: u32) -
         ops.push(Op::AddressAdd { ns: far.clone(), link: eth0(), address: *address });
         ops.push(neighbour(&near, BRIDGE, address.addr(), mac));
     }
+    if endpoint.several {
+        ops.extend(sourced(&far, endpoint));
+    }
     ops.push(Op::LinkUp { ns: near, link, up: true });
     ops.push(Op::LinkUp { ns: far.clone(), link: eth0(), up: true });
+    ops.extend(endpoint_paths(router, endpoint, &far));
+    steps.extend(ops.into_iter().map(Step::Kernel));
+    Unit { subject: format!("endpoint {}", endpoint.subject()), steps }
+}
+
+/// That what is sent from an endpoint's addresses goes by its own table, and nothing is forwarded over its link.
+fn sourced<'e>(far: &'e Ns, endpoint: &'e EndpointDesired) -> impl Iterator<Item = Op> + use<'e> {
+    let table = endpoint.table();
+    let rules = endpoint.addresses.iter().map(move |address| Op::RuleAdd {
+        ns: far.clone(),
+        rule: Rule { from: address.addr(), table },
+    });
+    let sysctls = SEVERAL_SYSCTLS.iter().map(|(family, name, value)| Op::LinkSysctl {
+        ns: far.clone(),
+        key: link_key((family, name), &endpoint.interface),
+        value: (*value).to_owned(),
+    });
+    rules.chain(sysctls)
+}
+
+/// Neighbours and routes of an endpoint: over the first one of a workload by default, and from the addresses of each of
+/// several over itself.
+fn endpoint_paths(router: &RouterDesired, endpoint: &EndpointDesired, far: &Ns) -> Vec<Op> {
+    let mut ops = Vec::new();
+    let table = endpoint.several.then(|| endpoint.table());
+    for address in endpoint.addresses.iter().filter(|_| table.is_some()) {
+        let dev = endpoint.interface.clone();
+        let route = Route { to: address.trunc(), via: None, dev, table };
+        ops.push(Op::RouteReplace { ns: far.clone(), route });
+    }
     let gateways = endpoint.gateway_v4.map(IpAddr::V4).into_iter();
     for gateway in gateways.chain(endpoint.gateway_v6.map(IpAddr::V6)) {
         // The MAC of a LAN's router is the LAN's to tell.
         if router.lan.is_none() {
-            let mac = router.number.bridge_mac();
-            ops.push(neighbour(&far, &endpoint.interface, gateway, mac));
+            ops.push(neighbour(far, &endpoint.interface, gateway, router.number.bridge_mac()));
         }
-        ops.push(Op::RouteReplace {
-            ns: far.clone(),
-            route: default_route(gateway, &endpoint.interface),
-        });
+        let default = default_route(gateway, &endpoint.interface);
+        let own = table.map(|table| Route { table: Some(table), ..default.clone() });
+        let main = (!endpoint.further).then_some(default);
+        ops.extend(
+            own.into_iter().chain(main).map(|route| Op::RouteReplace { ns: far.clone(), route }),
+        );
     }
-    steps.extend(ops.into_iter().map(Step::Kernel));
-    Unit { subject: format!("endpoint {}", endpoint.workload), steps }
+    ops
 }
 
 /// An endpoint whose other side somebody else moves and sets up.

@@ -44,6 +44,8 @@ fn endpoint(number: u16, name: &str) -> EndpointDesired {
         interface: EndpointDesired::INTERFACE.to_owned(),
         number: EndpointNumber::new(number).expect("in range"),
         workload: NsName::workload("shop", name).expect("a name"),
+        further: false,
+        several: false,
         place: Place::Ours,
         mac: EndpointNumber::new(number).expect("in range").mac(),
         addresses: vec![format!("10.0.1.{}/24", number + 9).parse().expect("v4")],

@@ -238,6 +238,8 @@ pub(crate) fn endpoint(number: u16, tenant: &str, name: &str, host_part: u8) -> 
         interface: EndpointDesired::INTERFACE.to_owned(),
         number: EndpointNumber::new(number).expect("in range"),
         workload: NsName::workload(tenant, name).expect("a name"),
+        further: false,
+        several: false,
         place: Place::Ours,
         mac: EndpointNumber::new(number).expect("in range").mac(),
         addresses: vec![

@@ -13,7 +13,9 @@ use crate::bundle::Bundle;
 use crate::meet::{Slots, slots};
 use crate::memo::{Known, Memo};
 use crate::nodes::{self, Party};
-use crate::reach::{Atlas, Place};
+use crate::reach::{Atlas, Place, Span};
+
+use super::search::Seat;
 
 /// A workload or a piece of a network's address space.
 pub(super) struct Spot {
@@ -39,6 +41,8 @@ pub(super) struct Ground<'a> {
     pub atlas: Atlas<'a>,
     pub slots: Slots,
     pub memo: Memo,
+    /// Of workloads with several attachments, by the workload's id.
+    several: FxHashMap<String, Vec<usize>>,
 }
 
 impl<'a> Ground<'a> {
@@ -51,7 +55,51 @@ impl<'a> Ground<'a> {
         let mut spots = workloads(document, bundle, &atlas);
         spots.extend(addresses(bundle, &atlas));
         let said = slots(&atlas);
-        Self { document, bundle, spots, nets, atlas, slots: said, memo: Memo::default() }
+        let several = several(&spots);
+        let (slots, memo) = (said, Memo::default());
+        Self { document, bundle, spots, nets, atlas, slots, memo, several }
+    }
+
+    /// All attachments of the workload that a spot is one of, if it has several.
+    pub(super) fn attachments(&self, spot: usize) -> impl Iterator<Item = &Spot> {
+        let owner = self.spots.get(spot).and_then(|spot| spot.party.owner());
+        let known = owner.and_then(|owner| self.several.get(owner));
+        known.into_iter().flatten().filter_map(|at| self.spots.get(*at))
+    }
+
+    /// What passes from one seat to another over other attachments of both: a workload reaches whom one of them reaches.
+    pub(super) fn elsewhere(&self, source: &Seat, target: &Seat) -> Vec<Span> {
+        let of = |seat: &Seat| -> Vec<(Place, bool)> {
+            let all = self.attachments(seat.spot).map(|spot| (spot.place, spot.routed));
+            all.collect()
+        };
+        let (sources, targets) = (of(source), of(target));
+        let own = |seat: &Seat| {
+            let spot = self.spots.get(seat.spot);
+            let routed = spot.is_some_and(|spot| spot.routed);
+            (seat.place, routed, spot.is_some_and(|spot| spot.workload.is_some()))
+        };
+        let one_of = |many: Vec<(Place, bool)>, seat: &Seat| {
+            let (place, routed, is_workload) = own(seat);
+            if many.is_empty() { (vec![(place, routed)], is_workload) } else { (many, true) }
+        };
+        if sources.is_empty() && targets.is_empty() {
+            return Vec::new();
+        }
+        let (sources, is_source) = one_of(sources, source);
+        let (targets, is_target) = one_of(targets, target);
+        let mut spans = Vec::new();
+        for (from, from_routed) in &sources {
+            for (to, to_routed) in &targets {
+                // What is no workload is seen by each network with the same address.
+                let from = if is_source { *from } else { Place { network: to.network, ..*from } };
+                let to = if is_target { *to } else { Place { network: from.network, ..*to } };
+                if from.network == to.network || *from_routed && *to_routed {
+                    spans.extend(self.atlas.spans(&from, &to));
+                }
+            }
+        }
+        spans
     }
 
     /// Where a spot is inside of one of the peers, if anywhere.
@@ -134,6 +182,22 @@ impl<'a> Ground<'a> {
 fn has_other_owner(part: &IpNet, net: &IpNet, all: &BTreeSet<IpNet>) -> bool {
     (net.prefix_len() + 1..=part.prefix_len())
         .any(|len| IpNet::new(part.network(), len).is_ok_and(|piece| all.contains(&piece.trunc())))
+}
+
+/// The spots of workloads with more than one.
+fn several(spots: &[Spot]) -> FxHashMap<String, Vec<usize>> {
+    let mut all: FxHashMap<String, Vec<usize>> = FxHashMap::default();
+    let further = spots.iter().filter_map(|spot| match &spot.party {
+        Party::Workload(id) if id.contains('@') => spot.party.owner(),
+        _ => None,
+    });
+    let owners: BTreeSet<&str> = further.collect();
+    for (at, spot) in spots.iter().enumerate().filter(|_| !owners.is_empty()) {
+        if let Some(owner) = spot.party.owner().filter(|owner| owners.contains(owner)) {
+            all.entry(owner.to_owned()).or_default().push(at);
+        }
+    }
+    all
 }
 
 fn workloads(document: &Document, bundle: &Bundle, atlas: &Atlas<'_>) -> Vec<Spot> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::{IcmpCover, PortSpec, Proto};
+use policy::document::owner;
 use rustc_hash::FxHashMap;
 
 use super::ground::{Ground, Spot};
@@ -151,7 +152,7 @@ fn through_ports<'a>(
             _ => continue,
         };
         for from in sources.groups.iter().filter(|group| group.local) {
-            for source in from.seats.iter().filter(|source| source.spot != target.spot) {
+            for source in from.seats.iter().filter(|source| differ(ground, source, target)) {
                 for passage in gates.passages(&from.key, &source.place, id) {
                     if let Some(port) = breaks(&passage.span) {
                         return Some((*source, *target, Way::Published(passage), port));
@@ -165,12 +166,17 @@ fn through_ports<'a>(
 
 /// Two seats that are not the same party.
 pub(super) fn distinct(ground: &Ground<'_>, from: &Group, to: &Group) -> Option<(Seat, Seat)> {
-    let party = |seat: &Seat| ground.spots.get(seat.spot).map(|spot| &spot.party);
-    let differ = |(a, b): &(&Seat, &Seat)| party(a) != party(b);
+    let differ = |(a, b): &(&Seat, &Seat)| differ(ground, a, b);
     let first = from.seats.first().zip(to.seats.first()).filter(differ);
     let second = || from.seats.first().zip(to.seats.get(1)).filter(differ);
     let third = || from.seats.get(1).zip(to.seats.first()).filter(differ);
     first.or_else(second).or_else(third).map(|(a, b)| (*a, *b))
+}
+
+/// Whether two seats are not of the same party, be it at two attachments.
+fn differ(ground: &Ground<'_>, one: &Seat, other: &Seat) -> bool {
+    let parties = ground.spots.get(one.spot).zip(ground.spots.get(other.spot));
+    parties.is_some_and(|(one, other)| !one.party.is_same(&other.party))
 }
 
 /// What passes directly between two groups that may meet.
@@ -234,13 +240,17 @@ fn without_ports(
     (wanted, passing): (&[Span], &[Span]),
 ) -> Option<(Seat, Seat, Span)> {
     for target in &to.seats {
-        for source in from.seats.iter().filter(|source| source.spot != target.spot) {
+        for source in from.seats.iter().filter(|source| differ(ground, source, target)) {
             let mut spans = passing.to_vec();
+            spans.extend(ground.elsewhere(source, target));
             if let Some(Spot { party: Party::Workload(id), .. }) = ground.spots.get(target.spot)
                 && from.local
             {
-                let passages = gates.passages(&from.key, &source.place, id);
-                spans.extend(passages.into_iter().map(|passage| passage.span));
+                let others = ground.attachments(source.spot).map(|one| (&one.key, &one.place));
+                for (key, place) in [(&from.key, &source.place)].into_iter().chain(others) {
+                    let passages = gates.passages(key, place, owner(id));
+                    spans.extend(passages.into_iter().map(|passage| passage.span));
+                }
             }
             if let Some(part) = missing(wanted, &spans) {
                 return Some((*source, *target, part));

@@ -14,7 +14,7 @@ use crate::codes::Code;
 use crate::decode::{Mapping, Val};
 use crate::diagnostic::{Diagnostic, Problems};
 use crate::document::{Document, Lan, Start, Subnets, Workload};
-use crate::raw::{RawNetwork, RawWorkload};
+use crate::raw::RawNetwork;
 
 /// The LAN of a network, if it has one.
 pub(super) fn lan(
@@ -155,13 +155,13 @@ pub(super) fn usable(address: IpAddr, lan: &Lan, subnets: &Subnets) -> Result<()
 /// Whether a workload and its network go together.
 pub(super) fn place(
     made: &Workload,
-    raw: &RawWorkload,
+    has_address: bool,
     document: &Document,
     problems: &mut Problems<'_>,
 ) {
     let Some(network) = document.network(&made.tenant, &made.network) else { return };
     let Some(lan) = &network.lan else { return };
-    if !raw.given("address") && !matches!(made.start, Start::Port(_)) {
+    if !has_address && !matches!(made.start, Start::Port(_)) {
         let message = format!("`{}` is on the LAN of {} and has no address", made.name, lan.uplink);
         problems.push(
             Diagnostic::error(Code::MissingKey, made.span, message)

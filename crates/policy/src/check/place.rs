@@ -6,14 +6,36 @@ use crate::codes::Code;
 use crate::decode::Val;
 use crate::diagnostic::{Diagnostic, Problems};
 use crate::document::{Document, Network};
-use crate::raw::{RawTenant, RawWorkload};
+use crate::raw::{RawAlso, RawTenant, RawWorkload};
+use crate::scalar::SegmentRef;
+
+/// What a workload, or a further attachment of one, says of its place.
+#[derive(Clone, Copy)]
+pub(super) struct Said<'r> {
+    /// Its `network:`.
+    pub(super) network: Option<&'r Val<Name>>,
+    /// Its `segment:`.
+    pub(super) segment: Option<&'r Val<SegmentRef>>,
+}
+
+impl<'r> From<&'r RawWorkload> for Said<'r> {
+    fn from(raw: &'r RawWorkload) -> Self {
+        Self { network: raw.network.as_ref(), segment: raw.segment.as_ref() }
+    }
+}
+
+impl<'r> From<&'r RawAlso> for Said<'r> {
+    fn from(raw: &'r RawAlso) -> Self {
+        Self { network: raw.network.as_ref(), segment: raw.segment.as_ref() }
+    }
+}
 
 /// Finds network and segment. `None` after a problem was reported, or when the network itself had one.
 pub(super) fn place(
     tenant: &Name,
     raw_tenant: &RawTenant,
     name: &Val<Name>,
-    raw: &RawWorkload,
+    said: Said<'_>,
     document: &Document,
     problems: &mut Problems<'_>,
 ) -> Option<(Name, Option<Name>)> {
@@ -23,7 +45,7 @@ pub(super) fn place(
     if declared > networks.len() {
         return None;
     }
-    if let (Some(network), Some(segment)) = (&raw.network, &raw.segment) {
+    if let (Some(network), Some(segment)) = (said.network, said.segment) {
         let hint = format!("write `segment: {}/{}`", network.value, segment.value.segment);
         problems.push(
             Diagnostic::error(
@@ -36,7 +58,7 @@ pub(super) fn place(
         );
         return None;
     }
-    if let Some(network) = &raw.network {
+    if let Some(network) = said.network {
         let Some(found) = networks.iter().find(|candidate| candidate.name == network.value) else {
             let known: Vec<&str> = networks.iter().map(|n| n.name.as_str()).collect();
             problems.push(super::unknown("network", network.value.as_str(), network.span, known));
@@ -44,8 +66,8 @@ pub(super) fn place(
         };
         return only_segment(found, network.span, problems);
     }
-    if raw.segment.is_some() {
-        return by_segment(&networks, raw, problems);
+    if let Some(wanted) = said.segment {
+        return by_segment(&networks, wanted, problems);
     }
     match networks.as_slice() {
         [] => {
@@ -93,10 +115,9 @@ fn only_segment(
 
 fn by_segment(
     networks: &[&Network],
-    raw: &RawWorkload,
+    wanted: &Val<SegmentRef>,
     problems: &mut Problems<'_>,
 ) -> Option<(Name, Option<Name>)> {
-    let wanted = raw.segment.as_ref()?;
     let name = &wanted.value.segment;
     if let Some(network) = &wanted.value.network {
         let Some(found) = networks.iter().find(|candidate| candidate.name == *network) else {

@@ -23,6 +23,8 @@ pub(super) fn publishes(
     problems: &mut Problems<'_>,
 ) {
     let own = document.workloads.iter().rev().take_while(|workload| workload.tenant == *tenant);
+    // A published port leads to the first attachment.
+    let own = own.filter(|workload| !workload.further);
     let made: HashMap<&str, &Workload> =
         own.map(|workload| (workload.name.as_str(), &**workload)).collect();
     let declared = raw.workloads.iter().flat_map(|table| &table.entries);

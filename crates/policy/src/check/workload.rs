@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use model::{Mode, Name};
 
 use super::network::{capacity, usable};
-use super::{Seen, place};
+use super::{Seen, also, place};
 use crate::codes::Code;
-use crate::decode::{Mapping, Val};
+use crate::decode::{Mapping, OneOrMany, Val};
 use crate::diagnostic::{Diagnostic, Problems};
 use crate::document::{Document, Network, Run, Span, Start, Subnets, Workload};
 use crate::raw::{RawTenant, RawWorkload};
@@ -26,7 +26,7 @@ pub(super) fn workloads(
     for (name, workload) in raw.workloads.iter().flat_map(|table| &table.entries) {
         let Some(workload) = workload else { continue };
         let start = start(name, workload, problems);
-        let place = place::place(tenant, raw, name, workload, document, problems);
+        let place = place::place(tenant, raw, name, workload.into(), document, problems);
         let labels: model::Labels = workload
             .labels
             .iter()
@@ -50,6 +50,7 @@ pub(super) fn workloads(
         let mut made = Workload {
             tenant: tenant.clone(),
             name: name.value.clone(),
+            further: false,
             network,
             segment,
             labels,
@@ -58,16 +59,19 @@ pub(super) fn workloads(
             start,
             span: name.span,
         };
-        addresses_of(&mut made, workload, document, problems);
+        addresses_of(&mut made, workload.address.as_ref(), document, problems);
         super::external::place(&made, workload, document, problems);
-        super::lan::place(&made, workload, document, problems);
+        super::lan::place(&made, workload.given("address"), document, problems);
+        let further = also::further(&made, raw, (name, workload), document, problems);
         document.workloads.push(made.into());
+        document.workloads.extend(further.into_iter().map(Into::into));
     }
 }
 
-fn addresses_of(
+/// Gives a workload the addresses that the file fixes, each checked.
+pub(super) fn addresses_of(
     made: &mut Workload,
-    raw: &RawWorkload,
+    fixed: Option<&OneOrMany<Val<IpAddr>>>,
     document: &Document,
     problems: &mut Problems<'_>,
 ) {
@@ -76,7 +80,7 @@ fn addresses_of(
     else {
         return;
     };
-    for address in raw.address.iter().flat_map(|list| &list.items) {
+    for address in fixed.iter().flat_map(|list| &list.items) {
         if let mode @ (Mode::None | Mode::Host) = network.mode {
             problems.push(
                 Diagnostic::error(
@@ -236,7 +240,9 @@ pub(super) fn addresses(document: &Document, problems: &mut Problems<'_>) {
                 );
             }
         }
-        if let Start::Netns(adopted) = &workload.start {
+        if let Start::Netns(adopted) = &workload.start
+            && !workload.further
+        {
             let text = match &adopted.netns {
                 crate::document::Netns::Name(text) | crate::document::Netns::Path(text) => text,
                 crate::document::Netns::Handed { .. } => continue,

@@ -99,7 +99,10 @@ fn of_workload(key: &str) -> Option<&'static str> {
         "command" | "cmd" | "args" | "entrypoint" => {
             "the program and its arguments are one list: run: [nginx, -g, daemon off;]"
         }
-        "networks" | "network_mode" => "a workload stands in one network: network: main",
+        "networks" => {
+            "the first network is its own, further ones stand under also: network: front, also: [{ network: back }]"
+        }
+        "network_mode" => "a workload stands in a network: network: main",
         "environment" => "write env: { KEY: value }",
         "depends_on" => "nothing waits: what ends too early is started again (`restart:`)",
         "container_name" | "hostname" | "name" => NAMED,

@@ -12,6 +12,8 @@ pub enum Start {
     Netns(Adopted),
     /// `port:`: somebody else started it behind an interface of the host.
     Port(Port),
+    /// A further attachment of a workload with `run:`: what its link is called in the namespace of the first.
+    Beside(Arc<str>),
 }
 
 /// A port in place: an interface of the host that leads to a workload of an external network.

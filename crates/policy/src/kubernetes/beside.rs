@@ -263,7 +263,8 @@ fn residents(
         twice(document, problems);
     }
     let mut out = Vec::with_capacity(document.workloads.len());
-    for workload in &document.workloads {
+    // A pod is in one network; further attachments go with the first.
+    for workload in document.workloads.iter().filter(|workload| !workload.further) {
         let namespace = match (declared.by_segment, &workload.segment) {
             (None, _) => Arc::from(workload.tenant.as_str()),
             (Some(_), Some(segment)) => Arc::from(segment.as_str()),

@@ -168,6 +168,7 @@ impl Work<'_> {
         Some(Workload {
             tenant: tenant.clone(),
             name: Name::new(&format!("p{at}")).ok()?,
+            further: false,
             network: tenant.clone(),
             segment: segment(here),
             labels,

@@ -162,8 +162,11 @@ pub(super) fn publishes(
     if document.publishes.is_empty() {
         return;
     }
-    let positions: HashMap<(&Name, &Name), u32> =
-        (0_u32..).zip(&document.workloads).map(|(at, w)| ((&w.tenant, &w.name), at)).collect();
+    let positions: HashMap<(&Name, &Name), u32> = (0_u32..)
+        .zip(&document.workloads)
+        .filter(|(_, workload)| !workload.further)
+        .map(|(at, w)| ((&w.tenant, &w.name), at))
+        .collect();
     let inward: Vec<&Resolved<'_>> = resolved
         .iter()
         .filter(|rule| {

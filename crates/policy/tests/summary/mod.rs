@@ -33,6 +33,7 @@ pub(crate) fn summary(document: &Document) -> String {
             }
             Start::Netns(adopted) => format!("{:?}", adopted.netns),
             Start::Port(port) => format!("{port:?}"),
+            Start::Beside(interface) => interface.to_string(),
         };
         let fixed = workload.v4.map(|a| format!(" {a}")).unwrap_or_default();
         writeln!(

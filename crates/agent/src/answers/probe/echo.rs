@@ -12,14 +12,17 @@ use super::{Seen, observed, raw};
 /// What is sent after the header, for whoever looks at the wire.
 const PAYLOAD: &[u8; 16] = b"bulkhead probe.\n";
 
-/// Sends an echo request and waits for its reply.
-pub(super) fn echo(target: IpAddr, wait: Duration) -> io::Result<Seen> {
+/// Sends an echo request, from an address or any, and waits for its reply.
+pub(super) fn echo(target: IpAddr, own: Option<IpAddr>, wait: Duration) -> io::Result<Seen> {
     let (domain, protocol) = match target {
         IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
         IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
     };
     let mut socket = Socket::new(domain, Type::RAW, Some(protocol))?;
     let id = identifier();
+    if let Some(own) = own {
+        socket.bind(&SocketAddr::new(own, 0).into())?;
+    }
     let began = Instant::now();
     let sent = socket
         .connect(&SocketAddr::new(target, 0).into())

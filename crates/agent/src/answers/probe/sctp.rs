@@ -5,7 +5,7 @@
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -42,11 +42,18 @@ enum Answer {
     Aborted,
 }
 
-/// Sends an INIT and waits for what comes of it.
-pub(super) fn init(target: SocketAddr, port: Option<u16>, wait: Duration) -> io::Result<Seen> {
+/// Sends an INIT from an address and port, or any, and waits for what comes of it.
+pub(super) fn init(
+    target: SocketAddr,
+    (own, port): (Option<IpAddr>, Option<u16>),
+    wait: Duration,
+) -> io::Result<Seen> {
     let domain = Domain::for_address(target);
     let mut socket = Socket::new(domain, Type::RAW, Some(Protocol::from(SCTP)))?;
     let offer = Offer { from: port.unwrap_or_else(source_port), to: target.port(), tag: tag() };
+    if let Some(own) = own {
+        socket.bind(&SocketAddr::new(own, 0).into())?;
+    }
     let began = Instant::now();
     let peer = SocketAddr::new(target.ip(), 0);
     let sent = socket.connect(&peer.into()).and_then(|()| socket.send(&offer.init()));

@@ -111,7 +111,10 @@ impl Vocabulary {
             number.is_none_or(|at| left.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1))
         };
         let names = wanted.iter().filter(is_left).filter_map(|id| id.split_once('.'));
-        out.extend(names.map(|(_, name)| format!("workload={name}")));
+        out.extend(names.map(|(_, name)| match name.split_once('@') {
+            Some((name, network)) => format!("workload={name}, network={network}"),
+            None => format!("workload={name}"),
+        }));
         out.sort();
         out
     }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use api::Why;
 use ipnet::IpNet;
+use policy::document::owner;
 
 use crate::answers::party::{self, Who};
 use crate::answers::service::Asked;
@@ -15,14 +16,16 @@ use super::unasked;
 fn is_one(wanted: &Wanted, ends: [&Who; 2]) -> Option<(u32, IpAddr)> {
     let workload = |who: &&Who| matches!(who, Who::Workload(_));
     let Who::Workload(id) = ends.into_iter().find(workload)? else { return None };
-    let (router, at) = wanted.bundle.attachment(id)?;
-    let own: Vec<IpAddr> = at.addresses.iter().map(IpNet::addr).collect();
+    let bundle = &wanted.bundle;
+    let (router, at) = bundle.attachment(id)?;
+    let all = bundle.attachments(id).filter_map(|(id, _)| Some(bundle.attachment(id)?.1));
+    let own: Vec<IpAddr> = all.flat_map(|at| &at.addresses).map(IpNet::addr).collect();
     let is_own = |who: &Who| match who {
-        Who::Workload(other) => other == id,
+        Who::Workload(other) => owner(other) == owner(id),
         Who::Address(address) => own.contains(address) || address.is_loopback(),
         Who::Host | Who::World => false,
     };
-    let first = *own.first()?;
+    let first = at.addresses.first()?.addr();
     ends.into_iter().all(is_own).then_some((router.number.into(), first))
 }
 

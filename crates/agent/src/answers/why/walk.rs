@@ -24,7 +24,7 @@ use host::linux::walk::{Packet, State};
 use host::network::{Mac, NetworkNumber, Place};
 use model::Mode;
 use planner::{Attachment, Bundle, Router};
-use policy::document::Start;
+use policy::document::{Start, owner};
 
 use crate::answers::party::Who;
 use crate::answers::{person, status};
@@ -327,8 +327,8 @@ impl Trip<'_> {
             Place::At(path) => path,
             Place::Handed { .. } => return None,
         };
-        if matches!(known.start, Start::Run(_)) {
-            self.runs(&place, &end.at.workload);
+        if matches!(known.start, Start::Run(_) | Start::Beside(_)) {
+            self.runs(&place, owner(&end.at.workload));
         }
         let gone = |cause| Fault {
             code: codes::NAMESPACE_GONE,

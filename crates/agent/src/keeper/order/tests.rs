@@ -27,7 +27,7 @@ struct Node {
 fn programs(wanted: &Wanted) -> BTreeMap<String, Vec<String>> {
     let all = wanted.bundle.workloads.iter().filter_map(|(id, workload)| match &workload.start {
         Start::Run(run) => Some((id.to_string(), run.argv.clone())),
-        Start::Netns(_) | Start::Port(_) => None,
+        Start::Netns(_) | Start::Port(_) | Start::Beside(_) => None,
     });
     all.collect()
 }

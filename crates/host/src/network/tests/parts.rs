@@ -1,5 +1,7 @@
 //! Passes over a part of the network: as good as a whole one for what changed, and blind to the rest.
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 /// Four workloads in two networks, one without any.
@@ -71,12 +73,77 @@ pub(super) fn changes() -> Vec<Edit> {
     ]
 }
 
+/// The same with a workload that is in both networks.
+fn with_both() -> Desired {
+    let mut desired = town();
+    let mut first = endpoint(11, "both");
+    first.several = true;
+    let mut further = endpoint(12, "both");
+    (further.several, further.further) = (true, true);
+    "eth1".clone_into(&mut further.interface);
+    desired.routers[0].endpoints.push(first);
+    desired.routers[1].endpoints.push(further);
+    desired
+}
+
+/// Says of each endpoint whether its workload has others, as the planner does.
+fn count(desired: &mut Desired) {
+    let endpoints = || desired.routers.iter().flat_map(|router| &router.endpoints);
+    let mut known: BTreeMap<NsName, usize> = BTreeMap::new();
+    for endpoint in endpoints() {
+        *known.entry(endpoint.workload.clone()).or_default() += 1;
+    }
+    for endpoint in desired.routers.iter_mut().flat_map(|router| &mut router.endpoints) {
+        endpoint.several = known.get(&endpoint.workload).is_some_and(|number| *number > 1);
+    }
+}
+
+#[test]
+fn a_workload_in_two_networks_is_whole_whichever_part_is_looked_at() {
+    let mut bench = Bench::new();
+    let desired = with_both();
+    bench.pass(&desired);
+    let both = workload("both");
+    let state = bench.kernel.namespaces.get(&both).expect("one namespace").clone();
+    assert_eq!(state.links.keys().collect::<Vec<_>>(), ["eth0", "eth1"]);
+    assert_eq!(state.rules.len(), 2);
+    let default: Vec<_> = state.routes.iter().filter(|route| route.to.prefix_len() == 0).collect();
+    let main: Vec<_> = default.iter().filter(|route| route.table.is_none()).collect();
+    assert_eq!(main.iter().map(|route| &*route.dev).collect::<Vec<_>>(), ["eth0"]);
+    assert_eq!(default.len(), 3, "one in each table");
+    for scope in Scope::parts(&desired, 1) {
+        let outcome = reconcile_in(&mut bench.kernel, &mut bench.programs, &desired, &scope);
+        let outcome = outcome.expect("readable");
+        assert!(outcome.is_quiet(), "{:#?}", outcome.done);
+    }
+    // What was spoiled at the one comes back, and nothing happens to the other.
+    let spoiled = bench.kernel.namespaces.get_mut(&both).expect("it");
+    spoiled.rules.clear();
+    spoiled.routes.retain(|route| route.table.is_none());
+    for scope in Scope::parts(&desired, 1) {
+        let outcome = reconcile_in(&mut bench.kernel, &mut bench.programs, &desired, &scope);
+        assert!(outcome.expect("readable").failed.is_empty());
+    }
+    assert_eq!(bench.kernel.namespaces.get(&both), Some(&state));
+    // One of them goes.
+    let mut one = with_both();
+    one.routers[1].endpoints.pop();
+    one.routers[0].endpoints.last_mut().expect("the first").several = false;
+    bench.change(&desired, &one);
+    let left = bench.kernel.namespaces.get(&both).expect("it stays");
+    assert_eq!((left.links.len(), left.rules.len(), left.routes.len()), (1, 0, 1));
+    assert!(bench.pass(&one).is_quiet());
+}
+
 #[test]
 fn a_change_leaves_nothing_to_do_and_can_be_taken_back() {
-    for (what, edit) in changes() {
+    for ((what, edit), both) in changes().into_iter().flat_map(|each| [(each, false), (each, true)])
+    {
+        let world = if both { with_both } else { town };
         let mut bench = Bench::new();
-        let (before, mut after) = (town(), town());
+        let (before, mut after) = (world(), world());
         edit(&mut after);
+        count(&mut after);
         bench.pass(&before);
         let picture = bench.kernel.to_string();
 

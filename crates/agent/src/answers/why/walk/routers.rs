@@ -43,7 +43,7 @@ impl Trip<'_> {
         bridge: u32,
     ) -> Option<()> {
         let port = end.port();
-        let far = format!("eth0 of {}", end.name());
+        let far = format!("{} of {}", end.link, end.name());
         let index = router.is_up(&mut self.report, &port, &far)?;
         let link = router.links.get(&index)?.clone();
         self.widths.bridged(&router.place, &link);
