@@ -155,6 +155,8 @@ pub(crate) struct Keeper {
     compiler: Option<(u64, planner::Compiler)>,
     /// Generation and addresses of the host that the document was last compiled again for.
     compiled_for: Option<(u64, Vec<IpAddr>)>,
+    /// Addresses of the host with which a document was compiled last.
+    sound: Vec<IpAddr>,
     /// What was in force before the last change: taking it apart takes a while, and nobody is to wait for that.
     past: Option<Arc<Force>>,
     /// It ends when all is in force, and starts no workloads: the agent that follows does.
@@ -179,6 +181,7 @@ impl Keeper {
             timers,
             compiler: None,
             compiled_for: None,
+            sound: Vec::new(),
             past: None,
             brief: false,
             hosts: guard::Hosts::default(),
@@ -194,7 +197,8 @@ impl Keeper {
     pub(crate) fn run(mut self, commands: &Receiver<Command>) {
         loop {
             let next = self.next_expiry().into_iter().chain(self.host_deadline()).min();
-            let wait = self.timers.next(next).saturating_duration_since(Instant::now());
+            let due = self.timers.next(next);
+            let wait = due.saturating_duration_since(Instant::now());
             match commands.recv_timeout(wait.max(Duration::from_millis(1))) {
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(command) => {
@@ -204,8 +208,12 @@ impl Keeper {
                         return;
                     }
                     self.past = None;
-                    self.timers.changed(Instant::now());
+                    let now = Instant::now();
+                    self.timers.changed(now);
                     self.announce();
+                    if due <= now && self.timers.is_overdue(now) {
+                        self.tend();
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => self.tend(),
             }
@@ -227,6 +235,8 @@ impl Keeper {
                 let answer = self.up(&request, &manner);
                 let _gone = reply.send(answer);
             }
+            // Whoever asked and went away is not to keep others waiting.
+            Command::Plan(_, reply) if reply.is_closed() => {}
             Command::Plan(request, reply) => {
                 let answer = self.plan(&request);
                 let _gone = reply.send(answer);

@@ -9,7 +9,7 @@ use flow::hours::Hour;
 use flow::{Aggregator, Record, Ring, RuleTally};
 use host::linux::bpf::{Clock, HookKind, Meters};
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::answers::replay::Turns;
 use crate::fault;
@@ -21,6 +21,8 @@ use crate::options::Options;
 use crate::ports::Ports;
 use crate::server::Seats;
 
+/// Files of people who may only ask that are looked at, at one time.
+const PLANNING: usize = 4;
 /// Flow records that are kept in memory; about 500 bytes each.
 const RECORDS: usize = 65_536;
 /// Different drops that are merged at one time.
@@ -58,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) turning: Mutex<()>,
     /// Who goes through the whole flow store.
     pub(crate) replays: Turns,
+    /// Who of those who may only ask has a file looked at.
+    pub(crate) planning: Arc<Semaphore>,
     force: RwLock<Option<Arc<Force>>>,
     names: RwLock<Arc<Names>>,
     flows: Mutex<Flows>,
@@ -135,6 +139,7 @@ impl Shared {
             named: AtomicBool::new(false),
             turning: Mutex::default(),
             replays: Turns::default(),
+            planning: Arc::new(Semaphore::new(PLANNING)),
             force: RwLock::default(),
             names: RwLock::default(),
             flows: Mutex::new(Flows {

@@ -97,6 +97,7 @@ impl Keeper {
                     before.as_deref().map_or(Look::Everywhere, |it| Look::Since(&it.wanted.bundle));
                 let outcome = self.switch(before.as_deref(), wanted, look, began)?;
                 self.compiler = Some((outcome.generation, compiler));
+                self.sound.clone_from(&facts.addresses);
                 self.compiled_for = Some((outcome.generation, facts.addresses));
                 self.past = before;
                 Ok(outcome)

@@ -182,6 +182,7 @@ impl Keeper {
         }
         laps.lap("remember");
         self.compiler = Some((generation, compiler));
+        self.sound.clone_from(&facts.addresses);
         self.compiled_for = Some((generation, facts.addresses));
         self.put_in_force(saved, wanted);
         laps.tell("attachments changed");

@@ -16,7 +16,7 @@ use crate::confirm::ledger::{self, Confirmed, Ledger, Pending, Seen, now_ms};
 use crate::confirm::session::Origin;
 use crate::confirm::{Manner, dead_man, proof};
 use crate::fault::{failed, refused};
-use crate::force::{Force, Wanted};
+use crate::force::Wanted;
 use crate::names::Names;
 use crate::prepare::{self, Base, Beside, prepare};
 use crate::reconcile::tables;
@@ -303,12 +303,15 @@ impl Keeper {
     fn take_back(&mut self) -> Result<(), Error> {
         let Some(force) = self.shared.force() else { return Ok(()) };
         let facts = self.facts()?;
-        let Force { wanted, .. } = &*force;
-        let base = Base::Allocations(&wanted.bundle.allocations);
-        let (relabelled, attachments) = (wanted.relabelled.clone(), wanted.attachments.clone());
-        let beside = Beside { relabelled, attachments };
-        let (mut wanted, _) = prepare(&wanted.request, &beside, base, &facts)?;
-        self.with_host(&mut wanted, &facts)?;
+        let compiled = self.compiled_again(&force, &facts);
+        let wanted = match compiled {
+            Ok(wanted) => wanted,
+            // With an address that the host has got meanwhile, the document may be none.
+            Err(error) => {
+                let before = Facts { addresses: self.sound.clone(), ..facts };
+                self.compiled_again(&force, &before).map_err(|_| error)?
+            }
+        };
         let _quick = Expedited::begin();
         self.shared.set_names(Arc::new(Names::new(&wanted.bundle, Some(&self.shared.names()))));
         let uplinks = uplinks::of(wanted.host.as_deref());

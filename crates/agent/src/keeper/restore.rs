@@ -53,6 +53,7 @@ impl Keeper {
         tracing::info!(generation = saved.generation, changes, took_ms, "restored");
         saved.decided.enforced = self.enforced(&wanted, &saved.decided.enforced);
         self.compiler = Some((saved.generation, compiler));
+        self.sound.clone_from(&facts.addresses);
         self.compiled_for = Some((saved.generation, facts.addresses));
         self.put_in_force(saved, wanted);
         Ok(())

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use host::network::Scope;
 use jiff::Timestamp;
+use planner::Facts;
 
 use crate::answers::audits;
 use crate::answers::flows::moment;
@@ -26,11 +27,15 @@ const FACTS: Duration = Duration::from_secs(5);
 const ENDPOINTS_AT_ONCE: usize = 32;
 /// How long the comparison waits for a pause while one change follows the other, at most and each time.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long commands that follow each other may put off what is due.
+const PUT_OFF: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// When the keeper wakes by itself.
 #[derive(Debug)]
 pub(super) struct Timers {
+    /// When what is due was done last.
+    tended: Instant,
     /// When everything is compared next.
     drift: Instant,
     /// Since when that is due, should it be put off.
@@ -57,6 +62,7 @@ struct Round {
 impl Timers {
     pub(super) fn new(now: Instant) -> Self {
         Self {
+            tended: now,
             drift: now + DRIFT,
             due: None,
             changed: None,
@@ -70,6 +76,12 @@ impl Timers {
     /// Notes that a change is over.
     pub(super) fn changed(&mut self, now: Instant) {
         self.changed = Some(now);
+    }
+
+    /// Whether what is due has been put off for long enough by commands that follow each other: whoever asks without a pause would otherwise
+    /// keep rules beyond their end, and what is broken from being repaired.
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        now >= self.tended + PUT_OFF
     }
 
     /// Lets the comparison begin before its time.
@@ -111,8 +123,9 @@ impl Keeper {
 
     /// Does what is due.
     pub(super) fn tend(&mut self) {
-        self.tend_host();
         let now = Instant::now();
+        self.timers.tended = now;
+        self.tend_host();
         let ended = self.expires().filter(|expires| *expires <= Timestamp::now());
         if self.timers.facts <= now || ended.is_some() {
             self.timers.facts = now + FACTS;
@@ -156,17 +169,20 @@ impl Keeper {
             return;
         }
         let wanted = facts.and_then(|facts| {
-            let Force { wanted, .. } = &*force;
-            let base = Base::Allocations(&wanted.bundle.allocations);
-            let (relabelled, attachments) = (wanted.relabelled.clone(), wanted.attachments.clone());
-            let beside = Beside { relabelled, attachments };
-            let (mut wanted, compiler) = prepare(&wanted.request, &beside, base, &facts)?;
-            self.with_host(&mut wanted, &facts)?;
-            Ok((wanted, compiler))
+            let compiled = self.compiled_again(&force, &facts);
+            if compiled.is_ok() {
+                self.sound.clone_from(&facts.addresses);
+            } else if ended {
+                // Whoever can give this host an address, a router on its link among them, would otherwise keep a rule beyond its end.
+                let before = Facts { addresses: self.sound.clone(), ..facts };
+                let wanted = self.compiled_again(&force, &before)?;
+                self.readjust(&force, wanted)?;
+            }
+            compiled
         });
         let problem = match wanted {
-            Ok((wanted, _)) if wanted.bundle == force.wanted.bundle => None,
-            Ok((wanted, _)) => self.readjust(&force, wanted).err().map(|error| error.to_string()),
+            Ok(wanted) if wanted.bundle == force.wanted.bundle => None,
+            Ok(wanted) => self.readjust(&force, wanted).err().map(|error| error.to_string()),
             Err(error) => Some(format!("the document cannot be compiled any more: {error}")),
         };
         // What failed is tried again.
@@ -181,10 +197,27 @@ impl Keeper {
         }
     }
 
+    /// The document in force as these facts have it, with the host part that is to be in force.
+    pub(super) fn compiled_again(
+        &self,
+        force: &Force,
+        facts: &Facts,
+    ) -> Result<Wanted, api::Error> {
+        let wanted = &force.wanted;
+        let base = Base::Allocations(&wanted.bundle.allocations);
+        let (relabelled, attachments) = (wanted.relabelled.clone(), wanted.attachments.clone());
+        let beside = Beside { relabelled, attachments };
+        let (mut wanted, _) = prepare(&wanted.request, &beside, base, facts)?;
+        self.with_host(&mut wanted, facts)?;
+        Ok(wanted)
+    }
+
     /// The same document means something else now: an address of the host came or went, or a policy ended.
     fn readjust(&mut self, force: &Force, wanted: Wanted) -> Result<(), api::Error> {
         tracing::info!("the document in force means something else now: applying it again");
-        self.switch(Some(force), wanted, Look::Everywhere, Instant::now()).map(drop)
+        // No more than what differs: whoever breaks its own namespace would otherwise keep a rule beyond its end.
+        let look = Look::Since(&force.wanted.bundle);
+        self.switch(Some(force), wanted, look, Instant::now()).map(drop)
     }
 
     /// Compares everything with what is wanted and repairs it; what had to be repaired is counted as drift. A large network
@@ -290,5 +323,13 @@ mod tests {
         timers.drift = due + PATIENCE;
         timers.changed(due + PATIENCE);
         assert!(!timers.is_to_wait(due + PATIENCE), "it has waited for long enough");
+    }
+
+    #[test]
+    fn commands_that_follow_each_other_put_off_what_is_due_for_a_moment_only() {
+        let start = Instant::now();
+        let timers = Timers::new(start);
+        assert!(!timers.is_overdue(start + PUT_OFF / 2));
+        assert!(timers.is_overdue(start + PUT_OFF));
     }
 }

@@ -11,6 +11,7 @@ use hyper::StatusCode;
 use hyper::http::request::Parts;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::docker::fill;
 use crate::fault::{failed, refused};
@@ -60,16 +61,31 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 }
 
 /// A request's document. How much of it is read depends on who sends it, which is known before the first byte: those who
-/// may change things may send the largest file, others no more than any other body.
-pub(super) struct Document(pub(super) DocumentRequest);
+/// may change things may send the largest file, others no more than any other body, and few of them at one time: each keeps the agent from changes.
+pub(super) struct Document {
+    pub(super) request: DocumentRequest,
+    /// Held until it is answered, by who may only ask.
+    pub(super) turn: Option<OwnedSemaphorePermit>,
+}
 
 impl FromRequest<Arc<Shared>> for Document {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Refusal> {
         let large = request.extensions().get::<Peer>().is_some_and(|peer| may_change(peer.uid));
-        let most = if large { api::MAX_DOCUMENT_BODY_BYTES } else { api::MAX_BODY_BYTES };
-        Ok(Self(fill::filled(shared, read(request, most).await?).await))
+        let (most, turn) = if large {
+            (api::MAX_DOCUMENT_BODY_BYTES, None)
+        } else {
+            let turn = Arc::clone(&shared.planning).try_acquire_owned();
+            let busy = |_| {
+                let message =
+                    "others who may only ask have as many files looked at as is done at one time";
+                refused(codes::BUSY, message)
+            };
+            (api::MAX_BODY_BYTES, Some(turn.map_err(busy)?))
+        };
+        let request = fill::filled(shared, read(request, most).await?).await;
+        Ok(Self { request, turn })
     }
 }
 

@@ -89,7 +89,7 @@ async fn up(
     State(shared): Node,
     changer: Changer,
     Asked(query): Asked<UpQuery>,
-    Document(request): Document,
+    Document { request, turn: _turn }: Document,
 ) -> Answer<UpResponse> {
     let manner = manner(&query, changer.pid)?;
     answer(shared.commands.ask(|reply| Command::Up(Box::new(request), manner, reply)).await)
@@ -121,14 +121,17 @@ async fn revert(
     answer(shared.commands.ask(|reply| Command::Revert(request.token, reply)).await)
 }
 
-async fn plan(State(shared): Node, Document(request): Document) -> Answer<PlanReport> {
+async fn plan(
+    State(shared): Node,
+    Document { request, turn: _turn }: Document,
+) -> Answer<PlanReport> {
     answer(shared.commands.ask(|reply| Command::Plan(Box::new(request), reply)).await)
 }
 
 async fn replay_recorded(
     State(shared): Node,
     Asked(query): Asked<ReplayQuery>,
-    Document(request): Document,
+    Document { request, turn: _turn }: Document,
 ) -> Answer<Replay> {
     // Dropped with this answer's future when its client is gone.
     let (turn, _waiting) = shared.replays.take()?;
@@ -227,7 +230,7 @@ async fn radius_now(State(shared): Node, Asked(query): Asked<RadiusQuery>) -> An
 async fn radius_after(
     State(shared): Node,
     Asked(query): Asked<RadiusQuery>,
-    Document(request): Document,
+    Document { request, turn: _turn }: Document,
 ) -> Answer<BlastRadius> {
     let ground = shared.commands.ask(Command::Ground).await?;
     answer(

@@ -1,23 +1,29 @@
-//! Attacks on what runs as root: whoever breaks a namespace, fills a disk or gets a number that was somebody else's gains nothing by it, and a change
-//! of the host's own policy goes back whatever happens meanwhile.
+//! Attacks on what runs as root: whoever breaks a namespace, fills a disk, asks without a pause or gets a number that was somebody else's gains nothing by
+//! it. A change of the host's own policy goes back, and a rule ends, whatever happens meanwhile.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use serde_json::Value;
 use testkit::server::TcpEcho;
-use testkit::{root_or_return, wait_until};
+use testkit::{Namespace, root_or_return, wait_until};
 
+use crate::socket::ask;
 use crate::stage::{HOST, Stage, reaches, serve};
 
 /// Most time between the deadline of a change and the way being open again on a busy machine.
 const BACK: Duration = Duration::from_mins(1);
 /// What the host serves, for its managers.
 const MANAGED: &str = "198.51.100.2:22";
+/// Who ask at one time.
+const ASKERS: usize = 16;
 /// Tries to get the number of a namespace that went.
 const TRIES: usize = 20;
 
@@ -93,7 +99,7 @@ fn a_full_disk_and_a_workload_that_breaks_its_namespace_hold_up_no_rollback_root
     // Root of the workload's namespace puts something in the place of its link, which cannot be repaired.
     let obstacle =
         "link del eth0\nlink add eth0 address 02:62:68:00:00:63 type veth peer name obstacle";
-    let inside = testkit::Namespace::open("a", Path::new(&managed.adopted)).expect("its namespace");
+    let inside = Namespace::open("a", Path::new(&managed.adopted)).expect("its namespace");
     inside.ip(obstacle).expect("an obstacle");
     let filler = managed.fill_the_disk();
     wait_until("the way back", BACK, || managed.is_open()).expect("it goes back");
@@ -190,4 +196,92 @@ fn a_namespace_with_the_number_of_one_that_went_can_be_attached_at_once_root() {
         }
     }
     println!("namespaces with the number of one that went: {again}");
+}
+
+/// Two adopted workloads, `t/a` and `t/b`, and a rule between them that ends.
+struct Ending {
+    _service: Vec<TcpEcho>,
+    a: Namespace,
+    stage: Stage,
+}
+
+/// How long the rule holds; it must be in force before that.
+const HOLDS: SignedDuration = SignedDuration::from_secs(15);
+const SERVICE: &str = "10.0.1.20:80";
+
+impl Ending {
+    /// With a network of this mode, and more workloads.
+    fn new(mode: &str, more: &[&str]) -> (Self, Vec<Namespace>) {
+        let mut stage = Stage::new();
+        let (a, path) = stage.adopted("a");
+        let (b, other) = stage.adopted("b");
+        let until = jiff::Timestamp::now() + HOLDS;
+        let mut text = format!(
+            "bulkhead: 1\ntenants:\n  t:\n    networks: {{ main: {{ mode: {mode}, subnets: [10.0.1.0/24] }} }}\n    \
+             policies:\n      use: {{ from: app=a, to: app=b, allow: [80/tcp], until: \"{until:.0}\" }}\n    workloads:\n      \
+             a: {{ address: [10.0.1.10], labels: {{ app: a }}, netns: {path} }}\n      \
+             b: {{ address: [10.0.1.20], labels: {{ app: b }}, netns: {other} }}\n"
+        );
+        let spaces = more.iter().map(|name| {
+            let (space, path) = stage.adopted(name);
+            text += &format!("      {name}: {{ netns: {path} }}\n");
+            space
+        });
+        let spaces = spaces.collect();
+        stage.bulkhead.up(&text).expect("applied");
+        let service = serve(&b, "10.0.1.20", &[80]);
+        assert!(reaches(&a, SERVICE), "it holds yet");
+        (Self { _service: service, a, stage }, spaces)
+    }
+
+    /// Waits until the rule has ended.
+    fn ends(&self) {
+        let within = HOLDS.unsigned_abs() + BACK / 2;
+        let ended = wait_until("the end", within, || !reaches(&self.a, SERVICE));
+        ended.unwrap_or_else(|_| panic!("it holds beyond its end: {}", self.stage.bulkhead.log()));
+    }
+}
+
+#[test]
+fn a_workload_that_breaks_its_namespace_keeps_no_rule_beyond_its_end_root() {
+    root_or_return!("a_workload_that_breaks_its_namespace_keeps_no_rule_beyond_its_end_root");
+    let (ending, broken) = Ending::new("nat", &["c"]);
+    let obstacle =
+        "link del eth0\nlink add eth0 address 02:62:68:00:00:63 type veth peer name obstacle";
+    broken[0].ip(obstacle).expect("an obstacle");
+    ending.ends();
+}
+
+#[test]
+fn who_gives_the_host_an_address_keeps_no_rule_beyond_its_end_root() {
+    root_or_return!("who_gives_the_host_an_address_keeps_no_rule_beyond_its_end_root");
+    let (ending, _) = Ending::new("routed", &[]);
+    // As a router on the link could, by its advertisements: the file means nothing with it any more.
+    ending.stage.host.ip("addr add 10.0.1.99/32 dev uplink").expect("an address");
+    ending.ends();
+}
+
+#[test]
+fn who_asks_without_a_pause_keeps_no_rule_beyond_its_end_root() {
+    root_or_return!("who_asks_without_a_pause_keeps_no_rule_beyond_its_end_root");
+    let (ending, _) = Ending::new("nat", &[]);
+    let socket = ending.stage.bulkhead.socket();
+    let body =
+        serde_json::json!({ "source": { "name": "a.yaml", "text": "bulkhead: 1\n" } }).to_string();
+    let over = AtomicBool::new(false);
+    let asked = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..ASKERS {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let (status, _) = ask(&socket, "POST", "/v1/plan", body.as_bytes());
+                    asked.fetch_add(usize::from(status == 200), Ordering::Relaxed);
+                }
+            });
+        }
+        let ended = std::panic::catch_unwind(AssertUnwindSafe(|| ending.ends()));
+        over.store(true, Ordering::Relaxed);
+        ended.unwrap_or_else(|why| std::panic::resume_unwind(why));
+    });
+    println!("plans meanwhile: {}", asked.load(Ordering::Relaxed));
 }

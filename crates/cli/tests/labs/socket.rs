@@ -64,7 +64,7 @@ fn heard(stream: &mut UnixStream) -> String {
 }
 
 /// Status and body of the answer to one request.
-fn ask(socket: &Path, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
+pub(crate) fn ask(socket: &Path, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
     let mut stream = open(socket);
     let length = body.len();
     let head =
