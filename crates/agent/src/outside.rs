@@ -103,6 +103,12 @@ fn adoptions(run_dir: &Path) -> Result<Adoptions, Error> {
     Adoptions::new(run_dir).map_err(|error| failed(codes::SETUP, about, &error))
 }
 
+/// Which namespaces are to be at the paths of attached workloads.
+pub(crate) fn expected(wanted: &Wanted) -> BTreeMap<PathBuf, Id> {
+    let known = wanted.attachments.values();
+    known.filter_map(|kept| Some((kept.namespace()?.to_owned(), kept.netns?))).collect()
+}
+
 /// Attached workloads by id, and the namespaces that they had when they were attached.
 fn attached(wanted: &Wanted) -> BTreeMap<String, Option<Id>> {
     wanted.attachments.values().map(|kept| (kept.id(), kept.netns)).collect()
@@ -144,7 +150,7 @@ fn cannot_adopt(id: &str, path: &Path, error: &AdoptError) -> Error {
         AdoptError::DefaultRoute(_) => {
             format!("if nobody needs it: nsenter --net={shown} ip route delete default")
         }
-        AdoptError::Host | AdoptError::Ours(_) | AdoptError::Taken(_) => {
+        AdoptError::Host | AdoptError::Ours(_) | AdoptError::Taken(_) | AdoptError::Another => {
             "give the workload a namespace of its own: ip netns add NAME, and netns: NAME"
                 .to_owned()
         }

@@ -3,8 +3,9 @@
 
 use std::time::Instant;
 
-use api::Error;
+use api::{Error, codes};
 use host::linux::rcu;
+use planner::Facts;
 
 use crate::attachments::All;
 use crate::prepare::{Base, Beside, prepare};
@@ -43,8 +44,24 @@ impl Keeper {
         saved.decided.allocations.endpoints.extend(leased);
         let decided = &saved.decided;
         let beside = Beside { relabelled: decided.relabelled.clone(), attachments };
-        let base = Base::Allocations(&decided.allocations);
-        let (mut wanted, compiler) = prepare(&saved.request, &beside, base, &facts)?;
+        let prepared = |facts: &Facts| {
+            prepare(&saved.request, &beside, Base::Allocations(&decided.allocations), facts)
+        };
+        let (facts, (mut wanted, compiler)) = match prepared(&facts) {
+            Ok(done) => (facts, done),
+            // An address that the host has got meanwhile, be it from a router on its link, is no reason to enforce nothing: without any, the host
+            // is a stranger like others until it is compiled again.
+            Err(error) if error.code == codes::COMPILE && !facts.addresses.is_empty() => {
+                let none = Facts { addresses: Vec::new(), ..facts };
+                let done = prepared(&none).map_err(|_| error.clone())?;
+                let problem =
+                    format!("the document is restored without this host's addresses: {error}");
+                tracing::warn!("{problem}");
+                self.shared.condition().problems.insert("compile", problem);
+                (none, done)
+            }
+            Err(error) => return Err(error),
+        };
         self.with_host(&mut wanted, &facts)?;
         // The tables come first and whole: what is enforced stays so, what is missing is judged from its first packet.
         let steps = self.stages(&wanted.bundle.tables, &wanted, Look::Everywhere)?;

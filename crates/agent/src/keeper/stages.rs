@@ -52,6 +52,11 @@ impl Keeper {
         let specs = workloads::Wanted::of(&wanted.bundle, &options);
         let closed = tables::with_closed(current, &wanted.bundle.tables);
         self.shared.set_names(Arc::new(Names::new(&wanted.bundle, Some(&self.shared.names()))));
+        // Those that go, too: what is taken away is taken away where it was.
+        let force = self.shared.force();
+        let mut expected = force.map(|force| outside::expected(&force.wanted)).unwrap_or_default();
+        expected.extend(outside::expected(wanted));
+        self.kernel.expect(expected);
         let _quick = Expedited::begin();
         let mut laps = Laps::begin();
         let steps = order::in_order(|stage| {

@@ -275,6 +275,9 @@ impl Keeper {
             return;
         };
         let (hooks, options) = (self.datapath.hooks(), self.shared.options.clone());
+        if let Some(force) = self.shared.force() {
+            self.kernel.expect(outside::expected(&force.wanted));
+        }
         let mut laps = Laps::begin();
         let mut pass = network::pass(&mut self.kernel, hooks, &options, &desired, &scope);
         if let Some(force) = self.shared.force().filter(|_| self.timers.round.rest.is_empty()) {

@@ -223,8 +223,8 @@ impl Ending {
              b: {{ address: [10.0.1.20], labels: {{ app: b }}, netns: {other} }}\n"
         );
         let spaces = more.iter().map(|name| {
-            let (space, path) = stage.adopted(name);
-            text += &format!("      {name}: {{ netns: {path} }}\n");
+            let (space, at) = stage.adopted(name);
+            text += &format!("      {name}: {{ netns: {at} }}\n");
             space
         });
         let spaces = spaces.collect();
@@ -258,6 +258,20 @@ fn who_gives_the_host_an_address_keeps_no_rule_beyond_its_end_root() {
     let (ending, _) = Ending::new("routed", &[]);
     // As a router on the link could, by its advertisements: the file means nothing with it any more.
     ending.stage.host.ip("addr add 10.0.1.99/32 dev uplink").expect("an address");
+    ending.ends();
+}
+
+#[test]
+fn an_agent_that_starts_again_enforces_though_somebody_gave_the_host_an_address_root() {
+    root_or_return!(
+        "an_agent_that_starts_again_enforces_though_somebody_gave_the_host_an_address_root"
+    );
+    let (mut ending, _) = Ending::new("routed", &[]);
+    ending.stage.bulkhead.kill_agent().expect("killed");
+    ending.stage.host.ip("addr add 10.0.1.99/32 dev uplink").expect("an address");
+    ending.stage.bulkhead.start_agent().expect("the agent starts again");
+    let status = ending.stage.bulkhead.cli_json(&["status"]).expect("a status");
+    assert_eq!(status["workloads"].as_array().map(Vec::len), Some(2), "{status}");
     ending.ends();
 }
 

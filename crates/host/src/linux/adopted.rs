@@ -34,6 +34,9 @@ pub enum AdoptError {
     /// The agent's own.
     #[error("it is the host's own network namespace")]
     Host,
+    /// Its path led to another one when the workload was attached.
+    #[error("it is another one than that which the workload was attached with")]
+    Another,
     /// Pinned in the run directory.
     #[error("it is {0}, a namespace of Bulkhead's own")]
     Ours(NsName),

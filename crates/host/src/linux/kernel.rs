@@ -31,6 +31,8 @@ pub struct Linux {
     sites: BTreeMap<Ns, Site>,
     /// What is pinned, as it was listed or made last; no workload adopts one of these.
     pinned: BTreeMap<NsName, adopted::Id>,
+    /// Which namespace is to be at a path, where that is known.
+    expected: BTreeMap<PathBuf, adopted::Id>,
 }
 
 /// An open namespace with its socket.
@@ -80,10 +82,16 @@ impl Linux {
         let ledger = sysctl::Ledger::open(run_dir)
             .map_err(|error| KernelError::new(about("read sysctl.json in"), error))?;
         let run_dir = run_dir.to_owned();
-        let mut linux =
-            Self { pins, run_dir, ledger, sites: BTreeMap::new(), pinned: BTreeMap::new() };
+        let (sites, pinned, expected) = Default::default();
+        let mut linux = Self { pins, run_dir, ledger, sites, pinned, expected };
         linux.site(&Ns::Host).map_err(|cause| KernelError::new("open netlink", cause))?;
         Ok(linux)
+    }
+
+    /// Says which namespaces are to be at paths of workloads: a path like `/proc/PID/ns/net` may lead to another one at any time, and nothing is done in
+    /// that.
+    pub fn expect(&mut self, expected: BTreeMap<PathBuf, adopted::Id>) {
+        self.expected = expected;
     }
 
     /// Where a namespace of ours is pinned.
@@ -134,13 +142,14 @@ impl Linux {
 
     /// Refuses to adopt the host's own namespace, or one of ours, whatever its path is by now.
     fn check(&self, ns: &Ns, opened: &NetNs) -> Result<(), Refusal> {
-        if !matches!(ns, Ns::At(_)) {
-            return Ok(());
-        }
+        let Ns::At(path) = ns else { return Ok(()) };
         let id = opened.id().map_err(NetNsError::into_io)?;
         let host = self.sites.get(&Ns::Host).map(|host| host.ns.id()).transpose();
         if host.map_err(NetNsError::into_io)? == Some(id) {
             return Err(io::Error::other(AdoptError::Host).into());
+        }
+        if self.expected.get(path).is_some_and(|expected| *expected != id) {
+            return Err(io::Error::other(AdoptError::Another).into());
         }
         match self.pinned.iter().find(|(_, pinned)| **pinned == id) {
             Some((name, _)) => Err(io::Error::other(AdoptError::Ours(name.clone())).into()),

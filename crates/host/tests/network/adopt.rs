@@ -72,6 +72,30 @@ fn the_host_a_namespace_of_ours_and_another_kind_are_no_ones_to_adopt_root() {
 }
 
 #[test]
+fn a_path_that_leads_to_another_namespace_than_it_did_gets_no_link_root() {
+    if !crate::lab::is_root("a_path_that_leads_to_another_namespace_than_it_did_gets_no_link_root")
+    {
+        return;
+    }
+    let lab = Lab::new();
+    let [was, is] = ["was", "is"].map(|name| lab.foreign(name));
+    // As `/proc/PID/ns/net` does when the process has ended and its number is given again.
+    let path = link(&lab, "path", &lab.foreign_path("is"));
+    let id = was.id().expect("a namespace");
+    let pass = |expected: Option<(u64, u64)>| {
+        on_host(&lab, |linux| {
+            linux.expect(expected.into_iter().map(|id| (path.clone(), id)).collect());
+            reconcile(linux, &mut NoPrograms, &with_place(&path)).expect("readable")
+        })
+    };
+    let told = format!("{:?}", pass(Some(id)).failed);
+    assert!(told.contains("Another"), "{told}");
+    assert!(!run(&is, "ip -br link").contains("eth0"), "it is somebody else's");
+    assert!(pass(Some(is.id().expect("a namespace"))).failed.is_empty());
+    assert!(run(&is, "ip -br link").contains("eth0"));
+}
+
+#[test]
 fn one_namespace_is_for_one_workload_root() {
     if !crate::lab::is_root("one_namespace_is_for_one_workload_root") {
         return;
