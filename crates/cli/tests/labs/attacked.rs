@@ -78,8 +78,10 @@ impl Managed {
     fn fill_the_disk(&self) -> PathBuf {
         let path = self.stage.bulkhead.folders().state.join("filler");
         let mut file = fs::File::create(&path).expect("a file");
-        while file.write_all(&[0; 4_096]).is_ok() {}
-        while file.write_all(&[0; 64]).is_ok() {}
+        // Twice as much as it holds.
+        let full = (0..32_768).any(|_| file.write_all(&[0; 4_096]).is_err());
+        assert!(full, "it is no small disk");
+        let _rest = (0..4_096).all(|_| file.write_all(&[0]).is_ok());
         path
     }
 }
@@ -206,12 +208,12 @@ struct Ending {
 }
 
 /// How long the rule holds; it must be in force before that.
-const HOLDS: SignedDuration = SignedDuration::from_secs(15);
+const HOLDS: SignedDuration = SignedDuration::from_secs(20);
 const SERVICE: &str = "10.0.1.20:80";
 
 impl Ending {
     /// With a network of this mode, and more workloads.
-    fn new(mode: &str, more: &[&str]) -> (Self, Vec<Namespace>) {
+    fn new(mode: &str, beside: &[&str]) -> (Self, Vec<Namespace>) {
         let mut stage = Stage::new();
         let (a, path) = stage.adopted("a");
         let (b, other) = stage.adopted("b");
@@ -222,7 +224,7 @@ impl Ending {
              a: {{ address: [10.0.1.10], labels: {{ app: a }}, netns: {path} }}\n      \
              b: {{ address: [10.0.1.20], labels: {{ app: b }}, netns: {other} }}\n"
         );
-        let spaces = more.iter().map(|name| {
+        let spaces = beside.iter().map(|name| {
             let (space, at) = stage.adopted(name);
             text += &format!("      {name}: {{ netns: {at} }}\n");
             space
