@@ -9,6 +9,7 @@ use verdict::abi::{
     Config, Endpoint, Event, FlowEntry, FlowKey, FragmentKey, Peer, PeerKey, PortEntry, PortKey,
     Ports, Row, RowKey,
 };
+use verdict::meters::{Limit, LimitKey, Meter, MeterKey};
 use verdict::{Env, Full, Packet, Step, Work};
 
 use crate::skb::Skb;
@@ -74,23 +75,23 @@ impl Kernel<Skb> {
     }
 }
 
-/// A live connection table entry.
-pub(crate) struct Live(*mut FlowEntry);
+/// A live value of a map: a connection, a bucket.
+pub(crate) struct Live<T>(*mut T);
 
-impl Deref for Live {
-    type Target = FlowEntry;
+impl<T> Deref for Live<T> {
+    type Target = T;
 
     #[inline(always)]
-    fn deref(&self) -> &FlowEntry {
+    fn deref(&self) -> &T {
         // SAFETY: a value that the map returned; the kernel keeps its memory until the program
         // ends. Another CPU may write to it at the same time: every field is a plain number.
         unsafe { &*self.0 }
     }
 }
 
-impl DerefMut for Live {
+impl<T> DerefMut for Live<T> {
     #[inline(always)]
-    fn deref_mut(&mut self) -> &mut FlowEntry {
+    fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as above.
         unsafe { &mut *self.0 }
     }
@@ -107,7 +108,11 @@ pub(crate) fn add(counter: *mut u64, by: u64) {
 
 impl<C: Context> Env for Kernel<C> {
     type Flow<'a>
-        = Live
+        = Live<FlowEntry>
+    where
+        Self: 'a;
+    type Bucket<'a>
+        = Live<Meter>
     where
         Self: 'a;
 
@@ -160,7 +165,7 @@ impl<C: Context> Env for Kernel<C> {
     }
 
     #[inline(always)]
-    fn flow(&self, key: &FlowKey) -> Option<Live> {
+    fn flow(&self, key: &FlowKey) -> Option<Live<FlowEntry>> {
         maps::FLOWS.get_ptr_mut(key).map(Live)
     }
 
@@ -217,6 +222,22 @@ impl<C: Context> Env for Kernel<C> {
     fn remember_pair(&self, key: &FlowKey, pair: u64) {
         // A full LRU table makes room.
         let _ = maps::PAIRS.insert(key, &pair, 0);
+    }
+
+    #[inline(always)]
+    fn limit(&self, key: &LimitKey) -> Option<&Limit> {
+        // SAFETY: copied at once. An element that was reused meanwhile is the limit of another port, for one flow.
+        unsafe { maps::LIMITS.get(key) }
+    }
+
+    #[inline(always)]
+    fn bucket(&self, key: &MeterKey, now: u32) -> Option<Live<Meter>> {
+        if let Some(meter) = maps::METERS.get_ptr_mut(key) {
+            return Some(Live(meter));
+        }
+        // Another CPU may be faster with it; a table without room is told by the second look.
+        let _ = maps::METERS.insert(key, Meter { taken: 0, since: now, pad: 0 }, NEW);
+        maps::METERS.get_ptr_mut(key).map(Live)
     }
 
     #[inline(always)]

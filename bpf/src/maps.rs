@@ -13,7 +13,9 @@ use verdict::abi::{
     Config, Endpoint, FlowEntry, FlowKey, FragmentKey, MAX_ENDPOINTS, MAX_TENANTS, Peer, PeerKey,
     PortEntry, PortKey, Ports, Row, RowKey,
 };
-use verdict::meters::{Budget, DropKey, ReportKey, Reported, RuleCount, Traffic};
+use verdict::meters::{
+    Budget, DropKey, Limit, LimitKey, Meter, MeterKey, ReportKey, Reported, RuleCount, Traffic,
+};
 
 /// `BPF_F_NO_PREALLOC`.
 const GROWING: u32 = 1;
@@ -78,6 +80,12 @@ pub(crate) static RULES: HashMap<u32, RuleCount> = HashMap::with_max_entries(SIZ
 /// Drops that were reported lately; old ones make room.
 #[map]
 pub(crate) static REPORTED: LruHashMap<ReportKey, Reported> = LruHashMap::with_max_entries(SIZE, 0);
+/// Published ports with a limit.
+#[map]
+pub(crate) static LIMITS: HashMap<LimitKey, Limit> = HashMap::with_max_entries(SIZE, GROWING);
+/// Buckets of the limits; those that nobody used lately make room.
+#[map]
+pub(crate) static METERS: LruHashMap<MeterKey, Meter> = LruHashMap::with_max_entries(SIZE, 0);
 /// Reports for the agent.
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4096, 0);

@@ -83,6 +83,7 @@ steps! {
     step_open is Open,
     step_related is Related,
     step_judge is Judge,
+    step_limit is Limit,
     step_reject is Reject,
     step_revoke is Revoke,
     step_end is End,

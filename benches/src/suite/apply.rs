@@ -130,9 +130,10 @@ impl Bench {
 /// What the maps hold.
 fn room() -> Result<planner::Limits> {
     let maps = Limits::default();
-    let [exact, rows, ports] = [maps.peers, maps.rows, maps.ports].map(usize::try_from);
+    let sizes = [maps.peers, maps.rows, maps.ports, maps.limits];
+    let [exact, rows, ports, limits] = sizes.map(usize::try_from);
     let exact = exact?;
-    Ok(planner::Limits { exact, prefixes: exact, rows: rows?, ports: ports? })
+    Ok(planner::Limits { exact, prefixes: exact, rows: rows?, ports: ports?, limits: limits? })
 }
 
 fn labels(app: &str, zone: &str) -> Result<Labels> {

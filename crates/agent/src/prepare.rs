@@ -125,6 +125,7 @@ pub(crate) fn sound(bundle: &planner::Bundle) -> Result<(), Error> {
         prefixes: room(tables.peers),
         rows: room(tables.rows),
         ports: room(tables.ports),
+        limits: room(tables.limits),
     };
     let faults = planner::check(bundle, &limits);
     if faults.is_empty() {

@@ -184,4 +184,7 @@ pub struct ObjectChange {
     pub kind: String,
     /// Its path, for example `shop/web`.
     pub name: String,
+    /// Of a published port: where it leads, for whom it exists, until when, with which limit, and who answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }

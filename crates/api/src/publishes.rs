@@ -28,8 +28,14 @@ pub struct Publishes {
 pub enum Opener {
     /// `publish:` of the file in force.
     Bulkhead,
-    /// `docker run -p`.
+    /// `docker run -p`: by a rule, by `docker-proxy`, or both.
     Docker,
+    /// CNI's plugin `portmap`.
+    Cni,
+    /// Podman's netavark.
+    Podman,
+    /// A firewall rule that somebody else wrote.
+    Rule,
     /// A process of the host that listens.
     #[default]
     Process,
@@ -80,6 +86,9 @@ pub struct OpenPort {
     pub address: String,
     /// The host's port.
     pub port: u16,
+    /// The last one, when they are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<u16>,
     /// Who opened it.
     pub opener: Opener,
     /// Its name there: `shop/https`, the container, the process.
@@ -99,6 +108,15 @@ pub struct OpenPort {
     /// The rule that lets them in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<RuleAt>,
+    /// Who answers for it, as the file says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// When it ends, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// How many connections may begin: `20/s per source, 500/s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
     /// Why, in a sentence.
     pub text: String,
 }

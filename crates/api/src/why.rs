@@ -219,6 +219,9 @@ pub struct PublishedWay {
     pub rule: Option<RuleAt>,
     /// One sentence: `web-in (shop.yaml:24:5) lets 169.254.64.1 reach {app=web}`.
     pub text: String,
+    /// What holds for the published port, as far as the file says something: its limit, its end, its owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<String>,
 }
 
 /// An entry of the connection table.

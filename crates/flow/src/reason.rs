@@ -121,6 +121,9 @@ reasons! {
         "A workload in a network of mode `host` asked to bind a port that no rule opens to anybody. The port would be the host's: \
          a workload is kept from taking it. A port that the kernel chooses may always be bound, and so may every port where the \
          posture for ingress is `audit` or `allow`.";
+    Limited "limit of a published port" "the `limit` of the publish entry is used up; `bulkhead publish list` shows it"
+        "A policy allows the flow, but more flows began at the published port than its `limit` lets, from this source or from all. \
+         Established flows go on. A client that tries again is let in as soon as there is room. IPv6 sources are counted by networks of 64 bits.";
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use model::{CopyOnWrite, Labels, Mode, Name, RuleRef, Transport};
-use policy::document::{External, Lan, Port, Start};
+use policy::document::{External, FlowLimit, Lan, Port, Start};
 use verdict::abi::Mac;
 use verdict::native::Tables;
 
@@ -43,7 +43,7 @@ pub struct Bundle {
     pub workloads: CopyOnWrite<BTreeMap<Arc<str>, CopyOnWrite<Workload>>>,
     /// Identity numbers to what they stand for; the reserved ones are left out.
     pub identities: CopyOnWrite<BTreeMap<u64, CopyOnWrite<Identity>>>,
-    /// The next moment at which a policy expires or an audit ends: compile again then.
+    /// The next moment at which a policy or a published port expires or an audit ends: compile again then.
     pub expires: Option<Timestamp>,
 }
 
@@ -155,6 +155,12 @@ pub struct Publish {
     pub target_v6: Option<Ipv6Addr>,
     /// Only clients in these networks; everybody when empty.
     pub from: Vec<IpNet>,
+    /// Who answers for it.
+    pub owner: Option<Arc<str>>,
+    /// From this moment on it does not exist.
+    pub until: Option<Timestamp>,
+    /// How many flows may begin there.
+    pub limit: FlowLimit,
 }
 
 /// What an identity number stands for.

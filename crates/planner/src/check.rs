@@ -22,6 +22,8 @@ pub struct Limits {
     pub rows: usize,
     /// Blocks of ports.
     pub ports: usize,
+    /// Limits of published ports.
+    pub limits: usize,
 }
 
 /// Something that must not be in a bundle.
@@ -104,6 +106,7 @@ fn sizes(bundle: &Bundle, limits: &Limits, faults: &mut Vec<Fault>) {
         ("prefixes", tables.prefixes.len(), limits.prefixes),
         ("rows", tables.rows.len(), limits.rows),
         ("blocks of ports", tables.ports.len(), limits.ports),
+        ("limits of published ports", tables.limits.len(), limits.limits),
     ] {
         if needed > limit {
             faults.push(Fault::TooLarge { table, needed, limit });

@@ -23,6 +23,7 @@ use crate::ports::{Effect, Ground};
 use crate::{PlanError, PlanErrors, topology};
 
 mod change;
+mod limits;
 mod moves;
 
 /// Idle timeouts in seconds, by [`FlowState`]; those of the kernel's own connection tracking.
@@ -45,6 +46,8 @@ pub struct Compiler {
     /// Positions in `bundle.routers` by the network's number.
     by_number: FxHashMap<u16, usize>,
     identity_uses: FxHashMap<u64, u32>,
+    /// Endpoints with a published port that has a limit.
+    limited: FxHashSet<u32>,
 }
 
 /// A piece of a network's address space and its class.
@@ -115,7 +118,7 @@ impl Compiler {
     }
 
     fn empty(document: Document, allocations: Allocations, facts: &Facts) -> Self {
-        let routers = topology::routers(&document, &allocations);
+        let routers = topology::routers(&document, &allocations, facts.now);
         let around = topology::surroundings(&routers, facts);
         let pieces = vec![Vec::new(); routers.len()];
         let by_number =
@@ -123,6 +126,7 @@ impl Compiler {
         let (allocations, routers) = (allocations.into(), routers.into());
         let mut bundle = Bundle { allocations, routers, ..Bundle::default() };
         bundle.tables.config = config(facts);
+        let limited = limits::enter(&mut bundle, facts.jiffies_per_second);
         Self {
             document,
             facts: facts.clone(),
@@ -135,6 +139,7 @@ impl Compiler {
             positions: FxHashMap::default(),
             by_number,
             identity_uses: FxHashMap::default(),
+            limited,
         }
     }
 
@@ -329,6 +334,8 @@ impl Compiler {
             Endpoint::IN_PLACE | if port.dhcp { Endpoint::DHCP_CLIENT } else { 0 }
         });
         let flags = if hosted { Endpoint::HOSTED | Endpoint::IN_PLACE } else { in_place };
+        let is_limited = self.limited.contains(&seat.number);
+        let flags = flags | if is_limited { Endpoint::LIMITED } else { 0 };
         let entry = Endpoint {
             slots: [numbers, numbers],
             v4: lease.v4.map_or(Addr::UNSPECIFIED, |v4| Addr::v4(v4.octets())),
@@ -462,7 +469,9 @@ impl Compiler {
         let now = self.facts.now;
         let untils = self.document.policies.iter().filter_map(|policy| policy.next_change(now));
         let audits = self.document.audits().filter_map(|(_, audit)| audit.ends(self.facts.now));
-        self.bundle.expires = untils.chain(audits).filter(|until| *until > self.facts.now).min();
+        let published = self.document.publishes.iter().filter_map(|publish| publish.until);
+        let all = untils.chain(audits).chain(published);
+        self.bundle.expires = all.filter(|until| *until > now).min();
     }
 }
 

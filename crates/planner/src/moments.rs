@@ -25,7 +25,9 @@ pub struct Moments {
 pub fn moments(document: &Document, now: Timestamp) -> Moments {
     let changing: Vec<_> =
         document.policies.iter().filter(|policy| policy.next_change(now).is_some()).collect();
-    let ends: Vec<Timestamp> = document.audits().filter_map(|(_, audit)| audit.until).collect();
+    let audits = document.audits().filter_map(|(_, audit)| audit.until);
+    let published = document.publishes.iter().filter_map(|publish| publish.until);
+    let ends: Vec<Timestamp> = audits.chain(published).collect();
     let state = |at: Timestamp| -> Vec<bool> {
         let policies = changing.iter().map(|policy| policy.is_absent(at));
         policies.chain(ends.iter().map(|end| *end <= at)).collect()

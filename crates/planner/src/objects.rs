@@ -31,6 +31,8 @@ pub struct ObjectChange {
     pub kind: &'static str,
     /// `shop/web`; of a policy its path in the file.
     pub name: String,
+    /// Of a published port that appears or changes: where it leads, for whom, until when, who answers for it.
+    pub detail: Option<String>,
 }
 
 /// What happens to an object.
@@ -110,6 +112,7 @@ pub fn objects(old: Option<&Document>, new: &Document) -> (Vec<Objects>, Vec<Obj
             &mut changes,
         ),
     ];
+    describe_publishes(new, &mut changes);
     // Most files have none.
     let is_some = |each: &Objects| each.added + each.changed + each.removed + each.unchanged > 0;
     counts.retain(|each| !matches!(each.kind, "audit" | "host") || is_some(each));
@@ -118,6 +121,18 @@ pub fn objects(old: Option<&Document>, new: &Document) -> (Vec<Objects>, Vec<Obj
         place(a).cmp(&place(b)).then_with(|| a.name.cmp(&b.name))
     });
     (counts, changes)
+}
+
+/// Tells of published ports what people ask about them first.
+fn describe_publishes(new: &Document, changes: &mut [ObjectChange]) {
+    let name = |publish: &Publish| format!("{}/{}", publish.tenant, publish.name);
+    let known: FxHashMap<String, &Publish> =
+        new.publishes.iter().map(|publish| (name(publish), publish)).collect();
+    for change in changes {
+        if change.kind == "publish" && change.fate != Fate::Removed {
+            change.detail = known.get(&change.name).map(|publish| publish.to_string());
+        }
+    }
 }
 
 /// The section of the host itself: there is one, or none.
@@ -144,7 +159,7 @@ fn compare<'d, T: 'd, K: Hash + Eq>(
     let mut counts = Objects { kind, added: 0, changed: 0, removed: 0, unchanged: 0 };
     let mut known: FxHashMap<K, &T> = old.map(|each| (key(each), each)).collect();
     let mut tell = |fate: Fate, each: &'d T| {
-        changes.push(ObjectChange { fate, kind, name: name(each) });
+        changes.push(ObjectChange { fate, kind, name: name(each), detail: None });
     };
     for each in new {
         match known.remove(&key(each)) {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use jiff::Timestamp;
 use model::{Mode, Name};
 use policy::Document;
 use policy::document::{Network, Port, Start, Subnets, Workload};
@@ -52,8 +53,8 @@ pub fn transit(number: u16) -> Transit {
     }
 }
 
-/// The routers of all networks that have one, ordered by number.
-pub(crate) fn routers(doc: &Document, allocations: &Allocations) -> Vec<Router> {
+/// The routers of all networks that have one, ordered by number. Published ports whose time is over are left out.
+pub(crate) fn routers(doc: &Document, allocations: &Allocations, now: Timestamp) -> Vec<Router> {
     let mut routers: BTreeMap<u16, Router> = BTreeMap::new();
     let networks: FxHashMap<(&Name, &Name), &Network> =
         doc.networks.iter().map(|each| ((&each.tenant, &each.name), each)).collect();
@@ -71,7 +72,7 @@ pub(crate) fn routers(doc: &Document, allocations: &Allocations) -> Vec<Router> 
             router.endpoints.push(attachment(id, lease, network, workload));
         }
     }
-    for publish in &doc.publishes {
+    for publish in doc.publishes.iter().filter(|publish| !publish.is_expired(now)) {
         let id = format!("{}.{}", publish.tenant, publish.workload);
         let Some((id, lease)) = allocations.endpoints.get_key_value(id.as_str()) else { continue };
         if let Some(router) = routers.get_mut(&lease.network) {
@@ -85,6 +86,9 @@ pub(crate) fn routers(doc: &Document, allocations: &Allocations) -> Vec<Router> 
                 target_v4: lease.v4,
                 target_v6: lease.v6,
                 from: publish.from.clone(),
+                owner: publish.owner.clone(),
+                until: publish.until,
+                limit: publish.limit,
             });
         }
     }

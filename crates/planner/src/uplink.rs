@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 use model::{Direction, Name, Peer as Side, PortRange, PortSpec, RuleId, RuleKind, RuleRef};
 use policy::Document;
 use policy::document::{Around, Host, Publish, Scope, Uplink, wanted_rule_id};
@@ -54,7 +55,7 @@ impl HostPlane {
         let mut draft =
             Draft { engine: Engine::default(), tables: Tables::default(), rules: BTreeMap::new() };
         draft.policies(of, facts);
-        draft.publishes(&of.file, publishes);
+        draft.publishes(&of.file, publishes, facts.now);
         draft.engine.planes.push(Plane::default());
         draft.place(&surroundings(routers, facts));
         draft.arm(grounds(of, host, facts), facts);
@@ -108,9 +109,9 @@ impl Draft {
         }
     }
 
-    /// A published port is open for whom it exists.
-    fn publishes(&mut self, file: &Arc<str>, publishes: &[Publish]) {
-        for (at, publish) in (0_u32..).zip(publishes) {
+    /// A published port is open for whom it exists, as long as it does.
+    fn publishes(&mut self, file: &Arc<str>, publishes: &[Publish], now: Timestamp) {
+        for (at, publish) in (0_u32..).zip(publishes).filter(|(_, it)| !it.is_expired(now)) {
             let path: Arc<str> =
                 format!("tenants.{}.publish.{}", publish.tenant, publish.name).into();
             let mut id = wanted_rule_id(&path, RuleKind::Allow);

@@ -213,7 +213,7 @@ be removed without changing any verdict. When flows are recorded, they carry the
 "The file allows and denies the same ports for the same peers. The deny wins. A wide allow with a narrow deny is a normal exception \
 and not reported; here the allow entry has no effect at all."
 153 Expired "a policy that has expired"
-"The `until` of the policy lies in the past: the policy does not exist any more. Remove it, or give it a new date."
+"The `until` of the policy, or of the published port, lies in the past: it does not exist any more. Remove it, or give it a new date."
 154 CidrCoversManaged "a CIDR that covers a managed subnet"
 "A CIDR in a rule means addresses without an identity. It never matches a workload, even when its addresses are inside: workloads \
 are named by labels, so that a changed address changes nothing. If workloads are meant, select them (`network=main`, `app=web`); \
@@ -244,6 +244,10 @@ else is wrong: as soon as the host has the address, both work, without another `
 flow of its request, an error (unreachable, packet too big, time exceeded) with the flow that it is about, and neither passes \
 without; neighbour discovery is checked by itself; everything else is dropped. So an allow or a deny of such a type does nothing. The \
 same holds for a type of an IP version that one of the two sides does not have.\n\nName what opens the flow: `icmp/echo-request`."
+162 PublishUnowned "a port open to the world that nobody answers for"
+"The port is published for everybody, for ever, and the file does not say who wants that. Such ports outlive the reason for which they were \
+opened.\n\nName who answers for it (`owner: web team`), say when it ends (`until: 2026-12-31`), or say for whom it exists \
+(`from: [198.51.100.0/24]`); `bulkhead publish list` shows all three for every port of the host."
 170 FlatSegment "a segment without walls inside"
 "Every workload of the segment (or of the network, if it has no segments) reaches every other with everything: its posture allows both \
 directions, or one policy allows `any` among all of them. Whoever takes over one of them has them all; the segment's border is the only \

@@ -9,6 +9,7 @@
 mod audit;
 mod host;
 mod lan;
+mod publish;
 mod schedule;
 mod start;
 
@@ -20,12 +21,13 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 use model::{
     CopyOnWrite, Direction, Identity, Labels, Mode, Name, Peer, PortRange, PortSpec, Posture,
-    Postures, RuleId, RuleKind, RuleRef, Subject, Transport,
+    Postures, RuleId, RuleKind, RuleRef, Subject,
 };
 
 pub use audit::{Around, Audit, Place};
 pub use host::{Host, Uplink};
 pub use lan::Lan;
+pub use publish::{FlowLimit, FlowRate, Per, Publish};
 pub use schedule::Schedule;
 pub use start::{Adopted, Netns, Port, Restart, Run, Start, User};
 
@@ -178,29 +180,6 @@ pub struct Workload {
     pub v6: Option<Ipv6Addr>,
     /// How its network namespace comes to be.
     pub start: Start,
-    /// Where its name stands.
-    pub span: Span,
-}
-
-/// A port of the host that leads to a workload. It opens nothing: a policy still has to allow the flow.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Publish {
-    /// Whose it is.
-    pub tenant: Name,
-    /// Unique in the tenant.
-    pub name: Name,
-    /// The host's address; `None` is every address of the host.
-    pub address: Option<IpAddr>,
-    /// Protocol of both ports.
-    pub transport: Transport,
-    /// The host's port.
-    pub port: u16,
-    /// A workload of the tenant, in a network whose mode is not `none`.
-    pub workload: Name,
-    /// The workload's port.
-    pub workload_port: u16,
-    /// Sources for which the port exists; empty is everybody.
-    pub from: Vec<IpNet>,
     /// Where its name stands.
     pub span: Span,
 }

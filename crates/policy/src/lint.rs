@@ -105,6 +105,18 @@ fn expired(document: &Document, now: Timestamp, problems: &mut Problems<'_>) {
             .hint("remove it, or give it a later `until`"),
         );
     }
+    for publish in document.publishes.iter().filter(|publish| publish.is_expired(now)) {
+        let Some(until) = publish.until else { continue };
+        problems.push(
+            Diagnostic::warning(
+                Code::Expired,
+                publish.span,
+                format!("the published port `{}` has expired", publish.name),
+            )
+            .label(format!("since {until}"))
+            .hint("remove it, or give it a later `until`"),
+        );
+    }
 }
 
 fn icmp_denied(document: &Document, problems: &mut Problems<'_>) {

@@ -14,8 +14,8 @@ use crate::document::{Netns, Restart, Uplink, User};
 use crate::geo::Country;
 use crate::scalar::{
     AbsolutePath, Argument, Border, ContainerPort, ContainerPortName, Days, DockerNetwork, EnvKey,
-    EnvValue, HostPort, Hours, InterfaceName, MacAddress, NamespaceIs, PolicyMode, PortWord,
-    PublishSource, SchemaAddress, Sealed, SegmentRef, Statement, Switch, Target, Until,
+    EnvValue, Flows, HostPort, Hours, InterfaceName, MacAddress, NamespaceIs, Owner, PolicyMode,
+    PortWord, PublishSource, SchemaAddress, Sealed, SegmentRef, Statement, Switch, Target, Until,
     VariableName, Version, VlanId, Zone,
 };
 
@@ -251,8 +251,14 @@ mapping! {
         port: Val<HostPort> = "port", required;
         /// Where it leads: workload:port.
         to: Val<Target> = "to", required;
-        /// For whom the port exists: world (the default) or CIDRs.
+        /// For whom the port exists: world (the default), CIDRs, or sets of these.
         from: OneOrMany<Val<PublishSource>> = "from";
+        /// Who answers for it: a person, a team, a ticket.
+        owner: Val<Owner> = "owner";
+        /// Date or RFC 3339 time from which on the port is not published.
+        until: Val<Until> = "until";
+        /// How many connections may begin: 1000/min per source, 500/s, or a list of both.
+        limit: OneOrMany<Val<Flows>> = "limit";
         /// The host's address. Default: every address.
         address: Val<IpAddr> = "address";
     }

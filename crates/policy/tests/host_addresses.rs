@@ -23,7 +23,7 @@ tenants:
     workloads:
       web: { network: main, netns: web }
     publish:
-      site: { port: 443/tcp, to: "web:443", address: 198.51.100.5 }
+      site: { port: 443/tcp, to: "web:443", address: 198.51.100.5, owner: web }
       own: { port: 444/tcp, to: "web:443", address: 127.0.0.1 }
     policies:
       in: { from: [world, host], to: workload=web, allow: [443/tcp] }
@@ -268,7 +268,7 @@ fn what_a_host_lacks_is_a_warning() {
     warning[BH0160]: `shop.site` is published on 198.51.100.5, which this host does not have
       --> f.yaml:13:7
        |
-    13 |       site: { port: 443/tcp, to: "web:443", address: 198.51.100.5 }
+    13 |       site: { port: 443/tcp, to: "web:443", address: 198.51.100.5, owner: web }
        |       ^^^^ clients reach it only if the address is routed to this host
        |
        = hint: give it to the host: ip address add 198.51.100.5 dev LINK

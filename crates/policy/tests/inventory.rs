@@ -428,3 +428,86 @@ fn publishing() {
        = hint: who may connect is decided by policies; this only narrows where the port exists
     "#);
 }
+
+#[test]
+fn terms_of_published_ports() {
+    let text = |keys: &str| {
+        format!(
+            "bulkhead: 1
+tenants:
+  t:
+    networks: {{ main: {{ mode: nat, subnets: [10.0.0.0/16] }} }}
+    workloads: {{ web: {{ netns: web }} }}
+    publish: {{ a: {{ port: 1/tcp, to: web:1, {keys} }}, b: {{ port: 2/tcp, to: web:1, limit: 5/s per source }} }}
+"
+        )
+    };
+    insta::assert_snapshot!(refused(&text("limit: [5/s, 6/s]")), @r"
+    error[BH0136]: two limits for all sources
+     --> f.yaml:6:58
+      |
+    6 |     publish: { a: { port: 1/tcp, to: web:1, limit: [5/s, 6/s] }, b: { port: 2/tcp, to: web:1, limit: 5/s per source } }
+      |                                                          ^^^
+      |
+      = hint: write one rate per source and one for all: [20/s per source, 500/s]
+
+    error[BH0131]: web:1 is published with two limits
+     --> f.yaml:6:66
+      |
+    6 |     publish: { a: { port: 1/tcp, to: web:1, limit: [5/s, 6/s] }, b: { port: 2/tcp, to: web:1, limit: 5/s per source } }
+      |                - here                                            ^ and here
+      |
+      = hint: give all entries of one port of a workload the same `limit`: what begins there is counted together
+    ");
+    insta::assert_snapshot!(refused(&text("limit: 5/day, owner: ''")), @r"
+    error[BH0115]: `day` is no unit of time
+     --> f.yaml:6:54
+      |
+    6 |     publish: { a: { port: 1/tcp, to: web:1, limit: 5/day, owner: '' }, b: { port: 2/tcp, to: web:1, limit: 5/s per source } }
+      |                                                      ^^^
+      |
+      = hint: write 20/s per source for each source, 500/s for all of them; s, min or h
+
+    error[BH0115]: nobody is named, or the name begins or ends with a space
+     --> f.yaml:6:67
+      |
+    6 |     publish: { a: { port: 1/tcp, to: web:1, limit: 5/day, owner: '' }, b: { port: 2/tcp, to: web:1, limit: 5/s per source } }
+      |                                                                   ^
+      |
+      = hint: write a person, a team or a ticket: owner: web team <web@example.org>
+
+    error[BH0131]: web:1 is published with two limits
+     --> f.yaml:6:72
+      |
+    6 |     publish: { a: { port: 1/tcp, to: web:1, limit: 5/day, owner: '' }, b: { port: 2/tcp, to: web:1, limit: 5/s per source } }
+      |                - here                                                  ^ and here
+      |
+      = hint: give all entries of one port of a workload the same `limit`: what begins there is counted together
+    ");
+    insta::assert_snapshot!(refused(&text("limit: 7/s per source")), @r"
+    error[BH0131]: web:1 is published with two limits
+     --> f.yaml:6:70
+      |
+    6 |     publish: { a: { port: 1/tcp, to: web:1, limit: 7/s per source }, b: { port: 2/tcp, to: web:1, limit: 5/s per source } }
+      |                - here                                                ^ and here
+      |
+      = hint: give all entries of one port of a workload the same `limit`: what begins there is counted together
+    ");
+    insta::assert_snapshot!(refused(&text("rate: 5")), @r"
+    error[BH0105]: a publish entry has no key `rate`
+     --> f.yaml:6:45
+      |
+    6 |     publish: { a: { port: 1/tcp, to: web:1, rate: 5 }, b: { port: 2/tcp, to: web:1, limit: 5/s per source } }
+      |                                             ^^^^
+      |
+      = hint: write limit: [20/s per source, 500/s]
+
+    error[BH0131]: web:1 is published with two limits
+     --> f.yaml:6:56
+      |
+    6 |     publish: { a: { port: 1/tcp, to: web:1, rate: 5 }, b: { port: 2/tcp, to: web:1, limit: 5/s per source } }
+      |                - here                                  ^ and here
+      |
+      = hint: give all entries of one port of a workload the same `limit`: what begins there is counted together
+    ");
+}

@@ -171,45 +171,66 @@ fn peers_and_networks() {
 
 #[test]
 fn publishing() {
-    let text = |policies: &str| {
+    let written = |owner: &str, policies: &str| {
         format!(
             "bulkhead: 1
 tenants:
   shop:
     networks: {{ main: {{ mode: nat, subnets: [10.0.0.0/16] }} }}
     workloads: {{ web: {{ netns: web }} }}
-    publish: {{ https: {{ port: 443/tcp, to: web:8443 }}, ssh: {{ port: 22/tcp, to: web:22, from: 198.51.100.0/24 }} }}
+    publish: {{ https: {{ port: 443/tcp, to: web:8443{owner} }}, ssh: {{ port: 22/tcp, to: web:22, from: 198.51.100.0/24 }} }}
     policies: {{ {policies} }}
 "
         )
     };
-    insta::assert_snapshot!(warned(&text("")), @r#"
+    let text = |policies: &str| written(", owner: web", policies);
+    insta::assert_snapshot!(warned(&text("")), @r"
     warning[BH0155]: no policy allows the published port `shop.https`
      --> f.yaml:6:16
       |
-    6 |     publish: { https: { port: 443/tcp, to: web:8443 }, ssh: { port: 22/tcp, to: web:22, from: 198.51.100.0/24 } }
+    6 |     publish: { https: { port: 443/tcp, to: web:8443, owner: web }, ssh: { port: 22/tcp, to: web:22, from: 198.51.100.0/24 } }
       |                ^^^^^ connections will be dropped
       |
       = hint: add a policy: web-in: { from: world, to: workload=web, allow: [8443/tcp] }
 
     warning[BH0155]: no policy allows the published port `shop.ssh`
-     --> f.yaml:6:56
+     --> f.yaml:6:68
       |
-    6 |     publish: { https: { port: 443/tcp, to: web:8443 }, ssh: { port: 22/tcp, to: web:22, from: 198.51.100.0/24 } }
-      |                                                        ^^^ connections will be dropped
+    6 |     publish: { https: { port: 443/tcp, to: web:8443, owner: web }, ssh: { port: 22/tcp, to: web:22, from: 198.51.100.0/24 } }
+      |                                                                    ^^^ connections will be dropped
       |
       = hint: add a policy: web-in: { from: 198.51.100.0/24, to: workload=web, allow: [22/tcp] }
-    "#);
-    insta::assert_snapshot!(warned(&text("a: { from: world, to: workload=web, allow: [443/tcp] }, b: { from: 198.51.100.7, to: any, allow: [22/tcp] }")), @r#"
+    ");
+    insta::assert_snapshot!(warned(&text("a: { from: world, to: workload=web, allow: [443/tcp] }, b: { from: 198.51.100.7, to: any, allow: [22/tcp] }")), @r"
     warning[BH0155]: no policy allows the published port `shop.https`
      --> f.yaml:6:16
       |
-    6 |     publish: { https: { port: 443/tcp, to: web:8443 }, ssh: { port: 22/tcp, to: web:22, from: 198.51.100.0/24 } }
+    6 |     publish: { https: { port: 443/tcp, to: web:8443, owner: web }, ssh: { port: 22/tcp, to: web:22, from: 198.51.100.0/24 } }
       |                ^^^^^ connections will be dropped
       |
       = hint: add a policy: web-in: { from: world, to: workload=web, allow: [8443/tcp] }
-    "#);
-    assert_eq!(warned(&text("a: { from: any, to: workload=web, allow: [22/tcp, 8443/tcp] }")), "");
+    ");
+    let allowed = "a: { from: any, to: workload=web, allow: [22/tcp, 8443/tcp] }";
+    assert_eq!(warned(&text(allowed)), "");
+    assert_eq!(warned(&written(", until: 2099-12-31", allowed)), "");
+    insta::assert_snapshot!(warned(&written("", allowed)), @r"
+    warning[BH0162]: `shop.https` is published for the whole world, without an end and without an owner
+     --> f.yaml:6:16
+      |
+    6 |     publish: { https: { port: 443/tcp, to: web:8443 }, ssh: { port: 22/tcp, to: web:22, from: 198.51.100.0/24 } }
+      |                ^^^^^
+      |
+      = hint: write who answers for it, or when it ends: owner: web team, until: 2026-12-31
+    ");
+    insta::assert_snapshot!(warned(&written(", until: 2020-12-31", allowed)), @r"
+    warning[BH0153]: the published port `https` has expired
+     --> f.yaml:6:16
+      |
+    6 |     publish: { https: { port: 443/tcp, to: web:8443, until: 2020-12-31 }, ssh: { port: 22/tcp, to: web:22, from: 198.51.100.0/24 } }
+      |                ^^^^^ since 2021-01-01T00:00:00Z
+      |
+      = hint: remove it, or give it a later `until`
+    ");
 }
 
 #[test]

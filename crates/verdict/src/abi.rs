@@ -203,6 +203,8 @@ impl Endpoint {
     pub const IN_PLACE: u16 = 1;
     /// It may ask everybody for its address by DHCP, and is answered (RFC 2131 §4.1, RFC 8415 §7).
     pub const DHCP_CLIENT: u16 = 2;
+    /// A port of it is published with a limit, see [`crate::meters::LimitKey`].
+    pub const LIMITED: u16 = 16;
     /// It is the host at an uplink: its programs are turned round, it has many addresses, and forwards for others.
     pub const UPLINK: u16 = 4;
     /// It shares the host's stack: its programs are on its cgroup, its addresses are the host's, and the tables have

@@ -458,6 +458,10 @@ pub(crate) fn open<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut W
     if here != work.hook.endpoint {
         return refuse(env, packet, work, Reason::UnknownPeer);
     }
+    if is_limited(env, work) && env.step(Step::Limit, packet, work) == STOP {
+        work.judgement.ingress = true;
+        return refuse(env, packet, work, Reason::Limited);
+    }
     enter(env, packet, work);
     if midway {
         uplink::pick_up(work, answers);
@@ -468,6 +472,15 @@ pub(crate) fn open<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut W
     describe(work, EventKind::Open);
     env.step(Step::Report, packet, work);
     pass(env, work, work.judgement.target)
+}
+
+/// Whether a flow from outside of its network begins at an endpoint some of whose ports have a limit: what endpoints of
+/// this network send was judged where it was sent.
+#[inline(always)]
+fn is_limited<E: Env>(env: &E, work: &Work) -> bool {
+    let hook = &work.hook;
+    let flags = || env.endpoint(hook.endpoint).map_or(0, |endpoint| endpoint.flags);
+    !hook.sent && !hook.uplink && !hook.hosted && flags() & Endpoint::LIMITED != 0
 }
 
 /// Why a packet cannot open a flow.

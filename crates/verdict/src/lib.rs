@@ -21,6 +21,7 @@ mod flow;
 mod guard;
 mod hosted;
 mod judge;
+mod limit;
 pub mod meters;
 #[cfg(feature = "native")]
 pub mod native;
@@ -41,6 +42,7 @@ use core::ops::DerefMut;
 
 use abi::{Config, Endpoint, Event, FlowEntry, FlowKey, FragmentKey, PeerKey, PortEntry, PortKey};
 use abi::{Peer, Ports, Row, RowKey};
+use meters::{Limit, LimitKey, Meter, MeterKey};
 
 pub use flow::{from_endpoint, to_endpoint};
 pub use hosted::{Call, at_bind, at_cgroup, at_connect};
@@ -73,6 +75,11 @@ pub struct Full;
 pub trait Env: Sized {
     /// A handle to a live connection table entry.
     type Flow<'a>: DerefMut<Target = FlowEntry>
+    where
+        Self: 'a;
+
+    /// A handle to a bucket of a limit.
+    type Bucket<'a>: DerefMut<Target = Meter>
     where
         Self: 'a;
 
@@ -116,6 +123,10 @@ pub trait Env: Sized {
     fn remember_pair(&self, key: &FlowKey, pair: u64) {
         let _ = (key, pair);
     }
+    /// What limits the flows that begin at a published port.
+    fn limit(&self, key: &LimitKey) -> Option<&Limit>;
+    /// A bucket, full when it is new; `None` when there is no room for it.
+    fn bucket(&self, key: &MeterKey, now: u32) -> Option<Self::Bucket<'_>>;
     /// Adds to a shared counter. Atomic in the kernel.
     fn add(counter: &mut u64, by: u64);
     /// Counts a passed packet for an endpoint; `sent` tells its direction.

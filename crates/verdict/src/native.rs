@@ -11,6 +11,7 @@ use crate::abi::{
     Config, Endpoint, Event, FlowEntry, FlowKey, FragmentKey, Peer, PeerKey, PortEntry, PortKey,
     Ports, PrefixKey, Row, RowKey,
 };
+use crate::meters::{Limit, LimitKey, Meter, MeterKey};
 pub use crate::shards::Shards;
 use crate::{Env, Full};
 
@@ -29,6 +30,8 @@ pub struct Tables {
     pub rows: Shards<RowKey, Row>,
     /// What port sets say of blocks of ports.
     pub ports: Shards<PortKey, PortEntry>,
+    /// What limits the flows that begin at published ports.
+    pub limits: Shards<LimitKey, Limit>,
 }
 
 /// A longest-prefix table.
@@ -130,6 +133,8 @@ pub struct Simulation<'t> {
     pub fragments: RefCell<HashMap<FragmentKey, Ports>>,
     /// Whose the ends of flows within the host were.
     pub pairs: RefCell<HashMap<FlowKey, u64>>,
+    /// Buckets of the limits.
+    pub meters: RefCell<HashMap<MeterKey, Meter>>,
     /// By endpoint, `[sent, received]` packets.
     pub counts: RefCell<BTreeMap<u32, [u64; 2]>>,
     /// Everything that was reported, oldest first.
@@ -147,6 +152,7 @@ impl<'t> Simulation<'t> {
             capacity: Cell::new(usize::MAX),
             fragments: RefCell::default(),
             pairs: RefCell::default(),
+            meters: RefCell::default(),
             counts: RefCell::default(),
             events: RefCell::default(),
         }
@@ -162,6 +168,7 @@ impl<'t> Simulation<'t> {
             capacity: self.capacity,
             fragments: self.fragments,
             pairs: self.pairs,
+            meters: self.meters,
             counts: self.counts,
             events: self.events,
         }
@@ -171,6 +178,11 @@ impl<'t> Simulation<'t> {
 impl Env for Simulation<'_> {
     type Flow<'a>
         = RefMut<'a, FlowEntry>
+    where
+        Self: 'a;
+
+    type Bucket<'a>
+        = RefMut<'a, Meter>
     where
         Self: 'a;
 
@@ -237,6 +249,15 @@ impl Env for Simulation<'_> {
 
     fn remember_pair(&self, key: &FlowKey, pair: u64) {
         self.pairs.borrow_mut().insert(*key, pair);
+    }
+
+    fn limit(&self, key: &LimitKey) -> Option<&Limit> {
+        self.tables.limits.get(key)
+    }
+
+    fn bucket(&self, key: &MeterKey, now: u32) -> Option<RefMut<'_, Meter>> {
+        let new = Meter { since: now, ..Meter::default() };
+        Some(RefMut::map(self.meters.borrow_mut(), |meters| meters.entry(*key).or_insert(new)))
     }
 
     fn add(counter: &mut u64, by: u64) {

@@ -62,11 +62,13 @@ pub enum Reason {
     DeliveryFailed = 42,
     /// A workload that shares the host's stack binds a port that no rule opens.
     PortNotOpen = 43,
+    /// More flows began at a published port than its limit lets.
+    Limited = 44,
 }
 
 impl Reason {
     /// Every reason, in the order of the codes.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::None,
         Self::PolicyDeny,
         Self::DefaultDeny,
@@ -96,6 +98,7 @@ impl Reason {
         Self::UnknownPeer,
         Self::DeliveryFailed,
         Self::PortNotOpen,
+        Self::Limited,
     ];
 
     /// The stable number behind `BH-D`.

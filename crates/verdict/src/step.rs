@@ -10,7 +10,7 @@ use crate::flow;
 use crate::judge::judge;
 use crate::packet::{self, Packet};
 use crate::work::Work;
-use crate::{Action, Env, Reason, guard, hosted, report, tcp, uplink};
+use crate::{Action, Env, Reason, guard, hosted, limit, report, tcp, uplink};
 
 /// A part of a decision. See [`Env::step`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub enum Step {
     Related,
     /// Puts the question to the policy; stops when the answer is a drop.
     Judge,
+    /// Counts a flow that begins at a published port; stops when its limit is used up.
+    Limit,
     /// Drops a packet that policy was not asked about.
     Reject,
     /// Ends a flow that the policy no longer allows.
@@ -94,6 +96,13 @@ impl Step {
             Self::Judge => {
                 judge(env, &work.question, work.hook.epoch, &mut work.judgement);
                 if work.judgement.verdict == Verdict::Drop { STOP } else { GO_ON }
+            }
+            Self::Limit => {
+                if limit::admits(env, &work.question, work.hook.endpoint, work.hook.now) {
+                    GO_ON
+                } else {
+                    STOP
+                }
             }
             Self::Reject => acted(report::turn_away(env, packet, work)),
             Self::Revoke => acted(flow::revoke(env, packet, work)),

@@ -3,6 +3,7 @@
 mod guard;
 mod hosted;
 mod icmp;
+mod limit;
 mod place;
 mod policy;
 mod state;

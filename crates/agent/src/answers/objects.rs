@@ -31,6 +31,7 @@ pub(crate) fn compare(old: Option<&Document>, new: &Document) -> Compared {
         },
         kind: each.kind.to_owned(),
         name: each.name,
+        detail: each.detail,
     });
     Compared { changes: changes.collect(), omitted, unchanged }
 }

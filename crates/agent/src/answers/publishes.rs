@@ -3,7 +3,11 @@
 //!
 //! A port of Docker's is reached on two ways. Its address translation leaves the client's address as it is: policy sees the world.
 //! `docker-proxy`, which takes what is not translated (IPv6 without `ip6tables`), connects by itself: policy sees the host. So a port
-//! that only the proxy serves lets the world in exactly when policy lets the host in, and is told so.
+//! that only the proxy serves lets the world in exactly when policy lets the host in, and is told so. Which of them serves a port is read
+//! from the rules and the sockets that are there, never assumed; rules that lead ports elsewhere without Docker (CNI's `portmap`,
+//! Podman, people) are told as well.
+
+mod served;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -12,14 +16,18 @@ use std::sync::Arc;
 use api::{OpenPort, Opener, PUBLISHES_SCHEMA, Publishes, RuleAt, Verdict, Why, WhyRequest, World};
 use flow::Resolver as _;
 use host::linux::probe::{Listener, listeners};
+use host::linux::walk::{Translations, translations};
 use ipnet::IpNet;
-use model::{Proto, RuleId, Transport};
+use model::{Mode, Proto, RuleId, Transport};
 use planner::{Party, Span, Ways};
 use runtimes::docker::{Container, Port};
 
 use crate::force::Force;
 use crate::shared::Shared;
 
+use served::{Rules, Way};
+
+use super::flows::moment;
 use super::{person, rule_at, why};
 
 /// Ports in one answer.
@@ -46,7 +54,13 @@ pub(crate) fn publishes(shared: &Shared, docker: Option<Asked>) -> Publishes {
             Vec::new()
         }
     };
-    let mut ports = listed(force.as_deref(), &containers, listeners());
+    let rules = translations();
+    for program in &rules.gaps {
+        warnings.push(format!(
+            "{program} did not tell its rules: ports that others lead elsewhere may be missing"
+        ));
+    }
+    let mut ports = listed(force.as_deref(), &containers, listeners(), &rules);
     if force.is_some_and(|force| force.wanted.document.host.is_some()) {
         before_the_host(shared, &mut ports);
     }
@@ -100,15 +114,19 @@ fn before_the_host(shared: &Shared, ports: &mut [OpenPort]) {
     }
 }
 
-/// All three kinds together, in order.
+/// All kinds together, in order.
 fn listed(
     force: Option<&Force>,
     containers: &[Container],
     sockets: Vec<Listener>,
+    translations: &Translations,
 ) -> Vec<OpenPort> {
-    let view = View::new(force, containers);
+    let targets = translations.found.iter().filter_map(|rule| rule.to).collect();
+    let view = View::new(force, containers, &targets);
+    let mut rules = Rules::new(&translations.found, translations.gaps.is_empty());
     let mut ports = view.ours();
-    let docker = view.docker();
+    let docker = view.docker(&mut rules, &sockets);
+    ports.extend(rules.others(&view));
     let proxied: BTreeSet<(String, u16)> =
         docker.iter().map(|port| (port.protocol.clone(), port.port)).collect();
     ports.extend(docker);
@@ -160,7 +178,12 @@ struct View<'f> {
 }
 
 impl<'f> View<'f> {
-    fn new(force: Option<&'f Force>, containers: &'f [Container]) -> Self {
+    /// `targets` are the addresses that rules of others lead to.
+    fn new(
+        force: Option<&'f Force>,
+        containers: &'f [Container],
+        targets: &BTreeSet<IpAddr>,
+    ) -> Self {
         let mut workloads: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (key, kept) in force.iter().flat_map(|force| force.wanted.attachments.iter()) {
             let container = key.strip_prefix("docker/").and_then(|rest| rest.split('/').next());
@@ -168,7 +191,14 @@ impl<'f> View<'f> {
                 workloads.entry(container).or_default().push(kept.id());
             }
         }
-        let wanted = workloads.values().flatten().map(|id| Arc::from(id.as_str()));
+        // Rules of others may lead to any workload whose addresses the host knows.
+        let routed = force.iter().flat_map(|force| &force.wanted.bundle.routers);
+        let routed = routed.filter(|router| router.mode == Mode::Routed);
+        let led_to = routed.flat_map(|router| &router.endpoints);
+        let led_to =
+            led_to.filter(|at| at.addresses.iter().any(|net| targets.contains(&net.addr())));
+        let led_to = led_to.map(|at| Arc::clone(&at.workload));
+        let wanted = workloads.values().flatten().map(|id| Arc::from(id.as_str())).chain(led_to);
         let published = force.iter().flat_map(|force| &force.wanted.bundle.routers);
         let published = published.flat_map(|router| &router.publishes);
         let wanted = wanted.chain(published.map(|publish| Arc::clone(&publish.workload))).collect();
@@ -190,6 +220,9 @@ impl<'f> View<'f> {
                 opener: Opener::Bulkhead,
                 name: Some(format!("{}/{}", router.tenant, publish.name)),
                 to: Some(format!("{}:{}", person(&publish.workload), publish.target_port)),
+                owner: publish.owner.as_deref().map(str::to_owned),
+                until: publish.until.map(moment),
+                limit: (!publish.limit.is_none()).then(|| publish.limit.to_string()),
                 ..OpenPort::default()
             };
             if publish.address.is_some_and(|address| address.is_loopback()) {
@@ -201,12 +234,13 @@ impl<'f> View<'f> {
     }
 
     /// What Docker publishes.
-    fn docker(&self) -> Vec<OpenPort> {
+    fn docker(&self, rules: &mut Rules<'_>, sockets: &[Listener]) -> Vec<OpenPort> {
         let all = self.containers.iter().flat_map(|it| it.ports.iter().map(move |port| (it, port)));
-        all.map(|(container, port)| self.of_docker(container, port)).collect()
+        all.map(|(container, port)| self.of_docker(container, port, rules.way(port, sockets)))
+            .collect()
     }
 
-    fn of_docker(&self, container: &Container, port: &Port) -> OpenPort {
+    fn of_docker(&self, container: &Container, port: &Port, way: Way) -> OpenPort {
         let found = OpenPort {
             protocol: port.transport.to_string(),
             address: port.address.to_string(),
@@ -218,6 +252,10 @@ impl<'f> View<'f> {
         if port.address.is_loopback() {
             return local(found);
         }
+        if way == Way::Nobody {
+            let text = "neither a rule nor docker-proxy serves it now";
+            return OpenPort { world: World::Drop, text: text.to_owned(), ..found };
+        }
         let Some(ids) = self.workloads.get(container.id.as_str()) else {
             let text =
                 "no network of the file has the container: nothing of Bulkhead's is before it";
@@ -227,7 +265,12 @@ impl<'f> View<'f> {
         let each = ids.iter().map(|id| {
             let to = Some(format!("{}:{}", person(id), port.private));
             let entry = OpenPort { to, ..found.clone() };
-            if self.is_proxied(id, port.address) {
+            let is_proxied = match way {
+                Way::Proxied => true,
+                Way::Unknown => self.has_no_v6(id) && port.address.is_ipv6(),
+                Way::Translated | Way::Nobody => false,
+            };
+            if is_proxied {
                 self.through_proxy(entry, id, port)
             } else {
                 self.judged(entry, id, port.transport, port.private, &[])
@@ -236,11 +279,19 @@ impl<'f> View<'f> {
         each.min_by_key(|entry| entry.world).unwrap_or(found)
     }
 
-    /// Whether only `docker-proxy` can serve a port: the container has no address of that version.
-    fn is_proxied(&self, id: &str, address: IpAddr) -> bool {
+    /// Whether a container has no IPv6 address, so that only `docker-proxy` can serve a port of that version.
+    fn has_no_v6(&self, id: &str) -> bool {
         let attachment = self.force.and_then(|force| force.wanted.bundle.attachment(id));
-        address.is_ipv6()
-            && attachment.is_none_or(|(_, at)| at.addresses.iter().all(|net| net.addr().is_ipv4()))
+        attachment.is_none_or(|(_, at)| at.addresses.iter().all(|net| net.addr().is_ipv4()))
+    }
+
+    /// The workload that has an address as the host sees it: in a network whose addresses stand in the host's own routing.
+    fn workload_at(&self, address: IpAddr) -> Option<Arc<str>> {
+        let routers = self.force?.wanted.bundle.routers.iter();
+        let routed = routers.filter(|router| router.mode == Mode::Routed);
+        let mut ends = routed.flat_map(|router| &router.endpoints);
+        let has = |at: &&planner::Attachment| at.addresses.iter().any(|net| net.addr() == address);
+        ends.find(has).map(|at| Arc::clone(&at.workload))
     }
 
     /// The host stands for the world.

@@ -90,6 +90,9 @@ pub(crate) fn why(shared: &Shared, request: &WhyRequest) -> Result<Why, Error> {
         worldly(&mut why, is_world(&from));
     }
     why.published = published::ways(&force.wanted, &force.names, (&from, &to), asked, false);
+    if why.verdict != api::Verdict::Drop {
+        why.warnings.extend(published::limits(bundle, (&from, &to), service));
+    }
     if request.source_port.is_some() {
         why.connection = connection::find(shared, &force, &case);
     }

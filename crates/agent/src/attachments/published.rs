@@ -8,7 +8,7 @@ use api::{AttachPort, AttachPublish, Error};
 use model::digest::Digest64;
 use model::{Name, Transport};
 use policy::Document;
-use policy::document::{Publish, Span};
+use policy::document::{FlowLimit, Publish, Span};
 
 use super::{Kept, wrong};
 
@@ -42,6 +42,9 @@ impl Kept {
                 workload: self.workload.clone(),
                 workload_port: publish.to,
                 from: Vec::new(),
+                owner: None,
+                until: None,
+                limit: FlowLimit::default(),
                 span: Span::default(),
             })
         };

@@ -1,6 +1,7 @@
 //! Puts our nftables table on the host back when somebody else changed it, without waiting for the drift timer.
 //!
-//! Verdicts do not depend on it: they are BPF. What is missing until then is address translation.
+//! Verdicts do not depend on it: they are BPF. What is missing until then is address translation. So a table that is gone is put back as it
+//! was, by one run of `nft`, before anything is looked at; what else was changed, a pass over the host finds.
 
 use std::time::Instant;
 
@@ -11,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::answers::flows::moment;
 use crate::desired;
+use crate::fault::sentence;
 use crate::reconcile::network;
 
 use super::Keeper;
@@ -24,18 +26,26 @@ impl Keeper {
     /// Looks at the host alone and repairs it. What failed is tried again soon.
     pub(super) fn touched(&mut self, touch: &Touch, when: Instant) {
         let Some(force) = self.shared.force() else { return };
+        let back = self.kernel.put_back().unwrap_or_else(|error| {
+            tracing::warn!("put the nftables table back at once: {}", sentence(&error));
+            None
+        });
         let mtu = self.mtu();
         let Ok(desired) = desired::network(&force.wanted.bundle, mtu) else { return };
         let (hooks, options) = (self.datapath.hooks(), self.shared.options.clone());
         let scope = Scope::Only(Part::default());
-        let pass = network::pass(&mut self.kernel, hooks, &options, &desired, &scope);
+        let mut pass = network::pass(&mut self.kernel, hooks, &options, &desired, &scope);
+        if back.is_some() {
+            pass.done.insert(0, "nft -f - (table inet bulkhead)".to_owned());
+            pass.changes += 1;
+        }
         if !pass.failed.is_empty() {
             self.timers.look_soon(Instant::now());
         }
         if pass.changes == 0 {
             return;
         }
-        let took = when.elapsed();
+        let took = back.map_or_else(|| when.elapsed(), |back| back.saturating_duration_since(when));
         tracing::warn!(
             took_us = took.as_micros(),
             "{touch} changed the nftables table inet bulkhead"

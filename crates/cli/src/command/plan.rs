@@ -82,7 +82,8 @@ pub(crate) fn render(report: &PlanReport, paint: Paint, verbose: bool) -> String
     text += &paint.strong("Objects");
     text += "\n";
     for object in &report.objects {
-        text += &format!("  {} {} {}\n", object.change.sign(), object.kind, object.name);
+        let detail = object.detail.as_ref().map(|detail| format!("  {detail}")).unwrap_or_default();
+        text += &format!("  {} {} {}{detail}\n", object.change.sign(), object.kind, object.name);
     }
     if report.omitted_objects > 0 {
         text += &format!("  and {}\n", count(report.omitted_objects, "more change"));

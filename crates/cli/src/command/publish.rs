@@ -17,6 +17,9 @@ fn opened_by(port: &OpenPort) -> String {
     let kind = match port.opener {
         Opener::Bulkhead => "bulkhead",
         Opener::Docker => "docker",
+        Opener::Cni => "cni",
+        Opener::Podman => "podman",
+        Opener::Rule => "rule",
         Opener::Process => "process",
     };
     match &port.name {
@@ -29,17 +32,28 @@ fn because(port: &OpenPort) -> String {
     let rule = port.rule.as_ref().map(|rule| format!(" ({} {})", rule.name, position(rule)));
     let from =
         if port.from.is_empty() { String::new() } else { format!(": {}", port.from.join(", ")) };
-    format!("{}{from}{}", port.text, rule.unwrap_or_default())
+    let limit = port.limit.as_ref().map(|limit| format!("; at most {limit}"));
+    let until = port.until.as_ref().map(|until| format!("; until {until}"));
+    [format!("{}{from}", port.text), rule.unwrap_or_default()]
+        .into_iter()
+        .chain(limit)
+        .chain(until)
+        .collect()
 }
 
 pub(crate) fn render(publishes: &Publishes, paint: Paint) -> String {
-    let mut table = Table::new(["PORT", "ADDRESS", "OPENED BY", "LEADS TO", "WORLD", "BECAUSE"]);
+    let mut table =
+        Table::new(["PORT", "ADDRESS", "OPENED BY", "LEADS TO", "OWNER", "WORLD", "BECAUSE"]);
     for port in &publishes.ports {
         table.row([
-            format!("{}/{}", port.port, port.protocol),
+            match port.last {
+                Some(last) => format!("{}-{last}/{}", port.port, port.protocol),
+                None => format!("{}/{}", port.port, port.protocol),
+            },
             port.address.clone(),
             opened_by(port),
             port.to.clone().unwrap_or_else(|| "-".to_owned()),
+            port.owner.clone().unwrap_or_else(|| "-".to_owned()),
             port.world.as_str().to_owned(),
             because(port),
         ]);
@@ -84,6 +98,9 @@ mod tests {
             name: Some("shop/https".to_owned()),
             to: Some("shop/web:8443".to_owned()),
             from: vec!["192.0.2.0/24".to_owned()],
+            owner: Some("web team".to_owned()),
+            until: Some("2027-01-01T00:00:00Z".to_owned()),
+            limit: Some("20/s per source".to_owned()),
             rule: Some(api::RuleAt {
                 name: "web-in".to_owned(),
                 file: "shop.yaml".to_owned(),

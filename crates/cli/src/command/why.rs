@@ -50,14 +50,15 @@ pub(crate) fn render(why: &Why, paint: Paint) -> String {
     }
     for way in &why.published {
         text += &format!(
-            "  {} {} of the host leads to {} {} ({}): {}, {}\n",
+            "  {} {} of the host leads to {} {} ({}): {}, {}{}\n",
             paint.hint("published:"),
             way.service,
             way.workload,
             way.target_service,
             way.publish,
             paint.verdict(way.verdict.as_str(), 0),
-            way.text
+            way.text,
+            way.terms.as_ref().map(|terms| format!(" [{terms}]")).unwrap_or_default()
         );
     }
     for warning in &why.warnings {

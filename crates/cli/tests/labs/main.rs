@@ -27,6 +27,7 @@ mod natted;
 mod outlive;
 mod places;
 mod processes;
+mod published;
 mod replayed;
 mod requests;
 mod revoke;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use crate::network::{
     Glance, Kernel, KernelError, LinkState, NetworkNumber, Ns, NsName, NsProfile, NsState, Op,
@@ -16,7 +17,7 @@ use crate::network::{
 use super::adopted::{self, AdoptError};
 use super::netlink::Netlink;
 use super::netns::{NetNs, NetNsDir, NetNsError};
-use super::nft::{TableId, TableState, table};
+use super::nft::{Ruleset, TableId, TableState, table};
 use super::{link, route, rule, sysctl};
 
 /// With more endpoints to look at than this, all of a router is listed.
@@ -33,6 +34,8 @@ pub struct Linux {
     pinned: BTreeMap<NsName, adopted::Id>,
     /// Which namespace is to be at a path, where that is known.
     expected: BTreeMap<PathBuf, adopted::Id>,
+    /// What our table on the host is to hold, as far as that is known.
+    ruleset: Option<Ruleset>,
 }
 
 /// An open namespace with its socket.
@@ -83,7 +86,7 @@ impl Linux {
             .map_err(|error| KernelError::new(about("read sysctl.json in"), error))?;
         let run_dir = run_dir.to_owned();
         let (sites, pinned, expected) = Default::default();
-        let mut linux = Self { pins, run_dir, ledger, sites, pinned, expected };
+        let mut linux = Self { pins, run_dir, ledger, sites, pinned, expected, ruleset: None };
         linux.site(&Ns::Host).map_err(|cause| KernelError::new("open netlink", cause))?;
         Ok(linux)
     }
@@ -124,6 +127,27 @@ impl Linux {
         let read = |site: &mut Site| read_own_addresses(&mut site.netlink);
         let found = self.site(&Ns::Host).and_then(read);
         found.map_err(|cause| KernelError::new("ip address show", cause))
+    }
+
+    /// Puts our table on the host back if it is gone and what it held is known, without looking at anything else; when it was there
+    /// again. `None` when there was nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError`] when `nft` refuses.
+    pub fn put_back(&mut self) -> Result<Option<Instant>, KernelError> {
+        let Some(ruleset) = self.ruleset.take() else { return Ok(None) };
+        let put = self.site(&Ns::Host).and_then(|site| {
+            if !site.table.is_gone(&site.ns) {
+                return Ok(None);
+            }
+            table::put(&site.ns, &ruleset)?;
+            let now = Instant::now();
+            table::mark(&site.ns, TableId::INET)?;
+            Ok(Some(now))
+        });
+        self.ruleset = Some(ruleset);
+        put.map_err(|cause| KernelError::new("nft add table inet bulkhead", cause))
     }
 
     fn site(&mut self, ns: &Ns) -> Result<&mut Site, Refusal> {
@@ -249,8 +273,19 @@ impl Linux {
                 let deleted = rule::delete(&mut self.site(ns)?.netlink, rule);
                 ignore(deleted, &[libc::ENOENT])
             }
-            Op::TableReplace { ns, ruleset } => table::replace(&self.site(ns)?.ns, ruleset),
-            Op::TableDelete { ns } => table::delete(&self.site(ns)?.ns, TableId::INET),
+            Op::TableReplace { ns, ruleset } => {
+                if *ns == Ns::Host {
+                    // What is wanted from now on, whether it works at once or not.
+                    self.ruleset = None;
+                }
+                table::replace(&self.site(ns)?.ns, ruleset)
+            }
+            Op::TableDelete { ns } => {
+                if *ns == Ns::Host {
+                    self.ruleset = None;
+                }
+                table::delete(&self.site(ns)?.ns, TableId::INET)
+            }
             _ => self.dispatch_netlink(op),
         }
     }
@@ -461,6 +496,12 @@ impl Kernel for Linux {
 
     fn execute(&mut self, op: &Op) -> Result<(), KernelError> {
         self.dispatch(op).map_err(|cause| KernelError::new(op, cause))
+    }
+
+    fn note(&mut self, ruleset: &Ruleset) {
+        if self.ruleset.as_ref() != Some(ruleset) {
+            self.ruleset = Some(ruleset.clone());
+        }
     }
 
     fn open(&mut self, ns: &Ns) -> Result<NetNs, KernelError> {

@@ -93,6 +93,11 @@ pub fn reconcile_in(
 ) -> Result<Outcome, KernelError> {
     let (observed, unread) = observe(kernel, attach, desired, scope)?;
     let mut outcome = apply(kernel, attach, &Plan::diff(desired, &observed));
+    if outcome.failed.is_empty()
+        && let Some(ruleset) = script::host_ruleset(desired, &observed)
+    {
+        kernel.note(&ruleset);
+    }
     outcome.failed.extend(unread);
     Ok(outcome)
 }

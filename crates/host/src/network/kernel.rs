@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::linux::netns::NetNs;
-use crate::linux::nft::TableState;
+use crate::linux::nft::{Ruleset, TableState};
 
 use super::{Glance, NsState, Op};
 
@@ -68,6 +68,9 @@ pub trait Kernel {
     ///
     /// Fails when the kernel refuses; the error says what was asked in `ip`'s words.
     fn execute(&mut self, op: &Op) -> Result<(), KernelError>;
+
+    /// Is told what our table of the host holds after a pass in which nothing failed, so that it can be put back without one.
+    fn note(&mut self, _ruleset: &Ruleset) {}
 
     /// Opens a namespace for the caller's own use.
     ///

@@ -184,6 +184,13 @@ fn host_unit(desired: &Desired, observed: &Observed) -> Unit {
     Unit { subject: "host".to_owned(), steps: ops.into_iter().map(Step::Kernel).collect() }
 }
 
+/// What our table of the host is to hold, if it is to be there.
+pub(super) fn host_ruleset(desired: &Desired, observed: &Observed) -> Option<Ruleset> {
+    let ruleset =
+        || render::host(&desired.routers, guard(observed), &lan::bridges(desired, observed));
+    (!desired.routers.is_empty()).then(ruleset)
+}
+
 fn published_unit(desired: &Desired, observed: &Observed) -> Unit {
     let bridges = lan::bridges(desired, observed);
     let ruleset = render::host(&desired.routers, guard(observed), &bridges);

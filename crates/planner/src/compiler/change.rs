@@ -296,6 +296,10 @@ impl Compiler {
             && old.tenants == new.tenants
             && old.networks == new.networks
             && old.publishes == new.publishes
+            && old
+                .publishes
+                .iter()
+                .all(|publish| publish.is_expired(self.facts.now) == publish.is_expired(facts.now))
             && old.workloads.len() == new.workloads.len()
             && self.facts.addresses == facts.addresses
             && self.facts.jiffies_per_second == facts.jiffies_per_second;

@@ -32,7 +32,8 @@ fn bundle(text: &str) -> Bundle {
     if let Some(plane) = plane.expect("compiled") {
         plane.enter(&mut bundle);
     }
-    let limits = crate::Limits { exact: 1000, prefixes: 1000, rows: 1000, ports: 1000 };
+    let limits =
+        crate::Limits { exact: 1000, prefixes: 1000, rows: 1000, ports: 1000, limits: 1000 };
     assert_eq!(crate::check(&bundle, &limits), []);
     bundle
 }

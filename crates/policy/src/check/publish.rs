@@ -10,7 +10,7 @@ use super::sets::{Mention, Sets, mention};
 use crate::codes::Code;
 use crate::decode::Val;
 use crate::diagnostic::{Diagnostic, Problems};
-use crate::document::{Document, Publish, Scope, Span, Workload};
+use crate::document::{Document, FlowLimit, Publish, Scope, Span, Workload};
 use crate::raw::{RawPublish, RawTenant};
 use crate::scalar::PublishSource;
 
@@ -72,8 +72,33 @@ fn one(
         workload: to.value.workload.clone(),
         workload_port: to.value.port,
         from,
+        owner: raw.owner.as_ref().map(|owner| owner.value.0.as_str().into()),
+        until: raw.until.as_ref().map(|until| until.value.0),
+        limit: limit(raw, problems),
         span: name.span,
     })
+}
+
+/// One rate per source and one for all.
+fn limit(raw: &RawPublish, problems: &mut Problems<'_>) -> FlowLimit {
+    let mut limit = FlowLimit::default();
+    let Some(list) = &raw.limit else { return limit };
+    if list.written == 0 {
+        problems.push(super::empty_list(list.span, "leave `limit` out if nothing is limited"));
+    }
+    for flows in &list.items {
+        let per_source = flows.value.per_source;
+        let place = if per_source { &mut limit.each } else { &mut limit.all };
+        if place.replace(flows.value.rate).is_some() {
+            let what = if per_source { "for each source" } else { "for all sources" };
+            let message = format!("two limits {what}");
+            problems.push(
+                Diagnostic::error(Code::Redundant, flows.span, message)
+                    .hint("write one rate per source and one for all: [20/s per source, 500/s]"),
+            );
+        }
+    }
+    limit
 }
 
 fn sources(
@@ -104,6 +129,10 @@ fn sources(
     nets
 }
 
+/// Most networks of countries that a published port is limited to: they stand in address translation, which is put back as a whole when
+/// somebody empties it.
+const MOST_OF_COUNTRIES: usize = 16_384;
+
 /// The ranges of a set; one with anything else in it is refused, as who may connect is for policies to say.
 fn ranges(
     tenant: &Name,
@@ -114,11 +143,13 @@ fn ranges(
 ) -> Vec<IpNet> {
     let Mention::Of(name) = mention(peer) else { return Vec::new() };
     let members = sets.find(&Scope::Tenant(tenant.clone()), name, span, problems);
-    if members.of_countries > 0 {
-        let message =
-            format!("a published port is not limited to countries, and `{name}` has some");
+    if members.of_countries > MOST_OF_COUNTRIES {
+        let networks = members.of_countries;
+        let message = format!(
+            "`{name}` has {networks} networks of countries, and a published port is limited to at most {MOST_OF_COUNTRIES}"
+        );
         problems.push(
-            Diagnostic::error(Code::Address, span, message)
+            Diagnostic::error(Code::Limit, span, message)
                 .hint(format!("write a policy: {{ from: set={name}, to: app=web, deny: [any] }}")),
         );
         return Vec::new();
@@ -222,6 +253,26 @@ pub(super) fn conflicts(document: &Document, problems: &mut Problems<'_>) {
             );
         }
         others.push(publish);
+    }
+    two_limits(document, problems);
+}
+
+/// Entries that lead to one port of a workload with different limits: packets arrive there without telling by which they came.
+fn two_limits(document: &Document, problems: &mut Problems<'_>) {
+    let mut known: HashMap<_, &Publish> = HashMap::new();
+    for publish in &document.publishes {
+        let target = (&publish.tenant, &publish.workload, publish.transport, publish.workload_port);
+        let first = *known.entry(target).or_insert(publish);
+        if first.limit != publish.limit {
+            let (workload, port) = (&publish.workload, publish.workload_port);
+            let message = format!("{workload}:{port} is published with two limits");
+            problems.push(
+                Diagnostic::error(Code::PublishConflict, publish.span, message)
+                    .label("and here")
+                    .related(first.span, "here")
+                    .hint("give all entries of one port of a workload the same `limit`: what begins there is counted together"),
+            );
+        }
     }
 }
 

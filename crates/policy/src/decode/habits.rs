@@ -116,7 +116,10 @@ fn of_workload(key: &str) -> Option<&'static str> {
 
 fn of_publish(key: &str) -> Option<&'static str> {
     Some(match key {
-        "limit" => "limits come in a later version",
+        "rate" | "rate-limit" | "limits" => "write limit: [20/s per source, 500/s]",
+        "expires" | "expiry" | "valid-until" => "write until: 2026-12-31",
+        "contact" | "team" | "responsible" => "write owner: web team",
+        "source" | "sources" | "ranges" | "allow" => "write from: [198.51.100.0/24]",
         "ports" => "one entry for each port: { port: 443/tcp, to: web:8443 }",
         "workload" | "target" | "container" => "write to: web:8443",
         "host" | "ip" => "write address: 203.0.113.7",

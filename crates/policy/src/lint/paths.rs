@@ -174,6 +174,7 @@ pub(super) fn publishes(
         })
         .collect();
     for publish in &document.publishes {
+        unowned(publish, problems);
         let Some(at) = positions.get(&(&publish.tenant, &publish.workload)) else { continue };
         if is_open(document, publish, *at) {
             continue;
@@ -202,6 +203,23 @@ pub(super) fn publishes(
             );
         }
     }
+}
+
+/// A port for everybody and for ever that nobody answers for.
+fn unowned(publish: &Publish, problems: &mut Problems<'_>) {
+    let is_narrow =
+        !publish.from.is_empty() || publish.address.is_some_and(|address| address.is_loopback());
+    if is_narrow || publish.owner.is_some() || publish.until.is_some() {
+        return;
+    }
+    let message = format!(
+        "`{}` is published for the whole world, without an end and without an owner",
+        id(&publish.tenant, &publish.name)
+    );
+    problems.push(
+        Diagnostic::warning(Code::PublishUnowned, publish.span, message)
+            .hint("write who answers for it, or when it ends: owner: web team, until: 2026-12-31"),
+    );
 }
 
 /// Whether the workload's posture lets everything in.

@@ -98,7 +98,35 @@ pub(super) fn told(
         verdict,
         rule: rule.as_ref().map(rule_at),
         text,
+        terms: terms(way.publish),
     }
+}
+
+/// What limits the flows that somebody outside opens to a port of a workload that is published.
+pub(super) fn limits(bundle: &Bundle, (from, to): (&Who, &Who), asked: Asked) -> Vec<String> {
+    let (Who::Workload(target), false) = (to, matches!(from, Who::Workload(_))) else {
+        return Vec::new();
+    };
+    let Some((router, _)) = bundle.attachment(target) else { return Vec::new() };
+    let limited = router.publishes.iter().filter(|publish| {
+        publish.workload == *target
+            && !publish.limit.is_none()
+            && asked == Asked::Port(publish.transport, publish.target_port)
+    });
+    let told = limited.map(|publish| {
+        let (tenant, name, limit) = (&router.tenant, &publish.name, publish.limit);
+        format!("{tenant}/{name} lets at most {limit} begin; what is more is dropped (BH-D044)")
+    });
+    told.take(MOST).collect()
+}
+
+/// What the file says of a published port: `at most 20/s per source, until 2027-01-01T00:00:00Z, owner web team`.
+fn terms(publish: &planner::Publish) -> Option<String> {
+    let limit = (!publish.limit.is_none()).then(|| format!("at most {}", publish.limit));
+    let until = publish.until.map(|until| format!("until {until}"));
+    let owner = publish.owner.as_ref().map(|owner| format!("owner {owner}"));
+    let all: Vec<String> = [limit, until, owner].into_iter().flatten().collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 /// What is decided on one half, the rule behind it, and both in words.

@@ -142,9 +142,10 @@ impl Datapath {
             epoch: epoch.wrapping_add(1),
             written: change.rows.len()
                 + change.ports.len()
+                + change.limits.len()
                 + change.endpoints.len()
                 + change.peers.len(),
-            removed: change.old_rows.len() + change.old_ports.len(),
+            removed: change.old_rows.len() + change.old_ports.len() + change.old_limits.len(),
             drift: 0,
             effective,
             grace,
@@ -160,6 +161,8 @@ impl Datapath {
         let ports = state.ports.len() + missing.ports;
         fits("policy rows", tables.rows.len(), rows, self.rows.capacity())?;
         fits("port entries", tables.ports.len(), ports, self.ports.capacity())?;
+        let limits = state.limits.len() + missing.limits;
+        fits("limits of published ports", tables.limits.len(), limits, self.limits.capacity())?;
         fits("addresses and prefixes", peers_new, peers, self.peers.len())?;
         // Endpoints that are as they were fitted before.
         let numbers = suspects.endpoints(tables).map(|(number, _)| number as usize).max();
@@ -199,6 +202,8 @@ impl Datapath {
     fn prepare(&self, change: &Change) -> Result<(), Error> {
         let (keys, values): (Vec<_>, Vec<_>) = change.ports.iter().copied().unzip();
         self.ports.insert_all(&keys, &values)?;
+        let (keys, values): (Vec<_>, Vec<_>) = change.limits.iter().copied().unzip();
+        self.limits.insert_all(&keys, &values)?;
         let (keys, values): (Vec<_>, Vec<_>) = change.rows.iter().copied().unzip();
         self.rows.insert_all(&keys, &values)?;
         for (number, [first, _]) in &change.endpoints {
@@ -230,6 +235,7 @@ impl Datapath {
         }
         self.rows.remove_all(&change.old_rows)?;
         self.ports.remove_all(&change.old_ports)?;
+        self.limits.remove_all(&change.old_limits)?;
         if change.deletes() {
             self.settling = std::thread::Builder::new()
                 .name("grace".to_owned())
@@ -271,6 +277,7 @@ pub(super) fn remember(state: &mut State, change: &Change, tables: &Tables) {
     }
     state.rows = tables.rows.clone();
     state.ports = tables.ports.clone();
+    state.limits = tables.limits.clone();
     state.given = Some(tables.clone());
 }
 

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 use verdict::abi::{Endpoint, Peer, PeerKey, PortEntry, PortKey, PrefixKey, Row, RowKey};
+use verdict::meters::{Limit, LimitKey};
 use verdict::native::{Shards, Tables};
 
 use super::state::State;
@@ -23,6 +24,8 @@ pub(super) struct Change {
     /// New rows and port entries, and those whose rule number changed.
     pub(super) rows: Vec<(RowKey, Row)>,
     pub(super) ports: Vec<(PortKey, PortEntry)>,
+    /// New limits and those that changed: they have one version only.
+    pub(super) limits: Vec<(LimitKey, Limit)>,
     /// Endpoints before the epoch moves, and after the grace period.
     pub(super) endpoints: Vec<(u32, [Endpoint; 2])>,
     /// Peers by number before the epoch moves, and after the grace period.
@@ -33,6 +36,7 @@ pub(super) struct Change {
     /// What is deleted after the grace period.
     pub(super) old_rows: Vec<RowKey>,
     pub(super) old_ports: Vec<PortKey>,
+    pub(super) old_limits: Vec<LimitKey>,
     pub(super) old_exact: Vec<(PeerKey, u32)>,
     pub(super) old_prefixes: Vec<(PrefixKey, u32)>,
 }
@@ -47,6 +51,7 @@ impl Change {
     pub(super) fn deletes(&self) -> bool {
         !(self.old_rows.is_empty()
             && self.old_ports.is_empty()
+            && self.old_limits.is_empty()
             && self.old_exact.is_empty()
             && self.old_prefixes.is_empty())
     }
@@ -60,6 +65,7 @@ pub(super) struct Suspects {
     prefixes: Vec<PrefixKey>,
     rows: Vec<RowKey>,
     ports: Vec<PortKey>,
+    limits: Vec<LimitKey>,
 }
 
 impl Suspects {
@@ -72,6 +78,7 @@ impl Suspects {
         };
         state.rows.differences(&tables.rows, |key| this.rows.push(*key));
         state.ports.differences(&tables.ports, |key| this.ports.push(*key));
+        state.limits.differences(&tables.limits, |key| this.limits.push(*key));
         this
     }
 
@@ -109,7 +116,11 @@ impl Suspects {
         let ports = self.ports.iter();
         let ports =
             ports.filter(|key| tables.ports.contains_key(key) && !state.ports.contains_key(*key));
+        let limits = self.limits.iter();
+        let limits = limits
+            .filter(|key| tables.limits.contains_key(key) && !state.limits.contains_key(*key));
         Missing {
+            limits: limits.count(),
             peers: exact.count() + prefixes.count(),
             rows: rows.count(),
             ports: ports.count(),
@@ -131,6 +142,7 @@ pub(super) struct Missing {
     pub(super) peers: usize,
     pub(super) rows: usize,
     pub(super) ports: usize,
+    pub(super) limits: usize,
 }
 
 /// The keys of both.
@@ -164,6 +176,13 @@ pub(super) fn plan(
         match (state.ports.get(key), tables.ports.get(key)) {
             (Some(_), None) => change.old_ports.push(*key),
             (present, Some(entry)) if present != Some(entry) => change.ports.push((*key, *entry)),
+            _ => {}
+        }
+    }
+    for key in &suspects.limits {
+        match (state.limits.get(key), tables.limits.get(key)) {
+            (Some(_), None) => change.old_limits.push(*key),
+            (present, Some(limit)) if present != Some(limit) => change.limits.push((*key, *limit)),
             _ => {}
         }
     }

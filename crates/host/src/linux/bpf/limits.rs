@@ -21,6 +21,11 @@ pub struct Limits {
     pub rules: u32,
     /// Kinds of drop that are remembered so as not to report each packet.
     pub reported: u32,
+    /// Published ports with a limit.
+    pub limits: u32,
+    /// Sources whose flows are counted for a limit, per published port. Allocated at once, about 100 bytes each; those that were
+    /// not seen lately make room.
+    pub meters: u32,
     /// Bytes of the ring buffer of reports: a power of two, at least a page. A report takes 144.
     pub report_bytes: u32,
 }
@@ -37,6 +42,8 @@ impl Default for Limits {
             drops: 65_536,
             rules: 131_072,
             reported: 8_192,
+            limits: 16_384,
+            meters: 32_768,
             report_bytes: 4 << 20,
         }
     }
@@ -44,7 +51,7 @@ impl Default for Limits {
 
 impl Limits {
     /// The sizes by the map's name in the object.
-    pub(super) fn by_map(&self) -> [(&'static str, u32); 11] {
+    pub(super) fn by_map(&self) -> [(&'static str, u32); 13] {
         [
             ("PEERS", self.peers),
             ("IPCACHE", self.peers),
@@ -56,6 +63,8 @@ impl Limits {
             ("DROPS", self.drops),
             ("RULES", self.rules),
             ("REPORTED", self.reported),
+            ("LIMITS", self.limits),
+            ("METERS", self.meters),
             ("EVENTS", self.report_bytes),
         ]
     }

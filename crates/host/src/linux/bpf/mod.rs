@@ -38,7 +38,7 @@ use std::sync::atomic::Ordering;
 
 use verdict::abi::{Config, Endpoint, FlowEntry, FlowKey, MAX_TENANTS, Peer, PeerKey, PortEntry};
 use verdict::abi::{PortKey, PrefixKey, Row, RowKey};
-use verdict::meters::Budget;
+use verdict::meters::{Budget, Limit, LimitKey};
 
 pub use apply::Outcome;
 pub use cgroups::Cgroups;
@@ -89,6 +89,7 @@ pub struct Datapath {
     prefixes: Table<PrefixKey, u32>,
     rows: Table<RowKey, Row>,
     ports: Table<PortKey, PortEntry>,
+    limits: Table<LimitKey, Limit>,
     budgets: Arc<Shared<Budget>>,
     tenant_flows: u64,
     /// What the maps hold, once it has been read.
@@ -139,6 +140,7 @@ impl Datapath {
             prefixes: Table::open(&maps, "PREFIXES")?,
             rows: Table::open(&maps, "POLICY")?,
             ports: Table::open(&maps, "PORTS")?,
+            limits: Table::open(&maps, "LIMITS")?,
             budgets: Arc::new(Shared::open(&maps, "BUDGETS")?),
             tenant_flows: limits.tenant_flows.into(),
             state: None,

@@ -23,7 +23,7 @@ use super::{Error, Limits, sys};
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/bulkhead.o");
 
 /// Every map of the object.
-const MAPS: [&str; 20] = [
+const MAPS: [&str; 22] = [
     "CONFIG",
     "ENDPOINTS",
     "PORTS_IN_PLACE",
@@ -42,6 +42,8 @@ const MAPS: [&str; 20] = [
     "DROPS",
     "RULES",
     "REPORTED",
+    "LIMITS",
+    "METERS",
     "EVENTS",
     "LOST",
 ];

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use verdict::abi::{Endpoint, MAX_ENDPOINTS, Peer, PeerKey, PortEntry, PortKey, PrefixKey};
 use verdict::abi::{Row, RowKey};
+use verdict::meters::{Limit, LimitKey};
 use verdict::native::{Shards, Tables, masked};
 
 use super::{Datapath, Error};
@@ -22,6 +23,7 @@ pub(super) struct State {
     /// After an update, the very memory of the tables it was given.
     pub(super) rows: Shards<RowKey, Row>,
     pub(super) ports: Shards<PortKey, PortEntry>,
+    pub(super) limits: Shards<LimitKey, Limit>,
     /// What the maps were brought to by the last update, if that is known: only what another one has
     /// otherwise can need a write.
     pub(super) given: Option<Tables>,
@@ -122,6 +124,7 @@ impl State {
         let mut shared = 0;
         self.rows.differences(&other.rows, |_| shared += 1);
         self.ports.differences(&other.ports, |_| shared += 1);
+        self.limits.differences(&other.limits, |_| shared += 1);
         differences(&self.endpoints, &other.endpoints)
             + differences(&peers(self), &peers(other))
             + shared
@@ -165,7 +168,11 @@ impl Datapath {
         let ports = |key, entry| {
             state.ports.insert(key, entry);
         };
-        if !(whole && self.ports.each_unless(stop, ports)?) {
+        let whole = whole && self.ports.each_unless(stop, ports)?;
+        let limits = |key, limit| {
+            state.limits.insert(key, limit);
+        };
+        if !(whole && self.limits.each_unless(stop, limits)?) {
             return Ok(None);
         }
         let numbers = u32::try_from(self.peers.len()).unwrap_or(u32::MAX);

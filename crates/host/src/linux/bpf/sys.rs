@@ -50,6 +50,8 @@ plain!(
     verdict::abi::RowKey,
     verdict::meters::Budget,
     verdict::meters::DropKey,
+    verdict::meters::Limit,
+    verdict::meters::LimitKey,
     verdict::meters::RuleCount,
     verdict::meters::Traffic,
 );

@@ -20,7 +20,10 @@ use verdict::abi::{
     IFINDEX_BASE, Peer, PeerKey, PortEntry, PortKey, PortSet, Ports, PrefixKey, Row, RowKey,
     Window,
 };
-use verdict::meters::{Budget, DropKey, ReportKey, Reported, RuleCount, Traffic};
+use verdict::meters::{
+    Budget, DropKey, Limit, LimitKey, Meter, MeterKey, Rate, ReportKey, Reported, RuleCount,
+    Traffic,
+};
 
 use self::bench::{A, B, Bench, mac, tables};
 use super::object::{self, OBJECT};
@@ -75,6 +78,11 @@ fn values_have_no_padding() {
         Reported { at, pad, silent }
         RuleCount { flows, drops }
         Traffic { sent, received }
+        LimitKey { endpoint, port, protocol, pad }
+        Rate { flows, per }
+        Limit { each, all }
+        MeterKey { source, limit }
+        Meter { taken, since, pad }
     };
     for (name, fields, size, align) in layouts {
         assert_eq!(fields, size, "{name} has bytes that no field owns");

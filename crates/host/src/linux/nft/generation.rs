@@ -2,7 +2,8 @@
 //!
 //! Asking for it is one short question by netlink (`NFT_MSG_GETGEN`, `net/netfilter/nf_tables_api.c`),
 //! listing a table is a run of `nft`. So the table is listed when the number is another than before the last listing.
-//! This is the only message of that protocol that we speak ourselves: twenty bytes out, one attribute back (ADR 0010).
+//! Whether our table is there at all is as short a question (`NFT_MSG_GETTABLE`). These two are the only messages of that protocol
+//! that we speak ourselves: one attribute out or back (ADR 0010).
 
 use std::io;
 
@@ -11,10 +12,19 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 
 use crate::linux::netns::{NetNs, NetNsError};
 
+use super::TABLE;
+
 /// `NFNL_SUBSYS_NFTABLES` and `NFT_MSG_GETGEN`, `linux/netfilter/nf_tables.h`.
 const GET: u16 = 10 << 8 | 16;
 /// `NFNL_SUBSYS_NFTABLES` and `NFT_MSG_NEWGEN`.
 const NEW: u16 = 10 << 8 | 15;
+/// `NFT_MSG_GETTABLE` and `NFT_MSG_NEWTABLE`.
+const GET_TABLE: u16 = 10 << 8 | 1;
+const NEW_TABLE: u16 = 10 << 8;
+/// `NFTA_TABLE_NAME`.
+const TABLE_NAME: u16 = 1;
+/// `NFPROTO_INET`.
+const INET: u8 = 1;
 /// `NLM_F_REQUEST`.
 const REQUEST: u16 = 1;
 /// `NLMSG_ERROR`.
@@ -55,6 +65,23 @@ impl Generations {
     ///
     /// The kernel's answer, such as that it has no nftables.
     pub(crate) fn read(&mut self) -> io::Result<u32> {
+        self.ask(question, answer)
+    }
+
+    /// Whether our table is there.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's answer, such as that it has no nftables.
+    pub(crate) fn has_table(&mut self) -> io::Result<bool> {
+        self.ask(table_question, table_answer)
+    }
+
+    fn ask<T>(
+        &mut self,
+        question: impl FnOnce(u32) -> Vec<u8>,
+        answer: impl Fn(&[u8], u32) -> Option<io::Result<T>>,
+    ) -> io::Result<T> {
         self.sequence = self.sequence.wrapping_add(1);
         self.socket.send(&question(self.sequence), 0)?;
         loop {
@@ -63,6 +90,43 @@ impl Generations {
                 return answer;
             }
         }
+    }
+}
+
+/// Asks for our table by its name.
+fn table_question(sequence: u32) -> Vec<u8> {
+    let mut bytes = question(sequence);
+    let name = [TABLE.as_bytes(), &[0]].concat();
+    let length = u16::try_from(4 + name.len()).unwrap_or_default();
+    bytes.extend(length.to_ne_bytes());
+    bytes.extend(TABLE_NAME.to_ne_bytes());
+    bytes.extend(name);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    let total = u32::try_from(bytes.len()).unwrap_or_default().to_ne_bytes();
+    let kind = GET_TABLE.to_ne_bytes();
+    for (to, from) in bytes.iter_mut().zip(total.into_iter().chain(kind)) {
+        *to = from;
+    }
+    if let Some(family) = bytes.get_mut(HEADER) {
+        *family = INET;
+    }
+    bytes
+}
+
+/// Whether a datagram says that the table is there.
+fn table_answer(bytes: &[u8], sequence: u32) -> Option<io::Result<bool>> {
+    let word = |at: usize| bytes.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes);
+    let kind = u16::from_ne_bytes(bytes.get(4..)?.first_chunk().copied()?);
+    if word(8)? != sequence {
+        return None;
+    }
+    match kind {
+        NEW_TABLE => Some(Ok(true)),
+        ERROR => match word(HEADER)?.cast_signed() {
+            code if code == -libc::ENOENT => Some(Ok(false)),
+            code => Some(Err(io::Error::from_raw_os_error(-code))),
+        },
+        _ => None,
     }
 }
 
@@ -126,6 +190,23 @@ mod tests {
         assert_eq!(answer(&bytes, 3).expect("for us").expect("a number"), 7);
         assert!(answer(&bytes, 4).is_none(), "an answer to another question");
         assert!(answer(&bytes[..30], 3).is_none(), "cut off");
+    }
+
+    #[test]
+    fn a_table_that_is_gone_is_told_from_a_refusal() {
+        let asked = table_question(5);
+        assert_eq!((asked.len(), asked[16]), (36, INET));
+        assert_eq!(&asked[..4], 36_u32.to_ne_bytes());
+        assert_eq!(&asked[24..33], b"bulkhead\0");
+        let mut bytes = question(5);
+        bytes[4..6].copy_from_slice(&NEW_TABLE.to_ne_bytes());
+        assert!(table_answer(&bytes, 5).expect("for us").expect("an answer"));
+        bytes[4..6].copy_from_slice(&ERROR.to_ne_bytes());
+        bytes[16..20].copy_from_slice(&(-libc::ENOENT).to_ne_bytes());
+        assert!(!table_answer(&bytes, 5).expect("for us").expect("an answer"));
+        bytes[16..20].copy_from_slice(&(-libc::EPERM).to_ne_bytes());
+        assert!(table_answer(&bytes, 5).expect("for us").is_err());
+        assert!(table_answer(&bytes, 6).is_none());
     }
 
     #[test]

@@ -72,13 +72,26 @@ impl Watch {
         Ok(state)
     }
 
+    /// Whether the table is known not to be there; costs one short question.
+    pub fn is_gone(&mut self, ns: &NetNs) -> bool {
+        self.ask(ns, Generations::has_table).is_some_and(|is_there| !is_there)
+    }
+
     fn generation(&mut self, ns: &NetNs) -> Option<u32> {
-        let mut ask = || -> io::Result<u32> {
+        self.ask(ns, Generations::read)
+    }
+
+    fn ask<T>(
+        &mut self,
+        ns: &NetNs,
+        question: impl FnOnce(&mut Generations) -> io::Result<T>,
+    ) -> Option<T> {
+        let ask = || -> io::Result<T> {
             let generations = match &mut self.generations {
                 Some(generations) => generations,
                 none => none.insert(Generations::open_in(ns)?),
             };
-            generations.read()
+            question(generations)
         };
         let asked = ask();
         if let Err(error) = &asked {
@@ -122,7 +135,17 @@ pub(crate) fn read_within(ns: &NetNs, patience: Duration) -> Result<Option<Table
 ///
 /// [`Refusal`] when `nft` refuses; the table is then as it was.
 pub fn replace(ns: &NetNs, ruleset: &Ruleset) -> Result<(), Refusal> {
-    submit_and_mark(ns, TableId::INET, &ruleset.transaction())
+    put(ns, ruleset)?;
+    mark(ns, TableId::INET)
+}
+
+/// The first half of [`replace`]: from here on the table does what it is there for.
+///
+/// # Errors
+///
+/// As [`replace`].
+pub fn put(ns: &NetNs, ruleset: &Ruleset) -> Result<(), Refusal> {
+    submit(ns, &ruleset.transaction())
 }
 
 /// As [`replace`], of a table at an edge.
@@ -131,11 +154,16 @@ pub fn replace(ns: &NetNs, ruleset: &Ruleset) -> Result<(), Refusal> {
 ///
 /// As [`replace`].
 pub fn replace_edge(ns: &NetNs, table: &EdgeTable) -> Result<(), Refusal> {
-    submit_and_mark(ns, table.id(), &table.transaction())
+    submit(ns, &table.transaction())?;
+    mark(ns, table.id())
 }
 
-fn submit_and_mark(ns: &NetNs, id: TableId, transaction: &Value) -> Result<(), Refusal> {
-    submit(ns, transaction)?;
+/// The second half of [`replace`]: notes in the table how it is listed, so that a change is seen.
+///
+/// # Errors
+///
+/// As [`replace`].
+pub fn mark(ns: &NetNs, id: TableId) -> Result<(), Refusal> {
     let listing = list(ns, id, PATIENCE)?;
     let listing = listing.ok_or(Refusal::Absent("table right after it was made"))?;
     let mark = fingerprint_rule(id, &format!("listed {}", fingerprint(&listing)));

@@ -80,7 +80,7 @@ fn declare(table: &mut Table, name: &str, line: &str, v6: bool) {
 
 /// A word of a line.
 #[derive(Debug, Default)]
-struct Word {
+pub(super) struct Word {
     text: String,
     /// It was quoted, at least in part: so it is a value, whatever it looks like, and may be empty.
     is_quoted: bool,
@@ -88,13 +88,18 @@ struct Word {
 
 impl Word {
     /// Whether an option, or the negation of one, begins here.
-    fn is_option(&self) -> bool {
+    pub(super) fn is_option(&self) -> bool {
         !self.is_quoted && (self.text.starts_with('-') || self.text == "!")
+    }
+
+    /// What it says.
+    pub(super) fn text(&self) -> &str {
+        &self.text
     }
 }
 
 /// The words of a line; a quoted one is one word.
-fn words(line: &str) -> Vec<Word> {
+pub(super) fn words(line: &str) -> Vec<Word> {
     let mut words = Vec::new();
     let (mut word, mut is_open, mut is_escaped) = (Word::default(), false, false);
     for c in line.chars() {

@@ -11,6 +11,7 @@ mod iptables;
 mod nftables;
 mod rules;
 mod sockets;
+mod translated;
 mod way;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ use super::{nft, route, sysctl};
 pub use filter::{Fate, Hook, Packet, State};
 pub use rules::{Firewall, Gap};
 pub use sockets::{Socket, Wait};
+pub use translated::{Translation, Translations, translations};
 pub use way::{Ask, NoWay, Way};
 
 /// Links or addresses of one namespace. A router has at most half as many ports; where there are more, whether one is missing
