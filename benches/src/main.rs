@@ -66,7 +66,7 @@ fn run(options: &Options) -> Result<()> {
         options.only.is_empty() || options.only.iter().any(|only| only.eq_ignore_ascii_case(id))
     };
     suite::paths::run(&mut run, &wanted)?;
-    let suites: [(&str, Suite); 10] = [
+    let suites: [(&str, Suite); 11] = [
         (suite::program::ID, suite::program::run),
         (suite::modes::ID, suite::modes::run),
         (suite::scale::ID, suite::scale::run),
@@ -74,6 +74,7 @@ fn run(options: &Options) -> Result<()> {
         (suite::reach::ID, suite::reach::run),
         (suite::plan::ID, suite::plan::run),
         (suite::attach::ID, suite::attach::run),
+        (suite::runtimes::ID, suite::runtimes::run),
         (suite::revoke::ID, suite::revoke::run),
         (suite::survive::ID, suite::survive::run),
         (suite::replay::ID, suite::replay::run),

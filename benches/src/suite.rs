@@ -9,6 +9,7 @@ pub mod program;
 pub mod reach;
 pub mod replay;
 pub mod revoke;
+pub mod runtimes;
 pub mod scale;
 pub mod survive;
 

@@ -5,9 +5,10 @@
 //! Everything a lab made is removed when it is dropped, after a panic too. Only a dev-dependency:
 //! no shipped crate may use it.
 //!
-//! Reading order: [`Lab`], [`Namespace`], [`packet`], [`Wire`], [`server`], [`bulkhead`], [`Snapshot`].
+//! Reading order: [`Lab`], [`Namespace`], [`packet`], [`Wire`], [`server`], [`bulkhead`], [`docker`], [`Snapshot`].
 
 pub mod bulkhead;
+pub mod docker;
 mod lab;
 pub mod mmdb;
 mod namespace;

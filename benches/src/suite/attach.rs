@@ -43,7 +43,7 @@ pub fn run(run: &mut Run) -> Result<()> {
 
 /// Waits until the kernel has taken the namespaces of the peer apart: it holds the lock of all network configuration again
 /// and again meanwhile.
-fn calm(longest: Duration) -> Result<()> {
+pub(super) fn calm(longest: Duration) -> Result<()> {
     let mut lab = Lab::new()?;
     let space = lab.namespace("calm")?;
     let began = Instant::now();
@@ -144,7 +144,7 @@ tenants:
 }
 
 /// Sends until the echo comes; counts as reached only when it does.
-fn first_packet(space: &Namespace, at: SocketAddr) -> Result<()> {
+pub(super) fn first_packet(space: &Namespace, at: SocketAddr) -> Result<()> {
     match probe_udp(space, at, FIRST_PACKET)? {
         Reached::Answered => Ok(()),
         other => bail!("the first packet of {} gave {other:?}: the run is void", space.name()),
