@@ -248,6 +248,39 @@ fn a_workload_on_the_hosts_stack_gets_no_further_than_its_cgroup_root() {
     assert_ne!(inside(&stage, "t/web", &spoofed).code(), Some(0));
 }
 
+/// A data store, who asks it, and who asks it for a new connection each time.
+const BUSY: &str = "bulkhead: 1
+tenants:
+  t:
+    networks:
+      edge: { mode: host }
+    workloads:
+      db: { labels: { app: db }, run: [redis-server, --port, \"6380\", --save, \"\", --protected-mode, \"no\"] }
+      load: { labels: { app: load }, run: [sleep, \"3600\"] }
+    policies:
+      use: { from: app=load, to: app=db, allow: [6380/tcp] }
+";
+
+#[test]
+fn connections_within_the_host_begin_and_end_without_a_drop_root() {
+    root_or_return!("connections_within_the_host_begin_and_end_without_a_drop_root");
+    let stage = Stage::new();
+    stage.bulkhead.up(BUSY).expect("applied");
+    listens(&stage, 6380);
+    for (address, keep) in [("127.0.0.1", "0"), (HOST, "0"), ("127.0.0.1", "1")] {
+        let script = format!(
+            "timeout 100 redis-benchmark -h {address} -p 6380 -c 20 -n 4000 -k {keep} -t ping_mbulk -q"
+        );
+        let done = inside(&stage, "t/load", &script);
+        assert!(done.stdout.contains("requests per second"), "{done:?}");
+    }
+    let status = stage.bulkhead.cli_json(&["status"]).expect("status");
+    for workload in status["workloads"].as_array().expect("workloads") {
+        assert_eq!(workload["drops"], 0, "{workload}");
+        assert!(workload["sent_packets"].as_u64() > Some(10_000), "{workload}");
+    }
+}
+
 #[test]
 fn why_plan_and_status_name_it_as_any_other_root() {
     root_or_return!("why_plan_and_status_name_it_as_any_other_root");
