@@ -24,23 +24,30 @@ const SILENCE: Duration = Duration::from_millis(300);
 /// The guest's address towards the outside, and that of a client there.
 const OUTSIDE: [&str; 2] = ["192.0.2.1/24", "192.0.2.2/24"];
 
-/// Two workloads of busybox; `a` and the world may fetch from `b` and nothing else.
+/// Workloads of busybox; `a` and the world may fetch from `b`, the world from `c`, which shares the guest's stack, and nothing else.
 const DOCUMENT: &str = r#"bulkhead: 1
 tenants:
   t:
     networks:
       main: { mode: nat, subnets: [10.0.1.0/24, "fd00:1::/64"] }
+      edge: { mode: host }
     workloads:
-      a: { address: [10.0.1.10, "fd00:1::10"], labels: { app: a }, run: [sleep, "3600"] }
+      a: { network: main, address: [10.0.1.10, "fd00:1::10"], labels: { app: a }, run: [sleep, "3600"] }
       b:
+        network: main
         address: [10.0.1.20, "fd00:1::20"]
         labels: { app: b }
         run: [sh, -c, "mkdir -p /tmp/www; echo hello > /tmp/www/index.html; busybox httpd -p 81 -h /tmp/www; exec busybox httpd -f -p 80 -h /tmp/www"]
+      c:
+        network: edge
+        labels: { app: c }
+        run: [sh, -c, "mkdir -p /tmp/www; echo hello > /tmp/www/index.html; exec busybox httpd -f -p 9000 -h /tmp/www"]
     publish:
       b: { port: 8080/tcp, to: "b:80" }
     policies:
       fetch: { from: app=a, to: app=b, allow: [80/tcp, icmp/echo-request] }
       visit: { from: world, to: app=b, allow: [80/tcp] }
+      share: { from: world, to: app=c, allow: [9000/tcp] }
 "#;
 
 /// A workload on VLAN 100 of a NIC, and the machine there that it serves.
@@ -111,6 +118,7 @@ fn main() -> ExitCode {
         Ok(())
     });
     let visit = || visitor.as_ref().context("no outside")?.visit();
+    let share = || visitor.as_ref().context("no outside")?.share();
     tally.check("doctor promises enforcement", doctor);
     tally.check("up applies the file", up);
     tally.check_together(vec![
@@ -123,6 +131,7 @@ fn main() -> ExitCode {
         ),
         ("a published port answers the outside", Box::new(visit)),
         ("ARP spoofing is stopped and named", Box::new(arp_spoofing)),
+        ("who shares the host's stack is judged at its cgroup", Box::new(share)),
     ]);
     tally.check("enforcement outlives the agent", outlives);
     // Where the kernel has 802.1Q, which the guest is given in one run.
@@ -258,6 +267,26 @@ impl Visitor {
         let to = SocketAddr::new(published.parse()?, 8080);
         let page = fetch(&self.space, to, DEADLINE)?;
         ensure!(page.contains("hello"), "the published port answers {page}");
+        Ok(())
+    }
+}
+
+impl Visitor {
+    /// `c` is reached from outside and from nowhere else, and reaches nobody.
+    fn share(&self) -> Result<()> {
+        let (own, _) = OUTSIDE[0].split_once('/').context("an address")?;
+        let to = SocketAddr::new(own.parse()?, 9000);
+        let answers = || fetch(&self.space, to, SILENCE).is_ok_and(|page| page.contains("hello"));
+        wait_until("the server on the guest's stack", DEADLINE, answers)?;
+        match TcpStream::connect_timeout(&SocketAddr::new([127, 0, 0, 1].into(), 9000), SILENCE) {
+            Err(error) if error.kind() == ErrorKind::TimedOut => {}
+            other => bail!("the guest itself is not the world: {other:?}"),
+        }
+        let (outside, _) = OUTSIDE[1].split_once('/').context("an address")?;
+        let mut command = Command::new(BULKHEAD);
+        command.args(["exec", "t/c", "--", "busybox", "nc", "-w", "2", outside, "80"]);
+        let done = run_with_deadline(&mut command, None, DEADLINE)?;
+        ensure!(done.stderr.contains("not permitted"), "it was not refused: {done:?}");
         Ok(())
     }
 }
