@@ -153,7 +153,7 @@ fn a_change_makes_what_a_fresh_compilation_makes() {
     let more = "      more: { network: edge, labels: { app: web }, run: [more] }\n    policies:";
     for text in [
         FILE.replace("8000-8009/tcp", "8443/tcp"),
-        FILE.replace("labels: { app: api }", "labels: { app: web }"),
+        FILE.replace("labels: { app: api }", "labels: { app: api, tier: one }"),
         FILE.replace("    policies:", more),
         FILE.replace("    policies:", more).replace("from: world", "from: any"),
         FILE.to_owned(),

@@ -27,7 +27,7 @@ tenants:
       edge: {{ mode: host }}
     workloads:
       web: {{ labels: {{ app: web }}, run: [socat, -d, \"TCP-LISTEN:8080,fork,reuseaddr\", \"EXEC:cat\"] }}
-      api: {{ labels: {{ app: api }}, run: [socat, -d, \"TCP-LISTEN:9090,fork,reuseaddr\", \"EXEC:cat\"] }}
+      api: {{ labels: {{ app: api }}, run: [socat, -d, \"TCP6-LISTEN:9090,ipv6only=0,fork,reuseaddr\", \"EXEC:cat\"] }}
       shut: {{ labels: {{ app: shut }}, run: [socat, -d, \"TCP-LISTEN:7070,fork,reuseaddr\", \"EXEC:cat\"] }}
     policies:
       visitors: {{ from: world, to: app=web, allow: [8080/tcp] }}
@@ -88,7 +88,7 @@ fn services_on_the_hosts_stack_are_judged_as_any_other_root() {
     // From the host itself, which is no workload.
     assert!(!reaches(&stage.host, &web), "the host is not the world");
     // Among each other, over loopback and over the host's address.
-    for address in ["127.0.0.1", HOST] {
+    for address in ["127.0.0.1", HOST, "[::1]", "[::ffff:127.0.0.1]"] {
         assert!(speaks(&stage, "t/web", &format!("{address}:9090")), "web uses api at {address}");
         assert!(!speaks(&stage, "t/api", &format!("{address}:8080")), "not the other way round");
     }
