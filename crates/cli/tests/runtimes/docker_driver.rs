@@ -1,6 +1,7 @@
 //! `docker network create -d bulkhead` with a real dockerd: networks of the file under containers, and nobody else at the driver's socket.
 
 mod attacks;
+mod starting;
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -307,25 +308,18 @@ impl Town {
     }
 }
 
-/// How long `Join` took, and how much of that was asking who joins.
+/// How long `Join` took, and how much of that was asking who joins: medians.
 fn told(driven: &Driven) -> String {
     let log = driven.stage.bulkhead.log();
-    let joins = log.lines().filter(|line| line.contains("joins"));
-    let number = |line: &str, name: &str| {
-        let text = line.split(name).nth(1)?.split(' ').next()?.to_owned();
-        text.parse::<f64>().ok().map(|us| us / 1000.0)
+    let median = |name: &str| {
+        let joins = log.lines().filter(|line| line.contains("joins"));
+        let number = |line: &str| line.split(name).nth(1)?.split(' ').next()?.parse::<f64>().ok();
+        let mut all: Vec<f64> = joins.filter_map(number).collect();
+        all.sort_by(f64::total_cmp);
+        (all.get(all.len() / 2).copied().unwrap_or(f64::NAN) / 1000.0, all.len())
     };
-    let pairs =
-        joins.filter_map(|line| Some((number(line, "asked_us=")?, number(line, "took_us=")?)));
-    let mut pairs: Vec<(f64, f64)> = pairs.collect();
-    pairs.sort_by(|one, other| one.1.total_cmp(&other.1));
-    let middle = pairs.get(pairs.len() / 2).copied().unwrap_or_default();
-    format!(
-        "the median of {} joins took {:.0} ms, {:.0} of them to learn who joins",
-        pairs.len(),
-        middle.1,
-        middle.0
-    )
+    let ((asked, _), (took, joins)) = (median("asked_us="), median("took_us="));
+    format!("joining took {took:.0} ms, asking who joins {asked:.0} ms (medians of {joins})")
 }
 
 /// A container whose identity dockerd does not tell: nothing passes until it does.

@@ -65,7 +65,7 @@ struct IpamConfig {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct MemberAnswer {
-    #[serde(deserialize_with = "or_none")]
+    #[serde(rename = "Name", deserialize_with = "or_none")]
     name: String,
     #[serde(rename = "EndpointID", deserialize_with = "or_none")]
     endpoint: String,

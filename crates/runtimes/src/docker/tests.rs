@@ -62,6 +62,28 @@ fn what_cannot_be_enforced_in_place_is_refused_with_the_reason() {
 }
 
 #[test]
+fn an_end_that_joins_has_its_containers_name_and_later_its_id() {
+    let [network, joining, joined, container] = ["a", "b", "c", "d"].map(|digit| digit.repeat(64));
+    let text = serde_json::json!({
+        "Name": "front", "Id": network, "Driver": "bulkhead",
+        "Containers": {
+            format!("ep-{joining}"): { "Name": "hello", "EndpointID": joining, "MacAddress": "", "IPv4Address": "10.9.9.2/24" },
+            container.clone(): { "Name": "world", "EndpointID": joined, "MacAddress": "" },
+            "ep-../..": { "Name": "x", "EndpointID": "../.." },
+        },
+    });
+    let answer = || serde_json::from_value::<NetworkAnswer>(text.clone()).expect("an answer");
+    let end = |endpoint: String, container: Option<String>, name: &str| End {
+        endpoint,
+        container,
+        name: name.to_owned(),
+    };
+    let ends = answer().ends(&network).expect("ends");
+    assert_eq!(ends, [end(joined, Some(container), "world"), end(joining, None, "hello")]);
+    answer().ends("aaaa").expect_err("the beginning of an id is another network's name");
+}
+
+#[test]
 fn containers_become_workloads() {
     let containers = containers(CONTAINERS);
     let mut naming = Naming::default();
