@@ -140,6 +140,10 @@ fn an_address_is_one_workloads_on_a_lan_whatever_its_network_is() {
     };
     let twice = "192.168.50.9 is used twice on the LAN of eth1";
     assert!(told(LAN, &more("eth1")).ends_with(twice));
+    let alike = "    workloads:\n      a: { address: \"fd00:50::1:0:10\", run: [x] }\n      b: { address: \"fd00:50::10\", run: [x] }\n";
+    let same =
+        "two workloads would have the same MAC on the LAN of eth1: their addresses end alike";
+    assert!(told(LAN, alike).ends_with(same), "{}", told(LAN, alike));
     assert_eq!(told(LAN, &more("eth2")), "fine", "another LAN");
     assert_eq!(told(LAN, &more("eth1, vlan: 7")), "fine", "another VLAN");
 }

@@ -172,7 +172,7 @@ pub(super) fn place(
     }
 }
 
-/// Addresses that two workloads have on the same LAN.
+/// Addresses that two workloads have on the same LAN, and such that their MACs would be the same.
 pub(super) fn addresses(document: &Document, problems: &mut Problems<'_>) {
     let mut lans: HashMap<(&Name, &Name), &Lan> = HashMap::new();
     for network in &document.networks {
@@ -181,22 +181,44 @@ pub(super) fn addresses(document: &Document, problems: &mut Problems<'_>) {
         }
     }
     let mut used: HashMap<(&str, Option<u16>, IpAddr), &Workload> = HashMap::new();
+    let mut macs: HashMap<(&str, Option<u16>, [u8; 3]), &Workload> = HashMap::new();
     for workload in &document.workloads {
         let Some(lan) = lans.get(&(&workload.tenant, &workload.network)) else { continue };
-        for address in workload.v4.map(IpAddr::V4).into_iter().chain(workload.v6.map(IpAddr::V6)) {
-            let Some(first) = used.insert((&lan.uplink, lan.vlan, address), workload) else {
-                continue;
-            };
+        let own = || workload.v4.map(IpAddr::V4).into_iter().chain(workload.v6.map(IpAddr::V6));
+        let first = own().find_map(|own| {
+            used.insert((&lan.uplink, lan.vlan, own), workload).map(|first| (first, own))
+        });
+        let end = own().next().map(end_of);
+        let same = end.and_then(|end| macs.insert((&lan.uplink, lan.vlan, end), workload));
+        let (first, message) = match (first, same) {
             // In one network that has been told.
-            if (&first.tenant, &first.network) == (&workload.tenant, &workload.network) {
+            (Some((first, _)), _)
+                if (&first.tenant, &first.network) == (&workload.tenant, &workload.network) =>
+            {
                 continue;
             }
-            let message = format!("{address} is used twice on the LAN of {}", lan.place());
-            problems.push(
-                Diagnostic::error(Code::DuplicateAddress, workload.span, message)
-                    .label("and by this workload, in another network")
-                    .related(first.span, "by this workload"),
-            );
-        }
+            (Some((first, address)), _) => {
+                (first, format!("{address} is used twice on the LAN of {}", lan.place()))
+            }
+            (None, Some(first)) => {
+                let text = "two workloads would have the same MAC on the LAN of";
+                (first, format!("{text} {}: their addresses end alike", lan.place()))
+            }
+            (None, None) => continue,
+        };
+        problems.push(
+            Diagnostic::error(Code::DuplicateAddress, workload.span, message)
+                .label("this workload")
+                .related(first.span, "and this one"),
+        );
     }
+}
+
+/// The last three bytes, which a workload's MAC on a LAN is made of.
+fn end_of(address: IpAddr) -> [u8; 3] {
+    let [.., a, b, c] = match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    };
+    [a, b, c]
 }

@@ -59,7 +59,8 @@ pub(super) const CODES: &[(&str, &str, &str, &str, &str)] = &[
         "bridge-nf",
         "bridged frames in other firewalls",
         "With bridge-nf on, frames that the host bridges are shown to iptables too. Our bridges stand in namespaces of their own, where \
-         Bulkhead switches it off, so the host's setting does not matter to them.",
+         Bulkhead switches it off, so the host's setting does not matter to them. A network whose `uplink` is a bridge of the host is the exception: its frames \
+         pass that bridge, and with it the firewalls of the host.",
         "nothing has to be done",
     ),
     (

@@ -97,6 +97,12 @@ mod tests {
             .iter()
             .map(|each| format!("{} {:?} {}", each.code, each.level, each.text))
             .collect();
-        insta::assert_snapshot!(told.join("\n"), @"");
+        insta::assert_snapshot!(told.join("\n"), @r"
+        BH-H060 Note no 802.1Q in this kernel: networks with `vlan:` are refused
+        BH-H061 Good eth0 passes frames of foreign MACs both ways (asked for 192.168.1.1, 1970-01-01)
+        BH-H061 Warning eth1 passes no frames of foreign MACs: no workload can be on its LAN (asked for 192.168.1.1, 1970-01-01)
+        BH-H061 Note whether eth2 passes frames of foreign MACs is not known: nobody answered (asked for 192.168.1.1, 1970-01-01)
+        BH-H061 Note Amazon EC2 passes no frames of MACs that it did not give (https://example.org): networks with `uplink:` are refused unless a probe says otherwise
+        ");
     }
 }

@@ -166,7 +166,9 @@ pub fn foreign_tables(listing: &Value) -> Vec<ForeignTable> {
         let text = |key: &str| table[key].as_str().map(str::to_owned);
         Some(ForeignTable { family: text("family")?, name: text("name")? })
     });
-    let is_ours = |table: &ForeignTable| table.family == "inet" && table.name == "bulkhead";
+    let is_ours = |table: &ForeignTable| {
+        matches!(&*table.family, "inet" | "netdev") && table.name == "bulkhead"
+    };
     tables.filter(|table| !is_ours(table)).collect()
 }
 

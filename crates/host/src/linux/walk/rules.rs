@@ -172,5 +172,5 @@ fn is_in_use(ns: &NetNs, file: &str) -> bool {
 
 /// Whether a table is our own.
 pub(super) fn is_ours(family: &str, name: &str) -> bool {
-    family == FAMILY && name == TABLE
+    [FAMILY, "netdev", "bridge"].contains(&family) && name == TABLE
 }
