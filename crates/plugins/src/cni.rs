@@ -10,6 +10,7 @@
 mod call;
 mod configuration;
 mod error;
+mod ports;
 mod result;
 
 use std::io::{Read, Write};

@@ -1,5 +1,6 @@
 //! `bulkhead-cni` by its protocol: many at once, cut off in the middle, asked twice; and as other tests give it to runtimes.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use testkit::server::{Reached, TcpEcho, probe_tcp};
 use testkit::{Finished, Namespace, Proc, root_or_return, run_with_deadline, wait_until};
 
-use crate::stage::{SILENCE, SOON, Stage, at};
+use crate::stage::{HOST, SILENCE, SOON, Stage, at, reaches};
 
 /// How long a call may take on a busy machine.
 const CALL: Duration = Duration::from_mins(1);
@@ -300,7 +301,8 @@ tenants:
         assert_eq!(done.code(), Some(0), "{done:?}");
     }
     let all = ids(&plugged);
-    let [_, _, other, further] = all.as_slice() else { panic!("{all:?}") };
+    // `-` comes before `@`.
+    let [_, other, further, _] = all.as_slice() else { panic!("{all:?}") };
     assert_eq!(*further, format!("{other}@plane"));
     assert!(asks(&twin));
     for (name, container) in [("web-0", &pod), ("twin", &twin)] {
@@ -313,6 +315,43 @@ tenants:
     println!(
         "runtime cni second interface: judged by its own network, no default route, DEL leaves nothing"
     );
+}
+
+#[test]
+fn ports_that_the_runtime_maps_lead_in_as_policy_says_root() {
+    root_or_return!("ports_that_the_runtime_maps_lead_in_as_policy_says_root");
+    let mut plugged = Plugged::new();
+    let (pod, _) = plugged.stage.adopted("pod");
+    let ports = json!({ "runtimeConfig": { "portMappings": [
+        { "hostPort": 8088, "containerPort": 80, "protocol": "tcp", "hostIP": "" }
+    ] } });
+    for _ in 0..2 {
+        let done = plugged.call("ADD", "web-0", pod.path(), &ports);
+        assert_eq!(done.code(), Some(0), "{done:?}");
+    }
+    let any = SocketAddr::from(([0, 0, 0, 0], 80));
+    let _server = TcpEcho::start(&pod, any).expect("a server");
+    let stage = &plugged.stage;
+    let published = format!("{HOST}:8088");
+    let listed = || {
+        let list = stage.bulkhead.cli_json(&["publish", "list"]).expect("a list");
+        let ports = list["ports"].as_array().cloned().unwrap_or_default();
+        ports.into_iter().find(|each| each["port"] == 8088).unwrap_or_default()
+    };
+    assert!(!reaches(&stage.outside, &published), "a mapping opens nothing");
+    let port = listed();
+    let told = (port["opener"].as_str(), port["to"].as_str(), port["world"].as_str());
+    assert_eq!(told, (Some("bulkhead"), Some("t/web-0:80"), Some("drop")), "{port}");
+
+    let file = stage.bulkhead.folders().run.with_file_name("bulkhead.yaml");
+    let text = std::fs::read_to_string(&file).expect("the file in force");
+    let open = "      in: { from: world, to: app=web, allow: [80/tcp] }\n";
+    stage.bulkhead.up(&(text + open)).expect("applied");
+    assert!(reaches(&stage.outside, &published), "policy lets the world in");
+    assert_eq!(listed()["world"], "allow");
+    println!("runtime cni ports: a mapped port opened nothing, and led in when a policy said so");
+    plugged.good("DEL", "web-0", pod.path());
+    assert!(!reaches(&plugged.stage.outside, &published), "it goes with the container");
 }
 
 #[test]

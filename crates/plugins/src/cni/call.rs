@@ -7,6 +7,7 @@ use api::{Attach, AttachPort};
 
 use super::configuration::{Configuration, PrevResult, address};
 use super::error::Failure;
+use super::ports;
 use crate::names;
 
 /// Longest id of a container, in bytes.
@@ -184,10 +185,11 @@ impl Call {
             Some(prev) => self.in_place(prev)?,
             None => (self.ours(), self.wished()?),
         };
-        if own.prev_result.is_none() && !own.runtime_config.ports.is_empty() {
-            let message = "ports are published in Bulkhead's file (`publish:`), not by the runtime";
-            return Err(Failure::field(message));
-        }
+        // Chained, they are for `portmap`.
+        let publish = match own.prev_result {
+            None => ports::published(&own.runtime_config.ports)?,
+            Some(_) => Vec::new(),
+        };
         Ok(Attach {
             key: self.key()?,
             tenant: own.tenant.clone(),
@@ -197,7 +199,7 @@ impl Call {
             labels: self.labels()?,
             addresses,
             port,
-            publish: Vec::new(),
+            publish,
         })
     }
 

@@ -58,7 +58,7 @@ pub struct RuntimeConfig {
     /// Addresses that it is to have, with or without a prefix length.
     #[serde(default)]
     pub ips: Vec<String>,
-    /// Ports to publish. They are not ours to open.
+    /// Ports to publish, see [`super::ports`].
     #[serde(default, rename = "portMappings")]
     pub ports: Vec<serde_json::Value>,
 }

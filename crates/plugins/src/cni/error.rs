@@ -27,10 +27,6 @@ impl Failure {
         Self::new(1, message)
     }
 
-    pub(super) fn field(message: impl Into<String>) -> Self {
-        Self::new(2, message)
-    }
-
     pub(super) fn environment(message: impl Into<String>) -> Self {
         Self::new(4, message)
     }

@@ -102,6 +102,17 @@ fn behind_another_plugin_its_port_is_taken_in_place_and_its_answer_passed_on() {
 }
 
 #[test]
+fn ports_are_published_as_main_plugin_and_left_to_portmap_behind_another_one() {
+    let ports = r#""runtimeConfig":{"portMappings":[{"hostPort":8080,"containerPort":80,"protocol":"tcp","hostIP":""}]},"labels""#;
+    let main = call(&[], &CONF.replace("\"labels\"", ports)).expect("a call");
+    let attach = main.attach().expect("a container");
+    let publish = attach.publish.first().expect("a port");
+    assert_eq!((publish.port, publish.to, publish.transport.as_str()), (8080, 80, "tcp"));
+    let chained = call(&[], CHAINED).expect("a call");
+    assert_eq!(chained.attach().expect("a port").publish, []);
+}
+
+#[test]
 fn what_is_wrong_has_the_numbers_of_the_specification() {
     let code = |changes: &[(&str, &str)], input: &str| {
         call(changes, input).and_then(|call| call.attach().map(drop)).map_err(|it| it.code)
@@ -110,7 +121,7 @@ fn what_is_wrong_has_the_numbers_of_the_specification() {
     assert_eq!(code(&[], &CONF.replace("1.0.0", "0.3.0")), Err(1));
     assert_eq!(code(&[], &CONF.replace("1.0.0", "2.0.0")), Err(1));
     let ports = CONF.replace("\"labels\"", r#""runtimeConfig":{"portMappings":[{}]},"labels""#);
-    assert_eq!(code(&[], &ports), Err(2));
+    assert_eq!(code(&[], &ports), Err(7));
     for (name, bad) in [
         ("CNI_COMMAND", ""),
         ("CNI_COMMAND", "add"),
