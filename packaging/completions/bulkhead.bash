@@ -380,7 +380,7 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__agent)
-            opts="-h -V --group --flow-days --flow-size --docker --once --json --run-dir --state-dir --bpffs --color --help --version"
+            opts="-h -V --group --flow-days --flow-size --docker --docker-driver --once --json --run-dir --state-dir --bpffs --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -399,6 +399,10 @@ _bulkhead() {
                     return 0
                     ;;
                 --docker)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --docker-driver)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -668,12 +672,20 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__doctor)
-            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version"
+            opts="-h -V --probe-uplink --ask --json --run-dir --state-dir --bpffs --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --probe-uplink)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ask)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --run-dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -429,6 +429,8 @@ complete -c bulkhead -n "__fish_bulkhead_using_subcommand publish; and __fish_se
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand publish; and __fish_seen_subcommand_from list" -s V -l version -d 'Print version'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand publish; and __fish_seen_subcommand_from help" -f -a "list" -d 'Show every port that can be reached, who opened it, and whether policy lets the world in'
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand publish; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand doctor" -l probe-uplink -d 'Try whether frames of MACs that switch or provider did not give come back on this interface: sends at most three ARP probes' -r
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand doctor" -l ask -d 'Whom to ask there; without it, the router of the interface\'s default route' -r
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand doctor" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand doctor" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand doctor" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
@@ -460,6 +462,7 @@ complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l group -d 'Gr
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l flow-days -d 'How long flows are kept, in days' -r
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l flow-size -d 'How large the flow store may become, at least 64MiB' -r
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l docker -d 'Docker\'s socket, asked only when a file names a network of Docker\'s' -r -F
+complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l docker-driver -d 'Be a network driver of Docker\'s, called as the socket is: `docker network create -d bulkhead`' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l run-dir -d 'Folder with the agent\'s socket and the workloads\' namespaces' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l state-dir -d 'Folder that survives a reboot: last good document, allocations, flow history, logs' -r -F
 complete -c bulkhead -n "__fish_bulkhead_using_subcommand agent" -l bpffs -d 'Folder on a BPF file system where programs and maps are pinned' -r -F
