@@ -41,7 +41,7 @@ fn address(text: &str) -> IpAddr {
 fn made(text: &str) -> Bundle {
     let bundle = compile(&load(text), &Allocations::default(), &facts()).expect("compiles");
     let many = 1 << 20;
-    let limits = Limits { exact: many, prefixes: many, rows: many, ports: many };
+    let limits = Limits { exact: many, prefixes: many, rows: many, ports: many, limits: many };
     assert_eq!(planner::check(&bundle, &limits), []);
     bundle
 }

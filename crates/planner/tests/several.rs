@@ -32,7 +32,7 @@ fn made(text: &str) -> Bundle {
         Facts { addresses: Vec::new(), now: Timestamp::UNIX_EPOCH, jiffies_per_second: 250 };
     let bundle = compile(&load(text), &Allocations::default(), &facts).expect("compiles");
     let many = 1 << 20;
-    let limits = Limits { exact: many, prefixes: many, rows: many, ports: many };
+    let limits = Limits { exact: many, prefixes: many, rows: many, ports: many, limits: many };
     assert_eq!(planner::check(&bundle, &limits), []);
     bundle
 }

@@ -56,8 +56,8 @@ impl<'a> Ground<'a> {
         spots.extend(addresses(bundle, &atlas));
         let said = slots(&atlas);
         let several = several(&spots);
-        let (slots, memo) = (said, Memo::default());
-        Self { document, bundle, spots, nets, atlas, slots, memo, several }
+        let memo = Memo::default();
+        Self { document, bundle, spots, nets, atlas, slots: said, memo, several }
     }
 
     /// All attachments of the workload that a spot is one of, if it has several.
