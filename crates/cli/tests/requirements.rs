@@ -1,4 +1,4 @@
-//! The table of requirements names tests that exist.
+//! The tables of requirements and of what is supported name tests that exist.
 
 use std::path::Path;
 
@@ -11,30 +11,44 @@ const ROWS: [&str; 33] = [
     "R-176", "R-178", "R-194",
 ];
 
-/// Rows as number and the tests behind it.
-fn rows() -> Vec<(&'static str, Vec<(&'static str, &'static str)>)> {
-    let rows = TABLE.lines().filter(|line| line.starts_with("| R-"));
+/// What is supported.
+const SUPPORT: &str = include_str!("../../../docs/reference/support.md");
+
+/// The first cell of each row of a table, and the tests that it names.
+fn rows(table: &'static str) -> Vec<(&'static str, Vec<(&'static str, &'static str)>)> {
     let row = |line: &'static str| {
-        let number = line.trim_start_matches("| ").split(' ').next().unwrap_or_default();
-        let words = line.split('`').filter_map(|word| word.split_once("::"));
-        (number, words.collect())
+        let first = line.strip_prefix("| ")?.split(" |").next()?;
+        let words = line.split('`').filter(|word| word.contains(".rs::"));
+        let tests: Vec<_> = words.filter_map(|word| word.split_once("::")).collect();
+        (first != "what you run").then_some((first, tests))
     };
-    rows.map(row).collect()
+    table.lines().filter_map(row).collect()
+}
+
+/// That each row is shown by something, and by nothing that does not exist.
+fn are_shown(rows: &[(&str, Vec<(&str, &str)>)]) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for (row, tests) in rows {
+        assert!(!tests.is_empty(), "{row} is shown by nothing");
+        for (file, function) in tests {
+            let text = std::fs::read_to_string(root.join(file))
+                .unwrap_or_else(|error| panic!("{row}: {file}: {error}"));
+            assert!(text.contains(&format!("fn {function}()")), "{row}: {file}::{function}");
+        }
+    }
 }
 
 #[test]
 fn every_row_names_tests_that_exist() {
-    let rows = rows();
+    let rows: Vec<_> = rows(TABLE).into_iter().filter(|(row, _)| row.starts_with("R-")).collect();
     let numbers: Vec<_> = rows.iter().map(|(number, _)| *number).collect();
     assert_eq!(numbers, ROWS);
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    for (number, tests) in rows {
-        assert!(!tests.is_empty(), "{number} is shown by nothing");
-        for (file, function) in tests {
-            let path = root.join(file);
-            let text = std::fs::read_to_string(&path)
-                .unwrap_or_else(|error| panic!("{number}: {file}: {error}"));
-            assert!(text.contains(&format!("fn {function}()")), "{number}: {file}::{function}");
-        }
-    }
+    are_shown(&rows);
+}
+
+#[test]
+fn what_is_supported_is_shown_by_tests() {
+    let rows = rows(SUPPORT);
+    assert!(rows.len() >= 17, "{} rows", rows.len());
+    are_shown(&rows);
 }
