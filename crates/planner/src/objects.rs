@@ -116,11 +116,16 @@ pub fn objects(old: Option<&Document>, new: &Document) -> (Vec<Objects>, Vec<Obj
     // Most files have none.
     let is_some = |each: &Objects| each.added + each.changed + each.removed + each.unchanged > 0;
     counts.retain(|each| !matches!(each.kind, "audit" | "host") || is_some(each));
+    sort(&mut changes);
+    (counts, changes)
+}
+
+/// Those of the new document by kind and name, then those that go.
+fn sort(changes: &mut [ObjectChange]) {
     changes.sort_unstable_by(|a, b| {
         let place = |each: &ObjectChange| (each.fate == Fate::Removed, each.kind);
         place(a).cmp(&place(b)).then_with(|| a.name.cmp(&b.name))
     });
-    (counts, changes)
 }
 
 /// Tells of published ports what people ask about them first.
@@ -130,7 +135,7 @@ fn describe_publishes(new: &Document, changes: &mut [ObjectChange]) {
         new.publishes.iter().map(|publish| (name(publish), publish)).collect();
     for change in changes {
         if change.kind == "publish" && change.fate != Fate::Removed {
-            change.detail = known.get(&change.name).map(|publish| publish.to_string());
+            change.detail = known.get(&change.name).map(ToString::to_string);
         }
     }
 }

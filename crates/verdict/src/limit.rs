@@ -24,11 +24,13 @@ pub(crate) fn admits<E: Env>(env: &E, question: &Question, endpoint: u32, now: u
 }
 
 /// Whether a bucket has one. A table that has no room for the bucket lets nobody in.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "a part of a value that stands in memory")]
 #[inline(never)]
 fn has_room<E: Env>(env: &E, key: &MeterKey, rate: &Rate, now: u32) -> bool {
     rate.flows == 0 || env.bucket(key, now).is_some_and(|mut meter| meter.has_room(rate, now))
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "a part of a value that stands in memory")]
 #[inline(never)]
 fn take<E: Env>(env: &E, key: &MeterKey, rate: &Rate, now: u32) {
     if rate.flows != 0

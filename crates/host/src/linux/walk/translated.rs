@@ -138,17 +138,17 @@ pub(super) fn native(listing: &Value, found: &mut Vec<Translation>) -> [bool; 2]
     for rule in objects.filter_map(|object| object.get("rule")) {
         let text = |key: &str| rule[key].as_str().unwrap_or_default();
         let (family, table) = (text("family"), text("table"));
-        let Some(parts) = rule["expr"].as_array().filter(|_| !is_ours(family, table)) else {
+        let Some(statements) = rule["expr"].as_array().filter(|_| !is_ours(family, table)) else {
             continue;
         };
-        if table == "nat" && parts.iter().any(|part| part.get("xt").is_some()) {
+        if table == "nat" && statements.iter().any(|statement| statement.get("xt").is_some()) {
             let at = usize::from(family == "ip6");
             written_by_iptables[at] = true;
             continue;
         }
         let place = format!("{family} {} {}", clean(table), clean(text("chain")));
         let comment = rule["comment"].as_str().map(|comment| plain(comment, MAX_COMMENT));
-        found.extend(of_rule(family, parts, &place, comment.as_ref()));
+        found.extend(of_rule(family, statements, &place, comment.as_ref()));
     }
     written_by_iptables
 }
@@ -156,27 +156,27 @@ pub(super) fn native(listing: &Value, found: &mut Vec<Translation>) -> [bool; 2]
 /// The translations that one native rule makes: one for each range of ports.
 fn of_rule(
     family: &str,
-    parts: &[Value],
+    statements: &[Value],
     place: &str,
     comment: Option<&String>,
 ) -> Vec<Translation> {
-    let find = |name: &str| parts.iter().find_map(|part| part.get(name));
+    let find = |name: &str| statements.iter().find_map(|statement| statement.get(name));
     let (dnat, redirect) = (find("dnat"), find("redirect"));
     let Some(what) = dnat.or(redirect) else { return Vec::new() };
     let to = dnat.and_then(|dnat| dnat["addr"].as_str()?.parse::<IpAddr>().ok());
     let to_port = what["port"].as_u64().and_then(|port| u16::try_from(port).ok());
     let (mut ports, mut address) = (None, None);
-    for part in parts.iter().filter_map(|part| part.get("match")) {
-        if part["op"] != "==" {
+    for statement in statements.iter().filter_map(|statement| statement.get("match")) {
+        if statement["op"] != "==" {
             continue;
         }
-        let payload = &part["left"]["payload"];
+        let payload = &statement["left"]["payload"];
         match payload["field"].as_str() {
             Some("dport") => {
                 let transport = transport_named(payload["protocol"].as_str().unwrap_or_default());
-                ports = transport.map(|transport| (transport, ranges(&part["right"])));
+                ports = transport.map(|transport| (transport, ranges(&statement["right"])));
             }
-            Some("daddr") => address = net(&part["right"]),
+            Some("daddr") => address = net(&statement["right"]),
             _ => {}
         }
     }
