@@ -127,3 +127,58 @@ fn a_file_that_takes_the_place_of_attached_workloads_is_refused_and_names_them()
     let (_, cause) = refused(&moved).expect_err("the subnet moved");
     assert!(cause.contains("its address 10.1.0.4 is not in its network any more"), "{cause}");
 }
+
+fn published(key: &str, ports: &[(&str, u16, Option<&str>)]) -> Kept {
+    let publish = ports.iter().map(|(transport, port, address)| api::AttachPublish {
+        transport: (*transport).to_owned(),
+        port: *port,
+        to: 80,
+        address: address.map(|address| address.parse().expect("an address")),
+    });
+    let attach = Attach { publish: publish.collect(), ..attach(key) };
+    Kept::new(&attach, Timestamp::UNIX_EPOCH).expect("well formed")
+}
+
+#[test]
+fn published_ports_come_with_an_attachment_and_go_with_it() {
+    let enter = |all: &[Kept]| {
+        let mut document = wanted(FILE).document;
+        let all = all.iter().map(|kept| (kept.attach.key.clone(), kept.clone())).collect();
+        merge(&mut document, &all).map_err(|error| error.cause.unwrap_or_default())?;
+        Ok::<_, String>(document)
+    };
+    let one = published("a", &[("tcp", 8080, None), ("udp", 53, Some("192.0.2.1"))]);
+    let mut document = enter(std::slice::from_ref(&one)).expect("there is room");
+    let names: Vec<String> = document.publishes.iter().map(|it| it.name.to_string()).collect();
+    assert_eq!(names[0], "attached-8080-tcp");
+    assert!(names[1].starts_with("attached-53-udp-"), "{names:?}");
+    one.unpublish(&mut document);
+    assert!(document.publishes.is_empty());
+    // Somebody else has the port: on all addresses, or on any of one network, which does not know the host's.
+    for other in [("tcp", 8080, None), ("tcp", 8080, Some("192.0.2.1"))] {
+        let told = enter(&[one.clone(), published("b", &[other])]).expect_err("it is taken");
+        assert!(told.contains("the host's port 8080/tcp leads to shop/a-"), "{told}");
+    }
+    enter(&[one, published("b", &[("udp", 8080, None)])]).expect("another protocol");
+}
+
+#[test]
+fn ports_that_nobody_can_publish_are_refused() {
+    let with = |transport: &str, port: u16, to: u16| {
+        let publish =
+            api::AttachPublish { transport: transport.to_owned(), port, to, address: None };
+        why(&Attach { publish: vec![publish], ..attach("a") })
+    };
+    assert!(with("icmp", 1, 1).contains("neither tcp, udp nor sctp"));
+    assert!(with("tcp", 0, 1).contains("no port 0") && with("tcp", 1, 0).contains("no port 0"));
+    let publish = api::AttachPublish { transport: "tcp".to_owned(), port: 1, to: 1, address: None };
+    let many = Attach { publish: vec![publish.clone(); 257], ..attach("a") };
+    assert!(why(&many).contains("publishes 257 ports"));
+    let port = AttachPort::InPlace {
+        interface: "tap0".to_owned(),
+        mac: "52:54:00:00:00:01".to_owned(),
+        dhcp: false,
+    };
+    let foreign = Attach { publish: vec![publish], port, ..attach("a") };
+    assert!(why(&foreign).contains("whoever made its port publishes it too"));
+}
