@@ -246,3 +246,43 @@ pub fn at_bind<E: Env, P: Packet + ?Sized>(
     env.step(Step::Report, packet, work);
     Action::Drop(Reason::PortNotOpen)
 }
+
+/// What stands in the tables for addresses of the host.
+impl Addr {
+    /// What stands in the tables for every address of an endpoint that shares the host's stack: `100::<number>/80`, of the discard-only
+    /// prefix (RFC 6666), which nobody has. The host's addresses would not tell such endpoints apart.
+    #[must_use]
+    pub const fn hosted(number: u32) -> Self {
+        Self([0x0100_0000_u32.to_be(), 0, (number << 16).to_be(), 0])
+    }
+
+    /// The same of one of its addresses: two flows that differ in nothing but the host's address are two flows.
+    #[must_use]
+    pub const fn hosted_at(number: u32, address: Self) -> Self {
+        let w = address.words();
+        let (family, low) = if address.is_v4() {
+            (0xffff, w[3])
+        } else {
+            let (high, low) = (w[0] ^ w[2], w[1] ^ w[3]);
+            ((high ^ high >> 16) & 0x7fff, low)
+        };
+        Self([0x0100_0000_u32.to_be(), 0, (number << 16 | family).to_be(), low.to_be()])
+    }
+
+    /// Whether it is one of [`Addr::hosted`].
+    #[must_use]
+    pub const fn is_hosted(self) -> bool {
+        self.0[0] == 0x0100_0000_u32.to_be() && self.0[1] == 0
+    }
+
+    /// The number of the endpoint that it stands for, and of an IPv4 address that address.
+    #[must_use]
+    pub const fn host_of(self) -> Option<(u32, Option<[u8; 4]>)> {
+        if !self.is_hosted() {
+            return None;
+        }
+        let w = self.words();
+        let v4 = if w[2] & 0xffff == 0xffff { Some(w[3].to_be_bytes()) } else { None };
+        Some((w[2] >> 16, v4))
+    }
+}

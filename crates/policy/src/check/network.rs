@@ -48,11 +48,7 @@ fn one(tenant: &Name, name: &Val<Name>, raw: &RawNetwork, problems: &mut Problem
                     span,
                     format!("a network of mode `{mode}` has no subnets and no segments"),
                 )
-                .hint(if mode == Mode::Host {
-                    "its workloads have the host's addresses; remove this, or choose another mode"
-                } else {
-                    "its workloads have loopback only; remove this, or choose another mode"
-                }),
+                .hint(instead_of_subnets(mode)),
             );
         }
     } else if matches!(external, Some(External::Docker(_))) && !raw.given("subnets") {
@@ -97,6 +93,15 @@ fn one(tenant: &Name, name: &Val<Name>, raw: &RawNetwork, problems: &mut Problem
         audit: super::audit::audit(raw.audit.as_ref(), problems),
         attach: raw.attach.as_ref().is_some_and(|attach| attach.value == Switch::On),
         span: name.span,
+    }
+}
+
+/// What workloads have in a network without subnets.
+fn instead_of_subnets(mode: Mode) -> &'static str {
+    if mode == Mode::Host {
+        "its workloads have the host's addresses; remove this, or choose another mode"
+    } else {
+        "its workloads have loopback only; remove this, or choose another mode"
     }
 }
 
