@@ -30,6 +30,10 @@ pub struct Work {
 
 /// Where and when the packet was met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is asked by itself, and a byte is the fastest to ask"
+)]
 pub struct Hook {
     /// The live policy version.
     pub epoch: u64,
