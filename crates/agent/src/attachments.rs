@@ -152,8 +152,9 @@ impl Kept {
                 return Err(wrong(&key, message));
             }
             let meets = |own: &Network, its: &Network| {
-                let nets = || its.subnets.iter();
-                let meets = |net: IpNet| nets().any(|it| it.contains(&net) || net.contains(&it));
+                let meets = |net: IpNet| {
+                    its.subnets.iter().any(|it| it.contains(&net) || net.contains(&it))
+                };
                 own.subnets.iter().any(meets)
             };
             if own.zip(network(other)).is_some_and(|(own, its)| meets(own, its)) {

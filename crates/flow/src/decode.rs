@@ -104,16 +104,13 @@ impl<R: Resolver> Decoder<'_, R> {
 
     /// Names one end. Who sent a packet is known from the hook that met it, whatever its source address claims.
     fn end(&self, event: &Event, address: Addr, identity: u64, sender: Option<u32>) -> End {
-        let (address, owner) = match address.host_of() {
+        let (address, owner) = if let Some((number, v4)) = address.host_of() {
             // It shares the host's stack: what stands in the tables is not its address. Which IPv6 address of the host it was is not kept.
-            Some((number, v4)) => {
-                let hosts = v4.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::from);
-                (hosts, self.resolver.endpoint(number))
-            }
-            None => {
-                let address = IpAddr::from(address);
-                (address, self.resolver.owner(event.network, address))
-            }
+            let hosts = v4.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::from);
+            (hosts, self.resolver.endpoint(number))
+        } else {
+            let address = IpAddr::from(address);
+            (address, self.resolver.owner(event.network, address))
         };
         let sender = sender.and_then(|number| self.resolver.endpoint(number));
         let (workload, owner) = match (sender, owner) {

@@ -10,7 +10,7 @@ use verdict::abi::{Addr, Endpoint, HOST_IDENTITY, Ports, Verdict};
 use verdict::native::Simulation;
 use verdict::{Action, Call, Judgement, Question, Reason, Socket, Work, at_bind, judge};
 
-const FILE: &str = r#"bulkhead: 1
+const FILE: &str = r"bulkhead: 1
 tenants:
   t:
     networks:
@@ -25,7 +25,7 @@ tenants:
       use: { from: app=web, to: app=api, allow: [9090/tcp] }
       rooms: { from: app=room, to: app=api, allow: [9091/tcp], source-ports: [1024-2047] }
       local: { from: host, to: app=api, allow: [9092/tcp], mode: audit }
-"#;
+";
 
 fn load(text: &str) -> Document {
     let source = Source { name: "f.yaml", text };
@@ -45,7 +45,7 @@ fn address(text: &str) -> IpAddr {
 
 fn sound(bundle: &Bundle) {
     let many = 1 << 20;
-    let limits = Limits { exact: many, prefixes: many, rows: many, ports: many };
+    let limits = Limits { exact: many, prefixes: many, rows: many, ports: many, limits: many };
     assert_eq!(planner::check(bundle, &limits), []);
 }
 

@@ -71,7 +71,7 @@ fn what_does_not_go_together_is_told() {
     let port = "port: { interface: tap0, mac: \"52:54:00:00:00:01\" }, address: [192.168.1.7]";
     insta::assert_snapshot!(told(&format!("network: lan, also: [{{ network: front }}], {port}")), @"BH0146: `web` is a port in place, which leads to one network");
     insta::assert_snapshot!(told("network: dark, also: [{ network: front }], netns: web"), @"BH0146: `web` cannot be in `dark` and in others");
-    let many = vec!["{ segment: back/db }"; 8].join(", ");
+    let many = ["{ segment: back/db }"; 8].join(", ");
     insta::assert_snapshot!(web(&format!("[{many}]")), @"BH0146: `web` has 9 attachments, at most 8 are accepted");
     insta::assert_snapshot!(told("networks: [front, back], netns: web"), @r"
     BH0123: the workload `web` could stand in several networks

@@ -10,7 +10,8 @@ use policy::Document;
 const SEEDS: u64 = 400;
 
 /// What the generator's documents need at most.
-const ROOM: Limits = Limits { exact: 1 << 12, prefixes: 1 << 12, rows: 1 << 16, ports: 1 << 16 };
+const ROOM: Limits =
+    Limits { exact: 1 << 12, prefixes: 1 << 12, rows: 1 << 16, ports: 1 << 16, limits: 1 << 12 };
 
 fn fresh(doc: &Document, allocations: &Allocations) -> Bundle {
     planner::compile(doc, allocations, &facts()).expect("the generator's documents compile")

@@ -51,8 +51,8 @@ fn speaks(stage: &Stage, workload: &str, to: &str) -> bool {
 fn listens(stage: &Stage, port: u16) {
     let table = || stage.host.command(&["ss", "-Hltn"]).map(|done| done.stdout).unwrap_or_default();
     let wanted = format!(":{port} ");
-    let waited = wait_until("a listener", START, || table().contains(&wanted));
-    assert!(waited.is_ok(), "{}", stage.bulkhead.log());
+    let listens = wait_until("a listener", START, || table().contains(&wanted));
+    assert!(listens.is_ok(), "{}", stage.bulkhead.log());
 }
 
 fn ready() -> Stage {

@@ -128,8 +128,11 @@ fn each_interface_of_a_workload_has_its_own_policy_root() {
     let before = front[1].accepted();
     assert!(reaches(&stage.outside, "198.51.100.2:443"));
     assert_eq!(front[1].accepted(), before + 1);
+    told_apart(stage);
+}
 
-    // Everybody says which attachment is meant.
+/// That everybody says which attachment is meant.
+fn told_apart(stage: &Stage) {
     let why = stage.why("web", "db", "tcp/6379");
     assert_eq!(
         (why["verdict"].as_str(), why["from"]["name"].as_str()),
@@ -523,18 +526,10 @@ tenants:
         .expect("applied");
     let _db = serve(&db, DB, &[6379]);
     let attach = |path: &str, network: &str, name: &str, interface: &str| {
-        let argv = [
-            "attach",
-            path,
-            "--network",
-            network,
-            "--name",
-            name,
-            "--label",
-            "app=pod",
-            "--interface",
-            interface,
-        ];
+        let line = format!(
+            "attach {path} --network {network} --name {name} --label app=pod --interface {interface}"
+        );
+        let argv: Vec<&str> = line.split(' ').collect();
         stage.bulkhead.cli(&argv).expect("it runs")
     };
     assert_eq!(attach(&pod_path, "t/front", "pod", "eth0").code(), Some(0));

@@ -117,7 +117,7 @@ impl FakeKernel {
         let index = self.fresh_index(None);
         let (peer, vlan) = (Some(parent.index), Some(spec.id));
         let made =
-            LinkState { peer, vlan, master, port, ..link(index, "vlan", parent.mac, spec.mtu) };
+            LinkState { master, peer, port, vlan, ..link(index, "vlan", parent.mac, spec.mtu) };
         self.add_link(&spec.ns, &spec.link, made)
     }
 

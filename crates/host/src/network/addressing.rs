@@ -71,8 +71,12 @@ impl Mac {
     /// The IPv6 link-local address that the kernel derives from it (RFC 4291, appendix A).
     #[must_use]
     pub const fn link_local(self) -> Ipv6Addr {
-        let [a, b, c, d, e, f] = self.0;
-        let octets = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f];
+        let mac = self.0;
+        let high = [mac[0] ^ 2, mac[1], mac[2]];
+        let octets = [
+            0xfe, 0x80, 0, 0, 0, 0, 0, 0, high[0], high[1], high[2], 0xff, 0xfe, mac[3], mac[4],
+            mac[5],
+        ];
         Ipv6Addr::from_octets(octets)
     }
 }

@@ -79,7 +79,11 @@ pub(super) fn unit(router: &RouterDesired, observed: &Observed) -> Option<Unit> 
     match kind {
         Leg::Vlan(_) => {}
         Leg::Bridge => {
-            ops.push(Op::LinkMaster { ns: Ns::Host, link: far.clone(), master: lan.uplink.clone() })
+            ops.push(Op::LinkMaster {
+                ns: Ns::Host,
+                link: far.clone(),
+                master: lan.uplink.clone(),
+            });
         }
         Leg::Nic => ops.extend(router.endpoints.iter().map(|endpoint| Op::UnicastAdd {
             ns: Ns::Host,
@@ -134,17 +138,14 @@ pub(super) fn host_unit(desired: &Desired, observed: &Observed) -> Option<Unit> 
 /// Whether a router's edge table may be there, or the host's, so that it has to be read.
 pub(super) fn is_edge(ns: &Ns, desired: &Desired, observed: &Observed) -> bool {
     let links = observed.states.get(ns).map(|state| &state.links);
-    match ns {
-        Ns::Host => {
-            let is_leg = |name: &String| NetworkNumber::from_lan_link_name(name).is_some();
-            desired.routers.is_empty()
-                || desired.routers.iter().any(|router| router.lan.is_some())
-                || links.is_some_and(|links| links.keys().any(is_leg))
-        }
-        _ => {
-            let wanted = |router: &&RouterDesired| router_ns(router) == *ns;
-            desired.routers.iter().find(wanted).is_some_and(|router| router.lan.is_some())
-                || links.is_some_and(|links| links.contains_key(LAN))
-        }
+    if ns == &Ns::Host {
+        let is_leg = |name: &String| NetworkNumber::from_lan_link_name(name).is_some();
+        desired.routers.is_empty()
+            || desired.routers.iter().any(|router| router.lan.is_some())
+            || links.is_some_and(|links| links.keys().any(is_leg))
+    } else {
+        let wanted = |router: &&RouterDesired| router_ns(router) == *ns;
+        desired.routers.iter().find(wanted).is_some_and(|router| router.lan.is_some())
+            || links.is_some_and(|links| links.contains_key(LAN))
     }
 }

@@ -230,15 +230,12 @@ pub(super) fn holds_veth(spec: &VethSpec, observed: &Observed) -> bool {
     let find =
         |ns: &Ns, link: &str| observed.states.get(ns).and_then(|state| state.links.get(link));
     let Some(near) = find(&spec.ns, &spec.link) else { return false };
-    let is_far = match find(&spec.peer_ns, &spec.peer_link) {
-        Some(far) => {
-            far.mac == spec.peer_mac && near.peer == Some(far.index) && far.peer == Some(near.index)
-        }
+    let is_far = if let Some(far) = find(&spec.peer_ns, &spec.peer_link) {
+        far.mac == spec.peer_mac && near.peer == Some(far.index) && far.peer == Some(near.index)
+    } else {
         // One that was left on the host has been moved by whoever it was left for; it cannot be gone, for both ends go together.
-        None => {
-            let is_endpoint = EndpointNumber::from_link_name(&spec.link).is_some();
-            is_endpoint && spec.peer_ns == Ns::Host && near.peer.is_some()
-        }
+        let is_endpoint = EndpointNumber::from_link_name(&spec.link).is_some();
+        is_endpoint && spec.peer_ns == Ns::Host && near.peer.is_some()
     };
     let master = spec.master.as_deref().and_then(|bridge| find(&spec.ns, bridge));
     near.kind == "veth"

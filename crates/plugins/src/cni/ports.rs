@@ -118,7 +118,7 @@ mod tests {
             json!({ "hostPort": 80, "containerPort": 80, "hostIP": "host" }),
             json!("80:80"),
         ] {
-            assert!(told(&[bad.clone()]).is_err(), "{bad}");
+            assert!(told(std::slice::from_ref(&bad)).is_err(), "{bad}");
         }
         let many = vec![json!({ "containerPort": 1 }); MANY + 1];
         assert!(told(&many).is_err());

@@ -11,7 +11,18 @@ const LOOPBACK: &str = "127.0.0.1";
 const HOST_CLASS: u64 = 104;
 
 /// A packet at a cgroup. Whose the socket at its other end is, when it stays on this host.
-struct At<'a>(&'a [u8], Option<Option<u32>>);
+struct At<'a>(&'a [u8], Far);
+
+/// Who is at the other end of a packet.
+#[derive(Clone, Copy, PartialEq)]
+enum Far {
+    /// Nobody of this host.
+    Away,
+    /// A socket of the host's.
+    Host,
+    /// One of this endpoint.
+    Endpoint(u32),
+}
 
 impl Packet for At<'_> {
     fn len(&self) -> u32 {
@@ -19,11 +30,14 @@ impl Packet for At<'_> {
     }
 
     fn stays(&self) -> bool {
-        self.1.is_some()
+        self.1 != Far::Away
     }
 
     fn holder(&self, _near: Socket, _far: Socket, _protocol: u8) -> Option<u32> {
-        self.1.flatten()
+        match self.1 {
+            Far::Endpoint(number) => Some(number),
+            Far::Away | Far::Host => None,
+        }
     }
 
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
@@ -86,24 +100,24 @@ fn sockets_tell_who_is_at_both_ends_of_a_flow_within_the_host() {
     let tables = hosted();
     let simulation = Simulation::new(&tables);
     let open = syn((LOOPBACK, 40_000), (LOOPBACK, 80));
-    assert_eq!(leaves(&simulation, A, &At(&open, Some(Some(B)))), Action::Pass);
+    assert_eq!(leaves(&simulation, A, &At(&open, Far::Endpoint(B))), Action::Pass);
     let event = last_event(&simulation);
     assert_eq!((event.source_identity, event.target_identity), (1001, 1002));
     assert_eq!(event.source.host_of(), Some((A, Some([127, 0, 0, 1]))));
-    assert_eq!(enters(&simulation, B, &At(&open, Some(Some(A)))), Action::Pass);
+    assert_eq!(enters(&simulation, B, &At(&open, Far::Endpoint(A))), Action::Pass);
     assert_eq!(simulation.flows.borrow().len(), 1, "it was judged where it was sent");
     let answer = flow(LOOPBACK, LOOPBACK).tcp_segment(80, 40_000, SYN | ACK, 0, 1).bytes();
-    assert_eq!(leaves(&simulation, B, &At(&answer, Some(Some(A)))), Action::Pass);
-    assert_eq!(enters(&simulation, A, &At(&answer, Some(Some(B)))), Action::Pass);
+    assert_eq!(leaves(&simulation, B, &At(&answer, Far::Endpoint(A))), Action::Pass);
+    assert_eq!(enters(&simulation, A, &At(&answer, Far::Endpoint(B))), Action::Pass);
     // The same from a process of the host: nobody's socket.
     let other = syn((LOOPBACK, 40_001), (LOOPBACK, 80));
-    assert_eq!(enters(&simulation, B, &At(&other, Some(Some(0)))), dropped(Reason::DefaultDeny));
+    assert_eq!(enters(&simulation, B, &At(&other, Far::Endpoint(0))), dropped(Reason::DefaultDeny));
     // Nobody has opened this one: A's hook would have.
     let unseen = syn((LOOPBACK, 40_002), (LOOPBACK, 80));
-    let refused = enters(&simulation, B, &At(&unseen, Some(Some(A))));
+    let refused = enters(&simulation, B, &At(&unseen, Far::Endpoint(A)));
     assert_eq!(refused, dropped(Reason::SpoofedAddress));
     assert_eq!(
-        leaves(&simulation, B, &At(&syn((HOST, 1), (HOST, 80)), Some(Some(A)))),
+        leaves(&simulation, B, &At(&syn((HOST, 1), (HOST, 80)), Far::Endpoint(A))),
         dropped(Reason::DefaultDeny)
     );
 }
@@ -113,8 +127,8 @@ fn a_workload_speaks_to_itself_unasked() {
     let tables = hosted();
     let simulation = Simulation::new(&tables);
     let open = syn((LOOPBACK, 40_000), (LOOPBACK, 9999));
-    assert_eq!(leaves(&simulation, A, &At(&open, Some(Some(A)))), Action::Pass);
-    assert_eq!(enters(&simulation, A, &At(&open, Some(Some(A)))), Action::Pass);
+    assert_eq!(leaves(&simulation, A, &At(&open, Far::Endpoint(A))), Action::Pass);
+    assert_eq!(enters(&simulation, A, &At(&open, Far::Endpoint(A))), Action::Pass);
     assert!(simulation.events.borrow().is_empty() && simulation.flows.borrow().is_empty());
 }
 
@@ -123,15 +137,15 @@ fn a_closed_sockets_last_words_belong_to_its_flow() {
     let tables = hosted();
     let simulation = Simulation::new(&tables);
     let open = syn((HOST, 40_000), (HOST, 80));
-    assert_eq!(leaves(&simulation, A, &At(&open, Some(Some(B)))), Action::Pass);
+    assert_eq!(leaves(&simulation, A, &At(&open, Far::Endpoint(B))), Action::Pass);
     let answer = flow(HOST, HOST).tcp_segment(80, 40_000, SYN | ACK, 0, 1).bytes();
-    assert_eq!(leaves(&simulation, B, &At(&answer, Some(Some(A)))), Action::Pass);
+    assert_eq!(leaves(&simulation, B, &At(&answer, Far::Endpoint(A))), Action::Pass);
     // B's socket is closed and waits; what A sends finds no socket.
     let end = flow(HOST, HOST).tcp_segment(40_000, 80, FIN | ACK, 1, 1).bytes();
-    assert_eq!(leaves(&simulation, A, &At(&end, Some(None))), Action::Pass);
+    assert_eq!(leaves(&simulation, A, &At(&end, Far::Host)), Action::Pass);
     // A port that another socket of the host has taken since is that socket's.
     let late = flow(HOST, HOST).tcp_segment(40_000, 80, ACK, 2, 1).bytes();
-    assert_eq!(leaves(&simulation, A, &At(&late, Some(Some(0)))), dropped(Reason::StrayTcp));
+    assert_eq!(leaves(&simulation, A, &At(&late, Far::Endpoint(0))), dropped(Reason::StrayTcp));
 }
 
 #[test]
@@ -140,11 +154,11 @@ fn flows_that_differ_in_the_hosts_address_are_two() {
     let simulation = Simulation::new(&tables);
     for address in [HOST, LOOPBACK] {
         let open = syn((address, 40_000), (address, 80));
-        assert_eq!(leaves(&simulation, A, &At(&open, Some(Some(B)))), Action::Pass);
+        assert_eq!(leaves(&simulation, A, &At(&open, Far::Endpoint(B))), Action::Pass);
     }
     assert_eq!(simulation.flows.borrow().len(), 2);
     let v6 = syn(("::1", 40_000), ("2001:db8::7", 80));
-    assert_eq!(leaves(&simulation, A, &At(&v6, None)), Action::Pass);
+    assert_eq!(leaves(&simulation, A, &At(&v6, Far::Away)), Action::Pass);
     assert_eq!(simulation.flows.borrow().len(), 3);
 }
 
@@ -155,13 +169,13 @@ fn addresses_that_stand_for_endpoints_are_on_no_wire() {
     for number in [A, B] {
         let claimed = std::net::IpAddr::from(Addr::hosted(number)).to_string();
         let open = syn((&claimed, 40_000), ("2001:db8::2", 80));
-        assert_eq!(enters(&simulation, B, &At(&open, None)), dropped(Reason::SpoofedAddress));
+        assert_eq!(enters(&simulation, B, &At(&open, Far::Away)), dropped(Reason::SpoofedAddress));
         let open = syn(("2001:db8::2", 40_000), (&claimed, 80));
-        assert_eq!(leaves(&simulation, A, &At(&open, None)), dropped(Reason::SpoofedAddress));
+        assert_eq!(leaves(&simulation, A, &At(&open, Far::Away)), dropped(Reason::SpoofedAddress));
     }
     for near in ["224.0.0.251", "255.255.255.255"] {
         let packet = flow(HOST, near).udp(5353, 5353).bytes();
-        assert_eq!(leaves(&simulation, A, &At(&packet, None)), dropped(Reason::LocalScope));
+        assert_eq!(leaves(&simulation, A, &At(&packet, Far::Away)), dropped(Reason::LocalScope));
     }
 }
 
@@ -172,7 +186,10 @@ fn a_hook_without_such_an_endpoint_drops() {
     let simulation = Simulation::new(&tables);
     let open = syn((HOST, 40_000), (OUTSIDE, 80));
     for number in [0, A, 99] {
-        assert_eq!(leaves(&simulation, number, &At(&open, None)), dropped(Reason::UnknownEndpoint));
+        assert_eq!(
+            leaves(&simulation, number, &At(&open, Far::Away)),
+            dropped(Reason::UnknownEndpoint)
+        );
         assert_eq!(asked(&simulation, number, OUTSIDE, 80, 0), dropped(Reason::UnknownEndpoint));
         assert_eq!(bound(&simulation, number, 80), dropped(Reason::UnknownEndpoint));
     }

@@ -72,8 +72,8 @@ impl End<'_> {
         person(&self.at.workload)
     }
 
-    fn mac(&self) -> Option<Mac> {
-        Some(Mac(self.at.mac))
+    fn mac(&self) -> Mac {
+        Mac(self.at.mac)
     }
 
     /// The router's end of its link.

@@ -363,9 +363,9 @@ fn forward_guard(guard: Guard, bridges: &[String]) -> Vec<Rule> {
         rule(vec![Match::Oif(TRANSIT_LINKS)], Action::Accept),
     ];
     // What is bridged comes in and goes out by the bridge itself.
-    let bridged = bridges.iter().map(|bridge| {
+    let across = bridges.iter().map(|bridge| {
         let within = [Match::IifNamed(bridge.clone()), Match::OifNamed(bridge.clone())];
         rule(within.into(), Action::Accept)
     });
-    ours.into_iter().chain(bridged).chain(drops).collect()
+    ours.into_iter().chain(across).chain(drops).collect()
 }

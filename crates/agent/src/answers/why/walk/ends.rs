@@ -56,7 +56,7 @@ impl Trip<'_> {
         let mac = if is_gateway {
             number(source.router).map(host::network::NetworkNumber::bridge_mac)
         } else {
-            same.and_then(|t| t.mac())
+            same.map(|target| target.mac())
         };
         self.knows(&mut station, eth0, hop, mac, false);
         let sent = Packet { goes_out: link.to_owned(), ..self.packet.clone() };
@@ -169,7 +169,7 @@ impl Trip<'_> {
         let holds =
             |at: &&planner::Attachment| at.addresses.iter().any(|net| net.addr() == address);
         let at = of.router.endpoints.iter().find(holds)?;
-        End { router: of.router, at, link: of.link }.mac()
+        Some(End { router: of.router, at, link: of.link }.mac())
     }
 
     /// That an end has its address, as it should.

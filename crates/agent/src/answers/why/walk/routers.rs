@@ -30,7 +30,7 @@ impl Trip<'_> {
             return None;
         }
         for (end, address) in [(target, self.packet.target), (source, self.packet.source)] {
-            self.knows(&mut router, bridge, address, end.mac(), true);
+            self.knows(&mut router, bridge, address, Some(end.mac()), true);
         }
         Some(())
     }
@@ -55,7 +55,7 @@ impl Trip<'_> {
             self.report.fault(&router.place, "link", fault, command);
             return None;
         }
-        let mac = end.mac()?;
+        let mac = end.mac();
         let is_pinned = router.sight.is_pinned(index, mac).unwrap_or(true);
         if !is_pinned {
             let text = format!(
@@ -119,7 +119,7 @@ impl Trip<'_> {
         let ask = Ask { to: from, from: Some(to), came_in: Some(uplink) };
         let back = router.way(&mut self.report, &ask, "the answer")?;
         self.leads(&router, &ask, back, (bridge, None))?;
-        self.knows(&mut router, bridge, from, source.mac(), true);
+        self.knows(&mut router, bridge, from, Some(source.mac()), true);
         if source.router.mode == Mode::Nat {
             self.packet.source =
                 if v6 { transit.router_v6.into() } else { transit.router_v4.into() };
@@ -214,7 +214,7 @@ impl Trip<'_> {
         let ask = Ask { to, from: Some(from), came_in: Some(uplink) };
         let way = router.way(&mut self.report, &ask, "the way in")?;
         self.leads(&router, &ask, way, (bridge, None))?;
-        self.knows(&mut router, bridge, to, target.mac(), true);
+        self.knows(&mut router, bridge, to, Some(target.mac()), true);
         let ask = Ask { to: from, from: Some(to), came_in: Some(bridge) };
         let back = router.way(&mut self.report, &ask, "the answer")?;
         let transit = number(target.router)?.transit();
