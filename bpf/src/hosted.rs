@@ -70,7 +70,7 @@ impl Claim {
     pub(crate) fn work(number: u32) -> Option<&'static mut Work> {
         let room = maps::ROOMS.get_ptr_mut(number)?;
         // SAFETY: it is this program's until it is given back; a step that takes it again does so while its caller keeps off.
-        unsafe { Some(&mut *(&raw mut (*room).work)) }
+        unsafe { Some(&mut (*room).work) }
     }
 }
 
