@@ -170,7 +170,7 @@ fn policies_of_a_cluster_hold_as_they_are_root() {
     let why = shop.stage.why("shop/free", "shop/db", "tcp/22");
     assert_eq!(why["verdict"], "drop");
     let text = why["text"].as_str().unwrap_or_default();
-    let place = format!("shop/default-deny {}:4 selects", shop.deny.display());
+    let place = format!("shop/default-deny {}:4:9 selects", shop.deny.display());
     assert!(text.contains(&place), "{text}");
 
     // Rules open what they name: a named port, a range of ports to a namespace, a block without a part of it, DNS.
