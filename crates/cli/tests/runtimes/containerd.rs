@@ -131,13 +131,13 @@ fn containers_of_ctr_are_workloads_root() {
         assert_eq!(done.code(), Some(0), "{done:?}");
         done.stdout
     };
-    let script = format!(
-        "echo hello | nc -w 2 {DB} 22; echo hello | nc -w 2 {DB} 6379; ip -4 addr show dev eth0"
-    );
-    let told = run("web-0", &script);
-    assert!(told.contains("hello") && told.contains("10.88.7."), "{told}");
+    let script = format!("echo hello | nc -w 2 {DB} 22; echo hello | nc -w 2 {DB} 6379");
+    // ctr may cut off what a container printed that ends soon: the servers and the records say what it did.
+    run("web-0", &script);
     assert_eq!((plugged.closed.accepted(), plugged.allowed.accepted()), (0, 1));
     let drops = plugged.stage.flows(&["--verdict", "drop", "--to", "t/db"]);
+    let address = drops.first().map(|drop| drop["source"]["address"].to_string());
+    assert!(address.is_some_and(|address| address.contains("10.88.7.")), "{drops:?}");
     assert!(drops.iter().all(|drop| drop["reason"]["code"] == "BH-D002"), "{drops:?}");
     for n in 0..RUNS {
         run(&format!("more-{n}"), "true");
