@@ -4,9 +4,10 @@
 //! checked, and interleaves slices of load over them. Dropping an arm takes it down.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use testkit::Namespace;
 use testkit::server::{Reached, TcpEcho, UdpEcho, probe_tcp, probe_udp};
 
@@ -21,6 +22,8 @@ const PROBE: Duration = Duration::from_millis(400);
 pub struct Route {
     /// Namespace of the client.
     pub client: Namespace,
+    /// Cgroup of a client that is known by that: its sockets are made, connected and bound in it.
+    pub cgroup: Option<PathBuf>,
     /// Address of the client.
     pub client_address: IpAddr,
     /// Namespace of the server.
@@ -28,6 +31,37 @@ pub struct Route {
     /// Address of the server as the client reaches it.
     pub address: IpAddr,
 }
+
+/// This process as one of a cgroup, until this is dropped.
+#[derive(Debug)]
+pub struct Seat {
+    home: PathBuf,
+}
+
+impl Seat {
+    /// Takes a seat in a cgroup, which is none where there is none.
+    ///
+    /// # Errors
+    /// When the process cannot be moved.
+    pub fn take(cgroup: Option<&Path>) -> Result<Option<Self>> {
+        let Some(cgroup) = cgroup else { return Ok(None) };
+        let home = testkit::bulkhead::cgroup_of("self")?;
+        let procs = cgroup.join(PROCS);
+        std::fs::write(&procs, "0").with_context(|| format!("write {}", procs.display()))?;
+        Ok(Some(Self { home }))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if let Err(cause) = std::fs::write(self.home.join(PROCS), "0") {
+            eprintln!("could not leave a cgroup: {cause}");
+        }
+    }
+}
+
+/// The file that moves a process into its cgroup.
+const PROCS: &str = "cgroup.procs";
 
 /// One arm of a benchmark, standing since it was constructed.
 pub trait Arm: Send + Sync {
@@ -55,6 +89,7 @@ pub fn verify(arm: &dyn Arm) -> Result<()> {
     {
         let at = SocketAddr::new(route.address, port);
         let (_tcp, _udp) = (TcpEcho::start(&route.server, at)?, UdpEcho::start(&route.server, at)?);
+        let _seat = Seat::take(route.cgroup.as_deref())?;
         let answers = [
             ("tcp", probe_tcp(&route.client, at, PROBE)?),
             ("udp", probe_udp(&route.client, at, PROBE)?),

@@ -3,6 +3,7 @@
 mod bare;
 mod bridge;
 mod filter;
+mod mode;
 pub mod ours;
 mod redirect;
 pub mod rules;
@@ -12,6 +13,7 @@ pub mod uplink;
 pub use bare::BareVeth;
 pub use bridge::Bridge;
 pub use filter::Filter;
+pub use mode::{InMode, Mode};
 pub use ours::Ours;
 pub use redirect::Redirect;
 pub use shape::{Rules, Shape};

@@ -6,12 +6,14 @@
 //! A rate is per second of *our* time: wall time less the time in which the load thread was ready
 //! but the machine did something else. Pairs in which that was more than 3 % are flagged.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 use testkit::Namespace;
 
+use crate::arm::{Route, Seat};
 use crate::load::Load;
 use crate::machine::{Elsewhere, ksoftirqd, pin};
 
@@ -35,6 +37,8 @@ pub struct Lane {
     pub label: String,
     /// Where the client's sockets are made.
     pub home: Namespace,
+    /// The cgroup in which they are, should that tell whose they are.
+    pub cgroup: Option<PathBuf>,
     /// The load.
     pub load: Box<dyn Load + Send>,
 }
@@ -84,6 +88,12 @@ fn run_here(lanes: &mut [Lane], schedule: Schedule) -> Result<Vec<Series>> {
 }
 
 impl Lane {
+    /// A load over a route.
+    #[must_use]
+    pub fn over(route: &Route, label: String, load: Box<dyn Load + Send>) -> Self {
+        Self { label, home: route.client.clone(), cgroup: route.cgroup.clone(), load }
+    }
+
     /// One slice on a thread of its own, pinned to `cpu`; gives the units that arrived.
     ///
     /// # Errors
@@ -94,6 +104,7 @@ impl Lane {
             let thread = scope.spawn(|| {
                 pin(cpu)?;
                 self.home.enter()?;
+                let _seat = Seat::take(self.cgroup.as_deref())?;
                 Ok(self.load.slice(time)?.count as f64)
             });
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -104,6 +115,7 @@ impl Lane {
     /// took a share worth a flag.
     fn slice(&mut self, time: Duration, softirqs: Option<u32>) -> Result<(f64, u64, bool)> {
         self.home.enter()?;
+        let _seat = Seat::take(self.cgroup.as_deref())?;
         let before = Elsewhere::now(softirqs);
         let slice = self.load.slice(time).with_context(|| format!("load of {}", self.label))?;
         let elsewhere = before.since().min(slice.elapsed / 10 * 9);

@@ -59,7 +59,7 @@ pub fn lane_with(
 ) -> Result<Lane> {
     verify(arm.as_ref())?;
     let route = arm.route();
-    Ok(Lane { label: arm.name().to_owned(), home: route.client.clone(), load: open(route)? })
+    Ok(Lane::over(route, arm.name().to_owned(), open(route)?))
 }
 
 /// Whether a socket with a read timeout had nothing to read.

@@ -17,8 +17,7 @@ fn lanes(arm: &dyn Arm) -> Vec<Lane> {
         ("stream", Box::new(Stream::open(route).expect("open"))),
         ("new flows", Box::new(NewFlows::open(route).expect("open"))),
     ];
-    let lane =
-        |(name, load): (&str, _)| Lane { label: name.to_owned(), home: route.client.clone(), load };
+    let lane = |(name, load): (&str, _)| Lane::over(route, name.to_owned(), load);
     loads.into_iter().map(lane).collect()
 }
 

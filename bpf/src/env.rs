@@ -7,10 +7,10 @@ use core::ptr;
 use aya_ebpf::helpers::bpf_jiffies64;
 use verdict::abi::{
     Config, Endpoint, Event, FlowEntry, FlowKey, FragmentKey, Peer, PeerKey, PortEntry, PortKey,
-    Ports, Row, RowKey,
+    Ports, Row, RowKey, UNMANAGED_ENDPOINT,
 };
 use verdict::meters::{Limit, LimitKey, Meter, MeterKey};
-use verdict::{Env, Full, Packet, Step, Work};
+use verdict::{Env, Full, Packet, Reason, Step, Work};
 
 use crate::skb::Skb;
 use crate::{maps, meters, steps};
@@ -175,7 +175,9 @@ impl<C: Context> Env for Kernel<C> {
         // SAFETY: a value of an array, read and counted word by word.
         let (left, opened) = unsafe {
             let used = (*budget).opened.wrapping_sub((*budget).removed);
-            (used.wrapping_sub((*budget).released) < (*budget).limit, &raw mut (*budget).opened)
+            let used = used.wrapping_sub((*budget).released);
+            // Below nothing when somebody emptied the map while flows were open: that must not shut everybody out.
+            ((used as i64) < (*budget).limit as i64, &raw mut (*budget).opened)
         };
         if !left {
             return Err(Full);
@@ -253,6 +255,12 @@ impl<C: Context> Env for Kernel<C> {
     #[inline(always)]
     fn report(&self, event: &Event) {
         meters::report(event, self.config.report_interval);
+    }
+
+    #[inline(always)]
+    fn lose(&self) {
+        meters::lose();
+        meters::count_drop(UNMANAGED_ENDPOINT, u32::from(Reason::None.code()));
     }
 
     #[inline(always)]

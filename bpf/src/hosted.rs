@@ -75,6 +75,8 @@ impl Claim {
 }
 
 /// Number of a room that nobody else has; [`CLAIMS`] when there is none.
+///
+/// To the verifier it is any number: it would go through the whole program again for each of the rooms.
 #[inline(never)]
 fn claim() -> u32 {
     for index in 0..CLAIMS {
@@ -84,12 +86,30 @@ fn claim() -> u32 {
             let wanted = &raw mut (*room).wanted;
             add(wanted, 1);
             if wanted.read_volatile() == 1 {
-                return index;
+                // Read once more: of the first answer the verifier knows that it is 1.
+                return hidden(index, wanted.read_volatile());
             }
             add(wanted, u64::MAX);
         }
     }
     CLAIMS
+}
+
+/// The same number, of which the verifier knows nothing any more; `unknown` is one of which it never did.
+#[inline(always)]
+fn hidden(number: u32, unknown: u64) -> u32 {
+    let mut hidden = u64::from(number);
+    // SAFETY: changes a register, and changes it back.
+    unsafe {
+        asm!(
+            "{0} ^= {1}",
+            "{0} ^= {1}",
+            inout(reg) hidden,
+            in(reg) unknown,
+            options(pure, nomem, nostack)
+        );
+    }
+    hidden as u32
 }
 
 /// A packet at a cgroup. To the evaluator, 14 bytes come before its first one.

@@ -23,7 +23,7 @@ mod steps;
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_redirect, bpf_redirect_peer};
 use aya_ebpf::macros::{cgroup_skb, cgroup_sock_addr, classifier};
 use aya_ebpf::programs::{SkBuffContext, SockAddrContext, TcContext};
-use verdict::abi::{HOST_ENDPOINT, IFINDEX_BASE, MAX_ENDPOINTS};
+use verdict::abi::{HOST_ENDPOINT, IFINDEX_BASE, MAX_ENDPOINTS, Stray, UNMANAGED_ENDPOINT};
 use verdict::{Action, Reason};
 
 use env::Kernel;
@@ -38,15 +38,46 @@ const DROP: i32 = 2;
 /// The index of no interface.
 const NOWHERE: u32 = i32::MAX as u32;
 
+/// What is left in a packet that a program at a port in place has let through, for the one at the bridge (`tc_index`).
+const JUDGED: u32 = 0xb14d;
+
+/// Whether an interface is one that we have made.
+#[inline(always)]
+fn is_ours(index: u32) -> bool {
+    index.wrapping_sub(IFINDEX_BASE) < MAX_ENDPOINTS
+}
+
+/// What an interface in place is, see [`Stray`]; 0 when it is nothing to us.
+#[inline(always)]
+fn place_at(index: u32) -> u32 {
+    // SAFETY: the number is copied at once.
+    unsafe { maps::PORTS_IN_PLACE.get(&index) }.copied().unwrap_or(0)
+}
+
 /// The number of the endpoint whose interface has an index; 0 when nobody's has.
 #[inline(always)]
 fn endpoint_at(index: u32) -> u32 {
-    let number = index.wrapping_sub(IFINDEX_BASE);
-    if number < MAX_ENDPOINTS {
-        return number;
+    if is_ours(index) {
+        return index.wrapping_sub(IFINDEX_BASE);
     }
-    // SAFETY: the number is copied at once.
-    unsafe { maps::PORTS_IN_PLACE.get(&index) }.copied().unwrap_or(0)
+    let place = place_at(index);
+    if Stray::read(place).is_some() { UNMANAGED_ENDPOINT } else { place }
+}
+
+/// The same for the hook of a workload: a port that is about to become one, or is none any more, has no endpoint.
+#[inline(always)]
+fn workload_at(index: u32) -> u32 {
+    let number = endpoint_at(index);
+    if number == UNMANAGED_ENDPOINT { 0 } else { number }
+}
+
+/// Lets through what a port in place has judged.
+#[inline(always)]
+fn passed(packet: Skb) -> i32 {
+    if !is_ours(packet.ifindex()) {
+        packet.mark(JUDGED);
+    }
+    PASS
 }
 
 /// Judges a packet that the endpoint sends.
@@ -54,9 +85,9 @@ fn endpoint_at(index: u32) -> u32 {
 pub fn from_endpoint(context: TcContext) -> i32 {
     let packet = Skb::new(&context);
     let Some((env, work)) = Kernel::of(packet) else { return DROP };
-    let number = endpoint_at(packet.ifindex());
+    let number = workload_at(packet.ifindex());
     match verdict::from_endpoint(&env, &packet, number, work) {
-        Action::Pass => PASS,
+        Action::Pass => passed(packet),
         Action::Deliver(target) => deliver::to_peer(&env, packet, target, work),
         Action::Drop(reason) => dropped(number, reason),
     }
@@ -67,31 +98,39 @@ pub fn from_endpoint(context: TcContext) -> i32 {
 pub fn to_endpoint(context: TcContext) -> i32 {
     let packet = Skb::new(&context);
     let Some((env, work)) = Kernel::of(packet) else { return DROP };
-    let number = endpoint_at(packet.ifindex());
+    let number = workload_at(packet.ifindex());
     match verdict::to_endpoint(&env, &packet, number, work) {
         Action::Pass | Action::Deliver(_) => PASS,
         Action::Drop(reason) => dropped(number, reason),
     }
 }
 
-/// Judges what leaves by an uplink of the host.
+/// Judges what leaves by an uplink of the host, or enters by a port that nobody in the file has.
 #[classifier]
 pub fn from_host(context: TcContext) -> i32 {
-    at_uplink(&context, true)
+    at_place(&context, true)
 }
 
-/// Judges what enters by an uplink of the host.
+/// Judges what enters by an uplink of the host, or leaves by a port that nobody in the file has.
 #[classifier]
 pub fn to_host(context: TcContext) -> i32 {
-    at_uplink(&context, false)
+    at_place(&context, false)
 }
 
 #[inline(always)]
-fn at_uplink(context: &TcContext, sent: bool) -> i32 {
+fn at_place(context: &TcContext, sent: bool) -> i32 {
     let packet = Skb::new(context);
     let Some((env, work)) = Kernel::of(packet) else { return DROP };
-    match verdict::at_uplink(&env, &packet, sent, work) {
+    let place = place_at(packet.ifindex());
+    let stray = Stray::read(place);
+    // What comes to a bridge by a port with programs was judged there.
+    if sent && stray.is_some_and(Stray::is_bridge) && packet.is_marked(JUDGED) {
+        return PASS;
+    }
+    match verdict::at_place(&env, &packet, place, sent, work) {
+        Action::Pass | Action::Deliver(_) if sent && stray.is_some() => passed(packet),
         Action::Pass | Action::Deliver(_) => PASS,
+        Action::Drop(reason) if stray.is_some() => dropped(UNMANAGED_ENDPOINT, reason),
         Action::Drop(reason) if !sent => dropped(HOST_ENDPOINT, reason),
         // A drop here is told to the socket, and TCP gives a connection up after 15 of them, 7 s (`tcp_write_err` by
         // `tcp_probe_timer`): one that a wrong policy cuts would not outlive it. So it is lost on the way to nowhere.

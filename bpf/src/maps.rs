@@ -13,6 +13,7 @@ use verdict::abi::{
     Config, Endpoint, FlowEntry, FlowKey, FragmentKey, MAX_ENDPOINTS, MAX_TENANTS, Peer, PeerKey,
     PortEntry, PortKey, Ports, Row, RowKey,
 };
+use verdict::account::EACH;
 use verdict::meters::{
     Budget, DropKey, Limit, LimitKey, Meter, MeterKey, ReportKey, Reported, RuleCount, Traffic,
 };
@@ -21,6 +22,8 @@ use verdict::meters::{
 const GROWING: u32 = 1;
 /// `BPF_F_MMAPABLE`: the agent writes through shared memory, one atomic store at a time.
 const SHARED: u32 = 1 << 10;
+/// A service has a cgroup, and while it is started anew two.
+const MAX_SERVICES: u32 = 4 * EACH;
 /// Replaced by the loader.
 const SIZE: u32 = 1;
 
@@ -30,13 +33,19 @@ pub(crate) static CONFIG: Array<Config> = Array::with_max_entries(1, SHARED);
 /// Endpoints by number.
 #[map]
 pub(crate) static ENDPOINTS: Array<Endpoint> = Array::with_max_entries(MAX_ENDPOINTS, SHARED);
-/// Endpoints in place: index of their interface on the host to their number.
+/// Interfaces of the host in place, by index: the number of an endpoint, or what [`verdict::abi::Stray`] says.
 #[map]
 pub(crate) static PORTS_IN_PLACE: HashMap<u32, u32> =
     HashMap::with_max_entries(MAX_ENDPOINTS, GROWING);
 /// Endpoints of the host's stack: number of their cgroup to their own.
 #[map]
 pub(crate) static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(MAX_ENDPOINTS, GROWING);
+/// Users that rules tell apart among the host's processes: user number to place among them.
+#[map]
+pub(crate) static USERS: HashMap<u32, u32> = HashMap::with_max_entries(EACH, GROWING);
+/// Services that they tell apart: number of a cgroup to place among them.
+#[map]
+pub(crate) static SERVICES: HashMap<u64, u32> = HashMap::with_max_entries(MAX_SERVICES, GROWING);
 /// Memory to work in for programs at cgroups.
 #[map]
 pub(crate) static ROOMS: PerCpuArray<crate::hosted::Room> =

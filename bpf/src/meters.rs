@@ -111,6 +111,15 @@ fn unreported(event: &Event, interval: u32) -> u32 {
     }
 }
 
+/// Counts a report that was not made.
+#[inline(always)]
+pub(crate) fn lose() {
+    if let Some(lost) = maps::LOST.get_ptr_mut(0) {
+        // SAFETY: this CPU's value.
+        unsafe { *lost += 1 };
+    }
+}
+
 /// Puts a record into the ring buffer, or counts it as lost.
 #[inline(always)]
 fn emit(event: &Event, repeats: u32) {
@@ -119,9 +128,7 @@ fn emit(event: &Event, repeats: u32) {
     unsafe {
         let record: *mut Event = bpf_ringbuf_reserve(ring, size_of::<Event>() as u64, 0).cast();
         if record.is_null() {
-            if let Some(lost) = maps::LOST.get_ptr_mut(0) {
-                *lost += 1;
-            }
+            lose();
             return;
         }
         record.write(*event);

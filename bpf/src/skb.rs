@@ -5,11 +5,17 @@
 
 use core::arch::asm;
 use core::mem::MaybeUninit;
+use core::ptr;
 
 use aya_ebpf::bindings::__sk_buff;
-use aya_ebpf::helpers::{bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_store_bytes};
+use aya_ebpf::helpers::{
+    bpf_get_socket_uid, bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id, bpf_skb_change_type,
+    bpf_skb_load_bytes, bpf_skb_store_bytes,
+};
 use aya_ebpf::programs::TcContext;
-use verdict::Packet;
+use verdict::{Packet, account};
+
+use crate::maps;
 
 /// `PACKET_HOST`: for this machine.
 const PACKET_HOST: u32 = 0;
@@ -67,6 +73,21 @@ impl Skb {
         unsafe { bpf_skb_change_type(self.raw, PACKET_HOST) };
     }
 
+    /// Leaves a number in the packet for a program behind this one. What a program says as its class becomes the packet's `tc_index` when it lets it
+    /// pass (`tcf_classify` and `tcx_action_code` of the kernel), which stays until another such program lets it pass.
+    #[inline(always)]
+    pub(crate) fn mark(&self, mark: u32) {
+        // SAFETY: a valid context; programs at tc hooks may write the field.
+        unsafe { ptr::addr_of_mut!((*self.raw).tc_classid).write_volatile(mark) };
+    }
+
+    /// Whether that number is in the packet.
+    #[inline(always)]
+    pub(crate) fn is_marked(&self, mark: u32) -> bool {
+        // SAFETY: a valid context.
+        unsafe { ptr::addr_of!((*self.raw).tc_index).read_volatile() == mark }
+    }
+
     /// Writes bytes into the packet; whether that worked.
     #[inline(always)]
     pub(crate) fn store<const N: usize>(&self, offset: u32, bytes: &[u8; N], flags: u64) -> bool {
@@ -88,6 +109,16 @@ impl Packet for Skb {
     fn has_socket(&self) -> bool {
         // SAFETY: the kernel passes a valid context; the pointer is compared, not followed.
         unsafe { !(*self.raw).__bindgen_anon_2.sk.is_null() }
+    }
+
+    #[inline(always)]
+    fn account(&self) -> u32 {
+        // SAFETY: the kernel passes a valid context; what is found is copied at once.
+        unsafe {
+            let user = bpf_get_socket_uid(self.raw);
+            let user = maps::USERS.get(&user).copied().unwrap_or(0);
+            account::number(user, service(self.raw))
+        }
     }
 
     #[inline(always)]
@@ -247,4 +278,31 @@ fn unlinked(number: u32) -> usize {
     // SAFETY: changes nothing but the register.
     unsafe { asm!("{0} |= 0", inout(reg) copy, options(pure, nomem, nostack)) };
     copy
+}
+
+/// How deep below the root of the hierarchy a service's cgroup may be: `system.slice/a.service` is at 2, an instance of a template at 3.
+const DEEPEST: i32 = 4;
+
+/// The place of the service whose socket sends a packet; 0 when it is none's. What a service puts into cgroups below its own is its own.
+///
+/// # Safety
+///
+/// `raw` is a valid context.
+#[inline(always)]
+unsafe fn service(raw: *mut __sk_buff) -> u32 {
+    // SAFETY: a valid context; what is found is copied at once.
+    unsafe {
+        if let Some(place) = maps::SERVICES.get(&bpf_skb_cgroup_id(raw)) {
+            return *place;
+        }
+        let mut level = 1;
+        while level <= DEEPEST {
+            let above = bpf_skb_ancestor_cgroup_id(raw, level);
+            if let Some(place) = maps::SERVICES.get(&above) {
+                return *place;
+            }
+            level += 1;
+        }
+    }
+    0
 }

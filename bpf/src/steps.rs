@@ -79,6 +79,7 @@ steps! {
     step_arp is Arp,
     step_discovery is Discovery,
     step_uplink is Uplink,
+    step_unmanaged is Unmanaged,
     step_scale is Scale,
     step_open is Open,
     step_related is Related,

@@ -88,6 +88,9 @@ _bulkhead() {
             bulkhead,probe)
                 cmd="bulkhead__subcmd__probe"
                 ;;
+            bulkhead,probe-at)
+                cmd="bulkhead__subcmd__probe__subcmd__at"
+                ;;
             bulkhead,publish)
                 cmd="bulkhead__subcmd__publish"
                 ;;
@@ -183,6 +186,9 @@ _bulkhead() {
                 ;;
             bulkhead__subcmd__help,probe)
                 cmd="bulkhead__subcmd__help__subcmd__probe"
+                ;;
+            bulkhead__subcmd__help,probe-at)
+                cmd="bulkhead__subcmd__help__subcmd__probe__subcmd__at"
                 ;;
             bulkhead__subcmd__help,publish)
                 cmd="bulkhead__subcmd__help__subcmd__publish"
@@ -350,7 +356,7 @@ _bulkhead() {
 
     case "${cmd}" in
         bulkhead)
-            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook libvirt-hook cni netavark dead-man shim help"
+            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter probe-at hook libvirt-hook cni netavark dead-man shim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -380,7 +386,7 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__agent)
-            opts="-h -V --group --flow-days --flow-size --docker --docker-driver --once --json --run-dir --state-dir --bpffs --color --help --version"
+            opts="-h -V --group --flow-days --flow-size --docker --podman --docker-driver --once --json --run-dir --state-dir --bpffs --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -399,6 +405,10 @@ _bulkhead() {
                     return 0
                     ;;
                 --docker)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --podman)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -864,7 +874,7 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__help)
-            opts="up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter hook libvirt-hook cni netavark dead-man shim help"
+            opts="up confirm down plan replay status observe why probe matrix exec logs workload attachments attach detach policy publish doctor explain version agent completions generate enter probe-at hook libvirt-hook cni netavark dead-man shim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1340,6 +1350,20 @@ _bulkhead() {
             return 0
             ;;
         bulkhead__subcmd__help__subcmd__probe)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__help__subcmd__probe__subcmd__at)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -2314,6 +2338,36 @@ _bulkhead() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bpffs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        bulkhead__subcmd__probe__subcmd__at)
+            opts="-h -V --json --run-dir --state-dir --bpffs --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --run-dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -202,6 +202,18 @@ impl Bulkhead {
         Ok(path)
     }
 
+    /// The cgroup of a workload that runs, in the unified hierarchy.
+    ///
+    /// # Errors
+    /// When it does not run, or there is no such hierarchy.
+    pub fn cgroup(&self, id: &str) -> Result<PathBuf> {
+        let status = self.cli_json(&["status"])?;
+        let all = status["workloads"].as_array().context("workloads")?;
+        let workload = all.iter().find(|each| each["id"] == id);
+        let pid = workload.and_then(|each| each["pid"].as_u64());
+        cgroup_of(&pid.with_context(|| format!("{id} does not run"))?.to_string())
+    }
+
     /// `bulkhead down --clean`.
     ///
     /// # Errors
@@ -242,6 +254,24 @@ impl Drop for Bulkhead {
         drop(self.agent.take());
         unmount_below(&self.root);
     }
+}
+
+/// The cgroup of a process in the unified hierarchy.
+///
+/// # Errors
+/// When it is gone, or there is no such hierarchy.
+pub fn cgroup_of(pid: &str) -> Result<PathBuf> {
+    let path = format!("/proc/{pid}/cgroup");
+    let lines = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    let own = lines.lines().find_map(|line| line.strip_prefix("0::/"));
+    let mounts = std::fs::read_to_string("/proc/mounts").context("read /proc/mounts")?;
+    let root = mounts.lines().find_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        let place = words.next()?;
+        (words.next()? == "cgroup2").then_some(place)
+    });
+    let (root, own) = root.zip(own).context("there is no unified cgroup hierarchy")?;
+    Ok(PathBuf::from(root).join(own))
 }
 
 /// The binary to drive: named by the environment, or built beside the running test.

@@ -77,6 +77,18 @@ impl Namespace {
         })
     }
 
+    /// The same with the user `uid` as the owner of the files and sockets that it makes.
+    ///
+    /// # Errors
+    /// As [`Namespace::run`].
+    pub fn run_as<T: Send>(&self, uid: u32, work: impl FnOnce() -> T + Send) -> Result<T> {
+        self.run(|| {
+            // Of this thread alone, which ends with the work.
+            nix::unistd::setfsuid(nix::unistd::Uid::from_raw(uid));
+            work()
+        })
+    }
+
     /// Moves the calling thread into the namespace, for good. For threads the caller made itself.
     ///
     /// # Errors

@@ -110,7 +110,7 @@ impl Scope {
 }
 
 /// The state of a [`Scope`] at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     sections: BTreeMap<String, BTreeSet<String>>,
 }

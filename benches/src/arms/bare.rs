@@ -24,7 +24,10 @@ impl BareVeth {
         client.address("eth0", "10.77.0.2/24")?;
         server.address("eth0", "10.77.0.3/24")?;
         let (client_address, address) = ([10, 77, 0, 2].into(), [10, 77, 0, 3].into());
-        Ok(Self { route: Route { client, client_address, server, address }, _lab: lab })
+        Ok(Self {
+            route: Route { client, cgroup: None, client_address, server, address },
+            _lab: lab,
+        })
     }
 }
 

@@ -50,7 +50,7 @@ impl Bridge {
             host.sysctl("net.bridge.bridge-nf-call-iptables", "1")?;
         }
         filter.install(&host, Ends { client: client_address, server: address })?;
-        let route = Route { client, client_address, server, address };
+        let route = Route { client, cgroup: None, client_address, server, address };
         Ok(Self { name: filter.name(), filter, route, far, _lab: lab })
     }
 }

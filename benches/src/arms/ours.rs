@@ -55,32 +55,8 @@ impl Ours {
         bulkhead.up(&rules_file(&client, rules))?;
         let (client_address, address) = ([10, 77, 0, 2].into(), SERVER.into());
         let far = vec![server.clone()];
-        let route = Route { client, client_address, server, address };
+        let route = Route { client, cgroup: None, client_address, server, address };
         Ok(Self { name, route, far, bulkhead, _lab: lab })
-    }
-
-    /// A workload in a network of this mode; its server is the world behind the host, or its neighbour where the mode has no way out.
-    ///
-    /// # Errors
-    /// When the agent does not come up or refuses the file.
-    pub fn stand_mode(mode: &str) -> Result<Self> {
-        if mode == "bridge" {
-            return Self::pair(mode.to_owned(), 0, |client, server, _| {
-                pair_file(client, server, &allow_load("app=client", "app=server"))
-            });
-        }
-        if mode == "hybrid" {
-            return Self::pair(mode.to_owned(), 0, |client, server, _| hybrid_file(client, server));
-        }
-        let mut lab = Lab::new()?;
-        let (host, client) = (lab.namespace("host")?, lab.namespace("client")?);
-        let server = world(&mut lab, &host, "10.77.0.0/16")?;
-        let bulkhead = Bulkhead::start(&lab, &host)?;
-        bulkhead.up(&world_file(mode, &client, ""))?;
-        let (client_address, address) = ([10, 77, 0, 2].into(), SERVER.into());
-        let far = vec![server.clone()];
-        let route = Route { client, client_address, server, address };
-        Ok(Self { name: mode.to_owned(), route, far, bulkhead, _lab: lab })
     }
 
     /// Two workloads of one network, and `more` that rules are about.
@@ -100,7 +76,7 @@ impl Ours {
             far.push(server.clone());
         }
         let (client_address, address) = ([10, 77, 0, 2].into(), [10, 77, 0, 3].into());
-        let route = Route { client, client_address, server, address };
+        let route = Route { client, cgroup: None, client_address, server, address };
         Ok(Self { name, route, far, bulkhead, _lab: lab })
     }
 
@@ -149,17 +125,6 @@ pub fn pair_file(client: &Namespace, server: &Namespace, policies: &str) -> Stri
     file_of([&workload("client", client, 2), &workload("server", server, 3), ""], policies)
 }
 
-/// A file with two workloads in one network, of which one has its public interface in another.
-fn hybrid_file(client: &Namespace, server: &Namespace) -> String {
-    let also = "network: public, also: [{ network: main, address: 10.77.0.2 }]";
-    let client = workload("client", client, 2).replacen("address: [10.77.0.2]", also, 1);
-    let server = workload("server", server, 3).replacen("address:", "network: main, address:", 1);
-    let public = "      public: { mode: nat, subnets: [10.78.0.0/16] }\n";
-    let policies = allow_load("app=client", "app=server");
-    let file = file_of([&client, &server, ""], &policies);
-    file.replacen("    workloads:\n", &format!("{public}    workloads:\n"), 1)
-}
-
 /// A file with these workloads in one network (indented lines, as `policies`).
 fn file_of(workloads: [&str; 3], policies: &str) -> String {
     format!(
@@ -187,22 +152,18 @@ pub fn allow_load(source: &str, target: &str) -> String {
 /// A file with one workload and rules to addresses of the world.
 #[must_use]
 pub fn rules_file(client: &Namespace, rules: Rules) -> String {
-    world_file("routed", client, &fillers_to_world(rules))
-}
-
-/// A file with one workload in a network of this mode that may send the load to the world, and `fillers`, policies (indented lines).
-fn world_file(mode: &str, client: &Namespace, fillers: &str) -> String {
     let server = std::net::Ipv4Addr::from(SERVER);
     format!(
         "bulkhead: 1
 tenants:
   bench:
     networks:
-      main: {{ mode: {mode}, subnets: [10.77.0.0/16] }}
+      main: {{ mode: routed, subnets: [10.77.0.0/16] }}
     workloads:
 {}    policies:
-{fillers}{}",
+{}{}",
         workload("client", client, 2),
+        fillers_to_world(rules),
         allow_load("app=client", &format!("{server}/32")),
     )
 }

@@ -54,7 +54,10 @@ impl Redirect {
             ])?;
         }
         let (client_address, address) = ([10, 77, 0, 2].into(), [10, 77, 0, 3].into());
-        Ok(Self { route: Route { client, client_address, server, address }, _lab: lab })
+        Ok(Self {
+            route: Route { client, cgroup: None, client_address, server, address },
+            _lab: lab,
+        })
     }
 }
 

@@ -40,9 +40,25 @@ impl Uplink {
         client.ip("route add default via 10.77.0.1")?;
         let (client_address, address) = ([10, 77, 0, 2].into(), SERVER.into());
         filter.install(&host, Ends { client: client_address, server: address })?;
-        let route = Route { client, client_address, server, address };
+        let route = Route { client, cgroup: None, client_address, server, address };
         let name = if filter == Filter::None { "no filter".to_owned() } else { filter.name() };
         Ok(Self { name, filter, route, _lab: lab })
+    }
+}
+
+impl Uplink {
+    /// The host itself as the client: no link of a container, and nothing that filters.
+    ///
+    /// # Errors
+    /// When anything cannot be made.
+    pub fn stand_host() -> Result<Self> {
+        let mut lab = Lab::new()?;
+        let client = lab.namespace("host")?;
+        let server = world(&mut lab, &client, "10.77.0.0/16")?;
+        let (client_address, address) = ([192, 0, 2, 1].into(), SERVER.into());
+        let route = Route { client, cgroup: None, client_address, server, address };
+        let name = "no filter, the host itself".to_owned();
+        Ok(Self { name, filter: Filter::None, route, _lab: lab })
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use anyhow::{Context, Result, bail};
 
 use super::{ALLOWED_PORTS, Load, persist};
-use crate::arm::Route;
+use crate::arm::{Route, Seat};
 
 /// Port of the listener.
 const PORT_OFFSET: u16 = 3;
@@ -36,7 +36,9 @@ impl Exchanges {
 pub(super) fn connected_pair(route: &Route, port: u16) -> Result<(TcpStream, TcpStream)> {
     let to = SocketAddr::new(route.address, port);
     let listener = route.server.run(|| TcpListener::bind(to))?.context("listen")?;
+    let seat = Seat::take(route.cgroup.as_deref())?;
     let client = route.client.run(|| TcpStream::connect_timeout(&to, super::PATIENCE * 10))?;
+    drop(seat);
     let client = client.with_context(|| format!("connect to {to}"))?;
     let (server, _) = listener.accept().context("accept")?;
     for end in [&client, &server] {

@@ -166,7 +166,7 @@ fn lane(rules: Rules, arm: &AnyArm, kind: Kind) -> Result<Lane> {
     // The limit is the same at every size, but for the targets of its load.
     let label =
         if arm.enforces() { arm.name().to_owned() } else { format!("{} {rules}", arm.name()) };
-    Ok(Lane { label, home: route.client.clone(), load })
+    Ok(Lane::over(route, label, load))
 }
 
 fn one(run: &mut Run, field: &Field, kind: Kind) -> Result<()> {

@@ -21,6 +21,7 @@ pub(crate) mod rules;
 pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod suggest;
+pub(crate) mod unmanaged;
 pub(crate) mod why;
 
 use api::RuleAt;

@@ -44,6 +44,9 @@ const LISTED: usize = 10;
 /// Every attachment, by key.
 pub(crate) type All = CopyOnWrite<BTreeMap<String, Kept>>;
 
+/// Labels that a runtime says an attachment has, beside those that it was attached with.
+pub(crate) type Told = BTreeMap<String, String>;
+
 /// An attachment as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Kept {
@@ -60,6 +63,9 @@ pub(crate) struct Kept {
     pub(crate) lease: Option<EndpointLease>,
     /// Which namespace was at its path.
     pub(crate) netns: Option<Id>,
+    /// What its runtime says beside: nothing of it stands against the labels that it was attached with.
+    #[serde(default)]
+    pub(crate) told: Told,
 }
 
 impl Kept {
@@ -86,7 +92,8 @@ impl Kept {
             None => derived(key).map_err(|error| wrong(key, error.to_string()))?,
         };
         let attach = attach.clone();
-        let kept = Self { attach, workload, further: false, since, lease: None, netns: None };
+        let (further, lease, netns, told) = (false, None, None, Told::new());
+        let kept = Self { attach, workload, further, since, lease, netns, told };
         kept.labels()?;
         kept.start()?;
         kept.publishes()?;
@@ -302,7 +309,9 @@ impl Kept {
             let name = LabelKey::new(name).map_err(|error| bad(&error))?;
             Ok((name, LabelValue::new(value).map_err(|error| bad(&error))?))
         };
-        self.attach.labels.iter().map(pair).collect()
+        let own = &self.attach.labels;
+        let told = self.told.iter().filter(|(name, _)| !own.contains_key(*name));
+        own.iter().chain(told.take(LABELS)).map(pair).collect()
     }
 
     fn start(&self) -> Result<Start, Error> {

@@ -39,6 +39,7 @@ pub fn clean(run_dir: &Path, state_dir: &Path, bpffs: &Path) -> Result<DownRespo
         flow_days: Options::FLOW_DAYS,
         flow_bytes: Options::FLOW_BYTES,
         docker: Options::DOCKER.into(),
+        podman: Options::PODMAN.into(),
         docker_driver: None,
     };
     let mut steps: Vec<Step> = Vec::new();
@@ -188,6 +189,7 @@ mod tests {
             flow_days: Options::FLOW_DAYS,
             flow_bytes: Options::FLOW_BYTES,
             docker: Options::DOCKER.into(),
+            podman: Options::PODMAN.into(),
             docker_driver: None,
         };
         let failed = Pass { failed: vec!["a link stays".to_owned()], ..Pass::default() };

@@ -22,12 +22,13 @@ use std::time::{Duration, Instant};
 use api::{Attach, AttachPort, Error};
 use host::linux::bridge::{self, LinkWatch};
 use host::linux::netlink::Netlink;
-use model::Posture;
+use model::Transport;
 use policy::document::External;
 use runtimes::docker::{Client, Container, Network, Wakes};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::Notify;
 
+use crate::attachments::Told;
 use crate::confirm::Manner;
 use crate::fault::sentence;
 use crate::force::Force;
@@ -67,9 +68,9 @@ pub(crate) fn run(shared: &Arc<Shared>, stop: &AtomicBool) {
                 netlink,
                 memory: BTreeMap::new(),
                 starting: None,
-                closed: BTreeMap::new(),
-                came: BTreeMap::new(),
-                grown: None,
+                held: BTreeMap::new(),
+                awaited: BTreeMap::new(),
+                bridges: BTreeMap::new(),
             };
             thread::scope(|scope| {
                 scope.spawn(|| watch(links, &changed, stop));
@@ -90,12 +91,12 @@ struct Discovery {
     memory: BTreeMap<(String, String), Memory>,
     /// Since when a container is being started.
     starting: Option<Instant>,
-    /// Ports that are nobody's and closed, of each network.
-    closed: BTreeMap<(String, String), BTreeSet<String>>,
-    /// Ports of each network's bridge, and when they came; `None` for those that were there at the first look.
-    came: BTreeMap<(String, String), BTreeMap<String, Option<Instant>>>,
-    /// When a port that is nobody's is no longer young.
-    grown: Option<Instant>,
+    /// Ports that are known to be a container's and wait for their attachment, of each network.
+    held: BTreeMap<(String, String), BTreeSet<String>>,
+    /// Since when it is not known what leads to a container, by the key of its attachment.
+    awaited: BTreeMap<String, Instant>,
+    /// The bridge of each network of Docker's.
+    bridges: BTreeMap<String, String>,
 }
 
 /// Tells the event loop of links that come and go.
@@ -113,8 +114,6 @@ struct Found {
     place: Place,
     network: Network,
     attach: Vec<Attach>,
-    /// The bridge's ports that lead to another namespace, or are about to.
-    ports: BTreeSet<String>,
     is_starting: bool,
 }
 
@@ -128,10 +127,10 @@ impl Discovery {
             let places = force.as_deref().map(places).unwrap_or_default();
             if places.is_empty() {
                 (wakes, seen) = (None, generation);
-                (self.grown, self.starting) = (None, None);
-                self.closed.clear();
-                self.came.clear();
-                self.close();
+                self.starting = None;
+                self.held.clear();
+                self.awaited.clear();
+                self.tell();
                 self.problem(None);
                 tokio::time::sleep(TICK).await;
                 continue;
@@ -150,10 +149,9 @@ impl Discovery {
             let woken = tokio::select! {
                 () = changed.notified() => true,
                 rung = ring(&mut wakes) => { if !rung { wakes = None; } true }
-                () = tokio::time::sleep(wait) => self.starting.is_some(),
+                () = tokio::time::sleep(wait) => self.starting.is_some() || self.is_awaiting(),
             };
-            let is_grown = self.grown.is_some_and(|at| at <= Instant::now());
-            if woken || is_back || is_grown || seen != generation || looked.elapsed() >= EVERY {
+            if woken || is_back || seen != generation || looked.elapsed() >= EVERY {
                 looked = Instant::now();
                 seen = generation;
                 // As long as the look took, so that not all of a processor goes into looking.
@@ -180,20 +178,46 @@ impl Discovery {
             containers.iter().map(|container| (container.id.as_str(), container)).collect();
         let mut problems = Vec::new();
         let mut is_starting = false;
-        self.grown = None;
+        let mut awaited = BTreeSet::new();
         for place in places {
             match self.find(place, &by_id).await {
                 Ok(found) => {
                     is_starting |= found.is_starting;
-                    self.close_unmanaged(&found);
+                    let pending = found.attach.iter().filter(|attach| attach.publish_pending);
+                    awaited.extend(pending.map(|attach| attach.key.clone()));
+                    self.hold(&found);
                     problems.extend(self.bring(found).await);
                 }
                 Err(problem) => problems.push(problem),
             }
         }
         self.starting = is_starting.then(|| self.starting.unwrap_or_else(Instant::now));
+        problems.extend(self.wait_for(awaited));
         problems.truncate(PROBLEMS);
         Ok((!problems.is_empty()).then(|| problems.join("; ")))
+    }
+
+    /// Notes of which containers it is not known what leads to them, and says of whom it is not known for long.
+    fn wait_for(&mut self, awaited: BTreeSet<String>) -> Option<String> {
+        let now = Instant::now();
+        self.awaited.retain(|key, _| awaited.contains(key));
+        for key in awaited {
+            self.awaited.entry(key).or_insert(now);
+        }
+        let mut late = self.awaited.iter().filter(|(_, since)| since.elapsed() >= START);
+        let (first, _) = late.next()?;
+        let more = match late.count() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Some(format!(
+            "Docker does not say which ports lead to {first}{more}: until it does, they are closed to whoever is no workload"
+        ))
+    }
+
+    /// Whether what leads to a container is to be known soon.
+    fn is_awaiting(&self) -> bool {
+        self.awaited.values().any(|since| since.elapsed() < START)
     }
 
     /// What there is in one network. Its members first: the port of each is on the bridge before Docker tells of it.
@@ -214,10 +238,10 @@ impl Discovery {
         if let Some(force) = force.as_deref() {
             memory.recall(place, &network, &ports, attached(force, place));
         }
-        let (attach, is_starting) = memory.attachments(place, &network, containers, &ports, taken);
-        let veths = ports.iter().filter(|port| port.far_mac.is_some() || port.is_far_away);
-        let ports = veths.map(|port| port.name.clone()).collect();
-        Ok(Found { place: place.clone(), network, attach, ports, is_starting })
+        let named = force.as_deref().map(|force| named(force, place)).unwrap_or_default();
+        let (attach, is_starting) =
+            memory.attachments(place, &network, containers, &ports, taken, &named);
+        Ok(Found { place: place.clone(), network, attach, is_starting })
     }
 
     /// Attaches what came or changed, ends what went. What the keeper refuses is a problem of its own.
@@ -244,8 +268,11 @@ impl Discovery {
                 continue;
             }
             let (began, key) = (Instant::now(), attach.key.clone());
-            let told =
-                self.shared.commands.ask(|reply| Command::Attach(Box::new(attach), reply)).await;
+            let told = self
+                .shared
+                .commands
+                .ask(|reply| Command::Attach(Box::new(attach), Told::new(), reply))
+                .await;
             match told {
                 Ok(attached) => tracing::info!(
                     key,
@@ -284,69 +311,31 @@ impl Discovery {
         told.err().map(|error| told_of(&error))
     }
 
-    /// Closes what is nobody's: what just came until it is known, so that nothing passes before its policy, and the rest if the file
-    /// says so.
-    fn close_unmanaged(&mut self, found: &Found) {
-        let Some(force) = self.shared.force() else { return };
-        let is_denied = force.wanted.document.unmanaged_posture() == Posture::Deny;
-        let here = attached(&force, &found.place);
-        let known: BTreeSet<&str> = here
-            .filter_map(|attach| match &attach.port {
-                AttachPort::InPlace { interface, .. } => Some(interface.as_str()),
-                AttachPort::Netns { .. } | AttachPort::Handed { .. } => None,
-            })
-            .collect();
-        let (key, now) = (found.place.key(), Instant::now());
-        let is_first = !self.came.contains_key(&key);
-        let came = self.came.entry(key.clone()).or_default();
-        came.retain(|name, _| found.ports.contains(name));
-        for name in &found.ports {
-            came.entry(name.clone()).or_insert((!is_first).then_some(now));
-        }
-        let wanted: BTreeSet<&str> = found
-            .attach
-            .iter()
-            .filter_map(|attach| match &attach.port {
-                AttachPort::InPlace { interface, .. } => Some(interface.as_str()),
-                AttachPort::Netns { .. } | AttachPort::Handed { .. } => None,
-            })
-            .collect();
-        let mut closed = BTreeSet::new();
-        for (name, came) in came.iter().filter(|(name, _)| !known.contains(name.as_str())) {
-            let grown = came.map(|came| came + START).filter(|grown| *grown > now);
-            // Whose it is, is known, but the keeper is busy or refuses it: nobody waits that out.
-            let waits = came.is_some() && wanted.contains(name.as_str());
-            if is_denied || waits || grown.is_some() {
-                closed.insert(name.clone());
-            }
-            self.grown = self.grown.into_iter().chain(grown).min();
-        }
-        self.closed.insert(key, closed);
-        self.close();
+    /// Says which bridge it is, and which of its ports are a container's that is not attached yet: the keeper may be busy or refuse it, and nobody waits
+    /// that out.
+    fn hold(&mut self, found: &Found) {
+        let interfaces = found.attach.iter().filter_map(|attach| match &attach.port {
+            AttachPort::InPlace { interface, .. } => Some(interface.clone()),
+            AttachPort::Netns { .. } | AttachPort::Handed { .. } => None,
+        });
+        self.held.insert(found.place.key(), interfaces.collect());
+        self.bridges.insert(found.place.docker.clone(), found.network.bridge.clone());
+        self.tell();
     }
 
-    /// Closes exactly what is to be closed.
-    fn close(&self) {
-        let pass = self.shared.ports.close(&self.closed.values().flatten().cloned().collect());
+    fn tell(&self) {
+        let held = self.held.values().flatten().cloned().collect();
+        let pass = self.shared.ports.found(&self.bridges, held);
         for line in &pass.done {
-            tracing::info!("unmanaged: {line}");
+            tracing::info!("{line}");
         }
         for line in &pass.failed {
-            tracing::warn!("unmanaged: {line}");
+            tracing::warn!("{line}");
         }
     }
 
     fn problem(&self, problem: Option<String>) {
-        let mut condition = self.shared.condition();
-        match problem {
-            Some(problem) => {
-                if condition.problems.get(TOPIC) != Some(&problem) {
-                    tracing::warn!("containers of Docker: {problem}");
-                }
-                condition.problems.insert(TOPIC, problem);
-            }
-            None => drop(condition.problems.remove(TOPIC)),
-        }
+        self.shared.trouble(TOPIC, "containers of Docker", problem);
     }
 }
 
@@ -386,6 +375,13 @@ fn places(force: &Force) -> Vec<Place> {
         _ => None,
     });
     place.collect()
+}
+
+/// Ports of the host that the tenant's entries of `publish` name.
+fn named(force: &Force, place: &Place) -> BTreeSet<(Transport, u16)> {
+    let all = force.wanted.document.publishes.iter();
+    let own = all.filter(|publish| publish.tenant == place.tenant.as_str());
+    own.map(|publish| (publish.transport, publish.port)).collect()
 }
 
 /// What is attached to one of them.

@@ -1,12 +1,13 @@
-//! What the `bulkhead` binary becomes for a workload: its supervisor, or a command inside of it.
+//! What the `bulkhead` binary becomes for a workload: its supervisor, a command inside of it, or who sends a probe for it.
 //!
 //! These need no running agent: they read the run folder, which only root may.
 
 use std::path::Path;
 
-use api::{Error, Workload, codes};
+use api::{Error, Workload, WorkloadState, codes};
 use host::linux::runtime::{self, Dirs, Exec, User};
 
+use crate::answers::probe;
 use crate::descriptors;
 
 /// Supervises the workload whose folder is `dir`; the exit code of the process.
@@ -20,6 +21,12 @@ pub fn shim(dir: &Path) -> i32 {
 #[must_use]
 pub fn enter(request: &str) -> i32 {
     runtime::enter_main(request)
+}
+
+/// Sends a probe from a cgroup as `order` says, and prints what was seen; the exit code of the process.
+#[must_use]
+pub fn probe_at(order: &str) -> i32 {
+    probe::apart::run(order)
 }
 
 /// Runs `argv` inside a workload with this process's standard streams, and a terminal of its own where one of them is a terminal;
@@ -43,7 +50,9 @@ pub fn exec(
     let exe = std::env::current_exe().map_err(|error| failed(&error))?;
     let user = user.map(User::named).transpose().map_err(|error| failed(&error))?;
     let exec = Exec { argv: argv.to_vec(), user, ..Exec::default() };
-    if let (None, Some(netns)) = (workload.pid, &workload.netns) {
+    // What the runtime starts has a namespace too, also while it does not run: without its walls a command would be the host's.
+    let adopted = workload.netns.as_ref().filter(|_| workload.state == WorkloadState::Adopted);
+    if let Some(netns) = adopted {
         return runtime::exec_in_netns(Path::new(netns), &exec, &exe)
             .map_err(|error| failed(&error));
     }
@@ -55,4 +64,33 @@ pub fn exec(
             .with_hint("bulkhead status tells why")
     })?;
     runtime::exec_in(handle, &exec, &exe).map_err(|error| failed(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_for_a_workload_that_does_not_run_is_not_run_on_the_host() {
+        let run_dir = tempfile::tempdir().expect("a folder");
+        let made = run_dir.path().join("made");
+        let argv = ["touch".to_owned(), made.display().to_string()];
+        for state in [
+            WorkloadState::Pending,
+            WorkloadState::Restarting,
+            WorkloadState::Exited,
+            WorkloadState::Failed,
+        ] {
+            let workload = Workload {
+                id: "t.web".to_owned(),
+                state,
+                netns: Some("/proc/self/ns/net".to_owned()),
+                ..Workload::default()
+            };
+            let refused = exec(run_dir.path(), &workload, None, &argv).expect_err("it is refused");
+            assert_eq!(refused.code, codes::EXEC);
+            assert!(refused.message.contains("workload t.web does not run"), "{refused:?}");
+        }
+        assert!(!made.exists(), "nothing ran");
+    }
 }

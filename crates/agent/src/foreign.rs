@@ -35,7 +35,10 @@ impl Foreign {
     /// is forwarded by the host.
     pub(crate) fn in_the_way(&self, bundle: &Bundle) -> Vec<String> {
         let forwards = |mode: Mode| matches!(mode, Mode::Nat | Mode::Routed);
-        let concerns = |router: &Router| forwards(router.mode) || !router.publishes.is_empty();
+        // Who forwards for an external network has its own rules for that.
+        let concerns = |router: &Router| {
+            router.external.is_none() && (forwards(router.mode) || !router.publishes.is_empty())
+        };
         if !bundle.routers.iter().any(concerns) {
             return Vec::new();
         }

@@ -32,6 +32,7 @@ use host::linux::kernel::Linux;
 use host::linux::nft::monitor::Touch;
 use tokio::sync::oneshot;
 
+use crate::attachments::Told;
 use crate::confirm::Manner;
 use crate::confirm::session::Origin;
 use crate::fault;
@@ -54,7 +55,9 @@ pub(crate) enum Command {
     /// Take everything down; with `true` leave the host as it was.
     Down(bool, Reply<DownResponse>),
     /// Attach a workload.
-    Attach(Box<Attach>, Reply<Attached>),
+    Attach(Box<Attach>, Told, Reply<Attached>),
+    /// Take over what a runtime says of who an attachment is.
+    Tell(String, Told, Reply<()>),
     /// End an attachment.
     Detach(String, Reply<Detached>),
     /// Change labels of a workload.
@@ -249,8 +252,12 @@ impl Keeper {
                 self.shared.commands.touched.store(false, Ordering::Release);
                 self.touched(&touch, when);
             }
-            Command::Attach(attach, reply) => {
-                let answer = self.attach(&attach);
+            Command::Attach(attach, told, reply) => {
+                let answer = self.attach(&attach, told);
+                let _gone = reply.send(answer);
+            }
+            Command::Tell(key, told, reply) => {
+                let answer = self.tell(&key, told);
                 let _gone = reply.send(answer);
             }
             Command::Detach(key, reply) => {

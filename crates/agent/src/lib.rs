@@ -8,6 +8,7 @@
 //! The *watcher* reads flow events, the *historian* writes them to the disk. The API server (tokio) asks the keeper for changes and answers questions from
 //! [`force::Force`], an immutable snapshot of what is in force.
 
+mod accounts;
 mod answers;
 mod attach;
 mod attachments;
@@ -20,6 +21,7 @@ mod edge;
 pub mod entry;
 mod explain;
 mod fault;
+mod flight;
 mod force;
 mod foreign;
 mod geography;
@@ -31,6 +33,7 @@ mod names;
 mod notify;
 mod options;
 mod outside;
+mod podman;
 mod ports;
 mod prepare;
 mod reconcile;

@@ -4,6 +4,7 @@
 //! rules of the file; sums always cover all.
 
 mod reference;
+mod unmanaged;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -62,6 +63,7 @@ struct Snapshot {
     unmerged: u64,
     chatter: u64,
     refused: u64,
+    looks: [u64; 2],
     store: Stored,
     states: BTreeMap<&'static str, u64>,
 }
@@ -84,6 +86,7 @@ impl Snapshot {
             unmerged: flows.merger.unmerged(),
             chatter: flows.merger.chatter(),
             refused: shared.seats.refused(),
+            looks: shared.publishes.counts(),
             store: Stored::of(&flows),
             states: by_state,
             status,
@@ -163,6 +166,7 @@ impl Collector for Snapshot {
         self.flow_store(&mut encoder)?;
         self.reconcilers(&mut encoder)?;
         self.rules(&mut encoder)?;
+        unmanaged::encode(self.status.agent.unmanaged.as_deref(), &mut encoder)?;
         self.workloads(&mut encoder)
     }
 }
@@ -201,6 +205,12 @@ impl Snapshot {
                 "api_refused",
                 "Connections and followers of the socket that found no seat",
                 self.refused,
+            ),
+            ("publish_looks", "Looks for open ports of the host that were made", self.looks[0]),
+            (
+                "publish_looks_shared",
+                "Questions for open ports that shared a look with others",
+                self.looks[1],
             ),
             (
                 "flow_records_left_out",

@@ -21,6 +21,7 @@ struct Index {
     places: CopyOnWrite<Places>,
     identities: CopyOnWrite<HashMap<u64, Arc<str>>>,
     rules: CopyOnWrite<BTreeMap<u32, RuleRef>>,
+    accounts: planner::Accounts,
 }
 
 /// Networks and who is attached to them.
@@ -61,7 +62,8 @@ impl Index {
         let identities = bundle.identities.iter().map(|(number, identity)| {
             (*number, known(number).unwrap_or_else(|| identity_text(identity).into()))
         });
-        Self { places, identities: identities.collect(), rules: bundle.rules.clone() }
+        let accounts = bundle.accounts.clone();
+        Self { places, identities: identities.collect(), rules: bundle.rules.clone(), accounts }
     }
 }
 
@@ -103,6 +105,11 @@ impl flow::Resolver for Names {
 
     fn endpoint(&self, number: u32) -> Option<Arc<str>> {
         self.find(|index| index.places.endpoints.get(&number))
+    }
+
+    fn account(&self, number: u32) -> Option<Arc<str>> {
+        let mut all = [&self.current, &self.previous].into_iter();
+        all.find_map(|index| index.accounts.name(number)).map(Into::into)
     }
 
     fn owner(&self, network: u32, address: IpAddr) -> Option<Arc<str>> {

@@ -21,6 +21,8 @@ pub struct Options {
     pub flow_bytes: u64,
     /// Docker's socket, asked only when a file names a network of Docker's, or by the driver for Docker.
     pub docker: PathBuf,
+    /// Podman's socket, asked for the containers that it attaches by CNI or the hook.
+    pub podman: PathBuf,
     /// Where the driver for Docker listens; `None` when there is to be none. Docker calls the driver what the socket is called.
     pub docker_driver: Option<PathBuf>,
 }
@@ -32,6 +34,8 @@ impl Options {
     pub const FLOW_BYTES: u64 = 1 << 30;
     /// Docker's socket, unless something else is said.
     pub const DOCKER: &str = "/run/docker.sock";
+    /// Podman's socket, unless something else is said.
+    pub const PODMAN: &str = "/run/podman/podman.sock";
     /// Where dockerd looks for a driver that is called `bulkhead`.
     pub const DOCKER_DRIVER: &str = "/run/docker/plugins/bulkhead.sock";
     /// Fewest bytes that the flow store can do with.

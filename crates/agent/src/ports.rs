@@ -11,18 +11,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use host::linux::bpf::Places;
-use host::ports::{Floor as _, Keeping, PortDesired, PortState};
+use api::{Error, codes};
+use host::linux::bpf::{Datapath, Places};
+use host::ports::{Floor as _, Keeping, PortDesired, PortState, StrayState, Street};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use planner::Bundle;
+use policy::document::External;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use verdict::abi::{HOST_ENDPOINT, UPLINKS};
+use verdict::abi::{HOST_ENDPOINT, MAX_ENDPOINTS, UPLINKS};
 
+use crate::confirm::ledger::now_ms;
+use crate::fault::failed;
+use crate::force::Wanted;
 use crate::reconcile::Pass;
 use crate::shared::Shared;
+use crate::uplinks;
 
 /// `RTMGRP_LINK` of linux/rtnetlink.h: changes of links.
 const LINKS: u32 = 1;
@@ -30,6 +36,9 @@ const LINKS: u32 = 1;
 const BUFFER: usize = 1 << 20;
 /// How often is looked whether the agent ends.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+/// How often the programs of the uplinks are looked at, and how soon again when they could not be put back.
+const GLANCE: Duration = Duration::from_millis(100);
+const AGAIN: Duration = Duration::from_secs(5);
 /// Longest rest after a pass.
 const REST: Duration = Duration::from_millis(50);
 /// Datagrams that are read at one time.
@@ -42,28 +51,44 @@ struct Inner {
     keeping: Keeping<Places>,
     /// What is wanted was said at least once: until then, what is attached stays.
     begun: bool,
-    /// What workloads have.
-    ports: Vec<PortDesired>,
-    /// Interfaces that are nobody's and closed, with the number that stands for no endpoint.
-    closed: BTreeMap<String, u32>,
+    /// Bridges of networks, and which of Docker's they are of.
+    streets: Vec<(Street, Option<String>)>,
+    /// Bridges of Docker's networks by the networks' names, as far as Docker has told.
+    bridges: BTreeMap<String, String>,
 }
 
 impl Inner {
-    /// Brings about what workloads have and what is closed. Whatever is both is the workload's.
+    /// Brings about what workloads have, and what is nobody's on the same bridges.
     fn pass(&mut self) -> host::ports::Pass {
-        let named: BTreeSet<&str> = self.ports.iter().map(|port| port.interface.as_str()).collect();
-        let closed = self.closed.iter().filter(|(name, _)| !named.contains(name.as_str()));
-        let closed = closed.map(|(name, number)| (name.clone(), *number));
-        let closed = closed.map(|(interface, number)| PortDesired { number, interface });
-        self.keeping.want(self.ports.iter().cloned().chain(closed.collect::<Vec<_>>()));
+        let default = uplinks::default_links();
+        let streets = self.streets.iter().map(|(street, docker)| {
+            let known = docker.as_ref().map(|docker| self.bridges.get(docker).cloned());
+            let bridge = known.unwrap_or_else(|| street.bridge.clone());
+            let carries = bridge.as_ref().is_some_and(|bridge| default.contains(bridge));
+            Street { bridge, leads_out: street.leads_out || carries, ..street.clone() }
+        });
+        self.keeping.watch(streets.collect());
         self.keeping.pass()
+    }
+}
+
+impl Inner {
+    /// Whether the uplinks that were enforced are so.
+    fn is_whole(&mut self) -> bool {
+        (UPLINKS..=HOST_ENDPOINT).all(|number| match self.keeping.state(number) {
+            Some(PortState::Enforced { index, .. }) => {
+                let index = *index;
+                self.keeping.floor().attached(index, number).is_some()
+            }
+            _ => true,
+        })
     }
 }
 
 impl Ports {
     pub(crate) fn new(places: Places) -> Self {
-        let (ports, closed) = Default::default();
-        Self(Mutex::new(Inner { keeping: Keeping::new(places), begun: false, ports, closed }))
+        let (streets, bridges) = Default::default();
+        Self(Mutex::new(Inner { keeping: Keeping::new(places), begun: false, streets, bridges }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -74,36 +99,42 @@ impl Ports {
     pub(crate) fn bring(&self, bundle: &Bundle, uplinks: &[String]) -> Pass {
         let mut inner = self.lock();
         let numbers = (UPLINKS..=HOST_ENDPOINT).rev();
-        let uplinks = numbers.zip(uplinks);
-        let uplinks = uplinks.map(|(number, name)| PortDesired { number, interface: name.clone() });
-        inner.ports = wanted(bundle).into_iter().chain(uplinks).collect();
+        let uplinks = numbers
+            .zip(uplinks)
+            .map(|(number, name)| PortDesired { number, interface: name.clone() });
+        inner.keeping.want(wanted(bundle).into_iter().chain(uplinks));
+        inner.streets = streets(bundle);
         inner.begun = true;
         told(inner.pass())
     }
 
-    /// Lets nothing through on these interfaces, as far as they are no workload's: programs that find no endpoint drop. Those that were
-    /// closed before and are none of these are let go.
-    pub(crate) fn close(&self, interfaces: &BTreeSet<String>) -> Pass {
+    /// Takes what Docker has told: the bridges of its networks by their names, and the ports that are known to be a container's that is not attached yet, which stay closed.
+    pub(crate) fn found(&self, bridges: &BTreeMap<String, String>, held: BTreeSet<String>) -> Pass {
         let mut inner = self.lock();
-        if inner.closed.keys().eq(interfaces) || !inner.begun {
+        let is_held = inner.keeping.hold(held);
+        if !is_held && inner.bridges == *bridges {
             return Pass::default();
         }
-        inner.closed.retain(|name, _| interfaces.contains(name));
-        let new = interfaces.iter().filter(|name| !inner.closed.contains_key(*name));
-        for name in new.cloned().collect::<Vec<_>>() {
-            let ports = inner.ports.iter().map(|port| port.number);
-            let taken: BTreeSet<u32> = ports.chain(inner.closed.values().copied()).collect();
-            // Endpoints are numbered from below, and the host's are above.
-            if let Some(number) = (1..UPLINKS).rev().find(|number| !taken.contains(number)) {
-                inner.closed.insert(name, number);
-            }
+        inner.bridges.clone_from(bridges);
+        if !inner.begun {
+            return Pass::default();
         }
         told(inner.pass())
     }
 
+    /// Ports that nobody in the file has, as they are, with the bridges that they are on; and what of such ports is not judged.
+    pub(crate) fn strays(&self) -> (Vec<StrayState>, Vec<String>) {
+        let inner = self.lock();
+        (inner.keeping.strays().cloned().collect(), inner.keeping.notes().to_vec())
+    }
+
+    /// Such ports that have no programs of their own, as there are too many.
+    pub(crate) fn beyond(&self) -> usize {
+        self.lock().keeping.beyond()
+    }
+
     /// Detaches everything.
     pub(crate) fn release(&self) -> Pass {
-        self.lock().closed.clear();
         self.bring(&Bundle::default(), &[])
     }
 
@@ -113,7 +144,7 @@ impl Ports {
     }
 
     /// A pass, when one of these interfaces is a port's; all of them are meant by `None`.
-    fn look(&self, changed: Option<&[(u32, String)]>) {
+    fn look(&self, changed: Option<&[Changed]>) {
         let began = Instant::now();
         if self.looked(changed) {
             // A container may set its link up and down as often as it likes, and each is an event here: no more than half of a processor goes
@@ -122,11 +153,38 @@ impl Ports {
         }
     }
 
+    /// A pass, when a port is no longer new.
+    fn grow(&self) {
+        let next = self.lock().keeping.next();
+        if next.is_some_and(|next| next <= Instant::now()) {
+            self.looked(None);
+        }
+    }
+
+    /// A pass, when programs are missing on an uplink of the host: nothing else judges there, so that is not left to the drift timer.
+    /// Whether all is as it should be now.
+    fn glance(&self) -> bool {
+        let mut inner = self.lock();
+        if !inner.begun || inner.is_whole() {
+            return true;
+        }
+        let pass = inner.pass();
+        let is_whole = inner.is_whole();
+        drop(inner);
+        for line in &pass.done {
+            tracing::warn!(reconciler = "network", "repaired: {line}");
+        }
+        for line in &pass.failed {
+            tracing::warn!("{line}");
+        }
+        is_whole
+    }
+
     /// Whether a pass was made.
-    fn looked(&self, changed: Option<&[(u32, String)]>) -> bool {
+    fn looked(&self, changed: Option<&[Changed]>) -> bool {
         let mut inner = self.lock();
         let concerns = changed.is_none_or(|changed| {
-            changed.iter().any(|(index, name)| inner.keeping.concerns(*index, name))
+            changed.iter().any(|it| inner.keeping.concerns(it.index, &it.name, it.master))
         });
         if !inner.begun || !concerns {
             return false;
@@ -153,7 +211,48 @@ fn wanted(bundle: &Bundle) -> Vec<PortDesired> {
     attachments.filter_map(port).collect()
 }
 
-fn told(pass: host::ports::Pass) -> Pass {
+/// Brings the programs into the kernel that judge at the host's uplinks and at ports that nobody in the file has, when there is a host part
+/// or a network on somebody else's bridge. On a LAN they come with the first port that wants them: who else is there is seldom on a bridge
+/// of this host.
+///
+/// # Errors
+/// `BH0215` when the kernel does not take them. Nothing has changed then.
+pub(crate) fn load(datapath: &Datapath, wanted: &Wanted) -> Result<(), Error> {
+    let has_strays = wanted.bundle.routers.iter().any(|router| router.external.is_some());
+    if wanted.host.is_none() && !has_strays {
+        return Ok(());
+    }
+    let what = "load the programs that judge at the host's uplinks and at ports that nobody has";
+    datapath.load_for_places().map_err(|error| failed(codes::DATAPATH, what, &error))
+}
+
+/// The bridges of somebody else that networks of a bundle stand on, and which of Docker's networks they are of.
+fn streets(bundle: &Bundle) -> Vec<(Street, Option<String>)> {
+    let street = |router: &planner::Router| {
+        let (bridge, docker) = match (&router.external, &router.lan) {
+            (Some(External::Bridge(bridge)), _) => (Some(bridge.clone()), None),
+            (Some(External::Docker(docker)), _) => (None, Some(docker.clone())),
+            // Of a NIC there is nothing to see: it is no bridge.
+            (None, Some(lan)) => (Some(lan.uplink.to_string()), None),
+            (None, None) => return None,
+        };
+        // Who else is on a LAN is the world.
+        let is_lan = router.lan.is_some();
+        let has = |v4: bool| !is_lan && router.subnets.iter().any(|net| net.addr().is_ipv4() == v4);
+        let street = Street {
+            network: router.number,
+            bridge,
+            subnets: [has(true), has(false)],
+            waits: docker.is_some(),
+            leads_out: is_lan,
+        };
+        Some((street, docker))
+    };
+    bundle.routers.iter().filter_map(street).collect()
+}
+
+/// A pass of `host`'s as one of ours.
+pub(crate) fn told(pass: host::ports::Pass) -> Pass {
     Pass { changes: pass.done.len() as u64, done: pass.done, failed: pass.failed }
 }
 
@@ -169,7 +268,8 @@ pub(crate) fn release_left(bpffs: &std::path::Path) -> Pass {
 /// Takes the programs off the uplinks, whether an agent runs or not: the host is then judged by nobody.
 pub(crate) fn release_uplinks(bpffs: &std::path::Path) -> io::Result<()> {
     let Some(mut places) = Places::left(bpffs).map_err(io::Error::other)? else { return Ok(()) };
-    let uplinks = places.known()?.into_iter().filter(|(_, number)| *number >= UPLINKS);
+    let uplinks = places.known()?.into_iter();
+    let uplinks = uplinks.filter(|(_, number)| (UPLINKS..MAX_ENDPOINTS).contains(number));
     for (index, number) in uplinks {
         places.detach(index, number)?;
         places.leave(index)?;
@@ -186,9 +286,16 @@ pub(crate) fn run(shared: &Shared, stop: &AtomicBool) {
             return;
         }
     };
+    let mut next = Instant::now();
     while !stop.load(Ordering::Relaxed) {
+        shared.ports.grow();
         let mut fds = [PollFd::new(&links, PollFlags::IN)];
-        if !matches!(poll(&mut fds, Some(&PATIENCE)), Ok(1..)) {
+        let heard = poll(&mut fds, Some(&PATIENCE));
+        if next <= Instant::now() {
+            let pause = if is_overdue(shared) || shared.ports.glance() { GLANCE } else { AGAIN };
+            next = Instant::now() + pause;
+        }
+        if !matches!(heard, Ok(1..)) {
             continue;
         }
         match links.changed() {
@@ -198,6 +305,13 @@ pub(crate) fn run(shared: &Shared, stop: &AtomicBool) {
             Err(_) => shared.ports.look(None),
         }
     }
+}
+
+/// Whether a change of the host's own policy is to have gone back by now: whoever then takes the programs off the uplinks is the process that
+/// waited for it (docs/adr/0021-host-policy.md).
+fn is_overdue(shared: &Shared) -> bool {
+    let deadline_ms = shared.condition().host_deadline_ms;
+    deadline_ms != 0 && now_ms() >= deadline_ms
 }
 
 /// Hears of links.
@@ -214,8 +328,8 @@ impl Links {
         Ok(Self { socket })
     }
 
-    /// Index and name of all that has changed, as far as that was kept.
-    fn changed(&mut self) -> io::Result<Vec<(u32, String)>> {
+    /// All that has changed, as far as that was kept.
+    fn changed(&mut self) -> io::Result<Vec<Changed>> {
         let mut found = Vec::new();
         for _ in 0..AT_ONCE {
             let bytes = match self.socket.recv_from_full() {
@@ -248,10 +362,23 @@ impl AsFd for Links {
     }
 }
 
-fn described(link: LinkMessage) -> (u32, String) {
-    let name = link.attributes.into_iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfName(name) => Some(name),
-        _ => None,
-    });
-    (link.header.index, name.unwrap_or_default())
+/// An interface that came, changed or went.
+#[derive(Default)]
+struct Changed {
+    index: u32,
+    name: String,
+    /// Index of the bridge that it is on.
+    master: Option<u32>,
+}
+
+fn described(link: LinkMessage) -> Changed {
+    let mut changed = Changed { index: link.header.index, ..Changed::default() };
+    for attribute in link.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => changed.name = name,
+            LinkAttribute::Controller(master) => changed.master = Some(master),
+            _ => {}
+        }
+    }
+    changed
 }

@@ -11,6 +11,7 @@ use policy::document::owner;
 use policy::geo::Country;
 use policy::{Document, Limits, Source};
 
+use crate::answers::publishes;
 use crate::attachments::{self, All};
 use crate::docker::fill;
 use crate::fault;
@@ -88,6 +89,9 @@ pub(crate) fn prepare(
     let (relabelled, attachments) =
         (&beside.relabelled, fill::still_there(&document, &beside.attachments));
     attachments::merge(&mut document, &attachments)?;
+    if let Some(own) = warnings.first_mut() {
+        own.add(publishes::misled(&document));
+    }
     let mut kept = BTreeMap::new();
     if !relabelled.is_empty() {
         for workload in &mut document.workloads {

@@ -15,6 +15,7 @@ use host::linux::bpf::{Datapath, Limits};
 use host::linux::kernel::Linux;
 use tracing_subscriber::EnvFilter;
 
+use crate::accounts::{self, Accounts};
 use crate::fault::failed;
 use crate::keeper::{Commands, Keeper};
 use crate::notify::Notify;
@@ -23,7 +24,7 @@ use crate::ports::{self, Ports};
 use crate::saved::Store;
 use crate::server;
 use crate::shared::Shared;
-use crate::{descriptors, docker, history, lock, wakes, watch};
+use crate::{descriptors, docker, history, lock, podman, wakes, watch};
 
 /// Runs the agent until it is told to stop by SIGTERM, SIGINT or `down --clean`.
 ///
@@ -45,7 +46,9 @@ pub fn run(options: Options) -> Result<(), Error> {
     let (clock, hooks) = (datapath.clock(), datapath.hooks().kind());
     let origin = datapath.origin();
     let ports = Ports::new(datapath.places().map_err(|error| loaded(&error))?);
-    let shared = Arc::new(Shared::new(options, meters, clock, hooks, ports, commands));
+    let accounts = Accounts::new(datapath.accounts());
+    let shared = Shared::new(options, meters, clock, hooks, (ports, accounts), commands);
+    let shared = Arc::new(shared);
     let mut keeper = Keeper::new(Arc::clone(&shared), kernel, datapath, Arc::clone(&store));
     let stop = AtomicBool::new(false);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -60,9 +63,11 @@ pub fn run(options: Options) -> Result<(), Error> {
     thread::scope(|scope| {
         scope.spawn(|| wakes::run(&shared, &stop));
         scope.spawn(|| docker::run(&shared, &stop));
+        scope.spawn(|| podman::run(&shared, &stop));
         let docker_driver = shared.options.docker_driver.clone();
         let watching = scope.spawn(|| watch::run(&shared, events, collector, &stop));
         scope.spawn(|| ports::run(&shared, &stop));
+        scope.spawn(|| accounts::run(&shared, &stop));
         scope.spawn(|| {
             let ended = ended;
             history::run(&shared, &store, writer, recalled, &ended);
@@ -108,7 +113,9 @@ pub fn once(options: Options) -> Result<(), Error> {
     let (commands, _queue) = Commands::channel();
     let (clock, hooks) = (datapath.clock(), datapath.hooks().kind());
     let ports = Ports::new(datapath.places().map_err(|error| loaded(&error))?);
-    let shared = Arc::new(Shared::new(options, meters, clock, hooks, ports, commands));
+    let accounts = Accounts::new(datapath.accounts());
+    let shared = Shared::new(options, meters, clock, hooks, (ports, accounts), commands);
+    let shared = Arc::new(shared);
     Keeper::new(Arc::clone(&shared), kernel, datapath, store).brief().restore();
     let condition = shared.condition();
     match condition.problems.get("document") {

@@ -4,20 +4,23 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use api::{Error, Intervention, Reconciled, codes};
+use api::{Error, Intervention, Publishes, Reconciled, codes};
 use flow::hours::Hour;
 use flow::{Aggregator, Record, Ring, RuleTally};
 use host::linux::bpf::{Clock, HookKind, Meters};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Semaphore, watch};
 
+use crate::accounts::Accounts;
 use crate::answers::replay::Turns;
 use crate::fault;
+use crate::flight::Flight;
 use crate::force::Force;
 use crate::foreign::Foreign;
 use crate::keeper::Commands;
 use crate::names::Names;
 use crate::options::Options;
+use crate::podman::Patience;
 use crate::ports::Ports;
 use crate::server::Seats;
 
@@ -44,8 +47,14 @@ pub(crate) struct Shared {
     pub(crate) hooks: HookKind,
     /// Other firewalls of this host.
     pub(crate) foreign: Foreign,
+    /// Looks for open ports, shared by all who ask at once.
+    pub(crate) publishes: Flight<Publishes>,
+    /// Whether Podman is left alone.
+    pub(crate) podman: Patience,
     /// Interfaces of others with our programs on them.
     pub(crate) ports: Ports,
+    /// Who the accounts are that rules tell apart on the host.
+    pub(crate) accounts: Accounts,
     /// Asks the keeper.
     pub(crate) commands: Commands,
     /// The number of the newest flow record, for those who wait for one.
@@ -121,7 +130,7 @@ impl Shared {
         meters: Meters,
         clock: Clock,
         hooks: HookKind,
-        ports: Ports,
+        (ports, accounts): (Ports, Accounts),
         commands: Commands,
     ) -> Self {
         Self {
@@ -131,7 +140,10 @@ impl Shared {
             clock: RwLock::new(clock),
             hooks,
             foreign: Foreign::default(),
+            publishes: Flight::default(),
+            podman: Patience::default(),
             ports,
+            accounts,
             commands,
             newest: watch::Sender::new(0),
             stopping: watch::Sender::new(false),
@@ -190,6 +202,20 @@ impl Shared {
     /// How the reconcilers are doing, for a short look or change.
     pub(crate) fn condition(&self) -> MutexGuard<'_, Condition> {
         self.condition.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells what is wrong with a topic, or that nothing is; `whose` begins the line of the log.
+    pub(crate) fn trouble(&self, topic: &'static str, whose: &str, problem: Option<String>) {
+        let mut condition = self.condition();
+        match problem {
+            Some(problem) => {
+                if condition.problems.get(topic) != Some(&problem) {
+                    tracing::warn!("{whose}: {problem}");
+                }
+                condition.problems.insert(topic, problem);
+            }
+            None => drop(condition.problems.remove(topic)),
+        }
     }
 
     /// The kernel's clock.

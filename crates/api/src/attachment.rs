@@ -35,9 +35,14 @@ pub struct Attach {
     pub addresses: Vec<IpAddr>,
     /// Where its port is.
     pub port: AttachPort,
-    /// Ports of the host that lead to it, at most 256; only of a port that is ours. They open nothing: policies decide.
+    /// Ports of the host that lead to it, at most 256. They open nothing: policies decide. In place they are those that its runtime leads to it
+    /// by itself, for which the terms of `publish:` in the file hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub publish: Vec<AttachPublish>,
+    /// In place: its runtime does not say yet which ports of the host lead to it. Until it does, and where the tenant has an entry of `publish:` that is not
+    /// open to everybody, whoever is no workload reaches no port of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub publish_pending: bool,
 }
 
 /// A port of the host that leads to an attached workload.

@@ -27,6 +27,9 @@ pub struct HostPolicy {
     /// When what is confirmed was confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmed: Option<String>,
+    /// The console at which it was confirmed: no connection over the network has then shown that it lets anybody in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed_at: Option<String>,
     /// What went back last, and why, until the next change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reverted: Option<RevertedHost>,

@@ -27,6 +27,7 @@ mod reach;
 mod replay;
 mod status;
 mod suggest;
+mod unmanaged;
 mod walk;
 mod why;
 
@@ -62,6 +63,7 @@ pub use status::{
     Reconciled, Status, TableUse, Workload, WorkloadState,
 };
 pub use suggest::{SuggestQuery, Suggestion};
+pub use unmanaged::{Unmanaged, UnmanagedPort};
 pub use walk::{Walk, WalkState, WalkStep};
 pub use why::{
     Connection, Decided, NearMiss, Party, PartyKind, PublishedWay, Reason, RuleAt, Seen, Service,

@@ -57,6 +57,9 @@ pub struct AgentStatus {
     /// The host's own policy; absent when the host is left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<Box<crate::HostPolicy>>,
+    /// What stands on bridges of the file and is nobody's in it; absent when no network stands on a bridge of somebody else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unmanaged: Option<Box<crate::Unmanaged>>,
     /// The database that the networks of countries in force are from: its type and build date, without the networks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub geography: Option<Geography>,

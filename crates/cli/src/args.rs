@@ -197,6 +197,9 @@ pub(crate) enum Command {
         /// Docker's socket, asked only when a file names a network of Docker's
         #[arg(long, value_name = "SOCKET", default_value = agent::Options::DOCKER)]
         docker: PathBuf,
+        /// Podman's socket, asked for names and labels of the containers that it attaches
+        #[arg(long, value_name = "SOCKET", default_value = agent::Options::PODMAN)]
+        podman: PathBuf,
         /// Be a network driver of Docker's, called as the socket is: `docker network create -d bulkhead`
         #[arg(long, value_name = "SOCKET", num_args = 0..=1, require_equals = true, default_missing_value = agent::Options::DOCKER_DRIVER)]
         docker_driver: Option<PathBuf>,
@@ -220,6 +223,12 @@ pub(crate) enum Command {
     Enter {
         /// Where to go and what to run, as JSON
         request: String,
+    },
+    /// Send a probe from a cgroup
+    #[command(hide = true)]
+    ProbeAt {
+        /// Where from and to, as JSON
+        order: String,
     },
     /// Hook of the OCI runtime specification: attaches a container as createRuntime hook, ends it as poststop hook
     Hook {

@@ -82,12 +82,13 @@ fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Doctor(doctor) => command::doctor::run(context, &doctor),
         Command::Explain { code } => command::explain::run(context, code.as_deref()),
         Command::Version => command::version::run(context),
-        Command::Agent { group, keep, docker, docker_driver, once } => {
-            command::agent::run(context, group, &keep, (docker, docker_driver), once)
+        Command::Agent { group, keep, docker, podman, docker_driver, once } => {
+            command::agent::run(context, group, &keep, (docker, podman, docker_driver), once)
         }
         Command::Completions { shell } => command::generate::completions(context, shell),
         Command::Generate { folder } => command::generate::run(context, &folder),
         Command::Enter { request } => Ok(command::shim::enter(&request)),
+        Command::ProbeAt { order } => Ok(command::shim::probe_at(&order)),
         Command::Hook { network, labels, interface } => {
             command::plugin::hook(context, &network, &labels, interface)
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use model::{Identity, RuleId, RuleKind, RuleRef};
 use verdict::Reason;
 use verdict::abi::{Addr, Event, EventKind, Verdict};
+use verdict::account::is_account;
 use verdict::packet;
 
 use crate::{Clock, Decision, End, Kind, Protocol, Record, reason};
@@ -16,6 +17,11 @@ pub trait Resolver {
     fn network(&self, number: u32) -> Option<Arc<str>>;
     /// `<tenant>.<workload>` of an endpoint.
     fn endpoint(&self, number: u32) -> Option<Arc<str>>;
+    /// An account of the host: `host user=backup`. Nobody has one unless rules tell them apart.
+    fn account(&self, number: u32) -> Option<Arc<str>> {
+        let _ = number;
+        None
+    }
     /// `<tenant>.<workload>` of the endpoint that owns an address in a network.
     fn owner(&self, network: u32, address: IpAddr) -> Option<Arc<str>>;
     /// A derived identity in words.
@@ -94,7 +100,11 @@ impl<R: Resolver> Decoder<'_, R> {
         let ported = protocol.has_ports();
         let port = |port: u16| if ported { port } else { 0 };
         let sender = (event.sent != 0 && kind(event.kind) != Kind::Close).then_some(event.endpoint);
-        let source = self.end(event, event.source, event.source_identity, sender);
+        let mut source = self.end(event, event.source, event.source_identity, sender);
+        if is_account(event.endpoint) {
+            source.identity_text =
+                self.resolver.account(event.endpoint).or(source.identity_text.take());
+        }
         let target = self.end(event, event.target, event.target_identity, None);
         (
             End { port: port(event.source_port), ..source },
@@ -114,6 +124,8 @@ impl<R: Resolver> Decoder<'_, R> {
         };
         let sender = sender.and_then(|number| self.resolver.endpoint(number));
         let (workload, owner) = match (sender, owner) {
+            // Whoever is behind a port that nobody in the file has is no workload, whatever its address claims.
+            (None, owner) if identity == Identity::UNMANAGED.0 => (None, owner),
             (Some(sender), owner) => {
                 let foreign = owner.filter(|owner| *owner != sender);
                 (Some(sender), foreign)

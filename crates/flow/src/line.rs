@@ -71,7 +71,7 @@ fn name(end: &End) -> String {
         return person(id);
     }
     match &end.identity_text {
-        Some(text) if text.as_ref() == "host" => "host".to_owned(),
+        Some(text) if text.as_ref() == "host" || text.starts_with("host ") => text.to_string(),
         _ if is_no_address(end.address) => "?".to_owned(),
         _ if end.address.is_ipv6() => format!("[{}]", end.address),
         _ => end.address.to_string(),

@@ -6,11 +6,17 @@
 #[expect(dead_code, reason = "another test needs the rest")]
 mod bpf;
 
+use std::path::PathBuf;
 use std::process::Command;
 
-use bpf::{A, Bench, tables};
-use host::linux::bpf::{HookKind, Places};
-use host::ports::{Floor as _, Keeping, PortDesired, PortState};
+use bpf::{A, Bench, NETWORK, tables};
+use host::linux::bpf::{Datapath, HookKind, Places};
+use host::ports::{Floor as _, Keeping, PortDesired, PortState, Street};
+use testkit::packet::{Frame, ip as address};
+use testkit::{Namespace, Wire};
+use verdict::abi::{
+    Addr, Endpoint, FlowEntry, HOST_NETWORK, Posture, UNMANAGED_ENDPOINT, UNMANAGED_TENANT,
+};
 
 fn ip(words: &str) -> String {
     let done = Command::new("ip").args(words.split(' ')).output().expect("ip");
@@ -109,6 +115,90 @@ fn a_queueing_discipline_with_filters_of_others_stays_root() {
             assert!(tc("qdisc del dev va clsact"));
         } else {
             assert!(after.contains("clsact") && after.contains("u32"), "{after}");
+        }
+    }
+}
+
+/// The namespace of the calling thread.
+fn here() -> Namespace {
+    let (process, thread) = (std::process::id(), nix::unistd::gettid());
+    let path = PathBuf::from(format!("/proc/{process}/task/{thread}/ns/net"));
+    Namespace::open("here", &path).expect("a namespace")
+}
+
+/// The packets of the flow that `source` has begun.
+fn packets(datapath: &Datapath, source: &str) -> u64 {
+    let source = Addr::from(address(source));
+    let flows = datapath.flows().expect("flows");
+    let own = flows.iter().filter(|(key, _)| key.low == source || key.high == source);
+    own.inspect(|(key, flow)| {
+        assert_eq!(key.network, NETWORK);
+        assert_ne!(flow.flags & FlowEntry::UNMANAGED, 0);
+    })
+    .map(|(_, flow)| flow.counts[0].packets)
+    .sum()
+}
+
+#[test]
+fn what_comes_to_a_bridge_is_judged_once_at_its_port_or_else_there_root() {
+    testkit::root_or_return!(
+        "what_comes_to_a_bridge_is_judged_once_at_its_port_or_else_there_root"
+    );
+    let bench = Bench::new();
+    let mut datapath = bench.open();
+    let mut tables = tables(5, 77);
+    let entry = Endpoint {
+        network: HOST_NETWORK,
+        tenant: UNMANAGED_TENANT,
+        posture: [[Posture::Audit as u8; 2]; 2],
+        flags: Endpoint::UNMANAGED | Endpoint::IN_PLACE,
+        ..Endpoint::default()
+    };
+    tables.endpoints.insert(UNMANAGED_ENDPOINT, entry);
+    datapath.apply(&tables).expect("a policy");
+    let tcx = datapath.hooks().kind() == HookKind::Tcx;
+    for kind in [HookKind::Clsact, HookKind::Tcx].into_iter().take(if tcx { 2 } else { 1 }) {
+        ip("link add br9 type bridge");
+        ip("link set br9 up");
+        for name in ["a", "b"] {
+            ip(&format!("link add v{name} type veth peer name p{name}"));
+            ip(&format!("link set v{name} up"));
+            ip(&format!("link set p{name} up"));
+        }
+        ip("link set va master br9");
+        let mut keeping = Keeping::new(bench.open().places().expect("places").by(kind));
+        let bridge = Some("br9".to_owned());
+        let (subnets, waits, leads_out) = ([false, false], false, false);
+        let network = NETWORK as u16;
+        keeping.watch(vec![Street { network, bridge, subnets, waits, leads_out }]);
+        works(&mut keeping, 2);
+        // This one comes after the look: it has no programs.
+        ip("link set vb master br9");
+        let space = here();
+        let gateway = space.mac("br9").expect("a MAC");
+        let number = if kind == HookKind::Tcx { 1 } else { 2 };
+        for (name, from) in
+            [("pa", format!("10.0.1.6{number}")), ("pb", format!("10.0.1.7{number}"))]
+        {
+            let wire = Wire::open(&space, name).expect("a wire");
+            let own = space.mac(name).expect("a MAC");
+            let frame = Frame::new(own, gateway).ip(address(&from), address("10.0.1.1"));
+            let frame = frame.udp(4000, 53).bytes();
+            for _ in 0..3 {
+                wire.send(&frame).expect("sent");
+            }
+            let all = || packets(&datapath, &from) == 3;
+            testkit::wait_until("the packets", std::time::Duration::from_secs(5), all)
+                .unwrap_or_else(|error| {
+                    panic!("{kind:?} {name}: {error}: {}", packets(&datapath, &from))
+                });
+        }
+        works(&mut keeping, 1);
+        keeping.watch(Vec::new());
+        works(&mut keeping, 3);
+        assert!(!filters("br9").contains("clsact") && !filters("va").contains("clsact"));
+        for name in ["va", "vb", "br9"] {
+            ip(&format!("link delete {name}"));
         }
     }
 }

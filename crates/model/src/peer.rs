@@ -7,8 +7,8 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::Selector;
 use crate::selector::{ParseError, parse_error};
+use crate::{HostProcesses, Selector};
 
 /// Why a text is not a [`Peer`].
 pub type PeerError = ParseError;
@@ -22,6 +22,8 @@ pub enum Peer {
     Cidr(IpNet),
     /// The host itself.
     Host,
+    /// Some of the host's processes, by the account that they run under. Told apart in what leaves by the host's uplinks.
+    Processes(HostProcesses),
     /// Every address that is not an endpoint, not in a network's subnet and not the host.
     World,
     /// An address in a network's subnet that no endpoint owns.
@@ -40,6 +42,7 @@ impl fmt::Display for Peer {
             }
             Self::Cidr(net) => fmt::Display::fmt(net, f),
             Self::Host => f.write_str("host"),
+            Self::Processes(processes) => fmt::Display::fmt(processes, f),
             Self::World => f.write_str("world"),
             Self::Unmanaged => f.write_str("unmanaged"),
             Self::Any => f.write_str("any"),
@@ -59,6 +62,9 @@ impl FromStr for Peer {
             "unmanaged" => return Ok(Self::Unmanaged),
             "any" => return Ok(Self::Any),
             _ => {}
+        }
+        if bare.starts_with("host ") {
+            return text.parse().map(Self::Processes);
         }
         if looks_like_address(bare) {
             return cidr(bare).map(Self::Cidr).map_err(|error| error.shifted(from));

@@ -1,5 +1,4 @@
-//! Some of the host's processes, by the account that they run under: prepared for rules, which do not tell processes of the
-//! host apart yet.
+//! Some of the host's processes, by the account that they run under (docs/adr/0027-processes-of-the-host.md).
 
 use std::fmt;
 use std::ops::Range;
@@ -14,6 +13,11 @@ use crate::selector::{ParseError, parse_error};
 pub struct HostProcesses {
     /// Whose processes.
     pub account: Account,
+}
+
+impl HostProcesses {
+    /// Most users that are told apart, and most services.
+    pub const MOST: usize = verdict::account::EACH as usize - 1;
 }
 
 /// What a process of the host runs as.

@@ -19,11 +19,11 @@ use verdict::abi::Addr;
 use crate::{PlanError, topology};
 
 /// The largest number of a tenant.
-pub const MAX_TENANT: u16 = 4_094;
+pub const MAX_TENANT: u16 = 4_093;
 /// The largest number of a network: one /31 of the transit range each.
 pub const MAX_NETWORK: u16 = 4_095;
 /// The largest number of an endpoint.
-pub const MAX_ENDPOINT: u16 = 16_367;
+pub const MAX_ENDPOINT: u16 = 16_110;
 
 /// Numbers and addresses given so far. The agent keeps them with the bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

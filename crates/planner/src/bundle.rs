@@ -15,7 +15,8 @@ use policy::document::{External, FlowLimit, Lan, Port, Start};
 use verdict::abi::Mac;
 use verdict::native::Tables;
 
-use crate::Allocations;
+use crate::uplink::Accounts;
+use crate::{Allocations, Term};
 
 /// What the planner must know of the node; it never asks the world itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +44,10 @@ pub struct Bundle {
     pub workloads: CopyOnWrite<BTreeMap<Arc<str>, CopyOnWrite<Workload>>>,
     /// Identity numbers to what they stand for; the reserved ones are left out.
     pub identities: CopyOnWrite<BTreeMap<u64, CopyOnWrite<Identity>>>,
+    /// What the file says of ports that runtimes publish, by workload and port.
+    pub terms: CopyOnWrite<Vec<Term>>,
+    /// Accounts of the host that its rules tell apart.
+    pub accounts: Accounts,
     /// The next moment at which a policy or a published port expires or an audit ends: compile again then.
     pub expires: Option<Timestamp>,
 }

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use thiserror::Error;
-use verdict::abi::{Endpoint, UPLINKS};
-use verdict::abi::{IFINDEX_BASE, MAX_ENDPOINTS, MAX_TENANTS, PortSet, RowKey};
+use verdict::abi::UNMANAGED_ENDPOINT;
+use verdict::abi::{Addr, Endpoint, IFINDEX_BASE, MAX_ENDPOINTS, MAX_TENANTS, PortSet, RowKey};
+use verdict::account::ACCOUNTS;
 
 use crate::allocate::MAX_NETWORK;
 use crate::bundle::Bundle;
@@ -158,8 +159,9 @@ fn endpoints(bundle: &Bundle, faults: &mut Vec<Fault>) {
         }
     }
     for (number, entry) in &bundle.tables.endpoints {
-        let is_uplink = *number >= UPLINKS && entry.flags & Endpoint::UPLINK != 0;
-        if !numbers.contains(number) && !is_uplink {
+        let is_uplink = *number > ACCOUNTS && entry.flags & Endpoint::UPLINK != 0;
+        let is_unmanaged = *number == UNMANAGED_ENDPOINT && entry.flags & Endpoint::UNMANAGED != 0;
+        if !numbers.contains(number) && !is_uplink && !is_unmanaged {
             let to = format!("endpoint {number}");
             faults.push(Fault::Dangling { from: "the table of endpoints".to_owned(), to });
         }
@@ -186,7 +188,9 @@ fn peers(bundle: &Bundle, faults: &mut Vec<Fault>) {
         }
         let there = tables.endpoints.get(&peer.endpoint);
         let sound = there.is_some_and(|endpoint| {
-            let own = endpoint.v4 == key.addr || endpoint.v6 == key.addr;
+            let claimable = [endpoint.link_local, Addr::of_mac(endpoint.mac)];
+            let own = [endpoint.v4, endpoint.v6].contains(&key.addr)
+                || endpoint.flags & Endpoint::IN_PLACE != 0 && claimable.contains(&key.addr);
             endpoint.network == key.network && (own || endpoint.flags & Endpoint::UPLINK != 0)
         });
         if peer.endpoint != 0 && !sound {

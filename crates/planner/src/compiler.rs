@@ -20,11 +20,13 @@ use crate::engine::{ClassId, Engine, Plane, Rule, RuleId, SlotId};
 use crate::matchers::{MatcherId, Zone};
 use crate::peers::{self, Surroundings};
 use crate::ports::{Effect, Ground};
+use crate::terms::{self, Term};
 use crate::{PlanError, PlanErrors, topology};
 
 mod change;
 mod limits;
 mod moves;
+mod strays;
 
 /// Idle timeouts in seconds, by [`FlowState`]; those of the kernel's own connection tracking.
 const TIMEOUTS: [u32; FlowState::COUNT] = [60, 60, 432_000, 120, 10, 30, 120, 30];
@@ -126,7 +128,9 @@ impl Compiler {
         let (allocations, routers) = (allocations.into(), routers.into());
         let mut bundle = Bundle { allocations, routers, ..Bundle::default() };
         bundle.tables.config = config(facts);
+        bundle.terms = terms::terms(&document, facts.now).into();
         let limited = limits::enter(&mut bundle, facts.jiffies_per_second);
+        strays::enter(&mut bundle, document.unmanaged_posture());
         Self {
             document,
             facts: facts.clone(),
@@ -169,6 +173,10 @@ impl Compiler {
         }
         for policy in &document.policies {
             self.add_policy(policy);
+        }
+        let terms: Vec<Policy> = self.bundle.terms.iter().flat_map(Term::policies).collect();
+        for policy in &terms {
+            self.put_policy(policy);
         }
         for at in 0..self.bundle.routers.len() {
             let mut plane = Plane::default();
@@ -263,7 +271,7 @@ impl Compiler {
             if at != plane && !topology::is_foreign(here, home) {
                 continue;
             }
-            let addresses = topology::visible(here, home, attachment);
+            let mut addresses = topology::visible(here, home, attachment);
             // Nobody meets it there: a class without a peer would be one that nothing leads to.
             if addresses.is_empty() {
                 continue;
@@ -271,6 +279,9 @@ impl Compiler {
             let same_tenant = here.tenant == home.tenant;
             let class = self.engine.class(if same_tenant { &matchers } else { &host_wide });
             self.engine.class_up(&mut self.bundle.tables, at, class);
+            if at == plane {
+                addresses.extend(strays::claimable(home, attachment.mac));
+            }
             let number_here = if at == plane { number } else { 0 };
             let peer = peer(self.engine.class_number(class), identity, number_here);
             for addr in &addresses {
@@ -413,6 +424,13 @@ impl Compiler {
         if policy.is_absent(self.facts.now) {
             return Vec::new();
         }
+        let (id, new) = self.put_policy(policy);
+        self.rules.insert((policy.scope.clone(), policy.name.clone()), id);
+        new
+    }
+
+    /// Compiles a policy that there is; returns its rule and the matchers that are new.
+    fn put_policy(&mut self, policy: &Policy) -> (RuleId, Vec<MatcherId>) {
         for rule in policy.rules() {
             self.bundle.rules.insert(rule.id.0, rule.clone());
         }
@@ -444,8 +462,7 @@ impl Compiler {
             rule.sides = sides;
             rule.digest = digest;
         }
-        self.rules.insert((policy.scope.clone(), policy.name.clone()), id);
-        new
+        (id, new)
     }
 
     /// Takes a policy out; the endpoints it is about have been unseated. Returns the matchers that
@@ -565,6 +582,7 @@ pub(crate) fn digest(engine: &Engine, policy: &Policy, sides: &[Vec<MatcherId>; 
     if policy.standing != Standing::default() {
         let Standing { ends, isolates, tier, pass, origin: _ } = &policy.standing;
         let (tier, place) = match tier {
+            Tier::Published(place) => ("published", *place),
             Tier::Admin(place) => ("admin", *place),
             Tier::Ordinary => ("", 0),
             Tier::Baseline(place) => ("baseline", *place),

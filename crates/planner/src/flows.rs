@@ -241,8 +241,7 @@ impl Flows {
                 }
             }
         }
-        let all = if self.lacks[0] { 1 } else { OPENING.len() };
-        if names.len() == all && rest.iter().all(Vec::is_empty) {
+        if names.len() == OPENING.len() && rest.iter().all(Vec::is_empty) {
             return vec!["icmp".to_owned()];
         }
         let [v4, v6] = rest;
@@ -400,7 +399,7 @@ mod tests {
         assert_eq!(text(&[echo], both), "icmp/8");
         assert_eq!(text(&[echo6], both), "icmp6/128");
         assert_eq!(text(&[echo], Some((true, false))), "icmp/echo-request");
-        assert_eq!(text(&[echo6], Some((false, true))), "icmp");
+        assert_eq!(text(&[echo6], Some((false, true))), "icmp/echo-request");
         assert_eq!(text(&[echo, time, echo6, tcp], both), "80/tcp, icmp");
         assert_eq!(text(&[time], both), "icmp/timestamp-request");
         assert_eq!(text(&[(Proto::Icmp, 0x0800, 0x0800), echo6], both), "icmp/8/0, icmp6/128");

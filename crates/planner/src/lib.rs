@@ -29,6 +29,7 @@ mod radius;
 mod reach;
 mod reachability;
 mod report;
+mod terms;
 pub mod topology;
 mod unchanged;
 mod uplink;
@@ -50,8 +51,9 @@ pub use radius::{Fallen, radius};
 pub use reach::Span;
 pub use reachability::{Class, Group, Headers, Pair, Reachability, reachability};
 pub use report::{Area, Change, ChangeKind, PlanReport, diff};
+pub use terms::{Narrow, Term};
 pub use unchanged::unchanged;
-pub use uplink::HostPlane;
+pub use uplink::{Accounts, HostPlane};
 
 use policy::Document;
 

@@ -244,7 +244,7 @@ impl Matcher {
             Peer::Host => zone == Zone::Host,
             Peer::World => zone == Zone::World,
             Peer::Unmanaged => zone == Zone::Unmanaged,
-            Peer::Selector(_) | Peer::Cidr(_) => false,
+            Peer::Selector(_) | Peer::Cidr(_) | Peer::Processes(_) => false,
         }
     }
 

@@ -156,6 +156,10 @@ impl<'n> Meetings<'n> {
             self.ruled(one, direction, &mut found);
         }
         self.strangers(one, direction, &mut found);
+        // What the host says to itself comes to no uplink.
+        if one.is_host() {
+            found.retain(|at| self.node(*at).is_some_and(|node| !node.is_host()));
+        }
         found.sort_unstable();
         found.dedup();
         found

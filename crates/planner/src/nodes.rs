@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use model::{Identity, Mode};
 use policy::document::owner;
-use verdict::abi::Addr;
+use verdict::abi::{Addr, HOST_ENDPOINT, HOST_NETWORK};
 
 use crate::bundle::Bundle;
 use crate::peers::{TRANSIT_V4, TRANSIT_V6};
@@ -39,9 +39,16 @@ pub(crate) struct Node {
     pub keys: Vec<Key>,
     /// Whether some bundle tells it apart from itself in the first one.
     pub changed: bool,
-    /// Whether it is a workload.
+    /// Whether it has an endpoint: it is a workload, or the host at its uplinks.
     pub local: bool,
     pub routed: bool,
+}
+
+impl Node {
+    /// Whether it is the host at its uplinks, not as a network sees it.
+    pub(crate) fn is_host(&self) -> bool {
+        self.local && self.members == [Party::Host]
+    }
 }
 
 impl std::fmt::Display for Party {
@@ -84,7 +91,8 @@ pub(crate) type Key = Option<[u64; 6]>;
 pub(crate) fn nodes(bundles: &[(Option<&Bundle>, Option<&Atlas<'_>>)]) -> Vec<Node> {
     let mut groups: BTreeMap<(u32, bool, Vec<Key>), Node> = BTreeMap::new();
     let mut enter = |network: u32, routed: bool, party: Party, places: Vec<Option<Place>>| {
-        let local = matches!(party, Party::Workload(_));
+        let local =
+            matches!(party, Party::Workload(_)) || network == HOST_NETWORK && party == Party::Host;
         let keys: Vec<Key> = places
             .iter()
             .zip(bundles)
@@ -105,7 +113,15 @@ pub(crate) fn nodes(bundles: &[(Option<&Bundle>, Option<&Atlas<'_>>)]) -> Vec<No
     for (id, network, routed, places) in workloads(bundles) {
         enter(network, routed, Party::Workload(id), places);
     }
+    let host = host(bundles);
+    if host.iter().any(Option::is_some) {
+        enter(HOST_NETWORK, false, Party::Host, host);
+    }
     for (network, party, place) in addresses(bundles) {
+        // What has an endpoint is there already.
+        if network == HOST_NETWORK && party == Party::Host {
+            continue;
+        }
         let places = bundles
             .iter()
             .map(|(_, atlas)| {
@@ -128,6 +144,17 @@ pub(crate) fn key(atlas: &Atlas<'_>, place: &Place) -> Key {
     let families = u64::from(place.v4.is_some()) << 1 | u64::from(place.v6.is_some());
     let posture = u64::from(posture[0]) << 8 | u64::from(posture[1]);
     Some([peer.class[0], egress, ingress, posture, identity, families])
+}
+
+/// Where the host is at its uplinks, in each bundle that has a policy of its own for it. All its addresses are alike.
+fn host(bundles: &[(Option<&Bundle>, Option<&Atlas<'_>>)]) -> Vec<Option<Place>> {
+    let place = |(bundle, _): &(Option<&Bundle>, Option<&Atlas<'_>>)| {
+        let endpoint = bundle.as_ref()?.tables.endpoints.get(&HOST_ENDPOINT)?;
+        let v4 = Some(endpoint.v4).filter(|v4| *v4 != Addr::v4([0; 4]));
+        let v6 = Some(endpoint.v6).filter(|v6| *v6 != Addr::UNSPECIFIED);
+        (v4.is_some() || v6.is_some()).then_some(Place { network: HOST_NETWORK, v4, v6 })
+    };
+    bundles.iter().map(place).collect()
 }
 
 type Seen = (Arc<str>, u32, bool, Vec<Option<Place>>);

@@ -3,6 +3,7 @@
 use std::hash::Hash;
 use std::sync::Arc;
 
+use model::Posture;
 use policy::Document;
 use policy::document::{Network, Policy, Publish, Scope, Segment, Span, Standing, Workload};
 use rustc_hash::FxHashMap;
@@ -10,7 +11,7 @@ use rustc_hash::FxHashMap;
 /// How many objects of one kind change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Objects {
-    /// `tenant`, `network`, `segment`, `workload`, `publish`, `policy`, `host` or `audit`.
+    /// `tenant`, `network`, `segment`, `workload`, `publish`, `policy`, `host`, `unmanaged` or `audit`.
     pub kind: &'static str,
     /// Only in the new document.
     pub added: usize,
@@ -48,7 +49,7 @@ pub enum Fate {
 
 /// Compares objects by name.
 ///
-/// Returns the counts by kind, in the order tenant, network, segment, workload, publish, policy, host, audit, and every object that
+/// Returns the counts by kind, in the order tenant, network, segment, workload, publish, policy, host, unmanaged, audit, and every object that
 /// changes: those of the new document by kind and name, then those that go.
 #[must_use]
 pub fn objects(old: Option<&Document>, new: &Document) -> (Vec<Objects>, Vec<ObjectChange>) {
@@ -103,6 +104,7 @@ pub fn objects(old: Option<&Document>, new: &Document) -> (Vec<Objects>, Vec<Obj
         ),
         compare_policies(old, new, &mut changes),
         compare_host(old, new, &mut changes),
+        compare_unmanaged(old, new, &mut changes),
         compare(
             "audit",
             (old_audits.iter(), new_audits.iter()),
@@ -115,7 +117,7 @@ pub fn objects(old: Option<&Document>, new: &Document) -> (Vec<Objects>, Vec<Obj
     describe_publishes(new, &mut changes);
     // Most files have none.
     let is_some = |each: &Objects| each.added + each.changed + each.removed + each.unchanged > 0;
-    counts.retain(|each| !matches!(each.kind, "audit" | "host") || is_some(each));
+    counts.retain(|each| !matches!(each.kind, "audit" | "host" | "unmanaged") || is_some(each));
     sort(&mut changes);
     (counts, changes)
 }
@@ -150,6 +152,38 @@ fn compare_host(old: &Document, new: &Document, changes: &mut Vec<ObjectChange>)
         |one, other| (&one.uplinks, one.postures) == (&other.uplinks, other.postures),
         changes,
     )
+}
+
+/// What happens to what is nobody's on bridges that networks stand on: there are such networks, or none.
+fn compare_unmanaged(old: &Document, new: &Document, changes: &mut Vec<ObjectChange>) -> Objects {
+    let posture = |document: &Document| {
+        let is_shared = document
+            .networks
+            .iter()
+            .any(|network| network.external.is_some() || network.lan.is_some());
+        is_shared.then(|| document.unmanaged_posture())
+    };
+    let (old, new) = (posture(old), posture(new));
+    let counts = compare(
+        "unmanaged",
+        (old.iter(), new.iter()),
+        |_| (),
+        |_| "unmanaged".to_owned(),
+        |one, other| one == other,
+        changes,
+    );
+    let told = changes.iter_mut().filter(|change| change.kind == "unmanaged");
+    for change in told.filter(|change| change.fate != Fate::Removed) {
+        change.detail = new.map(|posture| match posture {
+            Posture::Deny => "deny: what is on their bridges and no workload is closed".to_owned(),
+            Posture::Audit | Posture::Allow => {
+                format!(
+                    "{posture}: what is on their bridges and no workload passes, and is recorded"
+                )
+            }
+        });
+    }
+    counts
 }
 
 /// Compares the objects of one kind: `key` tells them apart, `name` is for people.

@@ -6,7 +6,7 @@
 //!
 //! **Semantics.** At each point the first of these that applies:
 //!
-//! 1. an enforced deny drops;
+//! 1. an enforced deny drops, and so does the first of what `publish:` says of a runtime's port, unless it says pass;
 //! 2. the first of the administrator's rules that matches drops or lets pass, unless it says pass;
 //! 3. an allow lets pass, as one of 2 does, recorded when a deny of an audit policy matches too;
 //! 4. a policy with `mode: audit` and allows that selects the pair, though none of its ports match,
@@ -297,7 +297,7 @@ impl<'s, 'e> Active<'s, 'e> {
             (Tier::Ordinary, Kind::Allow) => &mut self.allow,
             (Tier::Ordinary, Kind::AuditDeny) => &mut self.audit_deny,
             (Tier::Ordinary, Kind::Pass) => return,
-            (Tier::Admin(_) | Tier::Baseline(_), _) => {
+            (Tier::Published(_) | Tier::Admin(_) | Tier::Baseline(_), _) => {
                 let key = (*tier, *kind, at);
                 let _ = if matches { self.ranked.insert(key) } else { self.ranked.remove(&key) };
                 return;
@@ -371,6 +371,10 @@ impl<'s, 'e> Active<'s, 'e> {
         };
         if let Some(rule) = first(Kind::Deny, &self.deny) {
             return Decision::new(Verdict::Drop, rule);
+        }
+        let published = self.administrator(limited, Tier::Published(0), Tier::Published(u32::MAX));
+        if let Some(decision) = published {
+            return decision;
         }
         let audit = first(Kind::AuditDeny, &self.audit_deny);
         let ranked = self.administrator(limited, Tier::Admin(0), Tier::Ordinary);

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use model::Proto;
 use rustc_hash::FxHashMap;
 use verdict::Reason;
-use verdict::abi::{Addr, PeerKey, Verdict};
+use verdict::abi::{Addr, HOST_ENDPOINT, PeerKey, Verdict};
 use verdict::native::Tables;
 
 use crate::bundle::Bundle;
@@ -179,15 +179,17 @@ impl Reachability {
                 self.addresses.insert((node.network, key[0], key[4], families[0]), at);
             }
             for party in &node.members {
-                if let Party::Workload(id) = party {
-                    let number = number(bundle, id);
-                    self.endpoints.extend(number.map(|number| (number, at)));
-                }
+                let number = match party {
+                    Party::Workload(id) => number(bundle, id),
+                    Party::Host if node.local => Some(HOST_ENDPOINT),
+                    _ => None,
+                };
+                self.endpoints.extend(number.map(|number| (number, at)));
             }
             self.groups.push(Group {
                 network: u16::try_from(node.network).unwrap_or(u16::MAX),
                 members: node.members.clone(),
-                are_workloads: node.local,
+                are_workloads: node.local && !node.is_host(),
                 families,
             });
         }

@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 use model::{Mode, Name};
 use policy::Document;
-use policy::document::{Network, Port, Start, Subnets, Workload};
+use policy::document::{Network, Port, Publish as Source, Start, Subnets, Workload};
 use rustc_hash::FxHashMap;
 use verdict::abi::{Addr, Endpoint, IFINDEX_BASE, Mac, PeerKey, PrefixKey};
 
@@ -72,10 +72,14 @@ pub(crate) fn routers(doc: &Document, allocations: &Allocations, now: Timestamp)
             router.endpoints.push(attachment(id, lease, network, workload));
         }
     }
-    for publish in doc.publishes.iter().filter(|publish| !publish.is_expired(now)) {
+    // One for the host alone is for nobody where we publish.
+    let is_ours = |it: &&Source| !it.is_expired(now) && (it.is_for_all() || !it.from.is_empty());
+    for publish in doc.publishes.iter().filter(is_ours) {
         let id = format!("{}.{}", publish.tenant, publish.workload);
         let Some((id, lease)) = allocations.endpoints.get_key_value(id.as_str()) else { continue };
-        if let Some(router) = routers.get_mut(&lease.network) {
+        // In an external network its runtime publishes: `terms` says for whom.
+        let router = routers.get_mut(&lease.network).filter(|router| router.external.is_none());
+        if let Some(router) = router {
             router.publishes.push(Publish {
                 name: publish.name.clone(),
                 transport: publish.transport,

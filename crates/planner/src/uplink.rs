@@ -14,7 +14,7 @@ use model::{Direction, Name, Peer as Side, PortRange, PortSpec, RuleId, RuleKind
 use policy::Document;
 use policy::document::{Around, Host, Publish, Scope, Uplink, wanted_rule_id};
 use verdict::abi::{
-    Addr, Endpoint, HOST_ENDPOINT, HOST_NETWORK, HOST_TENANT, PeerKey, PrefixKey, UPLINKS,
+    Addr, Config, Endpoint, HOST_ENDPOINT, HOST_NETWORK, HOST_TENANT, PeerKey, PrefixKey, UPLINKS,
 };
 use verdict::native::Tables;
 
@@ -26,6 +26,10 @@ use crate::matchers::{MatcherId, Zone};
 use crate::peers::{self, Surroundings, TRANSIT_V4, TRANSIT_V6};
 use crate::ports::{Effect, Ground};
 
+mod accounts;
+
+pub use accounts::Accounts;
+
 /// What the host does on its uplinks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPlane {
@@ -33,6 +37,8 @@ pub struct HostPlane {
     pub part: u64,
     /// Interfaces by name; empty are those that carry a default route.
     pub uplinks: Vec<Uplink>,
+    /// Accounts whose processes rules tell apart.
+    pub accounts: Accounts,
     /// Its entries alone.
     pub tables: Tables,
     /// The rules that they name.
@@ -58,17 +64,20 @@ impl HostPlane {
         draft.publishes(&of.file, publishes, facts.now);
         draft.engine.planes.push(Plane::default());
         draft.place(&surroundings(routers, facts));
-        draft.arm(grounds(of, host, facts), facts);
+        let accounts = Accounts::new(of.accounts());
+        draft.arm(grounds(of, host, facts), facts, (host, &accounts));
         if !draft.engine.errors.is_empty() {
             return Err(PlanErrors(draft.engine.errors));
         }
         let (part, uplinks) = (of.host_part(), host.uplinks.clone());
-        Ok(Some(Self { part, uplinks, tables: draft.tables, rules: draft.rules }))
+        Ok(Some(Self { part, uplinks, accounts, tables: draft.tables, rules: draft.rules }))
     }
 
     /// Enters the host into a bundle.
     pub fn enter(&self, bundle: &mut Bundle) {
+        bundle.accounts = self.accounts.clone();
         let into = &mut bundle.tables;
+        into.config.flags |= Config::HOST;
         into.endpoints.extend(self.tables.endpoints.iter().map(|(key, value)| (*key, *value)));
         into.exact.extend(self.tables.exact.iter().map(|(key, value)| (*key, *value)));
         for (key, value) in self.tables.prefixes.iter() {
@@ -111,7 +120,10 @@ impl Draft {
 
     /// A published port is open for whom it exists, as long as it does.
     fn publishes(&mut self, file: &Arc<str>, publishes: &[Publish], now: Timestamp) {
-        for (at, publish) in (0_u32..).zip(publishes).filter(|(_, it)| !it.is_expired(now)) {
+        // What exists for the host alone is nobody's at an uplink.
+        let is_here =
+            |it: &Publish| !it.is_expired(now) && (it.is_for_all() || !it.from.is_empty());
+        for (at, publish) in (0_u32..).zip(publishes).filter(|(_, it)| is_here(it)) {
             let path: Arc<str> =
                 format!("tenants.{}.publish.{}", publish.tenant, publish.name).into();
             let mut id = wanted_rule_id(&path, RuleKind::Allow);
@@ -199,7 +211,7 @@ impl Draft {
     }
 
     /// Gives the host its slots and its entry among the endpoints.
-    fn arm(&mut self, grounds: [Ground; 2], facts: &Facts) {
+    fn arm(&mut self, grounds: [Ground; 2], facts: &Facts, (host, accounts): (&Host, &Accounts)) {
         let all = 0..u32::try_from(self.engine.matchers.len()).unwrap_or(u32::MAX);
         let is_host = |id: &MatcherId| {
             self.engine.matchers.get(*id).is_some_and(|matcher| matcher.matches_zone(Zone::Host))
@@ -214,6 +226,7 @@ impl Draft {
         });
         let postures = grounds.map(|ground| ground.posture() as u8);
         let first = |is_v4: bool| facts.addresses.iter().find(|each| each.is_ipv4() == is_v4);
+        let told_apart = if accounts.is_empty() { 0 } else { Endpoint::ACCOUNTS };
         let entry = Endpoint {
             slots: [slots, slots],
             v4: first(true).map_or(Addr::v4([0; 4]), |address| Addr::from(*address)),
@@ -221,9 +234,10 @@ impl Draft {
             network: HOST_NETWORK,
             tenant: HOST_TENANT,
             posture: [postures, postures],
-            flags: Endpoint::UPLINK,
+            flags: Endpoint::UPLINK | told_apart,
             ..Endpoint::default()
         };
+        self.accounts(accounts, host, (entry, &matchers), grounds[0]);
         self.tables.endpoints.extend((UPLINKS..=HOST_ENDPOINT).map(|number| (number, entry)));
     }
 }

@@ -108,6 +108,7 @@ fn what(place: &Place, bytes: &[u8]) -> Result<What, Error> {
         addresses: Vec::new(),
         port,
         publish: Vec::new(),
+        publish_pending: false,
     })))
 }
 

@@ -140,6 +140,7 @@ fn attach(
             dhcp: port.attribute("dhcp") == Some("true"),
         },
         publish: Vec::new(),
+        publish_pending: false,
     })
 }
 

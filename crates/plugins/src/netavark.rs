@@ -199,6 +199,7 @@ fn attach(setup: &Setup, netns: &str) -> Result<Attach, String> {
             interface: options.interface_name.clone(),
         },
         publish: Vec::new(),
+        publish_pending: false,
     })
 }
 

@@ -14,6 +14,7 @@ mod lan;
 mod network;
 mod place;
 mod policy;
+mod processes;
 mod publish;
 mod sets;
 mod vocabulary;
@@ -106,6 +107,7 @@ pub(crate) fn check(
     }
     policies.policies(&Scope::Host, raw.policies.as_ref(), &mut document);
     policies.assertions(&Scope::Host, raw.assert.as_ref(), &mut document);
+    processes::accounts(&document, problems);
     ports.report_unused(problems);
     sets.report_unused(raw, problems);
     document.policies.sort_by_key(|policy| policy.span);

@@ -248,6 +248,10 @@ same holds for a type of an IP version that one of the two sides does not have.\
 "The port is published for everybody, for ever, and the file does not say who wants that. Such ports outlive the reason for which they were \
 opened.\n\nName who answers for it (`owner: web team`), say when it ends (`until: 2026-12-31`), or say for whom it exists \
 (`from: [198.51.100.0/24]`); `bulkhead publish list` shows all three for every port of the host."
+163 Misled "a published port that its runtime leads elsewhere"
+"In an external network its runtime publishes (`docker run -p 8080:80`), and an entry of `publish` says for whom, until when and how much. This \
+one speaks of a port of the host that the runtime leads nowhere, or somewhere else than to the workload and port after `to:`. Nothing is open by \
+that: what the entry says holds at the port after `to:`, and at every port to which the runtime leads that of the host."
 170 FlatSegment "a segment without walls inside"
 "Every workload of the segment (or of the network, if it has no segments) reaches every other with everything: its posture allows both \
 directions, or one policy allows `any` among all of them. Whoever takes over one of them has them all; the segment's border is the only \

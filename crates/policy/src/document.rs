@@ -27,7 +27,7 @@ use model::{
 pub use audit::{Around, Audit, Place};
 pub use host::{Host, Uplink};
 pub use lan::Lan;
-pub use publish::{FlowLimit, FlowRate, Per, Publish};
+pub use publish::{FlowLimit, FlowRate, Led, Per, Publish, Unled};
 pub use schedule::Schedule;
 pub use start::{Adopted, Netns, Port, Restart, Run, Start, User};
 
@@ -51,6 +51,11 @@ pub struct Document {
     /// Published ports of all tenants. At most one per (host address, protocol, port); an entry without an address takes
     /// the port on every address.
     pub publishes: Vec<Publish>,
+    /// Ports of the host that runtimes lead to workloads of external networks, as they say themselves; in ascending order. No file has any: the
+    /// agent puts in what it is told.
+    pub led: Vec<Led>,
+    /// Workloads of external networks of which that is not known yet, in ascending order; from the agent, too.
+    pub unled: Vec<Unled>,
     /// Policies of tenants and host-wide ones, in file order.
     pub policies: CopyOnWrite<Vec<Policy>>,
     /// What must hold for every plan.
@@ -272,6 +277,9 @@ pub enum Ends {
 /// In which order policies are asked; the first tier in which one matches decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Tier {
+    /// What `publish:` says of ports that somebody else publishes, in ascending order: the first one that matches drops, or leaves the
+    /// decision to all others.
+    Published(u32),
     /// The administrator's rules, in ascending order: the first one that matches decides.
     Admin(u32),
     /// All rules together: a deny beats an allow. Where one of these policies isolates, nobody is asked after it.
@@ -333,10 +341,11 @@ impl Document {
         self.networks.iter().find(|network| network.tenant == *tenant && network.name == *name)
     }
 
-    /// Whether there are workloads that the file does not name: some network says `attach: true`.
+    /// Whether there are workloads that the file does not name: some network says `attach: true`, or is Docker's.
     #[must_use]
     pub fn is_attached_to(&self) -> bool {
-        self.networks.iter().any(|network| network.attach)
+        let is_docker = |network: &Network| matches!(network.external, Some(External::Docker(_)));
+        self.networks.iter().any(|network| network.attach || is_docker(network))
     }
 
     /// The workload with this id, `<tenant>.<workload>` or `<tenant>.<workload>@<network>`.

@@ -11,8 +11,8 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use model::{
-    Direction, Field, IcmpMatch, Op, Peer, PortSpec, Proto, RuleKind, RuleRef, Selector, Subject,
-    Term,
+    Direction, Field, HostProcesses, IcmpMatch, Op, Peer, PortSpec, Proto, RuleKind, RuleRef,
+    Selector, Subject, Term,
 };
 use serde::Serialize;
 
@@ -27,6 +27,8 @@ pub enum End<'a> {
     Workload(Subject<'a>),
     /// The host itself.
     Host,
+    /// Processes of the host that rules tell apart.
+    Account(&'a HostProcesses),
     /// An address that is not an endpoint, not in a network's subnet and not the host.
     World(IpAddr),
     /// An address in a network's subnet that no endpoint owns.
@@ -89,7 +91,8 @@ impl End<'_> {
                 scope.includes(subject.tenant) && selector.matches(subject)
             }
             (Self::Workload(subject), Peer::Any) => scope.includes(subject.tenant),
-            (Self::Host, Peer::Host | Peer::Any)
+            (Self::Account(own), Peer::Processes(named)) => **own == *named,
+            (Self::Host | Self::Account(_), Peer::Host | Peer::Any)
             | (Self::World(_), Peer::World | Peer::Any)
             | (Self::Unmanaged(_), Peer::Unmanaged | Peer::Any) => true,
             (Self::World(address) | Self::Unmanaged(address), Peer::Cidr(net)) => {
@@ -115,6 +118,7 @@ impl End<'_> {
                 labels.join(", ")
             }
             Self::Host => "the host".to_owned(),
+            Self::Account(processes) => processes.to_string(),
             Self::World(address) | Self::Unmanaged(address) => address.to_string(),
         }
     }

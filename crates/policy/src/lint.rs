@@ -56,7 +56,11 @@ pub(crate) fn lint(document: &Document, now: Timestamp, problems: &mut Problems<
     let mut index = Index::new(document);
     let mut resolved = Vec::with_capacity(document.policies.len());
     let mut own = 0;
-    for policy in document.policies.iter().filter(|policy| !policy.is_expired(now)) {
+    // Rules about processes are the host's at its uplinks; what follows compares workloads.
+    let of_workloads =
+        |policy: &&Policy| !policy.from.iter().any(|peer| matches!(peer, Peer::Processes(_)));
+    let policies = document.policies.iter().filter(of_workloads);
+    for policy in policies.filter(|policy| !policy.is_expired(now)) {
         let Some(from) = index.side(&policy.scope, &policy.from, &mut budget) else { break };
         let Some(to) = index.side(&policy.scope, &policy.to, &mut budget) else { break };
         let ports = policy.allow.len() + policy.deny.len() + policy.source_ports.len();

@@ -7,7 +7,7 @@ mod set;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use model::{LabelKey, LabelValue, Mode, Name, Peer, PortRange, Posture};
+use model::{HostProcesses, LabelKey, LabelValue, Mode, Name, Peer, PortRange, Posture};
 
 use crate::decode::{List, OneOrMany, Table, Val, mapping};
 use crate::document::{Netns, Restart, Uplink, User};
@@ -62,6 +62,8 @@ mapping! {
         posture: RawPosture = "posture";
         /// Lets pass and records what policy would drop at the host.
         audit: RawAudit = "audit";
+        /// Processes that send only what policies allow, whatever the posture: host user=NAME, host service-account=NAME.
+        confined: OneOrMany<Val<HostProcesses>> = "confined";
     }
 }
 
@@ -247,11 +249,11 @@ mapping! {
 mapping! {
     /// A port of the host that leads to a workload. Policies still decide who may connect.
     "publish entry" RawPublish {
-        /// The host's port, for example 443/tcp.
+        /// The host's port, for example 443/tcp. In an external network its runtime opens it, and the rest says for whom.
         port: Val<HostPort> = "port", required;
         /// Where it leads: workload:port.
         to: Val<Target> = "to", required;
-        /// For whom the port exists: world (the default), CIDRs, or sets of these.
+        /// For whom the port exists: world (the default), CIDRs, or sets of these; where a runtime publishes it, also host.
         from: OneOrMany<Val<PublishSource>> = "from";
         /// Who answers for it: a person, a team, a ticket.
         owner: Val<Owner> = "owner";

@@ -128,11 +128,7 @@ impl FromText for Peer {
 
     fn from_text(text: &str) -> Result<Self, ParseError> {
         if habits::is_part_of_host(text) {
-            let processes: model::HostProcesses = text.parse()?;
-            return Err(whole(format!("`{processes}` is prepared, not enforced yet"), text)
-                .with_hint(
-                    "rules do not tell processes of the host apart yet; `host` stands for all of them",
-                ));
+            return text.parse().map(Self::Processes);
         }
         text.parse().map_err(|error: ParseError| match habits::instead_of_peer(text) {
             Some(hint) if error.hint.is_none() => error.with_hint(hint),
@@ -306,7 +302,7 @@ impl FromText for Posture {
     }
 
     fn schema() -> Schema {
-        json_schema!({ "enum": ["deny", "audit", "allow"], "default": "deny" })
+        json_schema!({ "enum": ["deny", "audit", "allow"] })
     }
 }
 
@@ -527,6 +523,8 @@ impl FromText for Target {
 pub(crate) enum PublishSource {
     World,
     Net(IpNet),
+    /// The host, where somebody else publishes.
+    Host,
     /// A set, which is to have nothing but CIDRs.
     Set(Peer),
 }
@@ -539,6 +537,7 @@ impl FromText for PublishSource {
         match text.parse::<Peer>() {
             Ok(Peer::World) => Ok(Self::World),
             Ok(Peer::Cidr(net)) => Ok(Self::Net(net)),
+            Ok(Peer::Host) => Ok(Self::Host),
             Ok(peer) if crate::check::names_set(&peer).is_some() => Ok(Self::Set(peer)),
             Ok(_) => Err(whole("a published port is limited to `world` or to CIDRs", text)
                 .with_hint("who may connect is decided by policies; this only narrows where the port exists")),

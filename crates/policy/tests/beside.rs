@@ -62,6 +62,7 @@ fn line(policy: &Policy) -> String {
         Ends::Ingress => "ingress",
     };
     let tier = match standing.tier {
+        Tier::Published(place) => format!(" published {place}"),
         Tier::Admin(place) => format!(" admin {place}"),
         Tier::Ordinary => String::new(),
         Tier::Baseline(place) => format!(" baseline {place}"),

@@ -208,6 +208,9 @@ policies:
     let checked = load("pods.yaml", file);
     assert!(checked.warnings.is_empty(), "{}", checked.warnings);
     assert!(checked.document.is_attached_to());
+    let docker = file.replace("subnets: [10.1.0.0/24], attach: true", "external: { docker: pods }");
+    let checked = load("pods.yaml", &docker);
+    assert!(checked.warnings.is_empty(), "{}", checked.warnings);
     let closed = file.replace(", attach: true", "");
     let source = Source { name: "pods.yaml", text: &closed };
     let refused = policy::load(&source, &|_| None, &Limits::default(), now());

@@ -117,26 +117,49 @@ fn a_small_file_does_not_become_a_large_one() {
 }
 
 #[test]
-fn processes_of_the_host_are_prepared_and_not_enforced() {
-    let refused = |peer: &str| {
+fn processes_of_the_host_are_named_where_they_can_be_told_apart() {
+    let own = |host: &str, from: &str, to: &str| {
+        let text = format!(
+            "bulkhead: 1\n{host}\npolicies:\n  p: {{ from: \"{from}\", to: {to}, allow: [80/tcp] }}\n"
+        );
+        load(&text)
+    };
+    for peer in ["host user=backup", "host user=0", "host service-account=chrony"] {
+        for to in ["world", "any", "192.0.2.0/24", "[192.0.2.1, world]"] {
+            let checked = own("host: {}", peer, to).expect(peer);
+            let policy = checked.document.policies.first().expect("a policy");
+            assert!(policy.is_about_host() && policy.from[0].to_string() == peer);
+        }
+        let inside = own("host: {}", peer, "unmanaged").expect_err(peer);
+        assert!(
+            inside.contains("is not told apart from the rest of the host by `unmanaged`"),
+            "{inside}"
+        );
+        let without = own("", peer, "world").expect_err(peer);
+        assert!(without.contains("there is no `host:`"), "{without}");
+        let receives = own("host: {}", "world", &format!("\"{peer}\"")).expect_err(peer);
+        assert!(receives.contains("cannot be told by what it receives"), "{receives}");
         let rest = format!(
             "    policies:\n      p: {{ from: \"{peer}\", to: app=web, allow: [80/tcp] }}\n"
         );
-        load(&file("", "", &rest)).expect_err(peer)
-    };
-    for peer in ["host user=backup", "host user=0", "host service-account=chrony"] {
-        let text = refused(peer);
-        assert!(text.contains(&format!("`{peer}` is prepared, not enforced yet")), "{text}");
-        assert!(text.contains("`host` stands for all of them"), "{text}");
+        let tenant = load(&file("", "", &rest)).expect_err(peer);
+        assert!(tenant.contains("a policy of a tenant does not speak of"), "{tenant}");
     }
     for peer in ["host/service=chrony", "host, uid=0", "host:service-account=db", "host group=a"] {
-        let text = refused(peer);
+        let text = own("host: {}", peer, "world").expect_err(peer);
         assert!(
             text.contains("host user=NAME, host user=UID or host service-account=NAME"),
             "{text}"
         );
     }
-    assert!(!refused("hosts=a").contains("account"));
+    assert!(!own("host: {}", "hosts=a", "world").expect_err("a label").contains("account"));
+    let confined = |list: &str| own(&format!("host: {{ confined: {list} }}"), "any", "host");
+    let checked = confined("[host user=1, host service-account=a]").expect("accounts");
+    assert_eq!(checked.document.accounts().len(), 2);
+    assert!(confined("[host user=1, host user=1]").expect_err("twice").contains("named twice"));
+    let many: Vec<String> = (0..16).map(|uid| format!("host user={uid}")).collect();
+    let many = confined(&format!("[{}]", many.join(", "))).expect_err("16 users");
+    assert!(many.contains("at most 15 are told apart"), "{many}");
 }
 
 /// A file with `geo` and this set of countries at the top, used by a policy; networks come from a list of the test.

@@ -11,6 +11,8 @@ pub mod driver;
 mod error;
 mod mapping;
 
+pub(crate) use answer::is_id;
+pub(crate) use client::escape;
 pub use client::{Client, Wakes};
 pub use error::Error;
 pub use mapping::{Naming, workload_labels};
@@ -77,13 +79,22 @@ pub struct Container {
     pub labels: Vec<(String, String)>,
     /// Labels that it has as its image has them. Whoever made the image chose them.
     pub image_labels: Vec<(String, String)>,
-    /// Ports that Docker opens for it on the host.
+    /// Ports that Docker opens for it on the host, for the ends in [`settled`](Self::settled).
     pub ports: Vec<Port>,
+    /// Ends in networks (64 hexadecimal digits each) of which [`ports`](Self::ports) speaks: Docker writes an end and its ports down together, when the container
+    /// runs or when it has been connected. Of any other end it is not known yet what leads there.
+    pub settled: Vec<String>,
 }
 
 impl Container {
+    /// Ports of the host that lead to its end in a network; `None` while Docker does not say.
+    #[must_use]
+    pub fn led_to(&self, endpoint: &str) -> Option<&[Port]> {
+        self.settled.iter().any(|end| end == endpoint).then_some(self.ports.as_slice())
+    }
+
     /// Moves to [`image_labels`](Self::image_labels) what the image says, too; all when it is not known what that says.
-    fn tell_apart(&mut self, image: Option<&BTreeMap<String, String>>) {
+    pub(crate) fn tell_apart(&mut self, image: Option<&BTreeMap<String, String>>) {
         let is_images =
             |(key, value): &(String, String)| image.is_none_or(|it| it.get(key) == Some(value));
         let (images, own) = std::mem::take(&mut self.labels).into_iter().partition(is_images);

@@ -4,3 +4,4 @@
 //! into nouns of the model. It changes nothing, neither in them nor in the kernel (ADR 0020). The agent uses it.
 
 pub mod docker;
+pub mod podman;

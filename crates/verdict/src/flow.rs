@@ -7,12 +7,12 @@
 use crate::abi::{
     Addr, Config, Endpoint, EventKind, FlowEntry, FlowKey, FlowState, FragmentKey, Ports,
 };
-use crate::judge::{Judgement, Question, is_host};
-use crate::packet::{ARP, Fragment, Header, IPV4, IcmpRole, Packet, ipv4, protocol, quoted, usual};
+use crate::judge::{Judgement, Question};
+use crate::packet::{ARP, Fragment, Header, IPV4, IcmpRole, Packet, ipv4, protocol, usual};
 use crate::report::{describe, refuse, reject, report_end};
 use crate::step::{self, STOP};
 use crate::work::{Hook, Work};
-use crate::{Action, Env, Reason, Step, guard, sctp, tcp, uplink};
+use crate::{Action, Env, Reason, Step, account, guard, sctp, tcp, unmanaged, uplink};
 
 /// Decides on a packet that an endpoint sends.
 #[inline(always)]
@@ -62,7 +62,10 @@ pub(crate) fn met<'e, E: Env>(
         sent,
         in_place: endpoint.flags & Endpoint::IN_PLACE != 0,
         uplink: endpoint.flags & Endpoint::UPLINK != 0,
+        accounts: endpoint.flags & Endpoint::ACCOUNTS != 0,
         hosted: endpoint.flags & Endpoint::HOSTED != 0,
+        unmanaged: endpoint.flags & Endpoint::UNMANAGED != 0,
+        stray: 0,
     };
     work.header = Header::default();
     Some(endpoint)
@@ -272,16 +275,20 @@ fn established<E: Env, P: Packet + ?Sized>(
     let mut entry = env.flow(&work.key)?;
     let forward = high_sent == (entry.flags & FlowEntry::HIGH_ORIGINATES != 0);
     let now = work.hook.now;
-    if is_over(env.config(), now, &work.header, &entry) {
-        let tenant = entry.tenant;
+    let another = forward && account::is_another(env, packet, work, &entry);
+    // Who was nobody's when it began has become a workload.
+    let adopted = entry.flags & FlowEntry::UNMANAGED != 0 && !work.hook.unmanaged;
+    let again = adopted || work.hook.hosted && tcp::begins_again(&work.header, &entry);
+    if again || another || is_over(env.config(), now, &work.header, &entry) {
+        work.entry = *entry;
         drop(entry);
-        env.close(tenant, &work.key);
+        forget(env, packet, work, again);
         return None;
     }
     let from = if forward { entry.source } else { entry.target };
     let passed = work.hook.in_place && !work.hook.sent && from != 0;
-    // Of sockets of this host it was the sender's own socket that told who sends.
-    if passed && !work.hook.hosted && packet.entered() != from {
+    // Of sockets of this host it was the sender's own socket that told who sends; who is nobody's has no name that could be taken.
+    if passed && !work.hook.hosted && !work.hook.unmanaged && packet.entered() != from {
         drop(entry);
         return Some(reject(env, packet, work, Reason::SpoofedAddress));
     }
@@ -290,15 +297,27 @@ fn established<E: Env, P: Packet + ?Sized>(
         drop(entry);
         return Some(act(env, Step::Revoke, packet, work));
     }
+    if is_unasked(&work.hook, if forward { entry.target } else { entry.source }) {
+        drop(entry);
+        return Some(reject(env, packet, work, Reason::UnknownPeer));
+    }
     // Its sender's hook has moved the flow on and counted it.
     if passed {
         drop(entry);
         return Some(pass(env, work, 0));
     }
     let outcome = advance(env, packet, work, &mut entry, forward);
-    if let Err(reason) = outcome {
+    // What nobody's ports exchange is not ours to keep in order.
+    if let Err(reason) = outcome
+        && !work.hook.unmanaged
+    {
         drop(entry);
         return Some(reject(env, packet, work, reason));
+    }
+    if work.hook.unmanaged && work.hook.sent {
+        // From now on it counts where it is sent.
+        let sender = if forward { &mut entry.source } else { &mut entry.target };
+        *sender = work.hook.endpoint;
     }
     entry.seen = now;
     let bytes = u64::from(work.header.bytes);
@@ -318,6 +337,21 @@ fn established<E: Env, P: Packet + ?Sized>(
     Some(pass(env, work, target))
 }
 
+/// Whether the receiver's policy was not asked: the flow was judged where the tables did not say that an endpoint is at that end.
+#[inline(always)]
+const fn is_unasked(hook: &Hook, to: u32) -> bool {
+    to == 0 && !hook.sent && !hook.unmanaged && !hook.uplink
+}
+
+/// Makes room for a new flow in the place of the one in `work.entry`, whose end is told if nobody has told it.
+#[inline(always)]
+fn forget<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work, is_untold: bool) {
+    if is_untold {
+        env.step(Step::End, packet, work);
+    }
+    env.close(work.entry.tenant, &work.key);
+}
+
 /// The policy's version as a flow remembers it.
 #[expect(clippy::cast_possible_truncation, reason = "only equality matters")]
 pub(crate) const fn low(epoch: u64) -> u32 {
@@ -335,7 +369,7 @@ fn is_over(config: &Config, now: u32, header: &Header, entry: &FlowEntry) -> boo
 
 /// Whether an entry has been silent for longer than its state allows.
 #[inline(always)]
-fn is_expired(config: &Config, now: u32, entry: &FlowEntry) -> bool {
+pub(crate) fn is_expired(config: &Config, now: u32, entry: &FlowEntry) -> bool {
     let state = usize::from(entry.state) & (FlowState::COUNT - 1);
     let silent = now.wrapping_sub(entry.seen);
     silent > config.timeouts[state] && silent < u32::MAX / 2
@@ -372,11 +406,14 @@ fn renew<E: Env, P: Packet + ?Sized>(
     work: &mut Work,
     entry: &mut FlowEntry,
 ) -> bool {
-    if entry.flags & FlowEntry::FORWARDED != 0 {
+    if entry.flags & (FlowEntry::FORWARDED | FlowEntry::UNMANAGED) != 0 {
         entry.epoch = low(work.hook.epoch);
+        if entry.flags & FlowEntry::UNMANAGED != 0 {
+            entry.verdict = unmanaged::verdict(env, &work.hook) as u8;
+        }
         return true;
     }
-    work.question = question(&work.key, entry);
+    work.question = account::asked(env, &work.key, entry);
     if env.step(Step::Judge, packet, work) == STOP {
         return false;
     }
@@ -384,8 +421,9 @@ fn renew<E: Env, P: Packet + ?Sized>(
     true
 }
 
-/// The question that opened a flow.
-pub(crate) fn question(key: &FlowKey, entry: &FlowEntry) -> Question {
+/// The question that opened a flow, with the addresses that its packets have; an account has a name of its own there, see [`crate::account`].
+#[must_use]
+pub fn question(key: &FlowKey, entry: &FlowEntry) -> Question {
     let high = entry.flags & FlowEntry::HIGH_ORIGINATES != 0;
     let (source, target) = if high { (key.high, key.low) } else { (key.low, key.high) };
     let ports = if high {
@@ -407,11 +445,17 @@ fn remember(entry: &mut FlowEntry, judgement: &Judgement, epoch: u64) {
     entry.epoch = low(epoch);
 }
 
-/// Ends a flow that the policy no longer allows: its end and this packet's drop are reported.
+/// Ends a flow that the policy no longer allows: its end and this packet's drop are reported, as the flow's whoever of its two
+/// has sent the packet.
 #[inline(always)]
 pub(crate) fn revoke<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) -> Action {
     env.close(work.entry.tenant, &work.key);
     report_end(env, packet, work, Reason::Revoked);
+    let header = &work.header;
+    let high = is_higher(&header.source, &header.target, header.ports);
+    if high != (work.entry.flags & FlowEntry::HIGH_ORIGINATES != 0) {
+        work.header.turn();
+    }
     let reason = work.judgement.reason;
     refuse(env, packet, work, reason)
 }
@@ -422,12 +466,21 @@ pub(crate) fn revoke<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut
 /// and claims such a source came another way.
 #[inline(always)]
 pub(crate) fn open<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) -> Action {
+    if work.hook.unmanaged {
+        return unmanaged::begin(env, packet, work);
+    }
     let midway = work.hook.uplink && uplink::is_midway(&work.header);
     if let Some(reason) = stray(&work.header).filter(|_| !midway) {
         return reject(env, packet, work, reason);
     }
     if work.hook.uplink && work.hook.sent && !packet.has_socket() {
         return uplink::forward(env, packet, work, midway);
+    }
+    // Of a connection that is older than the policy, the side with the lower port is the service.
+    let ports = work.header.ports;
+    let answers = midway && work.hook.sent && ports.source < ports.target;
+    if answers {
+        work.header.turn();
     }
     let header = &work.header;
     work.question = Question {
@@ -437,12 +490,8 @@ pub(crate) fn open<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut W
         ports: header.ports,
         protocol: header.protocol,
     };
-    // Of a connection that is older than the policy, the side with the lower port is the service.
-    let answers = midway && work.hook.sent && header.ports.source < header.ports.target;
-    if answers {
-        work.question.source = header.target;
-        work.question.target = header.source;
-        work.question.ports = Ports { source: header.ports.target, target: header.ports.source };
+    if work.hook.sent && !answers {
+        account::ask(env, packet, work);
     }
     let judged = env.step(Step::Judge, packet, work);
     if !work.hook.sent && work.judgement.source != 0 {
@@ -526,7 +575,9 @@ pub(crate) fn pass<E: Env>(env: &E, work: &Work, target: u32) -> Action {
         keep(env, work);
     }
     env.count(hook.endpoint, hook.sent, header.bytes);
-    let direct = hook.sent && !hook.in_place && target != 0 && target != hook.endpoint;
+    // What leaves by an uplink is handed to nobody here, whoever of the host has sent it.
+    let here = !hook.in_place && !hook.uplink;
+    let direct = hook.sent && here && target != 0 && target != hook.endpoint;
     if !direct || env.config().flags & Config::DELIVER == 0 {
         return Action::Pass;
     }
@@ -538,50 +589,4 @@ pub(crate) fn pass<E: Env>(env: &E, work: &Work, target: u32) -> Action {
     }
     env.count(target, false, header.bytes);
     Action::Deliver(target)
-}
-
-/// Passes an ICMP error that quotes a packet of a live, still allowed flow (RFC 5508 §4).
-#[inline(always)]
-pub(crate) fn related<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) -> Action {
-    if !is_related(env, packet, work) {
-        return reject(env, packet, work, Reason::UnrelatedIcmp);
-    }
-    env.count(work.hook.endpoint, work.hook.sent, work.header.bytes);
-    Action::Pass
-}
-
-/// Whether an error belongs to a flow and comes from where such an error can come from: an endpoint speaks of what was
-/// sent to itself; of a flow between two endpoints speak these and the gateways; of others any router outside.
-#[inline(always)]
-fn is_related<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut Work) -> bool {
-    if quoted(packet, &work.header, &mut work.question).is_none()
-        || work.question.source != work.header.target
-    {
-        return false;
-    }
-    let inner = &work.question;
-    let by_target = inner.target == work.header.source;
-    if work.hook.sent && !by_target {
-        return false;
-    }
-    let asked = Asked { source: &inner.source, target: &inner.target, ports: inner.ports };
-    let high = key(work.hook.network, inner.protocol, &asked, &mut work.key);
-    let Some(entry) = env.flow(&work.key) else { return false };
-    let live = !is_expired(env.config(), work.hook.now, &entry);
-    let inside = entry.source != 0 && entry.target != 0;
-    let current = entry.epoch == low(work.hook.epoch);
-    let forward = high == (entry.flags & FlowEntry::HIGH_ORIGINATES != 0);
-    let far = if forward { entry.target } else { entry.source };
-    let from_port = work.hook.in_place && !work.hook.sent && by_target && far != 0;
-    work.question = question(&work.key, &entry);
-    drop(entry);
-    if from_port && packet.entered() != far {
-        return false;
-    }
-    let hook = &work.hook;
-    if !live || inside && !by_target && !is_host(env, hook.network, work.header.source, hook.epoch)
-    {
-        return false;
-    }
-    current || env.step(Step::Judge, packet, work) != STOP
 }

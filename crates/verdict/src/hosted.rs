@@ -9,12 +9,12 @@
 //! program is told at once; what they let pass is judged as ever.
 
 use crate::abi::{Addr, Endpoint, EventKind, FlowKey, Ports, Posture, Verdict};
-use crate::flow::{Asked, decide, key, met, parse};
+use crate::flow::{Asked, key, met, parse};
 use crate::judge::{self, Judgement, Question};
 use crate::packet::{ETHERNET, Fragment, Frame, IPV4, IPV6, Packet, Socket, protocol};
-use crate::report::{describe, refuse, reject};
-use crate::step::{GO_BY, GO_ON, STOP};
-use crate::uplink::Kind;
+use crate::report::{describe, refuse};
+use crate::step::STOP;
+use crate::uplink::{Kind, decide_whose};
 use crate::work::Work;
 use crate::{Action, Env, Reason, Step, tcp};
 
@@ -44,14 +44,7 @@ pub fn at_cgroup<E: Env, P: Packet + ?Sized>(
     if met(env, number, sent, work).is_none() || !work.hook.hosted {
         return Action::Drop(Reason::UnknownEndpoint);
     }
-    match env.step(Step::Hosted, packet, work) {
-        GO_ON => decide(env, packet, work),
-        GO_BY => Action::Pass,
-        _ => {
-            let reason = work.judgement.reason;
-            reject(env, packet, work, reason)
-        }
-    }
+    decide_whose(env, packet, Step::Hosted, work)
 }
 
 /// The step of [`at_cgroup`]: reads the headers and puts the endpoints in the place of the host's addresses.

@@ -129,14 +129,15 @@ pub(crate) fn may_bind<E: Env>(env: &E, slot: u64, question: &Question) -> bool 
     matches!(verdict, Verdict::Allow | Verdict::Audit)
 }
 
-fn peer<E: Env>(env: &E, key: PeerKey) -> Option<&Peer> {
-    match env.exact(&key) {
+pub(crate) fn peer<E: Env>(env: &E, key: PeerKey) -> Option<&Peer> {
+    let peer = match env.exact(&key) {
         Some(peer) => Some(peer),
         None => env.prefix(&key),
-    }
+    };
+    peer.filter(|peer| !peer.is_lost())
 }
 
-fn pick(versions: &[u64; 2], odd: bool) -> u64 {
+pub(crate) fn pick(versions: &[u64; 2], odd: bool) -> u64 {
     if odd { versions[1] } else { versions[0] }
 }
 

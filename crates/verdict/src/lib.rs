@@ -17,6 +17,8 @@
 )]
 
 pub mod abi;
+pub mod account;
+mod connections;
 mod flow;
 mod guard;
 mod hosted;
@@ -27,14 +29,17 @@ pub mod meters;
 pub mod native;
 pub mod packet;
 mod reason;
+mod related;
 mod report;
 mod sctp;
 #[cfg(feature = "native")]
 mod shards;
 mod step;
+mod stray;
 mod tcp;
 #[cfg(all(test, feature = "native"))]
 mod tests;
+mod unmanaged;
 mod uplink;
 mod work;
 
@@ -44,13 +49,15 @@ use abi::{Config, Endpoint, Event, FlowEntry, FlowKey, FragmentKey, PeerKey, Por
 use abi::{Peer, Ports, Row, RowKey};
 use meters::{Limit, LimitKey, Meter, MeterKey};
 
-pub use flow::{from_endpoint, to_endpoint};
+pub use account::asked;
+pub use flow::{from_endpoint, question, to_endpoint};
 pub use hosted::{Call, at_bind, at_cgroup, at_connect};
 pub use judge::{Judgement, Question, judge};
 pub use packet::{Packet, Socket};
 pub use reason::Reason;
 pub use report::ended;
 pub use step::{STOP, Step};
+pub use unmanaged::at_place;
 pub use uplink::at_uplink;
 pub use work::{Hook, Work};
 
@@ -133,6 +140,8 @@ pub trait Env: Sized {
     fn count(&self, endpoint: u32, sent: bool, bytes: u32);
     /// Reports a flow event. May be lost, and then is counted as lost.
     fn report(&self, event: &Event);
+    /// Counts a flow of a port that nobody in the file has that passes without an entry and without a report.
+    fn lose(&self) {}
     /// Takes a step of the decision about `packet`; the kernel makes a call of its own of it.
     fn step<P: Packet + ?Sized>(&self, step: Step, packet: &P, work: &mut Work) -> u32 {
         step.run(self, packet, work)

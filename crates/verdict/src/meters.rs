@@ -52,10 +52,11 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Flows in use.
+    /// Flows in use; none when more have ended than are known to have begun, because somebody emptied the map meanwhile.
     #[must_use]
     pub const fn used(&self) -> u64 {
-        self.opened.wrapping_sub(self.removed).wrapping_sub(self.released)
+        let used = self.opened.wrapping_sub(self.removed).wrapping_sub(self.released);
+        if used > i64::MAX as u64 { 0 } else { used }
     }
 }
 

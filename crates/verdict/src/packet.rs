@@ -65,6 +65,10 @@ pub trait Packet {
     fn has_socket(&self) -> bool {
         true
     }
+    /// The number of the account whose socket sends it, see [`crate::account`]; 0 for everybody else. Known where a packet leaves by an uplink.
+    fn account(&self) -> u32 {
+        0
+    }
     /// Whether it goes from one socket of this host to another one, or to the host itself. Known at a cgroup.
     fn stays(&self) -> bool {
         false
@@ -461,6 +465,12 @@ pub(crate) enum IcmpRole {
 }
 
 impl Header {
+    /// Source and target change places.
+    pub(crate) const fn turn(&mut self) {
+        core::mem::swap(&mut self.source, &mut self.target);
+        core::mem::swap(&mut self.ports.source, &mut self.ports.target);
+    }
+
     /// Whether the packet is ICMP of its own family.
     #[must_use]
     pub const fn is_icmp(&self) -> bool {

@@ -5,7 +5,7 @@ use crate::flow::{low, question};
 use crate::judge::Judgement;
 use crate::packet::{IPV4, IPV6, Packet};
 use crate::work::Work;
-use crate::{Action, Env, Reason, Step};
+use crate::{Action, Env, Reason, Step, unmanaged};
 
 /// Drops a packet that policy was not asked about.
 #[inline(always)]
@@ -29,6 +29,9 @@ pub(crate) fn turn_away<E: Env, P: Packet + ?Sized>(
 ) -> Action {
     let reason = work.judgement.reason;
     work.judgement = Judgement { reason, ingress: !work.hook.sent, ..Judgement::default() };
+    if work.hook.unmanaged {
+        unmanaged::name(env, work);
+    }
     refuse(env, packet, work, reason)
 }
 

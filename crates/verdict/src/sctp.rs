@@ -75,9 +75,13 @@ fn name(header: &Header, sender: &mut Window, first: bool) {
     sender.flags |= Window::KNOWN;
 }
 
-/// Whether a packet carries the tag of its receiver. That of a receiver which has not named one yet is not known.
+/// Whether a packet carries the tag of its receiver. That of a receiver which has not named one yet is not known, nor are those of an
+/// association whose beginning was not seen.
 fn is_tagged(header: &Header, entry: &FlowEntry, forward: bool) -> bool {
     let [originator, responder] = &entry.windows;
+    if originator.flags & Window::LIBERAL != 0 {
+        return true;
+    }
     let (sender, receiver) =
         if forward { (originator, responder) } else { (responder, originator) };
     let ends = matches!(header.flags, ABORT | SHUTDOWN_COMPLETE);

@@ -10,7 +10,7 @@ use crate::flow;
 use crate::judge::judge;
 use crate::packet::{self, Packet};
 use crate::work::Work;
-use crate::{Action, Env, Reason, guard, hosted, limit, report, tcp, uplink};
+use crate::{Action, Env, Reason, guard, hosted, limit, related, report, tcp, unmanaged, uplink};
 
 /// A part of a decision. See [`Env::step`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,9 @@ pub enum Step {
     /// Reads a packet at the cgroup of an endpoint of the host's stack, and tells whose its ends are; answers with 1 when it goes on
     /// unjudged.
     Hosted,
+    /// Tells of a packet at a port that nobody in the file has whether it is judged by the posture for these; answers with 1 when it goes on
+    /// unjudged, and with 2 when it ends without a report.
+    Unmanaged,
     /// Reads the window scale of a SYN; answers with the shift count, or stops when there is none.
     Scale,
     /// Judges the first packet of a flow.
@@ -52,8 +55,10 @@ pub enum Step {
 pub const STOP: u32 = u32::MAX;
 /// The answer of a step after which the packet goes on.
 pub(crate) const GO_ON: u32 = 0;
-/// The answer of [`Step::Uplink`] and [`Step::Hosted`] for a packet that is not judged.
+/// The answer of [`Step::Uplink`], [`Step::Hosted`] and [`Step::Unmanaged`] for a packet that is not judged.
 pub(crate) const GO_BY: u32 = 1;
+/// The answer of [`Step::Unmanaged`] for a packet that ends here without a report.
+pub(crate) const GO_NOWHERE: u32 = 2;
 
 impl Step {
     /// Takes the step. The answer is 0 to go on, [`STOP`] or a number that the step defines.
@@ -74,17 +79,18 @@ impl Step {
                 }
                 None => STOP,
             },
-            Self::Uplink => match uplink::at_home(env, packet, work) {
-                Ok(uplink::Kind::Host) => GO_ON,
-                Ok(uplink::Kind::Other) => GO_BY,
-                Err(reason) => {
-                    work.judgement.reason = reason;
-                    STOP
-                }
-            },
-            Self::Hosted => match hosted::ends(env, packet, work) {
-                Ok(uplink::Kind::Host) => GO_ON,
-                Ok(uplink::Kind::Other) => GO_BY,
+            Self::Uplink => {
+                let kind = uplink::at_home(env, packet, work);
+                whose(kind, work)
+            }
+            Self::Hosted => {
+                let kind = hosted::ends(env, packet, work);
+                whose(kind, work)
+            }
+            Self::Unmanaged => match unmanaged::whose(env, packet, work) {
+                Ok(unmanaged::Kind::Judged) => GO_ON,
+                Ok(unmanaged::Kind::Other) => GO_BY,
+                Ok(unmanaged::Kind::Closed) => GO_NOWHERE,
                 Err(reason) => {
                     work.judgement.reason = reason;
                     STOP
@@ -92,7 +98,7 @@ impl Step {
             },
             Self::Scale => tcp::scale(packet, work).map_or(STOP, u32::from),
             Self::Open => acted(flow::open(env, packet, work)),
-            Self::Related => acted(flow::related(env, packet, work)),
+            Self::Related => acted(related::related(env, packet, work)),
             Self::Judge => {
                 judge(env, &work.question, work.hook.epoch, &mut work.judgement);
                 if work.judgement.verdict == Verdict::Drop { STOP } else { GO_ON }
@@ -121,8 +127,15 @@ impl Step {
 /// The answer for a check.
 #[inline(always)]
 fn checked(checked: Result<(), Reason>, work: &mut Work) -> u32 {
-    match checked {
-        Ok(()) => GO_ON,
+    whose(checked.map(|()| uplink::Kind::Host), work)
+}
+
+/// The answer that tells whose a packet is.
+#[inline(always)]
+fn whose(found: Result<uplink::Kind, Reason>, work: &mut Work) -> u32 {
+    match found {
+        Ok(uplink::Kind::Host) => GO_ON,
+        Ok(uplink::Kind::Other) => GO_BY,
         Err(reason) => {
             work.judgement.reason = reason;
             STOP

@@ -4,7 +4,7 @@
 //! does the kernel's own tracker. Simultaneous open (RFC 9293 §3.5) is refused.
 
 use crate::abi::{FlowEntry, FlowState, Window};
-use crate::packet::{Fragment, Header, Packet};
+use crate::packet::{Fragment, Header, Packet, protocol};
 use crate::step::STOP;
 use crate::work::Work;
 use crate::{Env, Reason, Step};
@@ -39,6 +39,15 @@ impl Default for Options {
 /// Whether a segment may open a flow: a whole one with SYN and nothing that contradicts it.
 pub(crate) fn opens(header: &Header) -> bool {
     header.flags & (SYN | ACK | RST | FIN) == SYN && header.fragment == Fragment::Whole
+}
+
+/// Whether a segment opens a connection anew of which only one end's FIN was seen.
+///
+/// So it is where hooks are at sockets: what comes for a connection that waits for its last segments, the other end's FIN among them, and what answers
+/// that, belongs to no socket of the workload's any more (`tcp_time_wait` of `net/ipv4/tcp_minisocks.c`). The kernel takes its port again, which
+/// nobody else can.
+pub(crate) fn begins_again(header: &Header, entry: &FlowEntry) -> bool {
+    header.protocol == protocol::TCP && entry.state == FlowState::Closing as u8 && opens(header)
 }
 
 /// Takes the first SYN of a flow.
@@ -184,7 +193,7 @@ pub(crate) fn scale<P: Packet + ?Sized>(packet: &P, work: &mut Work) -> Option<u
             let whole = at + 3 <= len && byte(at + 1) == 3;
             return if whole { Some(byte(at + 2).min(MAX_SCALE)) } else { None };
         }
-        let next = at + step(packet.plain(kind.into()), packet.plain(byte(at + 1).into()));
+        let next = at + step(packet, kind.into(), byte(at + 1).into());
         if next >= ROOM {
             return None;
         }
@@ -195,11 +204,12 @@ pub(crate) fn scale<P: Packet + ?Sized>(packet: &P, work: &mut Work) -> Option<u
 
 /// Bytes from an option to the next one: 1 for padding, else its length, which counts as 2 at least. Both below 256.
 ///
-/// Without a branch: for each one the verifier would go through the rest of the loop again.
+/// Without a branch: for each one the verifier would go through the rest of the loop again. The compiler, which would make some, does not know
+/// that `padding` and `short` are 0 or 1.
 #[inline(always)]
-const fn step(kind: u32, len: u32) -> u32 {
-    let padding = (kind ^ 1).wrapping_sub(1) >> 31;
-    let short = (len >> 1).wrapping_sub(1) >> 31;
+fn step<P: Packet + ?Sized>(packet: &P, kind: u32, len: u32) -> u32 {
+    let padding = packet.plain((kind ^ 1).wrapping_sub(1) >> 31);
+    let short = packet.plain((len >> 1).wrapping_sub(1) >> 31);
     let option = len & short.wrapping_sub(1) | short << 1;
     option & padding.wrapping_sub(1) | padding
 }
@@ -252,7 +262,7 @@ mod tests {
         for kind in 0..256 {
             for len in 0..256 {
                 let plain = if kind == 1 { 1 } else { len.max(2) };
-                assert_eq!(step(kind, len), plain, "kind {kind}, length {len}");
+                assert_eq!(step::<[u8]>(&[], kind, len), plain, "kind {kind}, length {len}");
             }
         }
     }

@@ -4,9 +4,11 @@ mod guard;
 mod hosted;
 mod icmp;
 mod limit;
+mod lost;
 mod place;
 mod policy;
 mod state;
+mod unmanaged;
 mod uplink;
 
 use std::net::IpAddr;

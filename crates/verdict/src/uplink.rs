@@ -4,16 +4,19 @@
 //! host is only forwarded, and is not judged here. What is sent to a group or to everybody is sent to the host.
 //!
 //! **Order.** Whose it is comes before whether it is sound: what is only forwarded is not ours to refuse.
+//! **Missing entries.** Where the tables have lost who the host is, everything counts as the host's: what was established goes on,
+//! nothing new begins.
 
 use crate::abi::{
-    Addr, Endpoint, FlowEntry, FlowState, HOST_ENDPOINT, HOST_IDENTITY, PeerKey, Verdict, Window,
+    Addr, Endpoint, FlowEntry, FlowState, HOST_ENDPOINT, HOST_IDENTITY, HOST_NETWORK, HOST_TENANT,
+    Peer, PeerKey, Verdict, Window,
 };
 use crate::flow::{decide, enter, framed, met, parse, pass};
 use crate::judge::Judgement;
 use crate::packet::{ARP, ETHERNET, Fragment, Header, IPV4, IPV6, IcmpRole, Packet, protocol};
 use crate::report::{refuse, reject};
-use crate::step::{GO_BY, GO_ON};
-use crate::work::Work;
+use crate::step::{GO_BY, GO_NOWHERE, GO_ON};
+use crate::work::{Hook, Work};
 use crate::{Action, Env, Reason, Step, sctp, tcp};
 
 const DHCP: [u16; 2] = [67, 68];
@@ -43,12 +46,41 @@ pub fn at_uplink<E: Env, P: Packet + ?Sized>(
     sent: bool,
     work: &mut Work,
 ) -> Action {
-    if met(env, HOST_ENDPOINT, sent, work).is_none() {
+    if met(env, HOST_ENDPOINT, sent, work).is_none() && !met_lost(env, sent, work) {
         return Action::Pass;
     }
-    match env.step(Step::Uplink, packet, work) {
+    decide_whose(env, packet, Step::Uplink, work)
+}
+
+/// Notes where the packet is when the host's endpoint is missing; whether the host has a policy at its uplinks all the same.
+#[inline(never)]
+pub(crate) fn met_lost<E: Env>(env: &E, sent: bool, work: &mut Work) -> bool {
+    work.hook = Hook {
+        epoch: env.epoch(),
+        endpoint: HOST_ENDPOINT,
+        network: HOST_NETWORK,
+        tenant: HOST_TENANT,
+        now: env.now(),
+        sent,
+        uplink: true,
+        ..Hook::default()
+    };
+    work.header = Header::default();
+    env.config().has_host()
+}
+
+/// Decides on a packet once the step has told whose it is.
+#[inline(always)]
+pub(crate) fn decide_whose<E: Env, P: Packet + ?Sized>(
+    env: &E,
+    packet: &P,
+    whose: Step,
+    work: &mut Work,
+) -> Action {
+    match env.step(whose, packet, work) {
         GO_ON => decide(env, packet, work),
         GO_BY => Action::Pass,
+        GO_NOWHERE => Action::Drop(Reason::UnknownEndpoint),
         _ => {
             let reason = work.judgement.reason;
             reject(env, packet, work, reason)
@@ -63,7 +95,7 @@ pub(crate) fn at_home<E: Env, P: Packet + ?Sized>(
     packet: &P,
     work: &mut Work,
 ) -> Result<Kind, Reason> {
-    let Some(endpoint) = env.endpoint(HOST_ENDPOINT) else { return Ok(Kind::Other) };
+    let Some(endpoint) = env.endpoint(HOST_ENDPOINT) else { return Err(Reason::UnknownEndpoint) };
     if framed(packet, work).is_err() || work.frame.ethertype == ARP {
         return Ok(Kind::Other);
     }
@@ -86,7 +118,7 @@ pub(crate) fn whose<E: Env, P: Packet + ?Sized>(env: &E, packet: &P, work: &mut 
 }
 
 /// Source and target of an IP packet.
-fn addresses<P: Packet + ?Sized>(packet: &P, ethertype: u16) -> Option<(Addr, Addr)> {
+pub(crate) fn addresses<P: Packet + ?Sized>(packet: &P, ethertype: u16) -> Option<(Addr, Addr)> {
     match ethertype {
         IPV4 => {
             let b = packet.load::<8>(ETHERNET + 12)?;
@@ -101,10 +133,15 @@ fn addresses<P: Packet + ?Sized>(packet: &P, ethertype: u16) -> Option<(Addr, Ad
     }
 }
 
+/// Whether an address is the host's, or may be: the tables have lost what they say of it, or of `::`, which they always have.
 #[inline(never)]
 fn is_host<E: Env>(env: &E, work: &Work, addr: Addr) -> bool {
-    let key = PeerKey { network: work.hook.network, addr };
-    env.exact(&key).is_some_and(|peer| peer.endpoint == HOST_ENDPOINT)
+    let mut key = PeerKey { network: work.hook.network, addr };
+    if let Some(peer) = env.exact(&key) {
+        return peer.endpoint == HOST_ENDPOINT || peer.is_lost();
+    }
+    key.addr = Addr::UNSPECIFIED;
+    env.exact(&key).is_none_or(Peer::is_lost)
 }
 
 /// What becomes of a packet of the host whose headers have been read. Its end on this side becomes the host's address where it is
@@ -192,7 +229,7 @@ pub(crate) fn is_midway(header: &Header) -> bool {
 }
 
 /// Makes a flow of a connection whose beginning was not seen: nothing is known of its windows. `answers` tells that the packet at hand
-/// was sent by the one who was connected to.
+/// was sent by the one who was connected to; its header has been turned.
 #[inline(always)]
 pub(crate) fn pick_up(work: &mut Work, answers: bool) {
     let entry = &mut work.entry;
@@ -201,7 +238,6 @@ pub(crate) fn pick_up(work: &mut Work, answers: bool) {
         window.flags = Window::KNOWN | Window::LIBERAL;
     }
     if answers {
-        entry.flags ^= FlowEntry::HIGH_ORIGINATES;
         entry.counts.swap(0, 1);
     }
 }

@@ -51,6 +51,12 @@ pub struct Hook {
     pub in_place: bool,
     /// The endpoint is the host, and the hook one of an uplink, see [`crate::abi::Endpoint::UPLINK`].
     pub uplink: bool,
+    /// Rules tell processes of the host apart at this uplink, see [`crate::account`].
+    pub accounts: bool,
     /// The endpoint shares the host's stack, see [`crate::abi::Endpoint::HOSTED`].
     pub hosted: bool,
+    /// The port is nobody's in the file, see [`crate::abi::Endpoint::UNMANAGED`].
+    pub unmanaged: bool,
+    /// What the port is then: [`crate::abi::Stray`] as a number.
+    pub stray: u32,
 }

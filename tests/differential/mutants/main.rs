@@ -5,7 +5,10 @@
 
 use std::process::ExitCode;
 
-use differential::run::{Case, Judge, Mask, Report, Seen, play, prepare};
+use std::net::IpAddr;
+
+use differential::oracle::{Ask, Way};
+use differential::run::{Case, Held, Judge, Mask, Phase, Report, Seen, play, prepare};
 use verdict::{Action, Reason};
 
 /// Documents that a bug may survive before it counts as not caught.
@@ -20,7 +23,10 @@ macro_rules! mutant {
         mod $name {
             use ::$name::abi as to;
             use ::$name::native::{Simulation, Tables};
-            use ::$name::{Action, Packet, Work, from_endpoint, to_endpoint};
+            use ::$name::{
+                Action, Call, Packet, Socket, Work, at_bind, at_cgroup, at_connect, at_uplink,
+                from_endpoint, to_endpoint,
+            };
             use verdict::abi as from;
 
             fn addr(a: from::Addr) -> to::Addr {
@@ -106,7 +112,75 @@ macro_rules! mutant {
                 }
             }
 
+            struct Leaving<'a>(&'a [u8], bool, u32);
+
+            impl Packet for Leaving<'_> {
+                fn len(&self) -> u32 {
+                    Packet::len(self.0)
+                }
+
+                fn has_socket(&self) -> bool {
+                    self.1
+                }
+
+                fn account(&self) -> u32 {
+                    self.2
+                }
+
+                fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+                    self.0.load(offset)
+                }
+
+                fn copy<const N: usize>(&self, offset: u32, len: u32, to: &mut [u8; N]) -> bool {
+                    self.0.copy(offset, len, to)
+                }
+            }
+
+            struct OfSocket<'a>(&'a [u8], super::Held);
+
+            impl Packet for OfSocket<'_> {
+                fn len(&self) -> u32 {
+                    Packet::len(self.0)
+                }
+
+                fn stays(&self) -> bool {
+                    self.1.stays
+                }
+
+                fn holder(&self, _: Socket, _: Socket, _: u8) -> Option<u32> {
+                    self.1.holder
+                }
+
+                fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+                    self.0.load(offset)
+                }
+
+                fn copy<const N: usize>(&self, offset: u32, len: u32, to: &mut [u8; N]) -> bool {
+                    self.0.copy(offset, len, to)
+                }
+            }
+
+            fn seen(action: Action, env: &Simulation<'_>) -> super::Seen {
+                let action = match action {
+                    Action::Pass => super::Action::Pass,
+                    Action::Deliver(number) => super::Action::Deliver(number),
+                    Action::Drop(reason) => {
+                        let reason = super::Reason::from_code(reason.code());
+                        super::Action::Drop(reason.unwrap_or(super::Reason::None))
+                    }
+                };
+                let report = env.events.borrow().last().map(|event| super::Report {
+                    kind: event.kind,
+                    verdict: event.verdict,
+                    egress_rule: event.egress_rule,
+                    ingress_rule: event.ingress_rule,
+                });
+                super::Seen { action, report }
+            }
+
             pub(crate) struct Mutant<'t> {
+                pub(crate) case: &'t [super::Phase],
+                pub(crate) phase: usize,
                 pub(crate) phases: &'t [Tables],
                 pub(crate) simulation: Option<Simulation<'t>>,
                 pub(crate) work: Work,
@@ -114,6 +188,7 @@ macro_rules! mutant {
 
             impl super::Judge for Mutant<'_> {
                 fn enter(&mut self, phase: usize) {
+                    self.phase = phase;
                     let tables = &self.phases[phase];
                     self.simulation = Some(match self.simulation.take() {
                         Some(simulation) => simulation.with_tables(tables),
@@ -136,21 +211,51 @@ macro_rules! mutant {
                         let came = Came(frame, entered.into());
                         to_endpoint(env, &came, number, &mut self.work)
                     };
-                    let action = match action {
-                        Action::Pass => super::Action::Pass,
-                        Action::Deliver(number) => super::Action::Deliver(number),
-                        Action::Drop(reason) => {
-                            let reason = super::Reason::from_code(reason.code());
-                            super::Action::Drop(reason.unwrap_or(super::Reason::None))
+                    seen(action, env)
+                }
+
+                fn judge_host(&mut self, way: super::Way, frame: &[u8]) -> super::Seen {
+                    let env = self.simulation.as_ref().expect("a phase was entered");
+                    env.events.borrow_mut().clear();
+                    let account = way.account(&self.case[self.phase].accounts);
+                    let leaving = Leaving(frame, way.by_socket, account);
+                    let action = at_uplink(env, &leaving, way.sent, &mut self.work);
+                    seen(action, env)
+                }
+
+                fn judge_at_socket(
+                    &mut self,
+                    own: u16,
+                    held: super::Held,
+                    frame: &[u8],
+                ) -> super::Seen {
+                    let env = self.simulation.as_ref().expect("a phase was entered");
+                    env.events.borrow_mut().clear();
+                    let packet = OfSocket(frame, held);
+                    let action = at_cgroup(env, &packet, own.into(), held.sent, &mut self.work);
+                    seen(action, env)
+                }
+
+                fn judge_call(
+                    &mut self,
+                    own: u16,
+                    ask: super::Ask,
+                    (address, port, protocol): (super::IpAddr, u16, u8),
+                ) -> super::Seen {
+                    let env = self.simulation.as_ref().expect("a phase was entered");
+                    env.events.borrow_mut().clear();
+                    let to = Socket { addr: addr(from::Addr::from(address)), port };
+                    let nothing: &[u8] = &[];
+                    let (number, work) = (u32::from(own), &mut self.work);
+                    let action = match ask {
+                        super::Ask::Connect(bound) => {
+                            at_connect(env, nothing, number, &Call { to, bound, protocol }, work)
+                        }
+                        super::Ask::Bind => {
+                            at_bind(env, nothing, number, &Call { to, bound: 0, protocol }, work)
                         }
                     };
-                    let report = env.events.borrow().last().map(|event| super::Report {
-                        kind: event.kind,
-                        verdict: event.verdict,
-                        egress_rule: event.egress_rule,
-                        ingress_rule: event.ingress_rule,
-                    });
-                    super::Seen { action, report }
+                    seen(action, env)
                 }
             }
 
@@ -158,7 +263,9 @@ macro_rules! mutant {
                 let phases: Vec<Tables> =
                     case.phases.iter().map(|phase| tables(&phase.tables)).collect();
                 let work = Work::default();
-                let mut judge = Mutant { phases: &phases, simulation: None, work };
+                let (case_phases, phase) = (case.phases.as_slice(), 0);
+                let mut judge =
+                    Mutant { case: case_phases, phase, phases: &phases, simulation: None, work };
                 super::play(case, &mut judge, super::STEPS)
             }
         }

@@ -12,10 +12,11 @@ use model::{
 };
 use policy::Document;
 use policy::document::{
-    Adopted, Audit, External, Netns, Network, Policy, Port, Scope, Segment, Snat, Span, Standing,
-    Start, Subnets, Tenant, Workload,
+    Adopted, Audit, External, Host, Netns, Network, Policy, Port, Scope, Segment, Snat, Span,
+    Standing, Start, Subnets, Tenant, Uplink, Workload,
 };
 
+use crate::accounts;
 use crate::clock;
 use crate::rng::Rng;
 
@@ -62,8 +63,16 @@ pub fn document(rng: &mut Rng) -> Document {
             doc.workloads.extend(further.map(Into::into));
         }
     }
+    doc.host = rng.chance(60).then(|| host(rng));
     policies(rng, &mut doc);
     doc
+}
+
+/// The host's own policy on its uplinks.
+fn host(rng: &mut Rng) -> Host {
+    let uplinks = vec![Uplink(Arc::from("uplink"))];
+    let (confined, span) = (accounts::confined(rng), Span::default());
+    Host { uplinks, postures: postures(rng), audit: audit(rng), confined, span }
 }
 
 /// Replaces policies, audits and labels, and nothing else: what a policy change does to live flows.
@@ -86,6 +95,9 @@ pub fn edit(rng: &mut Rng, doc: &Document) -> Document {
     if rng.chance(20) {
         doc.audit = audit(rng);
     }
+    if doc.host.is_some() && rng.chance(30) {
+        doc.host = Some(host(rng));
+    }
     for workload in &mut doc.workloads {
         if rng.chance(20) {
             workload.labels = labels(rng);
@@ -97,13 +109,15 @@ pub fn edit(rng: &mut Rng, doc: &Document) -> Document {
 fn network(rng: &mut Rng, tenant: &Name, at: usize, unique: usize) -> Network {
     let mode = *rng.pick(&[Mode::Nat, Mode::Bridge, Mode::Bridge, Mode::Routed, Mode::None]);
     let mode = if at == 0 && mode == Mode::None { Mode::Nat } else { mode };
+    let mode = if at > 0 && rng.chance(45) { Mode::Host } else { mode };
     // Routed networks meet each other, so they differ; the others are all alike.
     let octet = u8::try_from(if mode == Mode::Routed { 100 + unique } else { at }).unwrap_or(0);
     let v4 = Ipv4Net::new_assert(Ipv4Addr::new(10, octet, 0, 0), 16);
     let group = 0xfd00 + u16::from(octet);
     let v6 = Ipv6Net::new_assert(Ipv6Addr::new(group, 0, 0, 0, 0, 0, 0, 0), 48);
     let families = rng.below(4);
-    let subnets = if mode == Mode::None {
+    let has_none = matches!(mode, Mode::None | Mode::Host);
+    let subnets = if has_none {
         Subnets::default()
     } else {
         Subnets { v4: (families != 0).then_some(v4), v6: (families != 1).then_some(v6) }
@@ -111,7 +125,7 @@ fn network(rng: &mut Rng, tenant: &Name, at: usize, unique: usize) -> Network {
     let external =
         (mode == Mode::Routed && rng.chance(60)).then(|| External::Bridge("ext".to_owned()));
     let mut segments = Vec::new();
-    if mode != Mode::None && external.is_none() {
+    if !has_none && external.is_none() {
         for number in 0..rng.between(0, 3) {
             segments.push(segment(rng, number, subnets));
         }
@@ -234,7 +248,8 @@ fn workload(rng: &mut Rng, network: &Network, at: usize) -> Workload {
 
 /// Another attachment of a workload, in another network of its tenant.
 fn further(rng: &mut Rng, networks: &[Network], first: &Workload, at: usize) -> Option<Workload> {
-    let joins = |network: &&Network| network.mode != Mode::None && network.external.is_none();
+    let has_none = |network: &Network| matches!(network.mode, Mode::None | Mode::Host);
+    let joins = |network: &&Network| !has_none(network) && network.external.is_none();
     let own = networks.iter().find(|network| network.name == first.network).filter(joins)?;
     let other = networks.iter().filter(joins).find(|network| network.name != own.name)?;
     if !rng.chance(40) {
@@ -266,6 +281,18 @@ fn policies(rng: &mut Rng, doc: &mut Document) {
         let most = if scope == Scope::Host { 4 } else { 7 };
         for at in 0..rng.between(0, most) {
             let policy = policy(rng, &scope, at);
+            doc.policies.push(policy);
+        }
+    }
+    if doc.host.is_some() {
+        // Above the names of the others.
+        for at in 10..10 + rng.between(0, 5) {
+            let mut policy = policy(rng, &Scope::Host, at);
+            let side = if rng.chance(60) { &mut policy.to } else { &mut policy.from };
+            *side = vec![Peer::Host];
+            if rng.chance(50) {
+                accounts::speak(rng, &mut policy);
+            }
             doc.policies.push(policy);
         }
     }

@@ -5,6 +5,7 @@
 //! real packet bytes. Both must agree on every packet: passed or dropped, why, and by which rules.
 //! Everything derives from one seed, which a failure prints with the smallest file that still fails.
 
+pub mod accounts;
 pub mod bytes;
 mod clock;
 pub mod generate;
@@ -13,4 +14,5 @@ pub mod oracle;
 pub mod render;
 pub mod rng;
 pub mod run;
+pub mod sockets;
 pub mod traffic;

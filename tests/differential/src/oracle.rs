@@ -5,19 +5,26 @@
 //! document's plain data types and the planner's addresses is used.
 
 mod flows;
+mod hosted;
+mod uplink;
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use model::{Field, IcmpCover, IcmpMatch, Mode, Op, Peer, PortSpec, Posture, Selector, Transport};
+use model::{
+    Field, IcmpCover, IcmpMatch, Mode, Name, Op, Peer, PortSpec, Posture, Selector, Transport,
+};
 use planner::Bundle;
 use policy::Document;
-use policy::document::{Network, Policy, Scope, Start, Workload};
+use policy::document::{Audit, Network, Policy, Scope, Start, Workload};
 
+use crate::accounts::Sender;
 use crate::clock;
 
 pub use flows::{Expected, Oracle};
+pub use hosted::{Ask, AtSocket, Sockets};
+pub use uplink::{UPLINK, Way};
 
 /// An endpoint: a workload and what it was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +60,8 @@ pub struct Scene {
     pub doc: Document,
     /// Everything with an address.
     pub seats: Vec<Seat>,
+    /// Workloads on the host's own stack, which have no addresses; as [`Who::Endpoint`] they come after the others.
+    pub hosted: Vec<Seat>,
     /// Of the host, transit links left out.
     pub host: Vec<IpAddr>,
     /// By network: the transit addresses on the host's side.
@@ -68,6 +77,8 @@ pub enum Who {
     Endpoint(usize),
     /// The host.
     Host,
+    /// Processes of the host, where they send.
+    Processes(Sender),
     /// An address of a managed subnet that nobody has.
     Unmanaged,
     /// Everybody else.
@@ -115,7 +126,7 @@ impl Scene {
     /// Joins a document with the addresses that the planner gave.
     #[must_use]
     pub fn new(doc: &Document, bundle: &Bundle, facts: &planner::Facts) -> Self {
-        let mut seats = Vec::new();
+        let (mut seats, mut hosted) = (Vec::new(), Vec::new());
         for (at, workload) in doc.workloads.iter().enumerate() {
             let network = |n: &Network| n.tenant == workload.tenant && n.name == workload.network;
             let place = doc.networks.iter().position(network);
@@ -128,11 +139,16 @@ impl Scene {
                     Start::Port(port) => (port.mac, true),
                     _ => ([0x02, 0x62, 0x68, 0, high, low], false),
                 };
-                seats.push(Seat { workload: at, network, number, v4, v6, mac, in_place });
+                let seat = Seat { workload: at, network, number, v4, v6, mac, in_place };
+                if doc.networks[network].mode == Mode::Host {
+                    hosted.push(Seat { v4: None, v6: None, ..seat });
+                } else {
+                    seats.push(seat);
+                }
             }
         }
         let transit = |network: &Network| {
-            if network.external.is_some() {
+            if network.external.is_some() || network.mode == Mode::Host {
                 return None;
             }
             let number = bundle.allocations.networks.get(network.id().as_str())?.number;
@@ -141,11 +157,13 @@ impl Scene {
         };
         let transit = doc.networks.iter().map(|each| transit(each).unwrap_or_default()).collect();
         let (doc, host, now) = (doc.clone(), facts.addresses.clone(), facts.now);
-        Self { doc, seats, host, transit, now }
+        Self { doc, seats, hosted, host, transit, now }
     }
 
     fn workload(&self, seat: usize) -> &Workload {
-        &self.doc.workloads[self.seats[seat].workload]
+        let hosted = || seat.checked_sub(self.seats.len()).map(|at| self.hosted[at]);
+        let seat = self.seats.get(seat).copied().or_else(hosted).expect("a seat of the scene");
+        &self.doc.workloads[seat.workload]
     }
 
     /// Who has an address, seen from a network.
@@ -155,6 +173,10 @@ impl Scene {
         let own = |seat: &Seat| seat.network == network && seat.has(address);
         if let Some(at) = self.seats.iter().position(own) {
             return Who::Endpoint(at);
+        }
+        // On the host's own stack loopback is the host.
+        if here.mode == Mode::Host && address.is_loopback() {
+            return Who::Host;
         }
         if gateways(here).contains(&address) || self.transit[network].contains(&address) {
             return Who::Host;
@@ -193,8 +215,16 @@ impl Scene {
     pub fn judge(&self, flow: &Flow) -> Option<Opinion> {
         let (source, target) =
             (self.who(flow.network, flow.source), self.who(flow.network, flow.target));
+        self.judge_between(flow, source, target)
+    }
+
+    /// The same between two whose addresses do not tell who they are.
+    fn judge_between(&self, flow: &Flow, source: Who, target: Who) -> Option<Opinion> {
         let local = |who: Who| match who {
-            Who::Endpoint(at) => self.seats[at].network == flow.network,
+            Who::Endpoint(at) => {
+                let seat = self.seats.iter().chain(&self.hosted).nth(at);
+                seat.is_some_and(|seat| seat.network == flow.network)
+            }
             _ => false,
         };
         if !local(source) && !local(target) {
@@ -242,19 +272,22 @@ impl Scene {
         let network = networks.find(|n| n.tenant == workload.tenant && n.name == workload.network);
         let segments = network.map_or(&[][..], |network| network.segments.as_slice());
         let segment = segments.iter().find(|each| Some(&each.name) == workload.segment.as_ref());
-        let mut said = [
+        let said = [
             segment.map(|each| each.audit),
             network.map(|each| each.audit),
             tenant.map(|each| each.audit),
             Some(self.doc.audit),
-        ]
-        .into_iter()
-        .flatten()
-        .filter(|audit| if ingress { audit.ingress } else { audit.egress }.is_some());
+        ];
+        self.audits(said.into_iter().flatten(), ingress)
+    }
+
+    /// Whether the first of these that says something about the direction audits it.
+    fn audits(&self, nearest_first: impl Iterator<Item = Audit>, ingress: bool) -> bool {
+        let word = |audit: &Audit| if ingress { audit.ingress } else { audit.egress };
+        let mut said = nearest_first.filter(|audit| word(audit).is_some());
         let Some(audit) = said.next() else { return false };
         let over = audit.until.is_some_and(|until| until <= self.now);
-        let word = if ingress { audit.ingress } else { audit.egress };
-        word == Some(true) && !over
+        word(&audit) == Some(true) && !over
     }
 
     /// What one end's policy says where nothing is audited.
@@ -263,6 +296,17 @@ impl Scene {
         let Who::Endpoint(subject) = end else { return Answer::Drop(0) };
         let workload = self.workload(subject);
         let (posture, sealed) = self.posture(workload, ingress);
+        self.rules(flow, (source, target), Some(&workload.tenant), (posture, sealed))
+    }
+
+    /// What the policies say that speak for an end: of a tenant's workload those of the tenant, too.
+    fn rules(
+        &self,
+        flow: &Flow,
+        (source, target): (Who, Who),
+        whose: Option<&Name>,
+        (posture, sealed): (Posture, bool),
+    ) -> Answer {
         let about: Vec<&Policy> = self
             .doc
             .policies
@@ -277,7 +321,7 @@ impl Scene {
             // A tenant's policy speaks for its own workloads only.
             .filter(|policy| match &policy.scope {
                 Scope::Host => true,
-                Scope::Tenant(tenant) => *tenant == workload.tenant,
+                Scope::Tenant(tenant) => Some(tenant) == whose,
             })
             .collect();
         let allows = |policy: &Policy| has(&policy.allow, policy, flow);
@@ -342,8 +386,9 @@ impl Scene {
                 in_scope(seat) && selects(selector, self.workload(seat))
             }
             (Peer::Cidr(net), Who::World | Who::Unmanaged) => net.contains(&address),
+            (Peer::Processes(these), Who::Processes(sender)) => sender.is(these),
             (Peer::Any, _)
-            | (Peer::Host, Who::Host)
+            | (Peer::Host, Who::Host | Who::Processes(_))
             | (Peer::World, Who::World)
             | (Peer::Unmanaged, Who::Unmanaged) => true,
             _ => false,

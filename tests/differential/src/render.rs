@@ -13,6 +13,12 @@ use crate::clock;
 pub fn file(doc: &Document) -> String {
     let mut out = String::from("bulkhead: 1\n");
     audit(&mut out, 0, doc.audit);
+    if let Some(host) = &doc.host {
+        line(&mut out, 0, "host:");
+        line(&mut out, 1, &format!("posture: {}", posture(host.postures)));
+        line(&mut out, 1, &format!("confined: {}", quoted(&host.confined)));
+        audit(&mut out, 1, host.audit);
+    }
     if !doc.tenants.is_empty() {
         out.push_str("tenants:\n");
     }

@@ -2,17 +2,27 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use model::Mode;
-use planner::{Allocations, Bundle};
-use verdict::abi::{Config, Event, EventKind, Peer, PeerKey, Verdict};
-use verdict::native::{Simulation, Tables};
-use verdict::{Action, Reason, Work, from_endpoint, to_endpoint};
+use planner::{Accounts, Allocations, Bundle, HostPlane};
+use verdict::abi::{
+    Addr, Config, Endpoint, Event, EventKind, HOST_NETWORK, Peer, PeerKey, Verdict,
+};
+use verdict::native::Tables;
+use verdict::{Action, Reason};
 
+use crate::accounts::Sender;
 use crate::bytes::{Body, Packet};
-use crate::oracle::{Answer, Expected, Opinion, Oracle, Scene};
+use crate::oracle::{
+    Answer, Ask, AtSocket, Expected, Opinion, Oracle, Scene, Sockets, UPLINK, Way,
+};
 use crate::rng::Rng;
-use crate::{generate, render, traffic};
+use crate::{generate, render, sockets, traffic};
+
+mod on_host;
+
+pub use on_host::Native;
 
 /// Policies that are left out, as (phase, position): what makes a failure small.
 pub type Mask = BTreeSet<(usize, usize)>;
@@ -24,6 +34,8 @@ pub struct Phase {
     pub scene: Scene,
     /// What the product judges by; the epoch is the phase's position.
     pub tables: Tables,
+    /// Accounts of the host, as the agent tells them to the kernel.
+    pub accounts: Accounts,
 }
 
 /// A document and its changes.
@@ -43,6 +55,29 @@ pub struct Seen {
     pub action: Action,
     /// What was reported of this packet last, where reports can be seen.
     pub report: Option<Report>,
+}
+
+/// What a socket's hook is told of a packet: whether its workload sends it, whether it stays on this host, and the number of the endpoint that
+/// has the socket at the other end, 0 for the host's, if there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// It is sent.
+    pub sent: bool,
+    /// It stays.
+    pub stays: bool,
+    /// Who has the other socket.
+    pub holder: Option<u32>,
+}
+
+impl Held {
+    fn new(scene: &Scene, at: AtSocket) -> Self {
+        let holder = match at.far {
+            Sockets::Away | Sockets::Nobody => None,
+            Sockets::Host => Some(0),
+            Sockets::Workload(seat) => Some(scene.hosted[seat].number.into()),
+        };
+        Self { sent: at.sent, stays: at.far != Sockets::Away, holder }
+    }
 }
 
 /// The part of a report that both opinions have.
@@ -73,6 +108,20 @@ pub trait Judge {
     /// Judges a frame at the hook of an endpoint, which sends or is to receive it; it came to the host by the port of the
     /// endpoint with the second number, 0 for another way.
     fn judge(&mut self, endpoint: u16, way: (bool, u16), frame: &[u8]) -> Seen;
+    /// Judges a frame at an uplink of the host.
+    fn judge_host(&mut self, way: Way, frame: &[u8]) -> Seen;
+    /// Judges a frame at the socket of a workload on the host's stack, by numbers of endpoints.
+    fn judge_at_socket(&mut self, own: u16, at: Held, frame: &[u8]) -> Seen;
+    /// Judges a call of such a workload.
+    fn judge_call(&mut self, own: u16, ask: Ask, what: (IpAddr, u16, u8)) -> Seen;
+    /// Whether it knows sockets.
+    fn knows_sockets(&self) -> bool {
+        true
+    }
+    /// Whether frames can be given to it that no socket of the host has sent.
+    fn knows_others(&self) -> bool {
+        true
+    }
 }
 
 /// The two did not agree.
@@ -112,16 +161,20 @@ pub fn prepare(seed: u64, mask: &Mask, versions: bool) -> Case {
     let mut phases: Vec<Phase> = Vec::new();
     let mut allocations = Allocations::default();
     for (at, doc) in docs.iter().enumerate() {
-        let bundle =
+        let mut bundle =
             planner::compile(doc, &allocations, &facts).expect("the generator's documents compile");
+        let plane = HostPlane::new(doc, &bundle.routers, &doc.publishes, &facts);
+        if let Some(plane) = plane.expect("and so does their host part") {
+            plane.enter(&mut bundle);
+        }
         let scene = Scene::new(doc, &bundle, &facts);
-        let Bundle { allocations: given, mut tables, .. } = bundle;
+        let Bundle { allocations: given, mut tables, accounts, .. } = bundle;
         allocations = (*given).clone();
         tables.config.epoch = at as u64;
         if !deliver {
             tables.config.flags &= !Config::DELIVER;
         }
-        phases.push(Phase { scene, tables });
+        phases.push(Phase { scene, tables, accounts });
     }
     if merged {
         merge_neighbours(&mut phases);
@@ -136,6 +189,24 @@ fn merge_neighbours(phases: &mut [Phase]) {
         both.config.epoch = 0;
         first.tables = both.clone();
         both.config.epoch = 1;
+        // Accounts that are gone, and what is told of endpoints in one version alone.
+        let there = std::mem::take(&mut second.tables.endpoints);
+        let gone: Vec<u32> = both
+            .endpoints
+            .iter()
+            .map(|(number, _)| *number)
+            .filter(|number| !there.contains_key(number))
+            .collect();
+        for number in gone {
+            both.endpoints.remove(&number);
+            let addr = Addr::hosted(number);
+            both.exact.remove(&PeerKey { network: HOST_NETWORK, addr });
+        }
+        for (number, other) in &there {
+            if let Some(one) = both.endpoints.get(number).copied() {
+                both.endpoints.insert(*number, Endpoint { flags: other.flags, ..one });
+            }
+        }
         second.tables = both;
     }
 }
@@ -159,7 +230,10 @@ fn merge(even: &Tables, odd: &Tables) -> Tables {
         Peer { class: [a.class[0], b.class[1]], identity: [a.identity[0], b.identity[1]], ..a }
     };
     for key in even.exact.keys().chain(odd.exact.keys()) {
-        both.exact.insert(*key, halves(find(even, key), find(odd, key)));
+        let endpoint = odd.exact.get(key).or_else(|| even.exact.get(key));
+        let endpoint = endpoint.map_or(0, |peer| peer.endpoint);
+        let peer = halves(find(even, key), find(odd, key));
+        both.exact.insert(*key, Peer { endpoint, ..peer });
     }
     for (key, _) in even.prefixes.iter().chain(odd.prefixes.iter()) {
         let within = |tables: &Tables| {
@@ -177,6 +251,9 @@ fn merge(even: &Tables, odd: &Tables) -> Tables {
     both
 }
 
+/// Packets for which a policy counts as just changed.
+const JUST_CHANGED: usize = 20;
+
 /// Plays a case of `steps` packets for each phase; returns how many verdicts were compared.
 ///
 /// # Errors
@@ -187,12 +264,20 @@ pub fn play(case: &Case, judge: &mut dyn Judge, steps: usize) -> Result<usize, M
     let mut oracle = Oracle::default();
     let mut talks: Vec<traffic::Talk> = Vec::new();
     let mut compared = 0;
+    let mut spoken: Vec<sockets::Spoken> = Vec::new();
     for (phase, Phase { scene, .. }) in case.phases.iter().enumerate() {
         judge.enter(phase);
         oracle.epoch = phase as u64;
-        for _ in 0..steps {
+        for step in 0..steps {
+            if !scene.hosted.is_empty() && judge.knows_sockets() && rng.chance(30) {
+                compared += of_sockets(&mut oracle, scene, judge, (&mut rng, &mut spoken))
+                    .map_err(|text| Mismatch { phase, at: compared, text })?;
+                continue;
+            }
             if talks.len() < 3 || rng.chance(25) {
                 talks.extend(traffic::begin(&mut rng, scene));
+                let of_host = scene.doc.host.is_some() && rng.chance(40);
+                talks.extend(of_host.then(|| traffic::begin_outside(&mut rng, scene)).flatten());
             }
             if talks.len() > 12 {
                 talks.remove(0);
@@ -202,8 +287,18 @@ pub fn play(case: &Case, judge: &mut dyn Judge, steps: usize) -> Result<usize, M
             }
             let at = rng.below(talks.len());
             let talk = &mut talks[at];
-            let mut packet = talk.packet(&mut rng, scene);
+            let changed = phase > 0 && step < JUST_CHANGED;
+            let mut packet = talk.packet(&mut rng, scene, changed);
             let network = talk.network;
+            if network == UPLINK {
+                traffic::outside(&mut rng, &mut packet);
+                let by_socket = talk.is_of_socket() || !judge.knows_others();
+                let sender = talk.sender(&mut rng);
+                compared += 1;
+                at_an_uplink(&mut oracle, scene, judge, (&mut rng, by_socket, sender), &packet)
+                    .map_err(|text| Mismatch { phase, at: compared, text })?;
+                continue;
+            }
             if rng.chance(4) {
                 let honest = packet.source;
                 traffic::forge(&mut rng, scene, &mut packet);
@@ -221,6 +316,74 @@ pub fn play(case: &Case, judge: &mut dyn Judge, steps: usize) -> Result<usize, M
         }
     }
     Ok(compared)
+}
+
+/// Takes a packet to the sockets that it meets, or makes a call, and compares both opinions.
+fn of_sockets(
+    oracle: &mut Oracle,
+    scene: &Scene,
+    judge: &mut dyn Judge,
+    (rng, spoken): (&mut Rng, &mut Vec<sockets::Spoken>),
+) -> Result<usize, String> {
+    let named = |seat: usize| scene.doc.workloads[scene.hosted[seat].workload].id();
+    if rng.chance(15) {
+        let Some((seat, ask, what)) = sockets::call(rng, scene) else { return Ok(0) };
+        let expected = scene.call(seat, ask, what);
+        let seen = judge.judge_call(scene.hosted[seat].number, ask, what);
+        let told = || format!("{} asks {ask:?} of {what:?}\n", named(seat));
+        let agreed = agrees(expected, &seen).then_some(1);
+        return agreed.ok_or_else(|| told() + &opinions(expected, &seen));
+    }
+    if spoken.len() < 2 || rng.chance(20) {
+        spoken.extend(sockets::begin(rng, scene));
+    }
+    if spoken.len() > 6 {
+        spoken.remove(0);
+    }
+    let at = rng.below(spoken.len());
+    let Some((packet, met)) = spoken.get_mut(at).and_then(|talk| talk.packet(rng, scene)) else {
+        return Ok(0);
+    };
+    let mut compared = 0;
+    for at in met.into_iter().flatten() {
+        compared += 1;
+        let expected = oracle.at_socket(scene, at, &packet);
+        let (own, held) = (scene.hosted[at.seat].number, Held::new(scene, at));
+        let seen = judge.judge_at_socket(own, held, &packet.bytes());
+        if !agrees(expected, &seen) {
+            let told = format!("{} {at:?}\n  {packet:?}\n", named(at.seat));
+            return Err(told + &opinions(expected, &seen));
+        }
+        if matches!(expected, Expected::Drop(_) | Expected::Refused(_)) {
+            break;
+        }
+    }
+    Ok(compared)
+}
+
+/// Takes a packet to an uplink and compares both opinions of it.
+fn at_an_uplink(
+    oracle: &mut Oracle,
+    scene: &Scene,
+    judge: &mut dyn Judge,
+    (rng, by_socket, sender): (&mut Rng, bool, Sender),
+    packet: &Packet,
+) -> Result<(), String> {
+    let own = |address| scene.host.contains(&address) || traffic::is_near(address);
+    // Now and then one leaves that should come in.
+    let sent = own(packet.source) != rng.chance(3);
+    let way = Way { sent, by_socket: !sent || by_socket, sender };
+    let expected = oracle.at_uplink(scene, way, packet);
+    let seen = judge.judge_host(way, &packet.bytes());
+    if agrees(expected, &seen) {
+        return Ok(());
+    }
+    let words = match (way.sent, way.by_socket) {
+        (true, true) => format!("leaves by an uplink, sent by {sender:?}"),
+        (true, false) => "leaves by an uplink for somebody else".to_owned(),
+        (false, _) => "comes in by an uplink".to_owned(),
+    };
+    Err(format!("{words}\n  {packet:?}\n{}", opinions(expected, &seen)))
 }
 
 /// No endpoint has it.
@@ -275,13 +438,16 @@ fn compare(
     }
     let workload = scene.doc.workloads[scene.seats[seat].workload].id();
     let way = if outgoing { "sends" } else { "is to receive" };
-    let mut text = format!("{workload} (endpoint {number}) {way}\n  {packet:?}\n");
-    let _ = writeln!(text, "oracle   {expected:?}");
-    let _ = writeln!(text, "product  {:?}", seen.action);
+    let opinions = opinions(expected, &seen);
+    Err(format!("{workload} (endpoint {number}) {way}\n  {packet:?}\n{opinions}"))
+}
+
+fn opinions(expected: Expected, seen: &Seen) -> String {
+    let mut text = format!("oracle   {expected:?}\nproduct  {:?}\n", seen.action);
     if let Some(report) = seen.report {
         let _ = writeln!(text, "reported {report:?}");
     }
-    Err(text)
+    text
 }
 
 fn agrees(expected: Expected, seen: &Seen) -> bool {
@@ -315,68 +481,6 @@ fn agrees(expected: Expected, seen: &Seen) -> bool {
             seen.action == Action::Drop(reason) && reports(opinion, EventKind::Drop, Verdict::Drop)
         }
         Expected::Drop(reason) => seen.action == Action::Drop(reason),
-    }
-}
-
-/// A frame that came to the host by the port of an endpoint.
-struct Came<'a> {
-    frame: &'a [u8],
-    by: u32,
-}
-
-impl verdict::Packet for Came<'_> {
-    fn len(&self) -> u32 {
-        verdict::Packet::len(self.frame)
-    }
-
-    fn entered(&self) -> u32 {
-        self.by
-    }
-
-    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        self.frame.load(offset)
-    }
-
-    fn copy<const N: usize>(&self, offset: u32, len: u32, to: &mut [u8; N]) -> bool {
-        self.frame.copy(offset, len, to)
-    }
-}
-
-/// The shared evaluator over the planner's tables, on the host.
-pub struct Native<'t> {
-    phases: &'t [Phase],
-    simulation: Option<Simulation<'t>>,
-    work: Work,
-}
-
-impl<'t> Native<'t> {
-    /// Runs over the tables of a case.
-    #[must_use]
-    pub fn new(case: &'t Case) -> Self {
-        Self { phases: &case.phases, simulation: None, work: Work::default() }
-    }
-}
-
-impl Judge for Native<'_> {
-    fn enter(&mut self, phase: usize) {
-        let tables = &self.phases[phase].tables;
-        self.simulation = Some(match self.simulation.take() {
-            Some(simulation) => simulation.with_tables(tables),
-            None => Simulation::new(tables),
-        });
-    }
-
-    fn judge(&mut self, endpoint: u16, (sent, entered): (bool, u16), frame: &[u8]) -> Seen {
-        let simulation = self.simulation.as_ref().expect("a phase was entered");
-        simulation.events.borrow_mut().clear();
-        let number = u32::from(endpoint);
-        let action = if sent {
-            from_endpoint(simulation, frame, number, &mut self.work)
-        } else {
-            to_endpoint(simulation, &Came { frame, by: entered.into() }, number, &mut self.work)
-        };
-        let report = simulation.events.borrow().last().map(Report::from);
-        Seen { action, report }
     }
 }
 
@@ -427,7 +531,8 @@ pub fn describe(case: &Case, mismatch: &Mismatch) -> String {
         let _ = writeln!(text, "--- phase {at}\n{shown}");
         last = file;
     }
-    for seat in &case.phases[0].scene.seats {
+    let scene = &case.phases[0].scene;
+    for seat in scene.seats.iter().chain(&scene.hosted) {
         let doc = &case.phases[0].scene.doc;
         let (workload, mode) = (doc.workloads[seat.workload].id(), doc.networks[seat.network].mode);
         let (v4, v6) = (seat.v4, seat.v6);

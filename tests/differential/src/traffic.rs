@@ -4,9 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use verdict::abi::Mac;
 
+use crate::accounts::Sender;
 use crate::bytes::{Body, Packet, Part, Sctp, Tcp};
 use crate::generate::{HOST, PORTS};
-use crate::oracle::{Scene, Seat};
+use crate::oracle::{Scene, Seat, UPLINK};
 use crate::rng::Rng;
 
 /// Two sides that talk.
@@ -24,6 +25,8 @@ pub struct Talk {
     next: [u32; 2],
     /// The last packet of the talk.
     last: Option<Packet>,
+    /// Whose socket the host's end of it is, at an uplink.
+    sender: Sender,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +64,80 @@ pub fn begin(rng: &mut Rng, scene: &Scene) -> Option<Talk> {
     let there =
         (0..8).find_map(|_| other(rng, scene, seat, here)).filter(|there| *there != here)?;
     let ends = if rng.chance(60) { [here, there] } else { [there, here] };
+    Some(talk(rng, seat.network, ends))
+}
+
+/// Begins a talk at an uplink: mostly of the host with somebody else, now and then of two others.
+pub fn begin_outside(rng: &mut Rng, scene: &Scene) -> Option<Talk> {
+    let here =
+        if rng.chance(90) { *rng.pick(&scene.host) } else { rng.pick(&NEAR).parse().ok()? };
+    let there = (0..8).find_map(|_| {
+        let text = if rng.chance(8) { *rng.pick(&HOST) } else { *rng.pick(&OUTSIDE) };
+        let there: IpAddr = text.parse().ok()?;
+        (there.is_ipv4() == here.is_ipv4() && there != here).then_some(there)
+    })?;
+    let ends = if rng.chance(50) { [here, there] } else { [there, here] };
+    let talk = talk(rng, UPLINK, ends);
+    Some(Talk { sender: Sender::random(rng), ..talk })
+}
+
+/// On the link of an uplink, or nobody's yet, or everybody's there.
+const NEAR: [&str; 6] = ["0.0.0.0", "::", "fe80::9", "224.0.0.251", "ff02::fb", "255.255.255.255"];
+/// Whom the host may talk with.
+const OUTSIDE: [&str; 14] = [
+    "203.0.113.1",
+    "203.0.113.129",
+    "203.0.113.200",
+    "198.51.100.4",
+    "10.0.1.77",
+    "10.100.7.7",
+    "10.104.7.7",
+    "169.254.70.1",
+    "2001:db8:1::7",
+    "2001:db8:2::1",
+    "2a00::1",
+    "fd64::77",
+    "fd00:0:0:1::77",
+    "fe80::1",
+];
+
+/// Whether an address is one of those that stand for the host on a link.
+#[must_use]
+pub fn is_near(address: IpAddr) -> bool {
+    NEAR.iter().any(|text| text.parse() == Ok(address))
+}
+
+/// What uplinks alone see: frames to everybody, and hop limits of a link's own protocols.
+pub fn outside(rng: &mut Rng, packet: &mut Packet) {
+    if rng.chance(4) {
+        packet.target_mac = [0xff; 6];
+    }
+    match packet.body {
+        Body::Icmp(kind, ..) if rng.chance(20) && packet.source.is_ipv6() => {
+            packet.hops = *rng.pick(&[255, 1, 64]);
+            let kinds = [kind, 133, 134, 135, 136, 137, 130, 131, 143, 2];
+            packet.body = Body::Icmp(*rng.pick(&kinds), 0, 7);
+        }
+        Body::Error(_, _, ref cause) if rng.chance(30) => {
+            let (kind, code) = if packet.source.is_ipv4() { (3, 4) } else { (2, 0) };
+            packet.body = Body::Error(kind, code, cause.clone());
+        }
+        Body::Other(2) if rng.chance(50) => packet.hops = 1,
+        Body::Udp(..) if rng.chance(4) => {
+            let (server, client) = if packet.source.is_ipv4() { (67, 68) } else { (547, 546) };
+            let ports = *rng.pick(&[(server, client), (client, server)]);
+            packet.body = Body::Udp(ports.0, ports.1);
+        }
+        _ => {}
+    }
+}
+
+/// Begins a talk between two addresses.
+pub(crate) fn between(rng: &mut Rng, network: usize, ends: [IpAddr; 2]) -> Talk {
+    talk(rng, network, ends)
+}
+
+fn talk(rng: &mut Rng, network: usize, ends: [IpAddr; 2]) -> Talk {
     let kinds = [
         Kind::Tcp,
         Kind::Tcp,
@@ -81,7 +158,8 @@ pub fn begin(rng: &mut Rng, scene: &Scene) -> Option<Talk> {
     let next = [half(), half()];
     let kind = *rng.pick(&kinds);
     let ports = [source, target];
-    Some(Talk { network: seat.network, ends, kind, ports, step: 0, next, last: None })
+    let sender = Sender::default();
+    Talk { network, ends, kind, ports, step: 0, next, last: None, sender }
 }
 
 /// An address of the same family as `here` that `seat` might talk with.
@@ -131,11 +209,27 @@ fn other(rng: &mut Rng, scene: &Scene, seat: &Seat, here: IpAddr) -> Option<IpAd
 }
 
 impl Talk {
-    /// The next packet: usually the one that comes next, sometimes one that should not.
-    pub fn packet(&mut self, rng: &mut Rng, scene: &Scene) -> Packet {
+    /// Whether a socket of the host sends what leaves by an uplink; else it is forwarded for somebody.
+    #[must_use]
+    pub fn is_of_socket(&self) -> bool {
+        !self.ports[0].is_multiple_of(4)
+    }
+
+    /// Whose socket of the host sends the next packet: now and then another process has taken the port.
+    pub fn sender(&mut self, rng: &mut Rng) -> Sender {
+        if rng.chance(12) {
+            self.sender = Sender::random(rng);
+        }
+        self.sender
+    }
+
+    /// The next packet: usually the one that comes next, sometimes one that should not; after a change of the policy it
+    /// is an error about what was sent before more often.
+    pub fn packet(&mut self, rng: &mut Rng, scene: &Scene, changed: bool) -> Packet {
+        let errors = if changed { 40 } else { 16 };
         let (from, body) = match rng.below(100) {
-            0..=11 => self.wrong(rng),
-            12..=15 if self.last.is_some() => return self.error(rng, scene),
+            0..12 => self.wrong(rng),
+            at if at < errors && self.last.is_some() => return self.error(rng, scene),
             _ => self.right(rng),
         };
         let packet = self.wrap(rng, scene, from, body);

@@ -3,15 +3,18 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use differential::accounts::Sender;
 use differential::bytes::{Body, Packet, Part};
 use differential::generate::{self, HOST, PORTS};
-use differential::oracle::{Answer, Flow, Opinion, Scene, Who};
+use differential::oracle::{Answer, Flow, Opinion, Scene, UPLINK, Who};
 use differential::rng::Rng;
 use differential::traffic;
 use model::{Mode, Proto};
-use planner::{Allocations, Bundle, Class, Headers, Reachability, compile, reachability};
+use planner::{
+    Allocations, Bundle, Class, Headers, HostPlane, Reachability, compile, reachability,
+};
 use policy::Document;
-use verdict::abi::{EventKind, Ports, Verdict};
+use verdict::abi::{EventKind, HOST_NETWORK, Ports, Verdict};
 use verdict::native::Simulation;
 use verdict::{Action, Judgement, Question, Reason, Work, from_endpoint, judge, to_endpoint};
 
@@ -52,7 +55,11 @@ impl Case {
     fn new(seed: u64, rng: &mut Rng) -> Self {
         let doc = generate::document(rng);
         let facts = generate::facts();
-        let bundle = compile(&doc, &Allocations::default(), &facts).expect("compiles");
+        let mut bundle = compile(&doc, &Allocations::default(), &facts).expect("compiles");
+        let plane = HostPlane::new(&doc, &bundle.routers, &doc.publishes, &facts);
+        if let Some(plane) = plane.expect("compiles") {
+            plane.enter(&mut bundle);
+        }
         let reach = reachability(&bundle);
         let scene = Scene::new(&doc, &bundle, &facts);
         Self { seed, doc, bundle, reach, scene }
@@ -198,8 +205,30 @@ fn questions(case: &Case, rng: &mut Rng) -> usize {
             agree(case, found, opinion, &flow);
         }
         crossing(case, rng, headers);
+        told += usize::from(outside(case, rng, headers));
     }
     told
+}
+
+/// A flow of the host at an uplink; whether something passes between the two.
+fn outside(case: &Case, rng: &mut Rng, headers: Headers) -> bool {
+    let family = |address: &&IpAddr| address.is_ipv4() == headers.v4;
+    let own: Vec<&IpAddr> = case.scene.host.iter().filter(family).collect();
+    let (host, Ok(other)) = (**rng.pick(&own), rng.pick(&OUTSIDE).parse::<IpAddr>()) else {
+        return false;
+    };
+    if case.doc.host.is_none() || other.is_ipv4() != headers.v4 {
+        return false;
+    }
+    let (source, target) = if rng.chance(50) { (host, other) } else { (other, host) };
+    let ports = (headers.source, headers.target);
+    let flow = Flow { network: UPLINK, source, target, protocol: headers.protocol, ports };
+    let number = u16::try_from(HOST_NETWORK).expect("a network's number");
+    let found = case.class((number, source), (number, target), headers);
+    compare(case, found, evaluated(case, &[number], (source, target), headers), &flow);
+    let opinion = case.scene.judge_host(&flow, Sender::default()).filter(|_| !is_stray(headers));
+    agree(case, found, opinion, &flow);
+    found.is_some()
 }
 
 /// A flow between two routed networks: each judges its own end.
@@ -269,7 +298,7 @@ fn packets(case: &Case, rng: &mut Rng) -> usize {
     let mut work = Work::default();
     for _ in 0..PACKETS {
         let Some(mut talk) = traffic::begin(rng, &case.scene) else { return told };
-        let packet = talk.packet(rng, &case.scene);
+        let packet = talk.packet(rng, &case.scene, false);
         let (Some(headers), Some(number)) = (of(&packet), case.number(talk.network)) else {
             continue;
         };

@@ -8,6 +8,9 @@ use policy::Document;
 use crate::fault::sentence;
 use crate::shared::Shared;
 
+/// Entries of `publish` that are told.
+const MISLED: usize = 50;
+
 /// Events lost make the flow records incomplete; that is a warning, not an illness.
 pub(crate) fn health(shared: &Shared) -> Health {
     let condition = shared.condition().clone();
@@ -33,7 +36,9 @@ pub(crate) fn problems(shared: &Shared) -> Vec<String> {
     if let Some(force) = shared.force() {
         problems.extend(shared.foreign.in_the_way(&force.wanted.bundle));
         problems.extend(strays(&force.wanted.document));
+        problems.extend(misled(&force.wanted.document));
     }
+    problems.extend(shared.ports.strays().1);
     let lost = shared.meters.lost().unwrap_or_default();
     if lost > 0 {
         problems.push(format!("{lost} flow events were lost: flow records are incomplete"));
@@ -50,9 +55,17 @@ fn strays(document: &Document) -> Vec<String> {
         Ok(own) => own.into_iter().collect(),
         Err(error) => return vec![sentence(&error)],
     };
-    let told = |found: policy::Diagnostic| {
-        let line = found.span.map_or(0, |span| span.line);
-        format!("{} ({}:{line})", found.message, document.file)
-    };
-    policy::strays(document, &own).into_iter().map(told).collect()
+    policy::strays(document, &own).into_iter().map(|found| placed(&found, document)).collect()
+}
+
+/// Published ports that a runtime does not lead where the file says; a number of them.
+pub(crate) fn misled(document: &Document) -> Vec<String> {
+    let all = policy::misled(document).into_iter();
+    all.take(MISLED).map(|found| placed(&found.told, document)).collect()
+}
+
+/// What was found and where.
+fn placed(found: &policy::Diagnostic, document: &Document) -> String {
+    let line = found.span.map_or(0, |span| span.line);
+    format!("{} ({}:{line})", found.message, document.file)
 }

@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use verdict::abi::{Addr, Endpoint, Mac, PeerKey, Ports, UPLINKS, Verdict};
+use verdict::abi::{Addr, Endpoint, FlowEntry, FlowKey, Mac, PeerKey, Ports, UPLINKS, Verdict};
+use verdict::account::is_account;
 use verdict::native::{Simulation, Tables};
 use verdict::{Action, Env as _, Judgement, Question, Reason, Work};
 
@@ -27,6 +28,11 @@ impl<'t> Judge<'t> {
         judgement
     }
 
+    /// The same of a flow that is in the connection table: who sent its first packet stands there.
+    pub(crate) fn known(&self, key: &FlowKey, entry: &FlowEntry) -> Judgement {
+        self.judge(&verdict::asked(&self.simulation, key, entry))
+    }
+
     /// What the kernel decides about a packet that knows no flow yet, guard and all: at the hook of the endpoint that
     /// sends it, or else of the one that is to receive it.
     pub(crate) fn first(&self, network: u32, packet: &First) -> Judgement {
@@ -37,7 +43,7 @@ impl<'t> Judge<'t> {
             return Judgement::default();
         };
         // What stands in the tables for its address is in no packet: the question is what its hook would ask.
-        if endpoint.flags & Endpoint::HOSTED != 0 {
+        if endpoint.flags & Endpoint::HOSTED != 0 || is_account(number) {
             return self.judge(&Question {
                 source: packet.source.into(),
                 target: packet.target.into(),

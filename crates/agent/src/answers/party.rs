@@ -22,6 +22,8 @@ pub(crate) enum Who {
     Workload(Arc<str>),
     /// The host.
     Host,
+    /// An account of the host, by the number of the endpoint that stands for it.
+    Account(u32),
     /// Anybody outside.
     World,
     /// An address, whoever has it.
@@ -38,6 +40,13 @@ pub(crate) fn who(bundle: &Bundle, text: &str) -> Result<Who, Error> {
         "world" => return Ok(Who::World),
         _ => {}
     }
+    if let Ok(processes) = text.parse() {
+        let number = bundle.accounts.number(&processes);
+        return number.map(Who::Account).ok_or_else(|| {
+            refused(codes::UNKNOWN_PARTY, format!("no rule in force names `{processes}`"))
+                .with_hint("to the rules in force it is `host`")
+        });
+    }
     if let Ok(address) = text.trim_matches(['[', ']']).parse() {
         return Ok(Who::Address(address));
     }
@@ -50,7 +59,12 @@ pub(crate) fn who(bundle: &Bundle, text: &str) -> Result<Who, Error> {
 /// # Errors
 /// As [`who`].
 pub(crate) fn pair(bundle: &Bundle, from: &str, to: &str) -> Result<(Who, Who), Error> {
-    let (source, target) = (who(bundle, from)?, who(bundle, to)?);
+    let (source, target) = match (who(bundle, from)?, who(bundle, to)?) {
+        // Told apart at the uplinks alone, and there in what they send.
+        (source, Who::Account(_)) => (source, Who::Host),
+        (Who::Account(_), target @ Who::Workload(_)) => (Who::Host, target),
+        both => both,
+    };
     let seats = |text: &str, who: &Who| -> Vec<Arc<str>> {
         match who {
             Who::Workload(id) if text.contains('@') => vec![Arc::clone(id)],
@@ -184,7 +198,7 @@ fn identity(tables: &Tables, network: u32, address: IpAddr) -> Identity {
 /// What somebody is to the rules.
 pub(crate) fn end<'d>(
     document: &'d Document,
-    bundle: &Bundle,
+    bundle: &'d Bundle,
     network: u32,
     address: IpAddr,
 ) -> End<'d> {
@@ -194,7 +208,10 @@ pub(crate) fn end<'d>(
         return End::Workload(workload.subject());
     }
     match identity(&bundle.tables, network, address) {
-        Identity::HOST => End::Host,
+        Identity::HOST => match Addr::from(address).host_of() {
+            Some((number, _)) => bundle.accounts.alone(number).map_or(End::Host, End::Account),
+            None => End::Host,
+        },
         Identity::UNMANAGED => End::Unmanaged(address),
         _ => End::World(address),
     }
@@ -223,6 +240,10 @@ pub(crate) fn shown(end: &End<'_>, bundle: &Bundle, network: u32, address: IpAdd
         End::Host => {
             party.kind = PartyKind::Host;
             "host".clone_into(&mut party.name);
+        }
+        End::Account(processes) => {
+            party.kind = PartyKind::Host;
+            party.name = processes.to_string();
         }
         End::World(address) => {
             party.kind = PartyKind::World;

@@ -11,7 +11,7 @@ use model::{Proto, RuleKind};
 use planner::{Area, Bundle, ChangeKind, Party};
 use policy::Document;
 use verdict::Question;
-use verdict::abi::{FlowEntry, FlowKey, FlowState, Ports, Posture, Verdict};
+use verdict::abi::{FlowEntry, FlowKey, FlowState, Posture, UNMANAGED_ENDPOINT, Verdict};
 use verdict::native::Tables;
 
 use crate::fault;
@@ -255,11 +255,12 @@ impl<'a> Cuts<'a> {
         if !is_open(entry) {
             return;
         }
-        let question = question(key, entry);
-        let judgement = self.judge.judge(&question);
+        let judgement = of_nobody(entry, self.tables);
+        let judgement = judgement.unwrap_or_else(|| self.judge.known(key, entry));
         if judgement.verdict != Verdict::Drop {
             return;
         }
+        let question = verdict::question(key, entry);
         let rules = [entry.ingress_rule, entry.egress_rule];
         let owner = |address: IpAddr| self.names.owner(question.network, address);
         let ending = ending(&question, owner, rules, &judgement);
@@ -301,6 +302,17 @@ fn is_open(entry: &FlowEntry) -> bool {
     entry.state != FlowState::Closed as u8
 }
 
+/// What becomes of a flow with nobody of the file at either end: the posture for these decides alone. `None` for any other flow.
+fn of_nobody(entry: &FlowEntry, tables: &Tables) -> Option<verdict::Judgement> {
+    if entry.flags & FlowEntry::UNMANAGED == 0 {
+        return None;
+    }
+    let endpoint = tables.endpoints.get(&UNMANAGED_ENDPOINT);
+    let is_cut = endpoint.is_some_and(|it| it.posture[0] == [Posture::Deny as u8; 2]);
+    let verdict = if is_cut { Verdict::Drop } else { Verdict::Allow };
+    Some(verdict::Judgement { verdict, ..verdict::Judgement::default() })
+}
+
 /// A flow and what becomes of it.
 fn ending(
     question: &Question,
@@ -337,20 +349,6 @@ fn alone(flow: &LiveFlow) -> ConnectionChange {
         cut: Vec::new(),
         cut_total: 0,
         recorded: None,
-    }
-}
-
-/// The question that opened a live flow.
-fn question(key: &FlowKey, entry: &FlowEntry) -> Question {
-    let high = entry.flags & FlowEntry::HIGH_ORIGINATES != 0;
-    let (low_side, high_side) = ((key.low, key.low_port), (key.high, key.high_port));
-    let (source, target) = if high { (high_side, low_side) } else { (low_side, high_side) };
-    Question {
-        source: source.0,
-        target: target.0,
-        network: key.network,
-        ports: Ports { source: source.1, target: target.1 },
-        protocol: key.protocol,
     }
 }
 

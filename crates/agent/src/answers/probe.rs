@@ -3,7 +3,9 @@
 //! TCP is a handshake that is ended at once; UDP one datagram of one zero byte; SCTP one INIT; ICMP one echo request.
 //! Everything is sent from the source's own network namespace, so it passes the same hooks as the workload's packets.
 
+pub(crate) mod apart;
 mod echo;
+mod origin;
 mod raw;
 mod sctp;
 
@@ -14,13 +16,12 @@ use std::time::{Duration, Instant};
 
 use api::{Error, Observed, ProbeRequest, ProbeResponse, Verdict, Why, WhyRequest, codes};
 use flow::Record;
-use host::linux::netns::NetNs;
-use host::network::Place;
 use model::{Mode, Transport};
 use planner::Bundle;
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
+use verdict::abi::Addr;
 
-use crate::desired;
 use crate::fault::{failed, refused};
 use crate::shared::Shared;
 
@@ -28,6 +29,7 @@ use super::flows;
 use super::party::{self, Who};
 use super::service::Asked;
 use super::why::{Case, case, why};
+use origin::{Origin, Unsent};
 
 /// How long an answer is waited for, in milliseconds: by default and at most.
 const WAIT_MS: u32 = 1_000;
@@ -36,7 +38,7 @@ const MAX_WAIT_MS: u32 = 10_000;
 const RECORD: Duration = Duration::from_millis(300);
 
 /// What a probe saw.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Seen {
     observed: Observed,
     took: Option<Duration>,
@@ -54,16 +56,7 @@ pub(crate) fn probe(shared: &Shared, request: &ProbeRequest) -> Result<ProbeResp
     let asked = Asked::parse(&request.service)?;
     let asked = sendable(asked, request)?;
     let wait = wait(request)?;
-    let is_hosted = |who: &&Who| {
-        let Who::Workload(id) = who else { return false };
-        bundle.attachment(id).is_some_and(|(router, _)| router.mode == Mode::Host)
-    };
-    if [&from, &to].iter().any(is_hosted) {
-        let message = "a probe has a socket of its own: it would be judged as the host's, not as that of a workload that shares its stack";
-        return Err(refused(codes::PROBE, message)
-            .with_hint("ask `bulkhead why`, which judges as the kernel does"));
-    }
-    let place = source(shared, bundle, &from)?;
+    let origin = Origin::of(shared, bundle, &from)?;
     let question = |source_port: Option<u16>| WhyRequest {
         from: request.from.clone(),
         to: request.to.clone(),
@@ -81,26 +74,38 @@ pub(crate) fn probe(shared: &Shared, request: &ProbeRequest) -> Result<ProbeResp
     }
     let from_port = request.source_port;
     let before = shared.flows().ring.last_number();
-    let target = case.target;
+    let target = reached(&case);
     let own = own_address(bundle, &from, &case);
-    let local = SocketAddr::new(own.unwrap_or_else(|| any(target)), from_port.unwrap_or(0));
-    let sent = place.run(|| match asked {
-        Asked::Port(Transport::Tcp, port) => tcp(SocketAddr::new(target, port), local, wait),
-        Asked::Port(Transport::Udp, port) => udp(SocketAddr::new(target, port), local, wait),
-        Asked::Port(Transport::Sctp, port) => {
-            sctp::init(SocketAddr::new(target, port), (own, from_port), wait)
+    let seen = origin.send(asked, target, (own, from_port), wait).map_err(|error| match error {
+        Unsent::Refused(error) => *error,
+        Unsent::Failed(error) => {
+            failed(codes::PROBE, format!("send a probe from {}", request.from), &error)
         }
-        Asked::Icmp(_) => echo::echo(target, own, wait),
-    });
-    let unsent = |error: &dyn std::error::Error| {
-        failed(codes::PROBE, format!("send a probe from {}", request.from), error)
-    };
-    let seen = sent.map_err(|error| unsent(&error))?.map_err(|error| unsent(&error))?;
+    })?;
     let record = own_record(shared, before, target, case.port, seen.source_port);
     // What stops a packet that the policy lets pass is looked for.
     let walk = !matches!(seen.observed, Observed::Connected | Observed::Answered);
     let why = why(shared, &WhyRequest { walk, ..question(seen.source_port) })?;
-    Ok(told(asked, seen, record.as_deref(), why))
+    let mut response = told(asked, seen, record.as_deref(), why);
+    if origin.is_cgroup() && seen.observed == Observed::Unreachable && response.agrees == Some(true)
+    {
+        "refused: the call was not permitted, and no packet left".clone_into(&mut response.text);
+    }
+    if Addr::from(case.target).is_hosted() {
+        unheard(&mut response);
+    }
+    Ok(response)
+}
+
+/// Of a port of the host that the workload does not have, policy for it says nothing: the packet was somebody else's, or the host's.
+fn unheard(response: &mut ProbeResponse) {
+    let is_service = |step: &api::WalkStep| step.topic == "service";
+    let walk = response.why.walk.as_ref();
+    let fault = walk.and_then(|walk| walk.faults().next()).filter(|step| is_service(step));
+    if let Some(fault) = fault.filter(|_| response.agrees == Some(false)) {
+        response.text = format!("{}; {}", response.text, fault.text);
+        response.agrees = None;
+    }
 }
 
 /// What is asked about, when a probe can send it: it knows no ICMP but an echo request.
@@ -151,29 +156,9 @@ fn no_way_in(bundle: &Bundle, from: &Who, to: &Who) -> Option<String> {
     ))
 }
 
-/// The namespace that the probe is sent from.
-fn source(shared: &Shared, bundle: &Bundle, from: &Who) -> Result<NetNs, Error> {
-    let opened = match from {
-        Who::Host => NetNs::current(),
-        Who::Workload(id) => {
-            let place = bundle.workloads.get(id).and_then(|known| desired::place(&known.start));
-            match place {
-                Some(Place::At(path)) => NetNs::open(&path),
-                Some(Place::Ours) => NetNs::open(&shared.options.pin(id)),
-                Some(Place::Handed { .. }) | None => {
-                    let message = format!(
-                        "{id} is behind a port of somebody else: nothing is sent from inside of it"
-                    );
-                    let hint = "ask `bulkhead why`, which judges as the kernel does";
-                    return Err(refused(codes::PROBE, message).with_hint(hint));
-                }
-            }
-        }
-        Who::World | Who::Address(_) => {
-            return Err(refused(codes::PROBE, "a probe starts at a workload or at the host"));
-        }
-    };
-    opened.map_err(|error| failed(codes::PROBE, "enter the source's network", &error))
+/// What is spoken to: who shares the host's stack is at every address of the host.
+fn reached(case: &Case) -> IpAddr {
+    if Addr::from(case.target).is_hosted() { Ipv4Addr::LOCALHOST.into() } else { case.target }
 }
 
 /// The address to send from, of a workload that has several attachments.

@@ -7,7 +7,9 @@
 //! from the rules and the sockets that are there, never assumed; rules that lead ports elsewhere without Docker (CNI's `portmap`,
 //! Podman, people) are told as well.
 
+mod hosted;
 mod served;
+mod terms;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -25,7 +27,9 @@ use runtimes::docker::{Container, Port};
 use crate::force::Force;
 use crate::shared::Shared;
 
+use hosted::Hosted;
 use served::{Rules, Way};
+pub(crate) use terms::{findings, misled};
 
 use super::flows::moment;
 use super::{person, rule_at, why};
@@ -38,6 +42,9 @@ const RANGES: usize = 32;
 const ASKED: usize = 512;
 /// What Docker's own process is called.
 const PROXY: &str = "docker-proxy";
+
+/// Of Podman: it listens at the ports of a container for nobody, so that none else takes them.
+const HOLDER: &str = "conmon";
 
 /// What Docker says of its ports.
 pub(crate) type Asked = Result<Vec<Container>, String>;
@@ -60,7 +67,8 @@ pub(crate) fn publishes(shared: &Shared, docker: Option<Asked>) -> Publishes {
             "{program} did not tell its rules: ports that others lead elsewhere may be missing"
         ));
     }
-    let mut ports = listed(force.as_deref(), &containers, listeners(), &rules);
+    let hosted = Hosted::now(shared, force.as_deref());
+    let mut ports = listed(force.as_deref(), &containers, listeners(), &rules, &hosted);
     if force.is_some_and(|force| force.wanted.document.host.is_some()) {
         before_the_host(shared, &mut ports);
     }
@@ -92,7 +100,8 @@ fn before_the_host(shared: &Shared, ports: &mut [OpenPort]) {
             why::why(shared, &request).ok()
         });
         let Some(why) = why else { continue };
-        let is_process = port.opener == Opener::Process;
+        // A workload on the host's stack has a policy of its own as well: both have to let it in.
+        let is_process = port.opener == Opener::Process && port.to.is_none();
         match why.verdict {
             Verdict::Drop => {
                 port.world = World::Drop;
@@ -120,21 +129,28 @@ fn listed(
     containers: &[Container],
     sockets: Vec<Listener>,
     translations: &Translations,
+    hosted: &Hosted,
 ) -> Vec<OpenPort> {
     let targets = translations.found.iter().filter_map(|rule| rule.to).collect();
-    let view = View::new(force, containers, &targets);
+    let view = View::new(force, containers, &targets, hosted);
     let mut rules = Rules::new(&translations.found, translations.gaps.is_empty());
     let mut ports = view.ours();
     let docker = view.docker(&mut rules, &sockets);
+    ports.extend(view.idle());
     ports.extend(rules.others(&view));
     let proxied: BTreeSet<(String, u16)> =
         docker.iter().map(|port| (port.protocol.clone(), port.port)).collect();
     ports.extend(docker);
     for socket in sockets {
         let key = (socket.transport.to_owned(), socket.port);
-        // Docker's own entry speaks of its proxy.
-        if socket.process.as_deref() != Some(PROXY) || !proxied.contains(&key) {
-            ports.push(of_socket(&socket));
+        // Docker's own entry speaks of its proxy, and a rule's of what holds the port for it.
+        let is_told = match socket.process.as_deref() {
+            Some(PROXY) => proxied.contains(&key),
+            Some(HOLDER) => socket.uid == 0 && rules.lead(&socket),
+            _ => false,
+        };
+        if !is_told {
+            ports.push(view.of_socket(&socket, hosted));
         }
     }
     ports.sort_by(|a, b| {
@@ -183,6 +199,7 @@ impl<'f> View<'f> {
         force: Option<&'f Force>,
         containers: &'f [Container],
         targets: &BTreeSet<IpAddr>,
+        hosted: &Hosted,
     ) -> Self {
         let mut workloads: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (key, kept) in force.iter().flat_map(|force| force.wanted.attachments.iter()) {
@@ -201,7 +218,8 @@ impl<'f> View<'f> {
         let wanted = workloads.values().flatten().map(|id| Arc::from(id.as_str())).chain(led_to);
         let published = force.iter().flat_map(|force| &force.wanted.bundle.routers);
         let published = published.flat_map(|router| &router.publishes);
-        let wanted = wanted.chain(published.map(|publish| Arc::clone(&publish.workload))).collect();
+        let wanted = wanted.chain(published.map(|publish| Arc::clone(&publish.workload)));
+        let wanted = wanted.chain(hosted.workloads()).collect();
         let ways = force.map(|force| planner::from_world(&force.wanted.bundle, &wanted));
         Self { force, containers, workloads, ways: ways.unwrap_or_default() }
     }
@@ -231,6 +249,21 @@ impl<'f> View<'f> {
             self.judged(port, &publish.workload, publish.transport, publish.target_port, narrow)
         });
         told.collect()
+    }
+
+    /// What a process listens on: the host, or a workload on the host's own stack.
+    fn of_socket(&self, socket: &Listener, hosted: &Hosted) -> OpenPort {
+        let port = of_socket(socket);
+        let Some(id) = hosted.owner(socket) else { return port };
+        let port = OpenPort { to: Some(format!("{}:{}", person(id), socket.port)), ..port };
+        if port.world == World::Local {
+            return port;
+        }
+        let transport = if socket.transport == "udp" { Transport::Udp } else { Transport::Tcp };
+        // `::` takes both versions.
+        let address = port.address.clone();
+        let any = OpenPort { address: "*".to_owned(), ..port };
+        OpenPort { address, ..self.judged(any, id, transport, socket.port, &[]) }
     }
 
     /// What Docker publishes.
@@ -270,11 +303,12 @@ impl<'f> View<'f> {
                 Way::Unknown => self.has_no_v6(id) && port.address.is_ipv6(),
                 Way::Translated | Way::Nobody => false,
             };
-            if is_proxied {
+            let entry = if is_proxied {
                 self.through_proxy(entry, id, port)
             } else {
                 self.judged(entry, id, port.transport, port.private, &[])
-            }
+            };
+            self.with_terms(entry, id, (port.transport, port.address, port.public))
         });
         each.min_by_key(|entry| entry.world).unwrap_or(found)
     }
@@ -323,7 +357,11 @@ impl<'f> View<'f> {
             let span = spans.iter().find(|span| holds(span, transport, private))?;
             Some((*range, *span))
         });
-        let open: Vec<(Option<IpNet>, Span)> = open.collect();
+        let version = port.address.parse().ok().map(|at: IpAddr| at.is_ipv6());
+        let is_here = |range: &Option<IpNet>| {
+            range.zip(version).is_none_or(|(range, v6)| range.addr().is_ipv6() == v6)
+        };
+        let open: Vec<(Option<IpNet>, Span)> = open.filter(|(range, _)| is_here(range)).collect();
         let Some((_, first)) = open.iter().find(|(range, _)| range.is_none()).or(open.first())
         else {
             let text = "no policy lets the world in";

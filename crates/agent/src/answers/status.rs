@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use model::Mode;
 use policy::document::{Port, Start, owner};
 use verdict::Reason;
-use verdict::abi::Addr;
+use verdict::abi::{Addr, UNMANAGED_TENANT};
 
 use crate::confirm::dead_man;
 use crate::confirm::ledger::now_ms;
@@ -23,7 +23,7 @@ use crate::force::{Counters, Force};
 use crate::shared::Shared;
 
 use super::flows::moment;
-use super::{audits, health, party};
+use super::{audits, health, party, unmanaged};
 
 /// Everything about this node.
 pub(crate) fn status(shared: &Shared) -> Status {
@@ -72,6 +72,7 @@ fn agent(shared: &Shared, force: Option<&Force>, drops: &[(u32, Reason, u64)]) -
         interventions: condition.interventions.into_iter().collect(),
         next_expiry: force.and_then(|force| force.wanted.bundle.expires).map(moment),
         host: condition.host,
+        unmanaged: force.and_then(|force| unmanaged::ports(shared, force, drops)).map(Box::new),
         geography: force.and_then(|force| force.wanted.request.geography.as_ref()).map(|given| {
             let (database, built) = (given.database.clone(), given.built.clone());
             api::Geography { database, built, ..api::Geography::default() }
@@ -99,7 +100,8 @@ fn kernel_release() -> String {
 pub(crate) fn flow_table(shared: &Shared, force: Option<&Force>) -> TableUse {
     let tenants = force.map(|force| &force.wanted.bundle.allocations.tenants);
     let tenants = tenants.into_iter().flat_map(|tenants| tenants.values());
-    let used = tenants.map(|tenant| shared.meters.budget((*tenant).into()).used()).sum();
+    let tenants = tenants.map(|tenant| u32::from(*tenant)).chain([UNMANAGED_TENANT]);
+    let used = tenants.map(|tenant| shared.meters.budget(tenant).used()).sum();
     TableUse { used, capacity: Limits::default().flows.into() }
 }
 

@@ -100,7 +100,13 @@ pub(crate) fn why(shared: &Shared, request: &WhyRequest) -> Result<Why, Error> {
         .routers
         .iter()
         .any(|router| u32::from(router.number) == case.network && router.mode == Mode::Host);
-    if request.walk && case.network != HOST_NETWORK && !hosted {
+    if hosted
+        && why.verdict != api::Verdict::Drop
+        && let Some(also) = uplink::also(bundle, &force.names, &case).filter(|also| !also.passes)
+    {
+        why.warnings.push(also.text);
+    }
+    if request.walk && case.network != HOST_NETWORK {
         why.walk = Some(walk::walk(shared, &force, (&from, &to), &case, &why));
     }
     Ok(why)
@@ -265,7 +271,7 @@ fn meeting(
         }
         (None, Some((router, at))) => {
             let far = match from {
-                Who::Host => Some(party::transit(&bundle.tables, router, v6)),
+                Who::Host | Who::Account(_) => Some(party::transit(&bundle.tables, router, v6)),
                 _ => other(bundle, router, at, from, v6),
             };
             party::address(at, v6).zip(far).map(|(own, far)| (router.number.into(), far, own))
@@ -284,8 +290,10 @@ fn other(
     v6: bool,
 ) -> Option<IpAddr> {
     match who {
-        Who::Host if router.lan.is_some() => Some(party::transit(&bundle.tables, router, v6)),
-        Who::Host => party::gateway(at, v6),
+        Who::Host | Who::Account(_) if router.lan.is_some() => {
+            Some(party::transit(&bundle.tables, router, v6))
+        }
+        Who::Host | Who::Account(_) => party::gateway(at, v6),
         _ => Some(party::world(&bundle.tables, router.number, v6)),
     }
 }

@@ -1,6 +1,7 @@
 //! Ports of the host that lead to attached workloads: what the file says with `publish:` for its own.
 //!
-//! They open nothing: a policy still has to let the client in. A port that somebody has already is refused, never shared.
+//! They open nothing: a policy still has to let the client in. A port that somebody has already is refused, never shared. Of a port in place they
+//! are what its runtime does by itself: the terms of `publish:` hold where they lead.
 
 use std::net::IpAddr;
 
@@ -8,7 +9,7 @@ use api::{AttachPort, AttachPublish, Error};
 use model::digest::Digest64;
 use model::{Name, Transport};
 use policy::Document;
-use policy::document::{FlowLimit, Publish, Span};
+use policy::document::{FlowLimit, Led, Publish, Span, Unled};
 
 use super::{Kept, wrong};
 
@@ -26,9 +27,6 @@ impl Kept {
                 format!("it publishes {} ports, {MOST} are allowed", all.len()),
             ));
         }
-        if !all.is_empty() && matches!(self.attach.port, AttachPort::InPlace { .. }) {
-            return Err(wrong(key, "whoever made its port publishes it too".to_owned()));
-        }
         let tenant =
             Name::new(&self.attach.tenant).map_err(|error| wrong(key, error.to_string()))?;
         let one = |publish: &AttachPublish| {
@@ -42,6 +40,7 @@ impl Kept {
                 workload: self.workload.clone(),
                 workload_port: publish.to,
                 from: Vec::new(),
+                host: false,
                 owner: None,
                 until: None,
                 limit: FlowLimit::default(),
@@ -57,6 +56,15 @@ impl Kept {
     /// `BH0230` when somebody has one of them.
     pub(crate) fn publish(&self, document: &mut Document) -> Result<(), Error> {
         let key = self.attach.key.as_str();
+        if matches!(self.attach.port, AttachPort::InPlace { .. }) {
+            document.led.extend(self.led()?);
+            document.led.sort_unstable();
+            if self.attach.publish_pending {
+                document.unled.push(self.unled()?);
+                document.unled.sort_unstable();
+            }
+            return Ok(());
+        }
         for mut publish in self.publishes()? {
             let workload = document.workload(&self.id());
             publish.span = workload.map(|workload| workload.span).unwrap_or_default();
@@ -75,8 +83,44 @@ impl Kept {
         Ok(())
     }
 
+    /// What its runtime leads to it.
+    fn led(&self) -> Result<Vec<Led>, Error> {
+        let network = self.name(&self.attach.network)?;
+        let led = |publish: Publish| Led {
+            tenant: publish.tenant,
+            workload: publish.workload,
+            network: network.clone(),
+            transport: publish.transport,
+            port: publish.port,
+            to: publish.workload_port,
+            address: publish.address,
+        };
+        Ok(self.publishes()?.into_iter().map(led).collect())
+    }
+
+    /// Itself, of which its runtime does not say what it leads there.
+    fn unled(&self) -> Result<Unled, Error> {
+        let (tenant, network) = (self.name(&self.attach.tenant)?, self.name(&self.attach.network)?);
+        Ok(Unled { tenant, workload: self.workload.clone(), network })
+    }
+
+    fn name(&self, text: &str) -> Result<Name, Error> {
+        Name::new(text).map_err(|error| wrong(&self.attach.key, error.to_string()))
+    }
+
     /// Takes its published ports out of a document.
     pub(crate) fn unpublish(&self, document: &mut Document) {
+        if matches!(self.attach.port, AttachPort::InPlace { .. }) {
+            let (tenant, network) = (self.attach.tenant.as_str(), self.attach.network.as_str());
+            document.led.retain(|led| {
+                led.tenant != tenant || led.network != network || led.workload != self.workload
+            });
+            document.unled.retain(|unled| {
+                let is_there = unled.tenant == tenant && unled.network == network;
+                !is_there || unled.workload != self.workload
+            });
+            return;
+        }
         let is_own = |publish: &Publish| {
             publish.tenant == self.attach.tenant.as_str() && publish.workload == self.workload
         };

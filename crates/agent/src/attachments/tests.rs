@@ -27,6 +27,7 @@ fn attach(key: &str) -> Attach {
         addresses: Vec::new(),
         port: AttachPort::Netns { path: "/run/netns/a".to_owned(), interface: "eth0".to_owned() },
         publish: Vec::new(),
+        publish_pending: false,
     }
 }
 
@@ -179,6 +180,56 @@ fn ports_that_nobody_can_publish_are_refused() {
         mac: "52:54:00:00:00:01".to_owned(),
         dhcp: false,
     };
-    let foreign = Attach { publish: vec![publish], port, ..attach("a") };
-    assert!(why(&foreign).contains("whoever made its port publishes it too"));
+    let foreign = Attach { publish: vec![publish.clone(); 257], port, ..attach("a") };
+    assert!(why(&foreign).contains("publishes 257 ports"), "what its runtime says has an end, too");
+}
+
+#[test]
+fn what_a_runtime_says_stands_behind_what_it_was_attached_with() {
+    let mut kept = Kept::new(&attach("a"), Timestamp::UNIX_EPOCH).expect("well formed");
+    let told =
+        [("app", "db"), ("tier", "front")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    kept.told = told.into();
+    let labels = kept.labels().expect("labels");
+    let shown: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    assert_eq!(shown, ["app=web", "tier=front"]);
+    kept.told = (0..100).map(|n| (format!("k{n}"), String::new())).collect();
+    assert_eq!(kept.labels().expect("labels").len(), 1 + LABELS, "what is said has an end");
+    kept.told = [("a b".to_owned(), String::new())].into();
+    assert!(kept.labels().is_err());
+}
+
+#[test]
+fn what_a_runtime_leads_to_a_port_in_place_is_known_and_not_ours_to_publish() {
+    const LAN: &str = r"bulkhead: 1
+tenants:
+  shop:
+    networks: { lan: { external: { bridge: br0 }, subnets: [10.9.0.0/24] } }
+";
+    let publish =
+        api::AttachPublish { transport: "tcp".to_owned(), port: 80, to: 8080, address: None };
+    let port = AttachPort::InPlace {
+        interface: "tap0".to_owned(),
+        mac: "52:54:00:00:00:01".to_owned(),
+        dhcp: false,
+    };
+    let foreign = Attach {
+        network: "lan".to_owned(),
+        name: Some("vm".to_owned()),
+        addresses: vec!["10.9.0.5".parse().expect("an address")],
+        publish: vec![publish],
+        publish_pending: true,
+        port,
+        ..attach("a")
+    };
+    let kept = Kept::new(&foreign, Timestamp::UNIX_EPOCH).expect("well formed");
+    let mut document = wanted(LAN).document;
+    merge(&mut document, &[("a".to_owned(), kept.clone())].into()).expect("there is room");
+    assert_eq!(document.publishes, []);
+    let led: Vec<String> = document.led.iter().map(ToString::to_string).collect();
+    assert_eq!(led, ["80/tcp to vm:8080"]);
+    let awaited: Vec<&str> = document.unled.iter().map(|unled| unled.workload.as_str()).collect();
+    assert_eq!(awaited, ["vm"]);
+    kept.unpublish(&mut document);
+    assert_eq!((document.led, document.unled), (Vec::new(), Vec::new()));
 }

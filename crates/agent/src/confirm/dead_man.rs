@@ -290,6 +290,7 @@ mod tests {
             flow_days: Options::FLOW_DAYS,
             flow_bytes: Options::FLOW_BYTES,
             docker: there(),
+            podman: there(),
             docker_driver: None,
         };
         // Connections are taken in by the kernel and never answered.

@@ -54,6 +54,9 @@ pub(crate) struct Confirmed {
     pub(crate) part: u64,
     /// When.
     pub(crate) at: Timestamp,
+    /// The console at which that was.
+    #[serde(default)]
+    pub(crate) console: Option<String>,
     /// The file that it stands in.
     pub(crate) request: DocumentRequest,
 }

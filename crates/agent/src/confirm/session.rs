@@ -52,6 +52,14 @@ impl std::fmt::Display for Origin {
 }
 
 impl Origin {
+    /// The console, when it is one.
+    pub(crate) fn console(&self) -> Option<&str> {
+        match self {
+            Self::Console(name) => Some(name),
+            Self::Ssh { .. } | Self::Apart => None,
+        }
+    }
+
     /// Why it proves nothing about a policy that was applied at `applied_ms`; nothing when it does. `own` are the host's addresses, and `inside` the
     /// networks of workloads on it, which do not come in at an uplink.
     pub(crate) fn proves_nothing(

@@ -14,6 +14,7 @@ mod address;
 mod endpoint;
 pub(crate) mod held;
 mod identity;
+mod mend;
 mod place;
 mod server;
 mod tend;
@@ -76,16 +77,7 @@ pub(crate) fn run(shared: &Arc<Shared>, socket: &Path, stop: &AtomicBool) {
 
 /// Tells what is wrong, or that nothing is.
 fn problem(shared: &Shared, problem: Option<String>) {
-    let mut condition = shared.condition();
-    match problem {
-        Some(problem) => {
-            if condition.problems.get(TOPIC) != Some(&problem) {
-                tracing::warn!("the driver for Docker: {problem}");
-            }
-            condition.problems.insert(TOPIC, problem);
-        }
-        None => drop(condition.problems.remove(TOPIC)),
-    }
+    shared.trouble(TOPIC, "the driver for Docker", problem);
 }
 
 /// The driver.

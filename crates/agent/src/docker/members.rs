@@ -12,11 +12,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::{Attach, AttachPort};
+use api::{Attach, AttachPort, AttachPublish};
 use host::linux::bridge::BridgePort;
 use host::network::Mac;
-use model::Name;
-use runtimes::docker::{Container, Member, Naming, Network, workload_labels};
+use model::{Name, Transport};
+use runtimes::docker::{Container, Member, Naming, Network, Port, workload_labels};
+
+/// Ports of one attachment that are told.
+const PORTS: usize = 256;
 
 /// Where containers of one network of Docker's go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +59,8 @@ pub(super) struct Memory {
     ports: BTreeMap<String, u32>,
     /// Index of the port by the member's endpoint, as it is in force.
     held: BTreeMap<String, u32>,
+    /// What Docker said last that it leads there, by the member's endpoint.
+    led: BTreeMap<String, Vec<AttachPublish>>,
     /// Ports that were nobody's in the last look, and in more than one.
     idle: BTreeSet<u32>,
     strangers: BTreeSet<u32>,
@@ -88,7 +93,8 @@ impl Memory {
         }
     }
 
-    /// The attachments of a network's members, and whether one of them is being started.
+    /// The attachments of a network's members, and whether one of them is being started. `named` are the ports of the host that the file speaks of: what
+    /// leads to a container is waited for where it speaks of some.
     pub(super) fn attachments(
         &mut self,
         place: &Place,
@@ -96,7 +102,10 @@ impl Memory {
         containers: &BTreeMap<&str, &Container>,
         ports: &[BridgePort],
         is_taken: impl Fn(&str, &str) -> bool,
+        named: &BTreeSet<(Transport, u16)>,
     ) -> (Vec<Attach>, bool) {
+        let is_named = |port: &Port| named.contains(&(port.transport, port.public));
+        self.led.retain(|end, _| network.members.iter().any(|member| member.endpoint == *end));
         let (matched, is_starting) = self.matched(&network.members, ports);
         self.naming.retain(|id| containers.contains_key(id));
         let mut all = Vec::new();
@@ -105,6 +114,11 @@ impl Memory {
             let key = place.of(&member.container);
             let name = self.naming.name(container, |name| is_taken(name.as_str(), &key));
             let labels = workload_labels(container).into_iter();
+            if let Some(ports) = container.led_to(&member.endpoint) {
+                self.led.insert(member.endpoint.clone(), led(ports, &is_named));
+            }
+            // What was said once of an end holds while it is there, whatever a dockerd that starts again does not say yet.
+            let publish = self.led.get(&member.endpoint).cloned();
             all.push(Attach {
                 key,
                 tenant: place.tenant.clone(),
@@ -118,7 +132,8 @@ impl Memory {
                     mac: Mac(member.mac).to_string(),
                     dhcp: false,
                 },
-                publish: Vec::new(),
+                publish_pending: publish.is_none() && !named.is_empty(),
+                publish: publish.unwrap_or_default(),
             });
         }
         (all, is_starting)
@@ -205,6 +220,30 @@ impl Memory {
         self.strangers.extend(self.idle.intersection(&left));
         self.idle = left;
     }
+}
+
+/// The ports that Docker leads to a container; of more than there may be, those that the file names come first.
+fn led(ports: &[Port], is_named: &impl Fn(&Port) -> bool) -> Vec<AttachPublish> {
+    let one = |port: &Port| AttachPublish {
+        transport: port.transport.to_string(),
+        port: port.public,
+        to: port.private,
+        address: Some(port.address).filter(|address| !address.is_unspecified()),
+    };
+    let mut all: Vec<&Port> = ports.iter().collect();
+    all.sort_by_key(|port| (!is_named(port), **port));
+    let mut told: Vec<AttachPublish> = Vec::new();
+    for port in all.into_iter().map(one) {
+        // For all addresses of one version and of the other it is one.
+        if told.len() < PORTS && told.last() != Some(&port) && !told.contains(&port) {
+            told.push(port);
+        }
+    }
+    told.sort_by(|a, b| {
+        let key = |it: &AttachPublish| (it.port, it.transport.clone(), it.to, it.address);
+        key(a).cmp(&key(b))
+    });
+    told
 }
 
 /// Ports that can lead to a container: an uplink of the bridge, or the TAP of a machine, does not.

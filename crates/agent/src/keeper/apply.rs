@@ -20,7 +20,7 @@ use crate::fault::{failed, refused};
 use crate::force::{Enforced, Force, Wanted};
 use crate::prepare::{Base, Beside, Ground, prepare};
 use crate::saved::Saved;
-use crate::{desired, edge, outside, reconcile};
+use crate::{desired, edge, outside, ports, reconcile};
 
 use super::Keeper;
 use super::guard::Intent;
@@ -64,6 +64,8 @@ impl Keeper {
         let before = self.shared.force();
         let known = before.as_deref().map(|force| &force.wanted.bundle);
         outside::check(&wanted, known, &self.shared.options.run_dir)?;
+        reconcile::hosted::load(&self.datapath, &wanted.bundle, &self.shared.options)?;
+        ports::load(&self.datapath, &wanted)?;
         laps.lap("look outside");
         // What the agent does by itself puts no host part in force that nobody confirmed.
         let intent = if manner.again { Intent::Same } else { self.guard(&wanted, manner)? };

@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use planner::{Compiler, Facts};
 use policy::document::{Workload, owner};
 
-use crate::attachments::{Kept, MOST};
+use crate::attachments::{Kept, MOST, Told};
 use crate::fault::refused;
 use crate::force::{Force, Wanted};
 use crate::saved::Saved;
@@ -33,8 +33,8 @@ const MADE_LATER: SignedDuration = SignedDuration::from_mins(1);
 type Changes = BTreeMap<String, Option<Kept>>;
 
 impl Keeper {
-    /// Attaches a workload; the same again is the same attachment.
-    pub(super) fn attach(&mut self, attach: &Attach) -> Result<Attached, Error> {
+    /// Attaches a workload; the same again is the same attachment. `told` are labels that its runtime says it has.
+    pub(super) fn attach(&mut self, attach: &Attach, told: Told) -> Result<Attached, Error> {
         let mut kept = Kept::new(attach, Timestamp::now())?;
         if let AttachPort::InPlace { interface, .. } = &attach.port
             && let Some(cause) = uplinks::refuses(interface)
@@ -67,7 +67,11 @@ impl Keeper {
         if before.is_some_and(|before| before.attach == *attach && !is_gone(before)) {
             return self.again(&force, attach, &kept.id());
         }
+        kept.told = told;
         if let Some(before) = before {
+            if kept.told.is_empty() {
+                kept.told.clone_from(&before.told);
+            }
             kept.since = before.since;
             kept.lease = before.lease.filter(|_| is_same_place(before, &kept));
         }
@@ -94,6 +98,19 @@ impl Keeper {
             return Err(self.undo(Some(force), wanted, steps, began));
         }
         self.attached(force, attach, id)
+    }
+
+    /// Takes over what a runtime says of who an attachment is, unless people have labelled it otherwise.
+    pub(super) fn tell(&mut self, key: &str, told: Told) -> Result<(), Error> {
+        let Some(force) = self.shared.force() else { return Ok(()) };
+        let Some(before) = force.wanted.attachments.get(key) else { return Ok(()) };
+        let is_relabelled = force.wanted.relabelled.contains_key(owner(&before.id()));
+        if before.told == told || is_relabelled {
+            return Ok(());
+        }
+        let kept = Kept { told, ..before.clone() };
+        kept.placed(&force.wanted.document)?;
+        self.change(&force, [(key.to_owned(), Some(kept))].into()).map(drop)
     }
 
     /// Ends an attachment. One that is not there has ended.

@@ -6,6 +6,7 @@ use api::{DownResponse, Error, Step, StepState};
 use host::linux::rcu::Expedited;
 use host::network::Desired;
 use planner::Bundle;
+use verdict::abi::Config;
 use verdict::native::Tables;
 
 use crate::attach::Attacher;
@@ -49,9 +50,11 @@ impl Keeper {
             Attacher::new(self.datapath.hooks(), &Desired::default(), |name| options.pin(name));
         let mut removed = network::removal(&mut self.kernel, &mut attacher);
         removed.add(self.shared.ports.release());
+        removed.add(self.shared.accounts.bring(None));
         removed.add(hosted::pass(&self.datapath, &Bundle::default(), &options));
         steps.push(self.told("network", removed));
-        let empty = Tables { config: current.config, ..Tables::default() };
+        let config = Config { flags: current.config.flags & !Config::HOST, ..current.config };
+        let empty = Tables { config, ..Tables::default() };
         let emptied = tables::pass(&mut self.datapath, &empty);
         steps.push(self.told("tables", emptied));
         steps

@@ -21,7 +21,7 @@ use crate::names::Names;
 use crate::prepare::{self, Base, Beside, prepare};
 use crate::reconcile::tables;
 use crate::saved::Saved;
-use crate::{outside, ports, uplinks};
+use crate::{accounts, outside, ports, uplinks};
 
 use super::Keeper;
 
@@ -256,6 +256,7 @@ impl Keeper {
             confirmed: Some(Confirmed {
                 part: pending.part,
                 at: Timestamp::now(),
+                console: by.console().map(str::to_owned),
                 request: pending.request,
             }),
             ..Ledger::default()
@@ -315,12 +316,13 @@ impl Keeper {
         let _quick = Expedited::begin();
         self.shared.set_names(Arc::new(Names::new(&wanted.bundle, Some(&self.shared.names()))));
         let uplinks = uplinks::of(wanted.host.as_deref());
-        let ports = self.shared.ports.bring(&wanted.bundle, &uplinks);
+        let mut ports = self.shared.ports.bring(&wanted.bundle, &uplinks);
         if uplinks.is_empty() && !ports.failed.is_empty() {
             // Programs on an uplink that nobody has drop everything.
             ports::release_uplinks(&self.shared.options.bpffs)
                 .map_err(|error| failed(codes::DATAPATH, "let go of the uplinks", &error))?;
         }
+        ports.add(self.shared.accounts.bring(wanted.host.as_deref()));
         for failure in &ports.failed {
             tracing::warn!(reconciler = "network", "{failure}");
         }
@@ -400,10 +402,28 @@ impl Keeper {
             self.hosts.rest = Some(Instant::now() + REST);
             tracing::debug!(%error, "what is remembered of the host's own policy cannot be written yet");
         }
-        if self.hosts.ledger.pending.as_ref().is_some_and(Pending::is_over)
-            && let Err(error) = self.revert_host(None)
-        {
+        let Some(pending) = &self.hosts.ledger.pending else { return };
+        if !pending.is_over() {
+            let token = pending.token.clone();
+            self.wait_again(&token);
+        } else if let Err(error) = self.revert_host(None) {
             tracing::error!(%error, "the host's own policy cannot go back");
+        }
+    }
+
+    /// Somebody ended the process that waits: another one takes its place.
+    fn wait_again(&mut self, token: &str) {
+        if dead_man::is_waiting(&self.shared.options.state_dir) {
+            return;
+        }
+        match self.arm(token) {
+            Ok(()) => tracing::warn!(
+                "the process that waits for the deadline of the host's own policy was ended: another one waits now"
+            ),
+            Err(error) => {
+                self.hosts.rest = Some(Instant::now() + REST);
+                tracing::error!(%error, "nobody but this agent waits for the deadline of the host's own policy");
+            }
         }
     }
 
@@ -442,6 +462,7 @@ impl Keeper {
                 guarded: dead_man::is_waiting(&self.shared.options.state_dir),
             }),
             confirmed: confirmed.as_ref().map(|confirmed| moment(confirmed.at)),
+            confirmed_at: confirmed.as_ref().and_then(|confirmed| confirmed.console.clone()),
             reverted: reverted.as_ref().map(|reverted| api::RevertedHost {
                 at: moment(reverted.at),
                 why: reverted.why.clone(),
@@ -468,6 +489,12 @@ fn there(wanted: &Wanted) -> Result<(), Error> {
             "no interface of this host carries a default route: its uplinks are not known";
         return Err(refused(codes::CAPABILITY, message)
             .with_hint("name them: host: { interfaces: [eth0] }; `ip link` shows the names"));
+    }
+    if let Some(processes) = wanted.host.as_deref().and_then(accounts::unknown) {
+        let message = format!("`{processes}`: this host has no such user");
+        return Err(
+            refused(codes::CAPABILITY, message).with_hint("`getent passwd` shows the names")
+        );
     }
     let missing = uplinks.iter().find(|name| nix::net::if_::if_nametoindex(name.as_str()).is_err());
     match missing {

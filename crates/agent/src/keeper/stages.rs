@@ -68,6 +68,7 @@ impl Keeper {
                     let mut pass =
                         network::pass(&mut self.kernel, hooks, &options, &desired, &scope);
                     pass.add(self.shared.ports.bring(&wanted.bundle, &uplinks));
+                    pass.add(self.shared.accounts.bring(wanted.host.as_deref()));
                     pass.add(hosted::pass(&self.datapath, &wanted.bundle, &options));
                     pass
                 }

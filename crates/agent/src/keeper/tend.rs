@@ -236,11 +236,15 @@ impl Keeper {
         let is_patient = self.timers.due.is_none_or(|due| Instant::now() < due + PATIENCE);
         let commands = self.shared.commands.clone();
         let stop = || is_patient && commands.are_waiting();
-        let Some((pass, drift)) = tables::verify(&mut self.datapath, &bundle.tables, &stop) else {
+        let pins = crate::ports::told(self.datapath.put_back());
+        let Some((mut pass, drift)) = tables::verify(&mut self.datapath, &bundle.tables, &stop)
+        else {
             return false;
         };
         laps.lap("tables");
-        self.repaired("tables", pass, drift as u64);
+        let repairs = drift as u64 + pins.changes;
+        pass.add(pins);
+        self.repaired("tables", pass, repairs);
         match desired::network(bundle, mtu) {
             Ok(desired) => {
                 let endpoints = desired.routers.iter().map(|router| router.endpoints.len());
@@ -286,6 +290,7 @@ impl Keeper {
                     .ports
                     .bring(&force.wanted.bundle, &uplinks::of(force.wanted.host.as_deref())),
             );
+            pass.add(self.shared.accounts.bring(force.wanted.host.as_deref()));
         }
         laps.lap("network");
         laps.tell("looked after a part");

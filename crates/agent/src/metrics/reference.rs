@@ -10,7 +10,7 @@ const HEAD: &str = "# Metrics
 
 Generated from the program by `./dev doc`. `GET /v1/metrics` on the agent's socket answers in the OpenMetrics text format, with what the kernel has counted at
 that moment: `curl --unix-socket /run/bulkhead/agent.sock http://agent/v1/metrics`. Counters of workloads begin when the workload is first enforced, all others
-when the kernel's tables are made; neither begins anew with the agent, but for `bulkhead_flow_records*`, `bulkhead_flow_store*` and `bulkhead_api_refused*`. Series of single workloads and rules are given for
+when the kernel's tables are made; neither begins anew with the agent, but for `bulkhead_flow_records*`, `bulkhead_flow_store*`, `bulkhead_publish_looks*` and `bulkhead_api_refused*`. Series of single workloads and rules are given for
 the first 1,000 of each.
 
 | metric | type | labels | meaning |

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use api::{Error, codes};
 use host::linux::bpf::Datapath;
 use model::Mode;
 use planner::Bundle;
 
+use crate::fault::failed;
 use crate::options::Options;
 
 use super::Pass;
@@ -18,14 +20,29 @@ fn wanted(bundle: &Bundle, options: &Options) -> BTreeMap<u32, PathBuf> {
     endpoints.map(|each| (u32::from(each.number), options.cgroup().join(&*each.workload))).collect()
 }
 
+/// Brings the programs into the kernel that a bundle wants at cgroups: most hosts want none, and loading them takes as long as all others
+/// together and longer.
+///
+/// # Errors
+/// `BH0215` when the kernel does not take them. Nothing has changed then.
+pub(crate) fn load(datapath: &Datapath, bundle: &Bundle, options: &Options) -> Result<(), Error> {
+    if wanted(bundle, options).is_empty() {
+        return Ok(());
+    }
+    let what = "load the programs that judge workloads of networks of mode host";
+    datapath.load_for_cgroups().map_err(|error| failed(codes::DATAPATH, what, &error))
+}
+
 /// Attaches what a bundle wants, and detaches the rest.
 pub(crate) fn pass(datapath: &Datapath, bundle: &Bundle, options: &Options) -> Pass {
     let wanted = wanted(bundle, options);
     if wanted.is_empty() && !datapath.has_cgroups() {
         return Pass::default();
     }
-    let done = match datapath.cgroups() {
-        Ok(mut cgroups) => cgroups.bring(&wanted, &options.cgroup()),
+    let brought =
+        datapath.cgroups().and_then(|mut cgroups| cgroups.bring(&wanted, &options.cgroup()));
+    let done = match brought {
+        Ok(done) => done,
         Err(error) => return Pass::failed(&error),
     };
     Pass { changes: done.done.len() as u64, done: done.done, failed: done.failed }

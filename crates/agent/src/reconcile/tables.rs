@@ -1,7 +1,7 @@
 //! The kernel's policy tables: `host::linux::bpf`, which shows every packet the old version or the new one.
 
 use host::linux::bpf::{Datapath, Error, Outcome};
-use verdict::abi::{Endpoint, Posture, UPLINKS};
+use verdict::abi::{Endpoint, Posture, UNMANAGED_ENDPOINT, UPLINKS};
 use verdict::native::Tables;
 
 use super::Pass;
@@ -51,6 +51,11 @@ pub(crate) fn with_closed(current: &Tables, wanted: &Tables) -> Tables {
     }
     for (number, endpoint) in &wanted.endpoints {
         if !tables.endpoints.contains_key(number) {
+            // What is nobody's begins with its posture: it has no policy that could be missing.
+            if *number == UNMANAGED_ENDPOINT {
+                tables.endpoints.insert(*number, *endpoint);
+                continue;
+            }
             // The host begins open, as it was: whoever manages it is connected already.
             let posture = if *number >= UPLINKS { Posture::Allow as u8 } else { 0 };
             let closed = Endpoint { slots: [[0; 2]; 2], posture: [[posture; 2]; 2], ..*endpoint };

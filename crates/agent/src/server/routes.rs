@@ -19,13 +19,14 @@ use hyper::header::CONTENT_TYPE;
 
 use crate::answers::{
     attachments, audits, doctor, flows, health, logs, matrix, probe, publishes, radius, replay,
-    rules, status, suggest, why,
+    rules, status, suggest, unmanaged, why,
 };
 use crate::confirm::{Manner, WITHIN, session};
 use crate::docker;
 use crate::fault::refused;
 use crate::keeper::Command;
 use crate::metrics;
+use crate::podman;
 use crate::shared::Shared;
 
 use super::body::{Answer, Asked, Body, Changer, Document, Follower, Refusal, answer};
@@ -174,7 +175,8 @@ async fn relabel(
 }
 
 async fn attach(State(shared): Node, _: Changer, Body(attach): Body<Attach>) -> Answer<Attached> {
-    answer(shared.commands.ask(|reply| Command::Attach(Box::new(attach), reply)).await)
+    let told = podman::starting(&shared, &attach).await;
+    answer(shared.commands.ask(|reply| Command::Attach(Box::new(attach), told, reply)).await)
 }
 
 async fn detach(State(shared): Node, _: Changer, Path(key): Path<String>) -> Answer<Detached> {
@@ -242,9 +244,14 @@ async fn radius_after(
     )
 }
 
-async fn show_publishes(State(shared): Node) -> Answer<Publishes> {
-    let docker = docker::containers(&shared).await;
-    answer(apart(move || Ok(publishes::publishes(&shared, docker))).await)
+async fn show_publishes(State(shared): Node) -> Result<Json<Arc<Publishes>>, Refusal> {
+    let node = Arc::clone(&shared);
+    let look = || async move {
+        let docker = docker::containers(&node).await;
+        apart(move || Ok(publishes::publishes(&node, docker))).await.ok()
+    };
+    let lost = || refused(codes::INTERNAL, "the answer ended in a panic; see the log");
+    Ok(Json(shared.publishes.ask(look).await.ok_or_else(lost)?))
 }
 
 async fn show_rules(State(shared): Node) -> Answer<Rules> {
@@ -257,6 +264,8 @@ async fn show_doctor(State(shared): Node) -> Answer<Doctor> {
         apart(move || {
             let mut found = doctor::examine(&options.run_dir, &options.state_dir, &options.bpffs);
             found.findings.extend(audits::findings(&shared));
+            found.findings.extend(publishes::findings(&shared));
+            found.findings.extend(unmanaged::findings(&shared));
             Ok(found)
         })
         .await,

@@ -12,12 +12,12 @@ pub(crate) fn run(
     context: &Context,
     group: Option<String>,
     keep: &FlowKeep,
-    (docker, docker_driver): (PathBuf, Option<PathBuf>),
+    (docker, podman, docker_driver): (PathBuf, PathBuf, Option<PathBuf>),
     once: bool,
 ) -> Result<Exit, Failure> {
     let (flow_days, flow_bytes) = (keep.flow_days, keep.flow_size);
     let options =
-        Options { group, flow_days, flow_bytes, docker, docker_driver, ..options(context) };
+        Options { group, flow_days, flow_bytes, docker, podman, docker_driver, ..options(context) };
     let done = if once { agent::once(options) } else { agent::run(options) };
     done.map_err(|error| Failure::Error(Box::new(error)))?;
     Ok(Exit::Done)
@@ -33,6 +33,7 @@ pub(crate) fn options(context: &Context) -> Options {
         flow_days: Options::FLOW_DAYS,
         flow_bytes: Options::FLOW_BYTES,
         docker: PathBuf::from(Options::DOCKER),
+        podman: PathBuf::from(Options::PODMAN),
         docker_driver: None,
     }
 }

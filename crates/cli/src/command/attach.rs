@@ -50,6 +50,7 @@ fn request(wanted: &NewAttachment) -> Result<Attach, Failure> {
         addresses: wanted.address.clone(),
         port,
         publish: Vec::new(),
+        publish_pending: false,
     })
 }
 

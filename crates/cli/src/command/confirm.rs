@@ -9,7 +9,8 @@ use crate::screen::Paint;
 pub(crate) fn run(context: &Context) -> Result<Exit, Failure> {
     let kept = context.client()?.confirm()?;
     context.screen.show(&kept, |kept, paint| {
-        format!("{} the policy of the host stays{}\n", paint.good("confirmed:"), at(kept))
+        let unproven = kept.confirmed_at.as_deref().map(unproven).unwrap_or_default();
+        format!("{} the policy of the host stays{}\n{unproven}", paint.good("confirmed:"), at(kept))
     })?;
     Ok(Exit::Done)
 }
@@ -22,6 +23,13 @@ pub(crate) fn wait(context: &Context, token: &str) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// What a confirmation at a console leaves open.
+fn unproven(console: &str) -> String {
+    format!(
+        "  it was confirmed at {console}: that somebody gets in over the network is not proven; try it now from another machine, with a new connection\n"
+    )
+}
+
 fn at(host: &HostPolicy) -> String {
     if host.uplinks.is_empty() { String::new() } else { format!(" on {}", host.uplinks.join(", ")) }
 }
@@ -32,7 +40,7 @@ pub(crate) fn render(host: &HostPolicy, paint: Paint) -> String {
     if let Some(pending) = &host.pending {
         let guard = if pending.guarded { "" } else { "; nobody waits for that but the agent" };
         text += &format!(
-            "{}: the host's policy{} was changed at {} over {} and goes back in {} s{guard}\n  keep it from a new connection: bulkhead confirm\n",
+            "{}: the host's policy{} was changed at {} over {} and goes back in {} s{guard}\n  keep it from a new connection, or at a console of this machine: bulkhead confirm\n",
             paint.warn("not confirmed"),
             at(host),
             pending.since,
@@ -41,7 +49,9 @@ pub(crate) fn render(host: &HostPolicy, paint: Paint) -> String {
         );
     } else if !host.uplinks.is_empty() {
         let since = host.confirmed.as_deref().unwrap_or("an unknown time");
-        text += &format!("the host itself is enforced{}, confirmed at {since}\n", at(host));
+        let console = host.confirmed_at.as_deref();
+        let by = console.map(|name| format!(" at {name}, over no connection")).unwrap_or_default();
+        text += &format!("the host itself is enforced{}, confirmed at {since}{by}\n", at(host));
     }
     if let Some(reverted) = &host.reverted {
         text += &format!(

@@ -71,8 +71,9 @@ fn told(when: &str, side: Option<&Radius>) -> String {
     let number = match side.fallen {
         0 => format!("none of {} falls", count(side.workloads, "other workload")),
         n => format!(
-            "{n} of {} fall within {}",
+            "{n} of {} {} within {}",
             count(side.workloads, "other workload"),
+            if n == 1 { "falls" } else { "fall" },
             count(hops, "hop")
         ),
     };

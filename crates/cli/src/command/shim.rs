@@ -1,4 +1,4 @@
-//! `bulkhead shim` and `bulkhead enter`: what the agent and `exec` start. Not for people.
+//! `bulkhead shim`, `bulkhead enter` and `bulkhead probe-at`: what the agent and `exec` start. Not for people.
 
 use std::path::Path;
 
@@ -10,6 +10,10 @@ pub(crate) fn run(dir: &Path) -> Exit {
 
 pub(crate) fn enter(request: &str) -> Exit {
     status(agent::entry::enter(request))
+}
+
+pub(crate) fn probe_at(order: &str) -> Exit {
+    status(agent::entry::probe_at(order))
 }
 
 fn status(code: i32) -> Exit {

@@ -1,6 +1,8 @@
 //! `bulkhead status`: the agent, the kernel's tables and every workload.
 
-use api::{AuditScope, Geography, Intervention, Status, Workload, WorkloadState};
+use api::{
+    AuditScope, Geography, Intervention, Status, Unmanaged, UnmanagedPort, Workload, WorkloadState,
+};
 
 use super::{Context, confirm, count, person};
 use crate::failure::{Exit, Failure};
@@ -44,6 +46,9 @@ pub(crate) fn render(status: &Status, paint: Paint) -> String {
     if let Some(host) = &agent.host {
         text += &confirm::render(host, paint);
     }
+    if let Some(unmanaged) = &agent.unmanaged {
+        text += &strays(unmanaged);
+    }
     text += &audits(&agent.audits, paint);
     text += &interventions(&agent.interventions, paint);
     for warning in &agent.warnings {
@@ -64,6 +69,42 @@ pub(crate) fn render(status: &Status, paint: Paint) -> String {
     }
     text
 }
+
+/// `unmanaged: audit; 3 ports (t.lan: vetha, vethb closed until known, vethc), 7 flows, 0 packets dropped`
+fn strays(unmanaged: &Unmanaged) -> String {
+    let ports: Vec<&UnmanagedPort> = unmanaged.ports.iter().filter(|port| !port.bridge).collect();
+    let mut text =
+        format!("unmanaged: {}; {}", unmanaged.posture, count(ports.len() as u64, "port"));
+    let mut network = "";
+    for (at, port) in ports.iter().take(STRAYS).enumerate() {
+        text += match (at, network == port.network) {
+            (0, _) => " (",
+            (_, true) => ", ",
+            (_, false) => "; ",
+        };
+        if network != port.network {
+            text += &format!("{}: ", port.network);
+            network = &port.network;
+        }
+        text += &port.interface;
+        text += if port.closed { " closed until known" } else { "" };
+    }
+    text += match ports.len() {
+        0 => "",
+        1..=STRAYS => ")",
+        _ => ", ...)",
+    };
+    let flows = count(unmanaged.flows, "flow");
+    text += &format!(", {flows}, {} dropped", count(unmanaged.drops, "packet"));
+    if unmanaged.unrecorded > 0 {
+        let unrecorded = count(unmanaged.unrecorded, "packet");
+        text += &format!(", {unrecorded} beyond {} flows not recorded", unmanaged.capacity);
+    }
+    text + "\n"
+}
+
+/// Ports of nobody that are listed; `--json` has all.
+const STRAYS: usize = 8;
 
 /// Interventions that are listed, the newest; `--json` has all.
 const INTERVENTIONS: usize = 3;

@@ -3,7 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
-use testkit::{root_or_return, run_with_deadline, wait_for};
+use rustix::process::{Pid, Signal, kill_process};
+use testkit::{Proc, root_or_return, run_with_deadline, wait_for, wait_until};
 
 use crate::stage::{SOON, Stage};
 
@@ -51,6 +52,30 @@ fn nobody_inside_gets_at_what_the_caller_has_open_root() {
         assert!(uid.is_none_or(|uid| uid == id), "{seen}");
         // The three streams, and the folder that `ls` reads.
         assert_eq!(lines, ["0", "1", "2", "3"], "{argv:?}");
+    }
+}
+
+#[test]
+fn a_command_ends_with_who_asked_for_it_root() {
+    root_or_return!("a_command_ends_with_who_asked_for_it_root");
+    let stage = Stage::new();
+    stage.bulkhead.up(FILE).expect("applied");
+    let look = |text: &str| {
+        let done = stage.bulkhead.cli(&["exec", "t/plain", "--", "sh", "-c", text]).ok();
+        done.filter(|done| done.status.success())
+    };
+    wait_for("the workload", SOON, || look("true")).expect("it runs");
+    for signal in [Signal::KILL, Signal::TERM] {
+        let argv = ["exec", "t/plain", "--", "sh", "-c", "echo begun; exec sleep 3210"];
+        let mut exec = stage.bulkhead.command_line(&argv);
+        let mut exec = Proc::spawn(&mut exec, None).expect("it runs");
+        let begun = || exec.output_so_far().is_ok_and(|(out, _)| out == "begun\n");
+        wait_until("the command", SOON, begun).expect("it begins");
+        let pid = Pid::from_raw(exec.pid().cast_signed()).expect("a process");
+        kill_process(pid, signal).expect("ended");
+        assert!(exec.wait_exit(SOON).expect("watched"));
+        wait_for("its end", SOON, || look("! grep -qs 321[0] /proc/[0-9]*/cmdline"))
+            .unwrap_or_else(|_| panic!("{signal:?}: it goes on"));
     }
 }
 

@@ -3,16 +3,17 @@
 //! The host of the stage is a namespace of its own, so that nothing is bound on the machine that runs this.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use testkit::server::{Reached, UdpEcho, probe_udp};
-use testkit::{Finished, root_or_return, wait_until};
+use testkit::{root_or_return, wait_for, wait_until};
 
-use crate::stage::{ELSEWHERE, HOST, OUTSIDE, SILENCE, SOON, Stage, at, reaches, serve};
+use crate::handed_on::Actor;
+use crate::stage::{ELSEWHERE, HOST, OUTSIDE, SILENCE, SOON, Stage, at, inside, reaches, serve};
 
 /// How long a server may take to listen on a busy machine.
 const START: Duration = Duration::from_secs(20);
@@ -34,12 +35,6 @@ tenants:
       use: {{ from: app=web, to: app=api, allow: [9090/tcp] }}
 {extra}"
     )
-}
-
-/// Runs a command in a workload to its end.
-fn inside(stage: &Stage, workload: &str, script: &str) -> Finished {
-    let argv = ["exec", workload, "--", "sh", "-c", script];
-    stage.bulkhead.cli(&argv).expect("exec runs")
 }
 
 /// Whether a workload reaches an echo server.
@@ -64,7 +59,7 @@ fn ready() -> Stage {
 }
 
 /// Names of pins of programs at cgroups.
-fn pins(stage: &Stage) -> Vec<PathBuf> {
+pub(crate) fn pins(stage: &Stage) -> Vec<PathBuf> {
     let root = &stage.bulkhead.folders().bpffs;
     let versions = std::fs::read_dir(root).into_iter().flatten().flatten();
     let folders = versions.map(|entry| entry.path().join("cgroups"));
@@ -93,6 +88,14 @@ fn services_on_the_hosts_stack_are_judged_as_any_other_root() {
         assert!(!speaks(&stage, "t/api", &format!("{address}:8080")), "not the other way round");
     }
     assert_eq!(stage.drop_code("t/api", "t/web"), "BH-D002");
+    let listed = stage.bulkhead.cli_json(&["publish", "list"]).expect("a list");
+    let ports = listed["ports"].as_array().expect("ports");
+    for (id, port, world) in [("t/web", 8080, "allow"), ("t/api", 9090, "drop")] {
+        let own = format!("{id}:{port}");
+        let mut of_port = ports.iter().filter(|each| each["port"] == port).peekable();
+        assert!(of_port.peek().is_some(), "{listed}");
+        assert!(of_port.all(|each| each["to"] == own && each["world"] == world), "{listed}");
+    }
     // To the world: refused before a packet leaves, and told.
     let refused = inside(&stage, "t/web", &format!("socat - TCP:{OUTSIDE}:80 </dev/null"));
     assert!(refused.stderr.contains("Operation not permitted"), "{refused:?}");
@@ -303,4 +306,69 @@ fn why_plan_and_status_name_it_as_any_other_root() {
     // Datagrams of the outside are judged at the socket as well.
     let reached = probe_udp(&stage.outside, at(&format!("{HOST}:8080")), SILENCE).expect("sent");
     assert_ne!(reached, Reached::Answered);
+}
+
+#[test]
+fn a_port_that_was_used_before_is_used_again_root() {
+    root_or_return!("a_port_that_was_used_before_is_used_again_root");
+    let stage = ready();
+    let opened = "      out: { from: app=web, to: 203.0.113.0/24, allow: [80/tcp] }\n";
+    stage.bulkhead.up(&file(opened)).expect("applied");
+    // The one port that connections come from; the kernel takes it again a second after the last one.
+    stage.host.sysctl("net.ipv4.ip_local_port_range", "40000 40000").expect("a sysctl");
+    stage.host.sysctl("net.ipv4.tcp_tw_reuse", "1").expect("a sysctl");
+    let listener = stage.outside.run(|| TcpListener::bind(at(&format!("{OUTSIDE}:80"))));
+    let listener = listener.expect("the outside").expect("a listener");
+    listener.set_nonblocking(true).expect("a flag");
+    let web = Actor::start(&stage, "t/web");
+    for turn in 0..4 {
+        let connected = || {
+            assert_eq!(web.ask("make SOCK_STREAM"), "done");
+            web.ask(&format!("connect {OUTSIDE} 80")) == "done"
+        };
+        wait_until("the port", SOON, connected).expect("it is free again");
+        let mut stream = wait_for("a connection", SOON, || listener.accept().ok()).expect("it").0;
+        stream.set_nonblocking(false).expect("a flag");
+        let spoken = std::thread::scope(|scope| {
+            let speaking = scope.spawn(|| web.ask("speak"));
+            let mut said = [0; 5];
+            let heard =
+                stream.set_read_timeout(Some(SOON)).and_then(|()| stream.read_exact(&mut said));
+            heard.and_then(|()| stream.write_all(&said)).expect("heard");
+            speaking.join().expect("it ends")
+        });
+        assert_eq!(spoken, "hello", "turn {turn}");
+        // The workload has closed and waits; then the other end closes, too.
+        assert_eq!(web.ask("make SOCK_STREAM"), "done");
+        let waiting = || {
+            let argv = ["ss", "-Hn", "state", "fin-wait-2"];
+            stage.host.check(&argv).is_ok_and(|done| done.stdout.contains(":40000"))
+        };
+        wait_until("the connection's end", SOON, waiting).expect("closed on one side");
+        drop(stream);
+    }
+    let status = stage.bulkhead.cli_json(&["status"]).expect("status");
+    let all = status["workloads"].as_array().expect("workloads");
+    let web = all.iter().find(|each| each["id"] == "t.web").expect("it is there");
+    assert_eq!(web["drops"], 0, "{web}");
+}
+
+#[test]
+fn programs_that_cannot_be_loaded_refuse_the_file_and_nothing_has_changed_root() {
+    root_or_return!("programs_that_cannot_be_loaded_refuse_the_file_and_nothing_has_changed_root");
+    let stage = Stage::new();
+    let before = "bulkhead: 1\ntenants:\n  t:\n    networks: { n: { mode: bridge, subnets: [10.9.0.0/24] } }\n    workloads: { w: { run: [sleep, \"3600\"] } }\n";
+    stage.bulkhead.up(before).expect("applied");
+    // A map that these programs have with others is gone: they would be of no use with another one.
+    let versions = std::fs::read_dir(&stage.bulkhead.folders().bpffs).expect("pins").flatten();
+    for version in versions {
+        std::fs::remove_file(version.path().join("maps/ROOMS")).expect("removed");
+    }
+    let refused = format!("{:#}", stage.bulkhead.up(&file("")).expect_err("refused"));
+    assert!(refused.contains("BH0215") && refused.contains("mode host"), "{refused}");
+    let status = stage.bulkhead.cli_json(&["status"]).expect("status");
+    let all = status["workloads"].as_array().expect("workloads");
+    let ids: Vec<&str> = all.iter().filter_map(|each| each["id"].as_str()).collect();
+    assert_eq!(ids, ["t.w"], "what was in force is: {status}");
+    assert_eq!(pins(&stage), Vec::<PathBuf>::new());
 }

@@ -81,18 +81,18 @@ const WEB: &str = "      web: { from: workload=a, to: workload=b, allow: [80/tcp
 const UP: &str = "      up: { from: workload=a, to: host, allow: [53/udp] }\n";
 
 /// Puts a namespace on the bridge, as a runtime does: a veth, its port, addresses, up.
-fn plug(stage: &Stage, space: &Namespace, address: &str) {
+pub(crate) fn plug(stage: &Stage, space: &Namespace, address: &str) {
     let port = format!("v{}", space.name().rsplit(['.', '-']).next().expect("a name"));
     stage.lab.veth((&stage.host, &port), (space, "eth0")).expect("a veth");
     stage.host.ip(&format!("link set {port} master br9")).expect("a port");
     space.address("eth0", &format!("{address}/24")).expect("an address");
 }
 
-fn mac(space: &Namespace) -> Mac {
+pub(crate) fn mac(space: &Namespace) -> Mac {
     space.mac("eth0").expect("a MAC address")
 }
 
-fn text(mac: Mac) -> String {
+pub(crate) fn text(mac: Mac) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
@@ -158,8 +158,8 @@ fn nobody_speaks_for_a_port_in_place_root() {
     for port in [4000, 4001] {
         wire.send(&forged(port).bytes()).expect("sent");
     }
-    let code = || street.stage.drop_code("t/a", "t/b") == "BH-D012";
-    wait_until("a forged source", SOON, code).expect("it is told");
+    let code = || street.stage.drop_code("unmanaged", "t/b") == "BH-D011";
+    wait_until("a forged source", SOON, code).expect("it is told, and whose port it was");
     assert_eq!(server.received(), seen, "nothing of it arrived");
     // And a workload with the address of another one.
     let wire = Wire::open(&street.b, "eth0").expect("a wire");

@@ -5,6 +5,7 @@
 
 #![expect(clippy::format_push_string, reason = "files of tests are put together part by part")]
 
+mod accounts;
 mod adopted;
 mod article;
 mod attacked;
@@ -16,6 +17,7 @@ mod enter;
 mod explained;
 mod first_packet;
 mod foreign;
+mod handed_on;
 mod host_mode;
 mod host_policy;
 mod hybrid;
@@ -42,6 +44,9 @@ mod stage;
 mod state;
 mod tenants;
 mod undo;
+mod unmanaged;
+mod waiting;
 mod walk;
 mod walk_faults;
 mod walk_flows;
+mod walk_hosted;

@@ -91,3 +91,54 @@ fn r043_ranges_and_the_end_of_a_published_port_hold_root() {
     })
     .expect("it ends by itself");
 }
+
+/// Connections that a user of the group may have.
+const CONNECTIONS: usize = 48;
+
+/// An answer of the agent's socket, whole.
+fn asked(stage: &Stage, path: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut stream =
+        std::os::unix::net::UnixStream::connect(stage.bulkhead.socket()).expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: agent\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("asked");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("answered");
+    text
+}
+
+pub(crate) fn counted(stage: &Stage, metric: &str) -> usize {
+    let text = asked(stage, "/v1/metrics");
+    let line = text.lines().find(|line| line.starts_with(metric)).expect("the metric");
+    line.rsplit(' ').next().and_then(|value| value.trim().parse().ok()).expect("a number")
+}
+
+#[test]
+fn r043_many_who_ask_for_open_ports_at_once_share_the_look_root() {
+    root_or_return!("r043_many_who_ask_for_open_ports_at_once_share_the_look_root");
+    let mut stage = Stage::new();
+    let (_web, path) = stage.adopted("web");
+    stage.bulkhead.up(&file(&path, "owner: ops")).expect("applied");
+    let (began, stage) = (std::time::Instant::now(), &stage);
+    std::thread::scope(|scope| {
+        let all: Vec<_> =
+            (0..CONNECTIONS).map(|_| scope.spawn(|| asked(stage, "/v1/publishes"))).collect();
+        for one in all {
+            let answer = one.join().expect("it ends");
+            assert!(answer.contains("\"port\":8080"), "{answer}");
+        }
+    });
+    let took = began.elapsed();
+    let looks = counted(stage, "bulkhead_publish_looks_total");
+    let shared = counted(stage, "bulkhead_publish_looks_shared_total");
+    assert_eq!(looks + shared, CONNECTIONS);
+    // They do not all begin in one moment: some come after the second look has begun.
+    assert!(looks <= CONNECTIONS / 4, "{looks} looks for {CONNECTIONS} questions");
+    // What was done before a question is in its answer.
+    stage.bulkhead.up(&file(&path, "owner: web team")).expect("applied");
+    assert!(asked(stage, "/v1/publishes").contains("web team"));
+    println!(
+        "publish list: {CONNECTIONS} questions at once made {looks} looks in {} ms",
+        took.as_millis()
+    );
+}

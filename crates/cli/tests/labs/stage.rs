@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use testkit::bulkhead::Bulkhead;
 use testkit::server::{Reached, TcpEcho, probe_tcp};
-use testkit::{Lab, Namespace, Scope, Snapshot, wait_for, wait_until};
+use testkit::{Finished, Lab, Namespace, Scope, Snapshot, wait_for, wait_until};
 
 /// How long a probe waits before it counts as dropped.
 pub(crate) const SILENCE: Duration = Duration::from_millis(400);
@@ -145,4 +145,10 @@ pub(crate) fn serve(space: &Namespace, address: &str, ports: &[u16]) -> Vec<TcpE
         TcpEcho::start(space, to).expect("an echo server")
     };
     ports.iter().map(start).collect()
+}
+
+/// Runs a command in a workload to its end.
+pub(crate) fn inside(stage: &Stage, workload: &str, script: &str) -> Finished {
+    let argv = ["exec", workload, "--", "sh", "-c", script];
+    stage.bulkhead.cli(&argv).expect("exec runs")
 }

@@ -78,6 +78,26 @@ tenants:
         plugged
     }
 
+    /// Adds a network `plane`, in which a workload at 10.99.7.10 serves port 22 for `app=web` of that network.
+    pub(crate) fn second_network(&mut self) -> TcpEcho {
+        let (ops, path) = self.stage.adopted("ops");
+        let file = format!(
+            "bulkhead: 1
+tenants:
+  t:
+    networks:
+      pods: {{ mode: nat, subnets: [10.88.7.0/24], attach: true }}
+      plane: {{ mode: bridge, subnets: [10.99.7.0/24], attach: true }}
+    workloads:
+      ops: {{ network: plane, address: [10.99.7.10], labels: {{ app: ops }}, netns: {path} }}
+    policies:
+      plane: {{ from: \"app=web, network=plane\", to: app=ops, allow: [22/tcp] }}
+"
+        );
+        self.stage.bulkhead.up(&file).expect("applied");
+        TcpEcho::start(&ops, at("10.99.7.10:22")).expect("a server")
+    }
+
     /// The plugin's own part of a configuration.
     pub(crate) fn network(&self, app: &str) -> Value {
         json!({
@@ -255,22 +275,7 @@ fn second(plugged: &Plugged, verb: &str, (container, name): (&str, &str), netns:
 fn a_second_network_is_a_second_interface_of_the_same_workload_root() {
     root_or_return!("a_second_network_is_a_second_interface_of_the_same_workload_root");
     let mut plugged = Plugged::new();
-    let (ops, path) = plugged.stage.adopted("ops");
-    let file = format!(
-        "bulkhead: 1
-tenants:
-  t:
-    networks:
-      pods: {{ mode: nat, subnets: [10.88.7.0/24], attach: true }}
-      plane: {{ mode: bridge, subnets: [10.99.7.0/24], attach: true }}
-    workloads:
-      ops: {{ network: plane, address: [10.99.7.10], labels: {{ app: ops }}, netns: {path} }}
-    policies:
-      plane: {{ from: \"app=web, network=plane\", to: app=ops, allow: [22/tcp] }}
-"
-    );
-    plugged.stage.bulkhead.up(&file).expect("applied");
-    let _ops = TcpEcho::start(&ops, at("10.99.7.10:22")).expect("a server");
+    let _ops = plugged.second_network();
     let asks = |pod: &Namespace| {
         probe_tcp(pod, at("10.99.7.10:22"), SILENCE).expect("it ran") == Reached::Answered
     };

@@ -1,6 +1,7 @@
 //! `docker network create -d bulkhead` with a real dockerd: networks of the file under containers, and nobody else at the driver's socket.
 
 mod attacks;
+mod mended;
 mod starting;
 
 use std::io::{Read as _, Write as _};

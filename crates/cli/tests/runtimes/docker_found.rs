@@ -7,7 +7,7 @@ use serde_json::Value;
 use testkit::{Namespace, root_or_return, wait_for, wait_until};
 
 use crate::docker::{Engine, foreign_rules, is_there};
-use crate::stage::{HOST, SOON, Stage};
+use crate::stage::{HOST, OUTSIDE, SOON, Stage, reaches, serve};
 
 const NETWORK: [&str; 9] = [
     "network",
@@ -34,13 +34,13 @@ tenants:
 ";
 
 /// A host with an agent, a dockerd, and the network `shop_default`.
-struct Docker {
-    engine: Engine,
-    stage: Stage,
+pub(crate) struct Docker {
+    pub(crate) engine: Engine,
+    pub(crate) stage: Stage,
 }
 
 impl Docker {
-    fn start(options: &[&str]) -> Self {
+    pub(crate) fn start(options: &[&str]) -> Self {
         let mut stage = Stage::without_agent();
         stage.host.ip("addr add 2001:db8:7::2/64 dev uplink nodad").expect("an IPv6 address");
         stage.outside.ip("addr add 2001:db8:7::1/64 dev uplink nodad").expect("an IPv6 address");
@@ -69,7 +69,7 @@ impl Docker {
     }
 
     /// A workload once it is enforced in place.
-    fn enforced(&self, id: &str) -> Value {
+    pub(crate) fn enforced(&self, id: &str) -> Value {
         let look = || {
             let status = self.stage.bulkhead.cli_json(&["status"]).ok()?;
             let all = status["workloads"].as_array()?.clone();
@@ -157,6 +157,7 @@ fn containers_are_found_enforced_and_followed_root() {
         (db["labels"]["container"] == "database").then_some(())
     };
     wait_for("the new name", SOON, renamed).expect("the label follows");
+    is_the_same_by_image_and_at_another_address(&docker, &web, &scanner);
     let at = format!("{}:80", docker.address("database", "IPAddress"));
     wait_until("the server", SOON, || connects(&web, &at)).expect("web reaches it again");
     assert!(!connects(&scanner, &at));
@@ -177,12 +178,29 @@ fn containers_are_found_enforced_and_followed_root() {
         .expect("the workload is gone");
     docker.stage.bulkhead.down_clean().expect("down");
     println!(
-        "runtime docker bridge: default deny by compose service between containers, IPv4 and IPv6, over restart, rename, dockerd's and the agent's end; no rule of Docker's changed"
+        "runtime docker bridge: default deny by compose service between containers, IPv4 and IPv6, over restart, rename, another address, dockerd's and the agent's end; no rule of Docker's changed"
     );
 }
 
+/// The id of its image is a label, and who gets another address is the same workload.
+fn is_the_same_by_image_and_at_another_address(
+    docker: &Docker,
+    web: &Namespace,
+    scanner: &Namespace,
+) {
+    let image = docker.engine.inspect("database")["Image"].as_str().expect("an id").to_owned();
+    let digest = image.trim_start_matches("sha256:").get(..32).expect("a digest");
+    assert_eq!(docker.enforced("shop.db")["labels"]["image.id"], digest);
+    let network = |argv: &[&str]| docker.engine.docker(&[&["network"], argv].concat());
+    network(&["disconnect", "shop_default", "database"]).expect("disconnected");
+    network(&["connect", "--ip", "172.30.7.200", "shop_default", "database"]).expect("connected");
+    let at = "172.30.7.200:80";
+    wait_until("the other address", SOON, || connects(web, at)).expect("policy lets web in there");
+    assert!(!connects(scanner, at), "and nobody else");
+}
+
 /// Whether an HTTP server accepts a connection.
-fn connects(from: &Namespace, to: &str) -> bool {
+pub(crate) fn connects(from: &Namespace, to: &str) -> bool {
     let address: std::net::SocketAddr = to.parse().expect("ADDRESS:PORT");
     let connect =
         || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(800)).is_ok();
@@ -214,6 +232,19 @@ fn what_is_nobodys_is_as_the_file_says_root() {
     wait_until("a way to the gateway", Duration::from_secs(20), pings)
         .expect("as Docker has it, unless something else is said");
     assert!(!connects(&stray, &db), "a workload lets nobody in who is nobody");
+    // What it does with others is recorded, by Docker's own way out of the host, too.
+    stray.ip("route add default via 172.30.7.1").expect("a way out");
+    let out = format!("{OUTSIDE}:80");
+    let _web = serve(&docker.stage.outside, OUTSIDE, &[80]);
+    assert!(reaches(&stray, &out), "as Docker has it");
+    for far in ["host", "world"] {
+        let told = || {
+            let flows =
+                docker.stage.flows(&["--from", "unmanaged", "--to", far, "--verdict", "audit"]);
+            flows.iter().any(|flow| flow["source"]["address"] == "172.30.7.99")
+        };
+        wait_until("the record of what it does", SOON, told).expect("it is recorded");
+    }
     docker.stage.bulkhead.up(&format!("{FILE}unmanaged: deny\n")).expect("applied");
     wait_until("its end", SOON, || !pings()).expect("it is closed");
     // One that Docker starts is known before it matters.
@@ -236,7 +267,7 @@ fn what_is_nobodys_is_as_the_file_says_root() {
     wait_until("the new subnet", SOON, moved).expect("the document follows");
     docker.stage.bulkhead.down_clean().expect("down");
     println!(
-        "runtime docker unmanaged: a namespace that is nobody's reaches no workload, and with `unmanaged: deny` nothing at all"
+        "runtime docker unmanaged: a namespace that is nobody's reaches no workload, what it does with others is recorded, and with `unmanaged: deny` it is nothing at all"
     );
 }
 
@@ -376,12 +407,16 @@ fn what_docker_publishes_is_reached_as_policy_says_root() {
 }
 
 /// Whether an HTTP server answers with anything.
-fn answers(from: &Namespace, to: &str) -> bool {
+pub(crate) fn answers(from: &Namespace, to: &str) -> bool {
+    answers_within(from, to, Duration::from_millis(800))
+}
+
+/// The same, for whoever waits this long to be let in.
+pub(crate) fn answers_within(from: &Namespace, to: &str, wait: Duration) -> bool {
     use std::io::{Read as _, Write as _};
     let address: std::net::SocketAddr = to.parse().expect("ADDRESS:PORT");
     let ask = || -> std::io::Result<usize> {
-        let mut stream =
-            std::net::TcpStream::connect_timeout(&address, Duration::from_millis(800))?;
+        let mut stream = std::net::TcpStream::connect_timeout(&address, wait)?;
         stream.set_read_timeout(Some(Duration::from_millis(1500)))?;
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
         stream.read(&mut [0; 64])

@@ -1,4 +1,4 @@
-//! The real libvirt: a machine whose metadata says who it is, is attached by the hook before it runs.
+//! The real libvirt: a machine whose metadata says who it is, is attached by the hook before it runs; one without is `unmanaged`, on libvirt's own network as well.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde_json::Value;
 use testkit::bulkhead::binary;
+use testkit::server::TcpEcho;
 use testkit::{Finished, Proc, root_or_return, run_with_deadline, wait_until};
 
+use crate::docker::foreign_rules;
 use crate::machines::{Guest, MAC};
 use crate::podman::are_there;
-use crate::stage::{Stage, reaches};
+use crate::stage::{Stage, at, reaches};
 
 /// How long a command of libvirt's may take.
 const COMMAND: Duration = Duration::from_mins(1);
@@ -32,7 +34,7 @@ struct Libvirt {
 impl Libvirt {
     fn start(stage: &Stage) -> Result<Self> {
         let folder = stage.lab.dir().join("libvirt");
-        for part in ["etc/hooks/qemu.d", "lib", "log", "run", "cache"] {
+        for part in ["etc/hooks/qemu.d", "lib/dnsmasq", "log", "run", "cache"] {
             fs::create_dir_all(folder.join(part)).context("make libvirt's folders")?;
         }
         let at = folder.display();
@@ -79,12 +81,16 @@ impl Libvirt {
     }
 }
 
-/// A machine on the bridge; `metadata` says who it is.
-fn domain(guest: &Guest, folder: &Path, metadata: &str) -> PathBuf {
+/// A card on a bridge, and one in a network of libvirt's own.
+const ON_BRIDGE: &str = "type='bridge'><source bridge='br9'/>";
+const IN_NETWORK: &str = "type='network'><source network='theirs'/>";
+
+/// A machine with one card; `metadata` says who it is.
+fn domain(guest: &Guest, folder: &Path, card: &str, metadata: &str) -> PathBuf {
     let text = format!(
         "<domain type='qemu'><name>Guest 1</name><metadata>{metadata}</metadata><memory unit='MiB'>256</memory><vcpu>1</vcpu>\
          <os><type arch='x86_64' machine='q35'>hvm</type><kernel>{}</kernel><initrd>{}</initrd><cmdline>console=ttyS0 quiet</cmdline></os>\
-         <devices><interface type='bridge'><source bridge='br9'/><mac address='{MAC}'/><model type='virtio'/></interface>\
+         <devices><interface {card}<mac address='{MAC}'/><model type='virtio'/></interface>\
          <serial type='file'><source path='{}/console'/></serial></devices><seclabel type='none'/></domain>",
         guest.kernel.display(),
         guest.initrd.display(),
@@ -126,12 +132,12 @@ tenants:
             "<b:workload xmlns:b='urn:bulkhead:domain:1' network='{network}' labels='app=vm'><b:port address='10.66.0.2'/></b:workload>"
         )
     };
-    let wrong = domain(&guest, &folder, &ours("t/nowhere")).display().to_string();
+    let wrong = domain(&guest, &folder, ON_BRIDGE, &ours("t/nowhere")).display().to_string();
     let refused = libvirt.cli(&["create", &wrong]).expect("virsh").stderr;
     assert!(refused.contains("BH0230"), "what cannot be attached does not start: {refused}");
     assert!(attachments(&stage).is_empty());
 
-    let right = domain(&guest, &folder, &ours("t/lan")).display().to_string();
+    let right = domain(&guest, &folder, ON_BRIDGE, &ours("t/lan")).display().to_string();
     let began = Instant::now();
     libvirt.cli(&["create", &right]).expect("virsh").success().expect("created");
     let took = began.elapsed();
@@ -153,5 +159,99 @@ tenants:
         "runtime libvirt tap: a machine known by its metadata, attached before QEMU runs, one that cannot be attached does not start; \
          {} ms for virsh create with its hook",
         took.as_millis()
+    );
+}
+
+/// A network that libvirt makes the bridge and the rules of; nothing in it gives addresses or names.
+const NETWORK: &str = "<network><name>theirs</name><forward mode='nat'/><bridge name='virbr9' stp='on' delay='0'/><dns enable='no'/>\
+    <ip address='10.66.0.1' netmask='255.255.255.0'/></network>";
+
+/// A file that knows the network and none of its machines.
+fn of_nobody(unmanaged: &str) -> String {
+    format!(
+        "bulkhead: 1
+unmanaged: {unmanaged}
+tenants:
+  t:
+    networks:
+      theirs: {{ external: {{ bridge: virbr9 }}, subnets: [10.66.0.0/24], attach: true }}
+"
+    )
+}
+
+/// Waits until the guest says something behind what it has said before.
+fn says(console: &Path, after: usize, what: &str) {
+    let said = || String::from_utf8_lossy(&fs::read(console).unwrap_or_default()).into_owned();
+    let told = || said().get(after..).is_some_and(|text| text.contains(what));
+    wait_until(what, BOOT, told).unwrap_or_else(|_| panic!("it does not say {what}: {}", said()));
+}
+
+#[test]
+fn a_machine_of_nobody_on_libvirts_own_network_is_recorded_or_closed_root() {
+    const NAME: &str = "a_machine_of_nobody_on_libvirts_own_network_is_recorded_or_closed_root";
+    root_or_return!(NAME);
+    if !are_there(NAME, &PROGRAMS) {
+        return;
+    }
+    let stage = Stage::new();
+    let folder = stage.lab.dir().join("guest");
+    let guest = Guest::prepare(&folder).expect("a guest");
+    let libvirt = Libvirt::start(&stage).expect("libvirt");
+    let virsh =
+        |argv: &[&str]| libvirt.cli(argv).expect("virsh").success().expect("it is done").stdout;
+    let network = folder.join("network.xml");
+    fs::write(&network, NETWORK).expect("a description");
+    virsh(&["net-create", &network.display().to_string()]);
+    let rules = foreign_rules(&stage.host);
+    stage.bulkhead.up(&of_nobody("audit")).expect("applied");
+    let service = TcpEcho::start(&stage.host, at("10.66.0.1:80")).expect("a server");
+    let console = folder.join("console");
+    let create = || {
+        let _first = fs::remove_file(&console);
+        let machine = domain(&guest, &folder, IN_NETWORK, "").display().to_string();
+        virsh(&["create", &machine]);
+    };
+
+    // Without metadata of ours it is nobody's: as libvirt has it, and recorded.
+    create();
+    says(&console, 0, "tcp 80: yes");
+    let served = || reaches(&stage.host, "10.66.0.2:80");
+    wait_until("the guest", SOON, served).expect("from the host");
+    let unmanaged = || {
+        let status = stage.bulkhead.cli_json(&["status"]).expect("a status");
+        status["agent"]["unmanaged"].clone()
+    };
+    let found = unmanaged()["ports"].as_array().cloned().unwrap_or_default();
+    let port = found.iter().find(|port| port["bridge"] == false).expect("its port");
+    let tap = port["interface"].as_str().expect("an interface");
+    assert!(virsh(&["domiflist", "Guest 1"]).contains(tap), "{found:?}");
+    assert_eq!((&port["network"], &port["closed"]), (&"t.theirs".into(), &false.into()));
+    for (from, to) in [("unmanaged", "host"), ("host", "unmanaged")] {
+        let flows = stage.flows(&["--from", from, "--to", to, "--verdict", "audit"]);
+        assert!(flows.iter().any(|flow| flow["target"]["port"] == 80), "{from} to {to}: {flows:?}");
+    }
+    let doctor = stage.bulkhead.cli(&["doctor"]).expect("doctor").stdout;
+    assert!(doctor.contains("BH-H070") && doctor.contains(tap), "{doctor}");
+
+    // Closed while it runs.
+    stage.bulkhead.up(&of_nobody("deny")).expect("applied");
+    let said = fs::read(&console).map_or(0, |text| text.len());
+    says(&console, said, "tcp 80: no");
+    assert!(!served());
+    assert_eq!(stage.drop_code("unmanaged", "host"), "BH-D002");
+
+    // And from its first packet on.
+    virsh(&["destroy", "Guest 1"]);
+    let before = service.accepted();
+    create();
+    says(&console, 0, "tcp 80: no");
+    assert!(!served());
+    assert_eq!(service.accepted(), before, "not one connection");
+    virsh(&["destroy", "Guest 1"]);
+    let gone = || unmanaged()["ports"].as_array().is_some_and(|ports| ports.len() == 1);
+    wait_until("the bridge alone", SOON, gone).expect("it is forgotten");
+    assert_eq!(foreign_rules(&stage.host), rules, "libvirt's rules are as they were");
+    println!(
+        "runtime libvirt unmanaged: a machine without metadata on libvirt's own network is recorded, and with `unmanaged: deny` closed from its first packet on"
     );
 }

@@ -10,11 +10,16 @@ mod docker;
 mod docker_beside;
 mod docker_driver;
 mod docker_found;
+mod docker_publish;
 mod firewalls;
 mod hook;
 mod libvirt;
 mod machines;
+mod modes;
 mod podman;
+mod podman_api;
+mod podman_ports;
 #[expect(dead_code, reason = "the labs need more of it")]
 #[path = "../labs/stage.rs"]
 mod stage;
+mod strangers;

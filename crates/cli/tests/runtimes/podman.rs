@@ -13,14 +13,14 @@ use crate::docker::find;
 /// How long a command of Podman's may take.
 const COMMAND: Duration = Duration::from_mins(2);
 /// The image: a busybox.
-const IMAGE: &str = "localhost/busybox:test";
+pub(crate) const IMAGE: &str = "localhost/busybox:test";
 /// Containers that are measured.
 const RUNS: usize = 7;
 
 /// Podman with folders of its own; dropping it removes its containers.
 pub(crate) struct Podman {
     pub(crate) folder: PathBuf,
-    plugged: Plugged,
+    pub(crate) plugged: Plugged,
 }
 
 /// Whether this machine has the programs that a test needs; says so when not, and panics in CI.
@@ -33,11 +33,16 @@ pub(crate) fn are_there(test: &str, programs: &[&str]) -> bool {
 
 impl Podman {
     pub(crate) fn new(plugged: Plugged) -> Result<Self> {
+        Self::with_backend(plugged, "cni")
+    }
+
+    /// With one of its two network backends.
+    pub(crate) fn with_backend(plugged: Plugged, backend: &str) -> Result<Self> {
         let folder = plugged.stage.lab.dir().join("podman");
         std::fs::create_dir_all(folder.join("image/bin")).context("make Podman's folder")?;
         let settings = format!(
             "[containers]\ndefault_ulimits = []\n[engine]\nruntime = \"runc\"\ncgroup_manager = \"cgroupfs\"\n\
-             events_logger = \"file\"\n[network]\nnetwork_backend = \"cni\"\nnetwork_config_dir = \"{}\"\n\
+             events_logger = \"file\"\n[network]\nnetwork_backend = \"{backend}\"\nnetwork_config_dir = \"{}\"\n\
              cni_plugin_dirs = [\"{}\", \"/usr/lib/cni\"]\n",
             plugged.conf.display(),
             plugged.bin.display()
@@ -65,8 +70,8 @@ impl Podman {
         &self.plugged
     }
 
-    /// A command of Podman's on the lab's host; any exit code is fine.
-    pub(crate) fn cli(&self, argv: &[&str]) -> Result<Finished> {
+    /// The command line of a command of Podman's.
+    pub(crate) fn line(&self, argv: &[&str]) -> Vec<String> {
         let at = |name: &str| self.folder.join(name).display().to_string();
         let mut line = vec!["env".to_owned(), format!("CONTAINERS_CONF={}", at("containers.conf"))];
         line.extend(["podman", "--root"].map(str::to_owned));
@@ -80,6 +85,12 @@ impl Podman {
         line.extend(
             ["--storage-driver", "vfs"].into_iter().chain(argv.iter().copied()).map(str::to_owned),
         );
+        line
+    }
+
+    /// A command of Podman's on the lab's host; any exit code is fine.
+    pub(crate) fn cli(&self, argv: &[&str]) -> Result<Finished> {
+        let line = self.line(argv);
         self.plugged.stage.host.run(|| {
             let mut command = Command::new(&line[0]);
             command.args(&line[1..]);

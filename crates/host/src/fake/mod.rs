@@ -309,5 +309,16 @@ fn errno(code: i32) -> Refusal {
 
 fn link(index: u32, kind: &str, mac: Mac, mtu: u32) -> LinkState {
     let kind = kind.to_owned();
-    LinkState { index, kind, mac, mtu, up: false, master: None, peer: None, port: None, vlan: None }
+    LinkState {
+        index,
+        kind,
+        mac,
+        mtu,
+        up: false,
+        master: None,
+        peer: None,
+        is_far: false,
+        port: None,
+        vlan: None,
+    }
 }

@@ -9,6 +9,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use ipnet::IpNet;
+
 use crate::network::{
     Glance, Kernel, KernelError, LinkState, NetworkNumber, Ns, NsName, NsProfile, NsState, Op,
     Refusal, VethSpec, VlanSpec,
@@ -58,8 +60,8 @@ impl Site {
     }
 
     fn new(ns: NetNs, netlink: Netlink) -> Self {
-        let (table, edge) = (table::Watch::default(), table::Watch::default());
-        Self { ns, netlink, indices: BTreeMap::new(), table, edge }
+        let (indices, table, edge) = Default::default();
+        Self { ns, netlink, indices, table, edge }
     }
 
     fn index(&mut self, link: &str) -> Result<u32, Refusal> {
@@ -211,7 +213,19 @@ impl Linux {
         let peer = rustix::io::fcntl_dupfd_cloexec(&self.site(&spec.peer_ns)?.ns, 3)
             .map_err(io::Error::from)?;
         let site = self.site(&spec.ns)?;
-        link::add_veth(&mut site.netlink, spec, master, &peer)?;
+        match link::add_veth(&mut site.netlink, spec, master, &peer) {
+            Err(Refusal::Errno { errno, explanation })
+                if errno.raw_os_error() == Some(libc::EEXIST) =>
+            {
+                if !self.remove_orphan(spec)? {
+                    return Err(Refusal::Errno { errno, explanation });
+                }
+                let site = self.site(&spec.ns)?;
+                link::add_veth(&mut site.netlink, spec, master, &peer)?;
+            }
+            added => added?,
+        }
+        let site = self.site(&spec.ns)?;
         match spec.index {
             Some(index) => site.indices.insert(spec.link.clone(), index),
             None => site.indices.remove(&spec.link),
@@ -220,6 +234,21 @@ impl Linux {
             self.site(&spec.peer_ns)?.indices.insert(spec.peer_link.clone(), index);
         }
         Ok(())
+    }
+
+    /// Removes the far end of a veth whose near end is in a namespace that somebody unpinned, and somebody keeps; whether there was one.
+    fn remove_orphan(&mut self, spec: &VethSpec) -> Result<bool, Refusal> {
+        let site = self.site(&spec.peer_ns)?;
+        let found = link::find(&mut site.netlink, &spec.peer_link)?;
+        let is_ours = found.is_some_and(|found| {
+            Some(found.index) == spec.peer_index
+                && found.mac == spec.peer_mac
+                && found.mac.is_ours()
+        });
+        if is_ours {
+            self.delete_link(&spec.peer_ns, &spec.peer_link)?;
+        }
+        Ok(is_ours)
     }
 
     fn add_vlan(&mut self, spec: &VlanSpec) -> Result<(), Refusal> {
@@ -327,9 +356,9 @@ impl Linux {
                 if let Some(foreign) = adopted::foreign_default(netlink, route.to.addr())? {
                     return Err(io::Error::other(AdoptError::DefaultRoute(foreign)).into());
                 }
-                route::replace_route(netlink, index, route)
+                route::lead(netlink, (index, name), route)
             }
-            Op::RouteReplace { route, .. } => route::replace_route(netlink, index, route),
+            Op::RouteReplace { route, .. } => route::lead(netlink, (index, name), route),
             Op::RouteDelete { route, .. } => {
                 ignore(route::delete_route(netlink, index, route), &[libc::ESRCH])
             }
@@ -366,10 +395,21 @@ impl Linux {
         } else {
             BTreeSet::new()
         };
+        let mut addresses = route::addresses(netlink, &names)?;
+        let connected = route::connected(netlink, &names)?;
+        for (name, _) in links.iter().filter(|(_, link)| link.up && link.mac.is_ours()) {
+            // An address whose network no route leads to is as good as none.
+            let leads = |address: &IpNet| {
+                !route::has_network(address) || connected.contains(&(name.clone(), address.trunc()))
+            };
+            if let Some(own) = addresses.get_mut(name) {
+                own.retain(leads);
+            }
+        }
         Ok(NsState {
             rules,
             unicast,
-            addresses: route::addresses(netlink, &names)?,
+            addresses,
             neighbours: if is_workload(ns) {
                 route::gateways(netlink, &routes, &site.indices)?
             } else {

@@ -179,6 +179,23 @@ pub fn rename(netlink: &mut Netlink, name: &str, new_name: &str) -> Result<(), R
     netlink.request(Message::SetLink(message), 0)
 }
 
+/// Moves a link, which is best down, to another namespace under another name.
+///
+/// # Errors
+///
+/// `ENODEV` when there is no such link, `EEXIST` when the name is taken there, else the kernel's answer.
+pub fn move_to(
+    netlink: &mut Netlink,
+    name: &str,
+    (to, new_name): (impl AsFd, &str),
+) -> Result<(), Refusal> {
+    let mut message = LinkMessage::default();
+    message.header.index = index(netlink, name)?;
+    message.attributes.push(LinkAttribute::NetNsFd(to.as_fd().as_raw_fd()));
+    message.attributes.push(LinkAttribute::IfName(new_name.to_owned()));
+    netlink.request(Message::SetLink(message), 0)
+}
+
 /// Sets the flags of a bridge port.
 ///
 /// # Errors
@@ -264,6 +281,7 @@ fn parse(message: &LinkMessage) -> Option<(String, LinkState)> {
         up: message.header.flags.contains(LinkFlags::Up),
         master: None,
         peer: None,
+        is_far: false,
         port: None,
         vlan: None,
     };
@@ -276,6 +294,7 @@ fn parse(message: &LinkMessage) -> Option<(String, LinkState)> {
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Controller(master) => link.master = Some(*master),
             LinkAttribute::Link(peer) => link.peer = Some(*peer),
+            LinkAttribute::LinkNetNsId(_) => link.is_far = true,
             LinkAttribute::LinkInfo(infos) => parse_info(infos, &mut link),
             _ => {}
         }

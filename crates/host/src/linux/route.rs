@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
 };
@@ -66,17 +66,45 @@ fn address_of(message: &AddressMessage) -> Option<IpNet> {
     IpNet::new(address?, message.header.prefix_len).ok()
 }
 
-/// Adds an address, without duplicate address detection. No error when it is there.
+/// Adds an address, without duplicate address detection. No error when it is there; one of IPv4 that no route leads to, because somebody
+/// removed that, is added anew.
 ///
 /// # Errors
 ///
 /// The kernel's answer.
 pub fn add_address(netlink: &mut Netlink, link: u32, address: &IpNet) -> Result<(), Refusal> {
+    match new_address(netlink, link, address) {
+        Err(Refusal::Errno { errno, .. }) if errno.raw_os_error() == Some(libc::EEXIST) => {
+            // Taken away for a moment, an address takes neighbours and translated connections along.
+            let names = BTreeMap::from([(link, String::new())]);
+            let own = (String::new(), address.trunc());
+            if !has_network(address) || connected(netlink, &names)?.contains(&own) {
+                return Ok(());
+            }
+            renew_address(netlink, link, address)
+        }
+        other => other,
+    }
+}
+
+/// Whether the kernel makes a route of its own for an address, and tells of it: of IPv4, and not alone in its network.
+#[must_use]
+pub fn has_network(address: &IpNet) -> bool {
+    address.addr().is_ipv4() && address.prefix_len() < address.max_prefix_len()
+}
+
+/// Takes an address away and adds it again: the kernel then makes the route to its network again.
+fn renew_address(netlink: &mut Netlink, link: u32, address: &IpNet) -> Result<(), Refusal> {
+    delete_address(netlink, link, address)?;
+    new_address(netlink, link, address)
+}
+
+fn new_address(netlink: &mut Netlink, link: u32, address: &IpNet) -> Result<(), Refusal> {
     let mut message = address_message(link, address);
     message.header.flags = AddressHeaderFlags::Nodad;
     message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
     message.attributes.push(AddressAttribute::Protocol(IFA_PROTO.into()));
-    netlink.request(Message::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
+    netlink.request(Message::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// Removes an address.
@@ -105,6 +133,29 @@ fn address_message(link: u32, address: &IpNet) -> AddressMessage {
 /// The kernel's answer.
 pub fn routes(netlink: &mut Netlink, names: &Names) -> Result<BTreeSet<Route>, Refusal> {
     of_table(netlink, names, RouteHeader::RT_TABLE_MAIN)
+}
+
+/// Reads the networks of IPv4 that the kernel itself leads to links, because these have an address there.
+///
+/// # Errors
+///
+/// The kernel's answer.
+pub fn connected(
+    netlink: &mut Netlink,
+    names: &Names,
+) -> Result<BTreeSet<(String, IpNet)>, Refusal> {
+    let mut ask = RouteMessage::default();
+    ask.header.address_family = AddressFamily::Inet;
+    ask.header.table = RouteHeader::RT_TABLE_MAIN;
+    ask.header.protocol = RouteProtocol::Kernel;
+    let mut found = BTreeSet::new();
+    for answer in netlink.dump(Message::GetRoute(ask))? {
+        let Message::NewRoute(message) = answer else { continue };
+        if message.header.protocol == RouteProtocol::Kernel {
+            found.extend(parse_route(&message, names).map(|route| (route.dev, route.to)));
+        }
+    }
+    Ok(found)
 }
 
 /// Reads the unicast routes of every table that are ours.
@@ -169,6 +220,48 @@ fn plain(address: &RouteAddress) -> Option<IpAddr> {
 /// The kernel's answer.
 pub fn replace_route(netlink: &mut Netlink, link: u32, route: &Route) -> Result<(), Refusal> {
     netlink.request(Message::NewRoute(route_message(link, route)), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+/// Adds a route marked as ours, unless there is one to the same destination; whether it was added.
+///
+/// # Errors
+///
+/// The kernel's answer.
+pub fn add_route(netlink: &mut Netlink, link: u32, route: &Route) -> Result<bool, Refusal> {
+    let message = Message::NewRoute(route_message(link, route));
+    match netlink.request(message, NLM_F_CREATE | NLM_F_EXCL) {
+        Err(Refusal::Errno { errno, .. }) if errno.raw_os_error() == Some(libc::EEXIST) => {
+            Ok(false)
+        }
+        other => other.map(|()| true),
+    }
+}
+
+/// Adds a route. Is its next hop nobody's neighbour, somebody removed the route to the network of the link's own address: then that address
+/// is added anew.
+///
+/// # Errors
+///
+/// The kernel's answer.
+pub fn lead(
+    netlink: &mut Netlink,
+    (index, name): (u32, &str),
+    route: &Route,
+) -> Result<(), Refusal> {
+    let refused = match (replace_route(netlink, index, route), route.via) {
+        (Err(Refusal::Errno { errno, explanation }), Some(via))
+            if matches!(errno.raw_os_error(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH)) =>
+        {
+            (Refusal::Errno { errno, explanation }, via)
+        }
+        (done, _) => return done,
+    };
+    let names = BTreeMap::from([(index, name.to_owned())]);
+    let own = addresses(netlink, &names)?;
+    let near = own.values().flatten().find(|address| address.contains(&refused.1));
+    let Some(near) = near else { return Err(refused.0) };
+    renew_address(netlink, index, near)?;
+    replace_route(netlink, index, route)
 }
 
 /// Removes a route of ours.

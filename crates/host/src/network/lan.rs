@@ -10,8 +10,6 @@
 //! nobody out there can take the place of an endpoint in the bridge's table. The uplink stays where it is, with its addresses;
 //! nothing of it is changed but, on a NIC, the list of MACs that it takes ([ADR 0024](../../../../docs/adr/0024-edge.md)).
 
-use std::collections::BTreeSet;
-
 use super::script::{BRIDGE, router_ns};
 use super::{
     Desired, LanDesired, NetworkNumber, Ns, Observed, Op, PortFlags, RouterDesired, Step, Unit,
@@ -116,12 +114,14 @@ fn veth(router: &RouterDesired, mtu: u32) -> VethSpec {
     }
 }
 
-/// The bridges of the host that networks are on.
-pub(super) fn bridges(desired: &Desired, observed: &Observed) -> Vec<String> {
-    let lans = desired.routers.iter().filter_map(|router| router.lan.as_ref());
-    let bridges = lans.filter(|lan| leg_of(lan, observed) == Leg::Bridge);
-    let names: BTreeSet<&String> = bridges.map(|lan| &lan.uplink).collect();
-    names.into_iter().cloned().collect()
+/// Bridges that are looked at.
+const BRIDGES: usize = 1_024;
+
+/// The bridges of the host, whoever made them: what is bridged was bridged before us.
+pub(super) fn bridges(observed: &Observed) -> Vec<String> {
+    let links = observed.states.get(&Ns::Host).into_iter().flat_map(|host| &host.links);
+    let bridges = links.filter(|(_, link)| link.kind == "bridge");
+    bridges.map(|(name, _)| name.clone()).take(BRIDGES).collect()
 }
 
 /// The host's table for all LANs of NICs; nothing without any.

@@ -93,6 +93,8 @@ pub struct LinkState {
     pub master: Option<u32>,
     /// For a veth: the index of its other end, in the other end's namespace.
     pub peer: Option<u32>,
+    /// For a veth: whether its other end is in another namespace.
+    pub is_far: bool,
     /// For a bridge port: its flags.
     pub port: Option<PortFlags>,
     /// For a link of type `vlan`: its VLAN. `peer` is then the link that it is on.

@@ -163,10 +163,7 @@ fn host_unit(desired: &Desired, observed: &Observed) -> Unit {
         for router in &mut guarded {
             router.publishes.clear();
         }
-        ops.push(table(
-            Ns::Host,
-            render::host(&guarded, guard(observed), &lan::bridges(desired, observed)),
-        ));
+        ops.push(table(Ns::Host, render::host(&guarded, guard(observed), &lan::bridges(observed))));
     }
     // A host that forwards ignores router advertisements unless told otherwise, and would lose its
     // own address with the next one.
@@ -186,13 +183,12 @@ fn host_unit(desired: &Desired, observed: &Observed) -> Unit {
 
 /// What our table of the host is to hold, if it is to be there.
 pub(super) fn host_ruleset(desired: &Desired, observed: &Observed) -> Option<Ruleset> {
-    let ruleset =
-        || render::host(&desired.routers, guard(observed), &lan::bridges(desired, observed));
+    let ruleset = || render::host(&desired.routers, guard(observed), &lan::bridges(observed));
     (!desired.routers.is_empty()).then(ruleset)
 }
 
 fn published_unit(desired: &Desired, observed: &Observed) -> Unit {
-    let bridges = lan::bridges(desired, observed);
+    let bridges = lan::bridges(observed);
     let ruleset = render::host(&desired.routers, guard(observed), &bridges);
     let steps = vec![Step::Kernel(table(Ns::Host, ruleset))];
     Unit { subject: "published ports".to_owned(), steps }

@@ -11,6 +11,7 @@
 //! **Failure.** A port that cannot be attached is told and tried again with the next pass; the others go on.
 
 mod keeping;
+mod strays;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +19,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::SystemTime;
 
+use verdict::abi::Stray;
+
 pub use keeping::{Keeping, Pass};
+pub use strays::{StrayState, Street, YOUTH};
 
 /// A port that is wanted: the endpoint with this number is behind the interface of this name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +60,30 @@ pub struct Interface {
     pub is_port: bool,
     /// Whether it can be an uplink of the host: an Ethernet link, a bridge among them, that is none of ours.
     pub is_uplink: bool,
+    /// Where it leads.
+    pub leads: Leads,
+    /// Index of the bridge that it is on.
+    pub master: Option<u32>,
+}
+
+/// Where an interface leads, as far as that can be told from outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leads {
+    /// To a container or a machine: a veth or a TAP.
+    Guest,
+    /// It is a bridge.
+    Bridge,
+    /// Out of this host, or to another bridge.
+    #[default]
+    Out,
+    /// To something of ours.
+    Ours,
+}
+
+/// The number under which a place has its programs: of what the programs are told, see [`Stray`].
+#[must_use]
+pub fn number_of(value: u32) -> u32 {
+    Stray::read(value).map_or(value, Stray::number)
 }
 
 /// What ports in place ask of a kernel, in the namespace of the host.
@@ -67,7 +95,7 @@ pub trait Floor {
     /// The system's answer.
     fn interfaces(&mut self) -> io::Result<BTreeMap<String, Interface>>;
 
-    /// Whose interfaces are: endpoint by index, as the programs see it.
+    /// Whose interfaces are, by index, as the programs see it: an endpoint's number, or a [`Stray`].
     ///
     /// # Errors
     ///
@@ -90,7 +118,7 @@ pub trait Floor {
     /// # Errors
     ///
     /// The system's answer.
-    fn enter(&mut self, index: u32, number: u32) -> io::Result<()>;
+    fn enter(&mut self, index: u32, value: u32) -> io::Result<()>;
 
     /// Attaches both programs; what is attached already is replaced without a gap.
     ///
@@ -99,7 +127,7 @@ pub trait Floor {
     /// The system's answer.
     fn attach(&mut self, index: u32, number: u32) -> io::Result<()>;
 
-    /// Lets what is attached for one endpoint be attached for another one, without a gap.
+    /// Lets what is attached for one number be attached for that of another value, without a gap, and says whose the interface is.
     ///
     /// # Errors
     ///

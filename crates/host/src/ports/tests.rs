@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::SystemTime;
 
-use super::{Floor, Interface, Keeping, PortDesired, PortState};
+use verdict::abi::Stray;
+
+use super::{Floor, Interface, Keeping, Leads, PortDesired, PortState, number_of};
+
+mod strays;
 
 #[derive(Debug, Default)]
 struct Fake {
@@ -18,8 +22,7 @@ struct Fake {
 
 impl Fake {
     fn add(&mut self, name: &str, index: u32) {
-        self.interfaces
-            .insert(name.to_owned(), Interface { index, is_port: true, is_uplink: true });
+        self.interfaces.insert(name.to_owned(), link(index, Leads::Guest, None));
     }
 
     /// As the kernel: programs end with their interface.
@@ -47,9 +50,9 @@ impl Floor for Fake {
         Ok(self.programs.contains(&(index, number)))
     }
 
-    fn enter(&mut self, index: u32, number: u32) -> io::Result<()> {
-        self.log.push(format!("enter {index} {number}"));
-        self.known.insert(index, number);
+    fn enter(&mut self, index: u32, value: u32) -> io::Result<()> {
+        self.log.push(format!("enter {index} {}", shown(value)));
+        self.known.insert(index, value);
         Ok(())
     }
 
@@ -57,17 +60,20 @@ impl Floor for Fake {
         if self.refuses {
             return Err(io::Error::from_raw_os_error(libc::EPERM));
         }
-        assert_eq!(self.known.get(&index), Some(&number), "a program that finds nobody drops");
+        let known = self.known.get(&index).copied().map(number_of);
+        assert_eq!(known, Some(number), "a program that finds nobody drops");
         self.log.push(format!("attach {index} {number}"));
         self.programs.insert((index, number));
         Ok(())
     }
 
     fn hand_over(&mut self, index: u32, from: u32, to: u32) -> io::Result<()> {
-        self.log.push(format!("hand over {index} {from} {to}"));
+        self.log.push(format!("hand over {index} {from} {}", shown(to)));
         self.known.insert(index, to);
-        if self.programs.remove(&(index, from)) {
-            self.programs.insert((index, to));
+        // As the kernel: who has other programs has to be attached again.
+        let is_stray = |number: u32| number >= Stray::FIRST;
+        if self.programs.remove(&(index, from)) && is_stray(from) == is_stray(number_of(to)) {
+            self.programs.insert((index, number_of(to)));
         }
         Ok(())
     }
@@ -83,6 +89,23 @@ impl Floor for Fake {
         self.log.push(format!("leave {index}"));
         self.known.remove(&index);
         Ok(())
+    }
+}
+
+fn link(index: u32, leads: Leads, master: Option<u32>) -> Interface {
+    let is_uplink = leads != Leads::Ours;
+    let is_port = is_uplink && leads != Leads::Bridge;
+    Interface { index, is_port, is_uplink, leads, master }
+}
+
+/// A value as a person reads it: `7`, `16384@3` in network 3, `16384@3b` of its bridge, `16384@closed`.
+fn shown(value: u32) -> String {
+    let Some(stray) = Stray::read(value) else { return value.to_string() };
+    let (number, network) = (stray.number(), stray.network());
+    match (network, stray.is_bridge()) {
+        (0, _) => format!("{number}@closed"),
+        (_, true) => format!("{number}@{network}b"),
+        (_, false) => format!("{number}@{network}"),
     }
 }
 
@@ -117,7 +140,7 @@ fn a_port_is_attached_when_its_interface_is_there_and_once() {
     assert!(log(&mut keeping).is_empty());
     assert_eq!(keeping.state(7), Some(&PortState::NoInterface));
     keeping.floor().add("tap0", 9);
-    assert!(keeping.concerns(9, "tap0") && !keeping.concerns(2, "eth0"));
+    assert!(keeping.concerns(9, "tap0", None) && !keeping.concerns(2, "eth0", None));
     assert_eq!(log(&mut keeping), ["enter 9 7", "attach 9 7"]);
     assert_eq!(keeping.state(7), Some(&enforced("tap0", 9)));
     assert!(log(&mut keeping).is_empty(), "nothing is left to do");
@@ -141,7 +164,7 @@ fn an_interface_that_was_renamed_stays_attached_until_another_one_has_the_name()
     log(&mut keeping);
     let renamed = keeping.floor().interfaces.remove("tap0").expect("it is there");
     keeping.floor().interfaces.insert("old".to_owned(), renamed);
-    assert!(keeping.concerns(9, "old"));
+    assert!(keeping.concerns(9, "old", None));
     assert!(log(&mut keeping).is_empty());
     assert_eq!(keeping.state(7), Some(&enforced("old", 9)));
     keeping.floor().add("tap0", 10);
@@ -194,10 +217,7 @@ fn an_interface_with_the_index_of_one_that_went_does_not_become_its_workload() {
 #[test]
 fn what_leads_to_no_workload_is_refused_and_the_others_go_on() {
     let mut keeping = keeping(&[("br0", 3), ("tap0", 9)], &[(6, "br0"), (7, "tap0"), (8, "tap0")]);
-    keeping
-        .floor()
-        .interfaces
-        .insert("br0".to_owned(), Interface { index: 3, is_port: false, is_uplink: true });
+    keeping.floor().interfaces.insert("br0".to_owned(), link(3, Leads::Bridge, None));
     let pass = keeping.pass();
     assert_eq!(pass.failed.len(), 1, "{:?}", pass.failed);
     assert!(matches!(keeping.state(6), Some(PortState::Refused(_))));
@@ -218,11 +238,10 @@ fn a_refusal_is_told_and_tried_again() {
 #[test]
 fn an_uplink_may_be_a_bridge() {
     let mut keeping = keeping(&[], &[(verdict::abi::HOST_ENDPOINT, "br0")]);
-    let bridge = Interface { index: 3, is_port: false, is_uplink: true };
-    keeping.floor().interfaces.insert("br0".to_owned(), bridge);
+    keeping.floor().interfaces.insert("br0".to_owned(), link(3, Leads::Bridge, None));
     assert_eq!(log(&mut keeping), ["enter 3 16383", "attach 3 16383"]);
     keeping.want([port(verdict::abi::HOST_ENDPOINT, "tun0")]);
-    let tunnel = Interface { index: 4, is_port: false, is_uplink: false };
+    let tunnel = Interface { is_uplink: false, ..link(4, Leads::Out, None) };
     keeping.floor().interfaces.insert("tun0".to_owned(), tunnel);
     assert_eq!(keeping.pass().failed.len(), 1);
 }

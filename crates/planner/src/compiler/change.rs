@@ -15,7 +15,7 @@ use super::{Compiler, Seat, grounds};
 use crate::bundle::Facts;
 use crate::engine::RuleId;
 use crate::matchers::MatcherId;
-use crate::{PlanErrors, topology};
+use crate::{PlanErrors, terms, topology};
 
 /// More changed policies than this are compiled as a whole.
 const MANY: usize = 512;
@@ -77,6 +77,10 @@ impl Compiler {
     ///
     /// Every reason why there is no bundle.
     pub fn update(&mut self, document: Document, facts: &Facts) -> Result<(), PlanErrors> {
+        if terms::terms(&document, facts.now) != *self.bundle.terms {
+            *self = Self::new(document, &self.bundle.allocations, facts)?;
+            return Ok(());
+        }
         if self.moved(&document, facts)? {
             return Ok(());
         }
@@ -295,6 +299,7 @@ impl Compiler {
             && audits(old, self.facts.now) == audits(new, facts.now)
             && old.tenants == new.tenants
             && old.networks == new.networks
+            && old.unmanaged_posture() == new.unmanaged_posture()
             && old.publishes == new.publishes
             && old
                 .publishes

@@ -31,6 +31,19 @@ pub(super) fn enter(bundle: &mut Bundle, jiffies_per_second: u32) -> FxHashSet<u
             limits.push((key, Limit { each, all }));
         }
     }
+    for term in bundle.terms.iter().filter(|term| !term.limit.is_none()) {
+        let mut all = bundle.routers.iter().flat_map(|router| &router.endpoints);
+        let at = all.find(|at| at.workload == term.workload);
+        let (Some(at), Some((transport, port))) = (at, term.port) else { continue };
+        let key = LimitKey {
+            endpoint: at.number.into(),
+            port,
+            protocol: Proto::from(transport).number(),
+            pad: 0,
+        };
+        let (each, all) = (rate(term.limit.each), rate(term.limit.all));
+        limits.push((key, Limit { each, all }));
+    }
     let limited = limits.iter().map(|(key, _)| key.endpoint).collect();
     bundle.tables.limits.extend(limits);
     limited

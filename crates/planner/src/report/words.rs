@@ -380,7 +380,8 @@ fn has_zones(peers: &[Peer], zones: &[&Party]) -> bool {
             _ => false,
         }),
         Peer::Any => [Party::Host, Party::World(None)].iter().all(|zone| zones.contains(&zone)),
-        Peer::Selector(_) => true,
+        // Told apart at the uplinks, where no workload is a party.
+        Peer::Selector(_) | Peer::Processes(_) => true,
     })
 }
 

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use policy::{Document, Limits, Source};
-use verdict::abi::{Addr, HOST_ENDPOINT, HOST_NETWORK, Ports, Verdict};
+use verdict::abi::{Addr, HOST_ENDPOINT, HOST_IDENTITY, HOST_NETWORK, Ports, Verdict};
 use verdict::native::Simulation;
-use verdict::{Judgement, Question, judge};
+use verdict::{Judgement, Question, account, judge};
 
-use super::HostPlane;
+use super::{Accounts, HostPlane};
 use crate::allocate::Allocations;
 use crate::bundle::{Bundle, Facts};
 
@@ -118,4 +118,134 @@ fn tables_of_networks_stay_as_they_are() {
     }
     assert!(with.tables.rows.len() > without.tables.rows.len());
     assert_eq!(with.routers, without.routers);
+}
+
+const ACCOUNTS: &str = "bulkhead: 1
+host: { confined: [host service-account=sync] }
+policies:
+  sync: { from: host service-account=sync, to: 192.0.2.7, allow: [873/tcp] }
+  not-mail: { from: host user=backup, to: world, deny: [25/tcp] }
+  all: { from: host, to: 192.0.2.0/24, allow: [25/tcp] }
+";
+
+#[test]
+fn accounts_send_what_their_rules_and_the_hosts_say() {
+    let bundle = bundle(ACCOUNTS);
+    let number = |text: &str| bundle.accounts.number(&text.parse().expect("an account"));
+    let (user, service) = (number("host user=backup"), number("host service-account=sync"));
+    let (user, service) = (user.expect("a user"), service.expect("a service"));
+    assert_eq!(number("host user=root"), None);
+    let (place, other) =
+        ((user - account::ACCOUNTS) / account::EACH, (service - account::ACCOUNTS) % account::EACH);
+    let both = account::number(place, other);
+    assert_eq!(
+        bundle.accounts.name(both).as_deref(),
+        Some("host user=backup, host service-account=sync")
+    );
+    let asked = |number: u32, to: &str, port: u16| {
+        let question = Question {
+            source: if number == 0 {
+                Addr::from(HOST.parse::<IpAddr>().expect("one"))
+            } else {
+                Addr::hosted(number)
+            },
+            target: Addr::from(to.parse::<IpAddr>().expect("an address")),
+            network: HOST_NETWORK,
+            ports: Ports { source: 40_000, target: port },
+            protocol: 6,
+        };
+        let mut out = Judgement::default();
+        judge(&Simulation::new(&bundle.tables), &question, 0, &mut out);
+        assert_eq!(out.source, if number == 0 { HOST_ENDPOINT } else { number });
+        assert_eq!(out.source_identity, HOST_IDENTITY);
+        out.verdict
+    };
+    for (who, to, port, expected) in [
+        (0, "192.0.2.7", 25, Verdict::Allow),
+        (0, "203.0.113.1", 1, Verdict::Allow),
+        (user, "192.0.2.7", 25, Verdict::Drop),
+        (user, "203.0.113.1", 25, Verdict::Drop),
+        (user, "203.0.113.1", 26, Verdict::Allow),
+        (service, "192.0.2.7", 873, Verdict::Allow),
+        (service, "192.0.2.8", 873, Verdict::Drop),
+        // What every process of the host may.
+        (service, "192.0.2.7", 25, Verdict::Allow),
+        (both, "192.0.2.7", 873, Verdict::Allow),
+        (both, "192.0.2.7", 25, Verdict::Drop),
+        (both, "203.0.113.1", 26, Verdict::Drop),
+    ] {
+        assert_eq!(asked(who, to, port), expected, "{who} {to} {port}");
+    }
+}
+
+#[test]
+fn an_accounts_place_is_its_own() {
+    let names: Vec<String> = (0..15).map(|uid| format!("host user={uid}")).collect();
+    let confined = |names: &[String]| {
+        document(&format!("bulkhead: 1\nhost: {{ confined: [{}] }}\n", names.join(", "))).accounts()
+    };
+    let all = Accounts::new(confined(&names));
+    let mut places: Vec<u32> = all.iter().map(|(_, place)| place).collect();
+    places.sort_unstable();
+    assert!(places.into_iter().eq(1..16), "each has one");
+    assert_eq!(all.pairs().count(), 15);
+    // Others do not move the only one of its kind.
+    let one = Accounts::new(confined(&names[3..4]));
+    let with = Accounts::new(confined(&[names[3].clone(), "host service-account=a".to_owned()]));
+    let three = "host user=3".parse().expect("an account");
+    assert_eq!(one.number(&three), with.number(&three));
+}
+
+/// What a plan says of connections of the host, a line each: sign, sides, flows, rule.
+fn told(old: Option<&str>, new: &str) -> Vec<String> {
+    let old = old.map(|text| (document(text), bundle(text)));
+    let (new, new_bundle) = (document(new), bundle(new));
+    let before = old.as_ref().map(|(document, bundle)| (document, bundle));
+    let found = crate::diff(before, (&new, &new_bundle));
+    let line = |change: &crate::Change| {
+        let rule = change.rule.as_ref().map(|rule| rule.path.to_string()).unwrap_or_default();
+        let line = format!(
+            "{} {} -> {} {} {rule}",
+            change.kind.sign(),
+            change.from,
+            change.to,
+            change.flows
+        );
+        line.trim_end().to_owned()
+    };
+    found.connections.iter().map(line).collect()
+}
+
+/// Nobody is let out, so that what is told is what is written.
+const CLOSED: &str = "bulkhead: 1
+host: { posture: { ingress: deny, egress: deny } }
+policies:
+  manage: { from: world, to: host, allow: [22/tcp] }
+  names: { from: host, to: 192.0.2.53, allow: [53/udp] }
+";
+
+#[test]
+fn plan_tells_what_the_host_takes_and_sends_as_connections() {
+    assert_eq!(
+        told(None, CLOSED),
+        ["+ world -> host 22/tcp policies.manage", "+ host -> 192.0.2.53 53/udp policies.names"]
+    );
+    let other = CLOSED.replace("22/tcp", "443/tcp");
+    assert_eq!(
+        told(Some(CLOSED), &other),
+        ["+ world -> host 443/tcp policies.manage", "- world -> host 22/tcp policies.manage"]
+    );
+    assert_eq!(told(Some(CLOSED), CLOSED), Vec::<String>::new());
+}
+
+#[test]
+fn the_matrix_has_the_host_at_its_uplinks() {
+    let cells = crate::matrix(&bundle(CLOSED));
+    let shown: Vec<String> = cells
+        .iter()
+        .map(|cell| format!("{} -> {} {}", cell.from, cell.to, crate::Flows::of(&cell.spans)))
+        .collect();
+    assert!(shown.contains(&"world -> host 22/tcp".to_owned()), "{shown:?}");
+    assert!(!shown.iter().any(|cell| cell.contains("host -> host")), "{shown:?}");
+    assert_eq!(crate::matrix(&bundle("bulkhead: 1\n")), []);
 }

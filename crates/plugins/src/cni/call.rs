@@ -185,10 +185,10 @@ impl Call {
             Some(prev) => self.in_place(prev)?,
             None => (self.ours(), self.wished()?),
         };
-        // Chained, they are for `portmap`.
+        // Chained, `portmap` makes them, and the file may say for whom.
         let publish = match own.prev_result {
             None => ports::published(&own.runtime_config.ports)?,
-            Some(_) => Vec::new(),
+            Some(_) => ports::heard(&own.runtime_config.ports),
         };
         Ok(Attach {
             key: self.key()?,
@@ -200,6 +200,7 @@ impl Call {
             addresses,
             port,
             publish,
+            publish_pending: false,
         })
     }
 

@@ -1,7 +1,8 @@
 //! Ports that the runtime wants published: the capability `portMappings`, docs/CONVENTIONS.md of the specification.
 //!
 //! As main plugin they become publishes of ours: they lead to the container and open nothing, policy decides. Chained they are left to
-//! `portmap`, the plugin of the project itself, whose ports `bulkhead publish list` shows.
+//! `portmap`, the plugin of the project itself, whose ports `bulkhead publish list` shows; the agent is told of them, as entries of `publish` in the
+//! file may say for whom they are.
 
 use std::net::IpAddr;
 
@@ -45,6 +46,17 @@ pub(super) fn published(mappings: &[serde_json::Value]) -> Result<Vec<AttachPubl
         }
     }
     Ok(found)
+}
+
+/// What `portmap` is to make, as far as it can be told: what is wrong with a mapping is its to say.
+pub(super) fn heard(mappings: &[serde_json::Value]) -> Vec<AttachPublish> {
+    let mut found: Vec<AttachPublish> = Vec::new();
+    for publish in mappings.iter().take(MANY).filter_map(|mapping| one(mapping).ok().flatten()) {
+        if !found.contains(&publish) {
+            found.push(publish);
+        }
+    }
+    found
 }
 
 /// One mapping; `None` for a port that has none on the host.

@@ -102,7 +102,7 @@ fn behind_another_plugin_its_port_is_taken_in_place_and_its_answer_passed_on() {
 }
 
 #[test]
-fn ports_are_published_as_main_plugin_and_left_to_portmap_behind_another_one() {
+fn ports_are_published_as_main_plugin_and_told_of_behind_another_one() {
     let ports = r#""runtimeConfig":{"portMappings":[{"hostPort":8080,"containerPort":80,"protocol":"tcp","hostIP":""}]},"labels""#;
     let main = call(&[], &CONF.replace("\"labels\"", ports)).expect("a call");
     let attach = main.attach().expect("a container");
@@ -110,6 +110,10 @@ fn ports_are_published_as_main_plugin_and_left_to_portmap_behind_another_one() {
     assert_eq!((publish.port, publish.to, publish.transport.as_str()), (8080, 80, "tcp"));
     let chained = call(&[], CHAINED).expect("a call");
     assert_eq!(chained.attach().expect("a port").publish, []);
+    let ports = r#"[{"hostPort":8080,"containerPort":80},{"hostPort":"x"},{}]"#;
+    let chained = call(&[], &CHAINED.replace(r#"[{"hostPort":80}]"#, ports)).expect("a call");
+    let told = chained.attach().expect("a port").publish;
+    assert_eq!(told.iter().map(|it| (it.port, it.to)).collect::<Vec<_>>(), [(8080, 80)]);
 }
 
 #[test]

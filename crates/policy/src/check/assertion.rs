@@ -3,6 +3,7 @@
 use model::{Field, Name, Op, Peer};
 
 use super::policy::Reader;
+use super::processes;
 use crate::codes::Code;
 use crate::decode::{List, Mapping, Val};
 use crate::diagnostic::Diagnostic;
@@ -123,6 +124,7 @@ impl Reader<'_, '_> {
                 all.push(peer.clone());
             }
         }
+        processes::none(&all, span, self.problems);
         all
     }
 

@@ -199,8 +199,8 @@ pub(super) fn unmanaged(
     problems: &mut Problems<'_>,
 ) {
     let Some(given) = given else { return };
-    if document.networks.iter().all(|network| network.external.is_none()) {
-        let message = "`unmanaged` is about external networks, and there is none";
+    if document.networks.iter().all(|network| network.external.is_none() && network.lan.is_none()) {
+        let message = "`unmanaged` is about bridges of others, and no network stands on one";
         problems.push(Diagnostic::warning(Code::Unused, given.span, message));
     }
 }

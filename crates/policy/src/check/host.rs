@@ -1,6 +1,6 @@
 //! `host:`: the uplinks once each, and postures of its own default.
 
-use model::{Posture, Postures};
+use model::{HostProcesses, Posture, Postures};
 
 use crate::codes::Code;
 use crate::decode::{Mapping as _, Val};
@@ -12,6 +12,24 @@ use super::{audit, empty_list};
 
 /// A host has no more uplinks than this.
 const MAX_UPLINKS: usize = 64;
+
+/// Accounts whose processes send only what policies allow.
+fn confined(raw: &RawHost, problems: &mut Problems<'_>) -> Vec<HostProcesses> {
+    let mut confined = Vec::new();
+    let Some(list) = &raw.confined else { return confined };
+    if list.written == 0 {
+        problems.push(empty_list(list.span, "leave the key out when nobody is meant"));
+    }
+    for processes in &list.items {
+        if confined.contains(&processes.value) {
+            let message = format!("`{}` is named twice", processes.value);
+            problems.push(Diagnostic::error(Code::DuplicateKey, processes.span, message));
+        } else {
+            confined.push(processes.value.clone());
+        }
+    }
+    confined
+}
 
 /// What the section says; nothing without one.
 pub(super) fn host(raw: Option<&RawHost>, problems: &mut Problems<'_>) -> Option<Host> {
@@ -44,5 +62,6 @@ pub(super) fn host(raw: Option<&RawHost>, problems: &mut Problems<'_>) -> Option
         egress: one(posture.and_then(|posture| posture.egress.as_ref()), Posture::Allow),
     };
     let audit = audit::audit(raw.audit.as_ref(), problems);
-    Some(Host { uplinks, postures, audit, span: raw.span() })
+    let confined = confined(raw, problems);
+    Some(Host { uplinks, postures, audit, confined, span: raw.span() })
 }

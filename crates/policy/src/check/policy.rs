@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use model::{Name, Peer, PortRange, PortSpec, Transport};
 
 use super::Ports;
+use super::processes;
 use super::sets::{Members, Mention, Sets, mention, mixed};
 use super::vocabulary::Vocabulary;
 use crate::codes::Code;
@@ -61,6 +62,10 @@ impl Reader<'_, '_> {
         }
         let from = self.peers(scope, raw.from.as_ref());
         let to = self.peers(scope, raw.to.as_ref());
+        if let (Some(from), Some(to)) = (&from, &to) {
+            let spans = [&raw.from, &raw.to].map(|side| side.as_ref().map(|side| side.span));
+            processes::sides(scope, [from, to], spans, self.problems);
+        }
         let allow = self.list(raw.allow.as_ref(), !source_ports.is_empty());
         let deny = self.list(raw.deny.as_ref(), !source_ports.is_empty());
         if !raw.given("allow") && !raw.given("deny") {

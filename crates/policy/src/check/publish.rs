@@ -10,7 +10,7 @@ use super::sets::{Mention, Sets, mention};
 use crate::codes::Code;
 use crate::decode::Val;
 use crate::diagnostic::{Diagnostic, Problems};
-use crate::document::{Document, FlowLimit, Publish, Scope, Span, Workload};
+use crate::document::{Document, FlowLimit, Network, Publish, Scope, Span, Workload};
 use crate::raw::{RawPublish, RawTenant};
 use crate::scalar::PublishSource;
 
@@ -33,10 +33,14 @@ pub(super) fn publishes(
         .map(|name| (name, made.get(name).copied()))
         .collect();
     let mut found: Vec<Publish> = Vec::new();
+    // Whom a runtime puts into a network of its own is not in the file.
+    let mut own = document.networks.iter().filter(|network| network.tenant == *tenant);
+    let comes = own.any(|network| network.external.is_some());
     for (name, publish) in raw.publish.iter().flat_map(|table| &table.entries) {
         let Some(publish) = publish else { continue };
         let from = sources(tenant, publish, sets, problems);
-        found.extend(one(tenant, &targets, (name, from), publish, document, problems));
+        let place = Place { tenant, targets: &targets, comes, document };
+        found.extend(one(&place, (name, from), publish, problems));
     }
     document.publishes.extend(found);
 }
@@ -44,25 +48,40 @@ pub(super) fn publishes(
 /// The workloads that a tenant declares; `None` for those that had a problem.
 type Targets<'d> = HashMap<&'d str, Option<&'d Workload>>;
 
+/// What an entry may lead to.
+struct Place<'d> {
+    tenant: &'d Name,
+    targets: &'d Targets<'d>,
+    /// Whether there are workloads that come at run time.
+    comes: bool,
+    document: &'d Document,
+}
+
 fn one(
-    tenant: &Name,
-    targets: &Targets<'_>,
-    (name, from): (&Val<Name>, Vec<IpNet>),
+    place: &Place<'_>,
+    (name, (from, host)): (&Val<Name>, Sources),
     raw: &RawPublish,
-    document: &Document,
     problems: &mut Problems<'_>,
 ) -> Option<Publish> {
+    let Place { tenant, targets, comes, document } = *place;
     if let Some(address) = &raw.address {
         super::host_address::published(address, problems);
     }
     let (port, to) = (raw.port.as_ref()?, raw.to.as_ref()?);
     let address = raw.address.as_ref().map(|address| address.value);
     let wanted = to.value.workload.as_str();
-    let Some(workload) = targets.get(wanted) else {
-        problems.push(super::unknown("workload", wanted, to.span, targets.keys().copied()));
-        return None;
-    };
-    target((*workload)?, address, to.span, document, problems);
+    match targets.get(wanted) {
+        Some(workload) => {
+            let workload = (*workload)?;
+            target(workload, address, to.span, document, problems);
+            hosts(workload, host, name.span, document, problems);
+        }
+        None if comes => {}
+        None => {
+            problems.push(super::unknown("workload", wanted, to.span, targets.keys().copied()));
+            return None;
+        }
+    }
     Some(Publish {
         tenant: tenant.clone(),
         name: name.value.clone(),
@@ -72,6 +91,7 @@ fn one(
         workload: to.value.workload.clone(),
         workload_port: to.value.port,
         from,
+        host,
         owner: raw.owner.as_ref().map(|owner| owner.value.0.as_str().into()),
         until: raw.until.as_ref().map(|until| until.value.0),
         limit: limit(raw, problems),
@@ -101,13 +121,16 @@ fn limit(raw: &RawPublish, problems: &mut Problems<'_>) -> FlowLimit {
     limit
 }
 
+/// Ranges for which a port exists, and whether it does for the host.
+type Sources = (Vec<IpNet>, bool);
+
 fn sources(
     tenant: &Name,
     raw: &RawPublish,
     sets: &mut Sets,
     problems: &mut Problems<'_>,
-) -> Vec<IpNet> {
-    let mut nets = Vec::new();
+) -> Sources {
+    let (mut nets, mut host) = (Vec::new(), false);
     if let Some(list) = raw.from.as_ref().filter(|list| list.written == 0) {
         problems.push(super::empty_list(list.span, "leave `from` out if everybody is meant"));
     }
@@ -115,6 +138,7 @@ fn sources(
     for source in items {
         match &source.value {
             PublishSource::Net(net) => nets.push(*net),
+            PublishSource::Host => host = true,
             PublishSource::Set(peer) => {
                 nets.extend(ranges(tenant, peer, source.span, sets, problems));
             }
@@ -126,7 +150,28 @@ fn sources(
             PublishSource::World => {}
         }
     }
-    nets
+    (nets, host)
+}
+
+/// `host` among the sources means whoever a runtime's proxy connects for, and where we publish there is none.
+fn hosts(
+    workload: &Workload,
+    host: bool,
+    span: Span,
+    document: &Document,
+    problems: &mut Problems<'_>,
+) {
+    let network = document.network(&workload.tenant, &workload.network);
+    if host && network.is_some_and(|network| network.external.is_none()) {
+        let message = format!("the port of `{}` cannot be limited to the host", workload.name);
+        problems.push(
+            Diagnostic::error(Code::Address, span, message)
+                .label("the host reaches the workload at its own address")
+                .hint(
+                    "leave `host` out; a policy from host decides about the host's own connections",
+                ),
+        );
+    }
 }
 
 /// Most networks of countries that a published port is limited to: they stand in address translation, which is put back as a whole when
@@ -197,11 +242,7 @@ fn target(
         return;
     }
     if network.external.is_some() {
-        problems.push(
-            Diagnostic::error(Code::PublishTarget, span, message)
-                .label(format!("somebody else forwards for its network `{}`", network.name))
-                .hint("publish it with the runtime that made it; policies decide who may connect"),
-        );
+        // Its runtime publishes the port; the entry says for whom.
         return;
     }
     if let Some(lan) = &network.lan {
@@ -230,8 +271,10 @@ fn target(
 
 /// Host ports that two entries take.
 pub(super) fn conflicts(document: &Document, problems: &mut Problems<'_>) {
-    let workloads = document.workloads.iter().map(|it| ((&it.tenant, &it.name), &it.network));
-    let networks: HashMap<(&Name, &Name), &Name> = workloads.collect();
+    let workloads = document.workloads.iter();
+    let networks: HashMap<(&Name, &Name), &Network> = workloads
+        .filter_map(|it| Some(((&it.tenant, &it.name), document.network(&it.tenant, &it.network)?)))
+        .collect();
     let mut taken: HashMap<(model::Transport, u16), Vec<&Publish>> = HashMap::new();
     for publish in &document.publishes {
         let others = taken.entry((publish.transport, publish.port)).or_default();
@@ -283,8 +326,16 @@ fn meet(one: &Publish, other: &Publish) -> bool {
 
 /// Whether two entries of one port, on different addresses of one version, are the same to a router: there the host's
 /// address is no longer known.
-fn is_mixed_up(networks: &HashMap<(&Name, &Name), &Name>, one: &Publish, other: &Publish) -> bool {
+fn is_mixed_up(
+    networks: &HashMap<(&Name, &Name), &Network>,
+    one: &Publish,
+    other: &Publish,
+) -> bool {
     let network = |publish: &Publish| networks.get(&(&publish.tenant, &publish.workload)).copied();
+    if network(one).is_none_or(|network| network.external.is_some()) {
+        return false;
+    }
+    let network = |publish: &Publish| network(publish).map(|network| &network.name);
     let version = |publish: &Publish| publish.address.map(|address| address.is_ipv4());
     let target = |publish: &Publish| (publish.workload.clone(), publish.workload_port);
     one.tenant == other.tenant

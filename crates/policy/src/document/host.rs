@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use model::digest::Digest64;
-use model::{Peer, Postures};
+use model::{HostProcesses, Peer, Postures};
 
 use super::{Audit, Document, Policy, Scope, Span};
 
@@ -17,6 +17,8 @@ pub struct Host {
     pub postures: Postures,
     /// What its `audit:` says.
     pub audit: Audit,
+    /// Processes that send only what policies allow, whatever the posture; each once.
+    pub confined: Vec<HostProcesses>,
     /// Where the section stands.
     pub span: Span,
 }
@@ -35,7 +37,7 @@ impl Policy {
     /// Whether the host is a side of it at its uplinks: a policy at the top of the file that names `host` or `any`.
     #[must_use]
     pub fn is_about_host(&self) -> bool {
-        let names_host = |peer: &Peer| matches!(peer, Peer::Host | Peer::Any);
+        let names_host = |peer: &Peer| matches!(peer, Peer::Host | Peer::Any | Peer::Processes(_));
         self.scope == Scope::Host && self.from.iter().chain(&self.to).any(names_host)
     }
 }
@@ -48,8 +50,8 @@ impl Document {
     pub fn host_part(&self) -> u64 {
         let Some(host) = &self.host else { return 0 };
         let mut digest = Digest64::new("host part");
-        let text =
-            format!("{:?} {:?} {:?} {:?}", host.uplinks, host.postures, host.audit, self.audit);
+        let Host { uplinks, postures, audit, confined, span: _ } = host;
+        let text = format!("{uplinks:?} {postures:?} {audit:?} {:?} {confined:?}", self.audit);
         let mut rules: Vec<String> =
             self.policies.iter().filter(|policy| policy.is_about_host()).map(said).collect();
         rules.sort_unstable();

@@ -27,8 +27,11 @@ pub struct Publish {
     pub workload: Name,
     /// The workload's port.
     pub workload_port: u16,
-    /// Sources for which the port exists; empty is everybody.
+    /// Sources for which the port exists; empty is everybody, unless `host` is set.
     pub from: Vec<IpNet>,
+    /// Whether the host itself is among them; only where somebody else publishes the port. Whoever comes by a proxy of the runtime's comes as
+    /// the host.
+    pub host: bool,
     /// Who answers for it: one line of at most 100 characters.
     pub owner: Option<Arc<str>>,
     /// From this moment on it does not exist.
@@ -45,6 +48,74 @@ impl Publish {
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.until.is_some_and(|until| until <= now)
     }
+
+    /// Whether the port exists for everybody.
+    #[must_use]
+    pub fn is_for_all(&self) -> bool {
+        self.from.is_empty() && !self.host
+    }
+
+    /// Whether it keeps somebody away from its port at a time, or counts who comes.
+    #[must_use]
+    pub fn is_narrow(&self, now: Timestamp) -> bool {
+        !self.is_for_all() || self.is_expired(now) || !self.limit.is_none()
+    }
+
+    /// Whether it speaks of a port of the host that a runtime leads somewhere.
+    #[must_use]
+    pub fn is_about(&self, led: &Led) -> bool {
+        let meets = |own: IpAddr| led.address.is_none_or(|other| own == other);
+        self.tenant == led.tenant
+            && self.transport == led.transport
+            && self.port == led.port
+            && self.address.is_none_or(meets)
+    }
+
+    /// Whether the runtime leads the port where the entry says.
+    #[must_use]
+    pub fn is_led(&self, led: &Led) -> bool {
+        self.is_about(led) && self.workload == led.workload && self.workload_port == led.to
+    }
+}
+
+/// A port of the host that a runtime leads to a workload of an external network, as it says itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Led {
+    /// The workload's tenant.
+    pub tenant: Name,
+    /// The workload.
+    pub workload: Name,
+    /// The external network.
+    pub network: Name,
+    /// Protocol of both ports.
+    pub transport: Transport,
+    /// The host's port.
+    pub port: u16,
+    /// The workload's port.
+    pub to: u16,
+    /// The host's address; `None` is every address of the host.
+    pub address: Option<IpAddr>,
+}
+
+/// A workload of an external network of which its runtime does not say yet which ports of the host it leads there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unled {
+    /// The workload's tenant.
+    pub tenant: Name,
+    /// The workload.
+    pub workload: Name,
+    /// The external network.
+    pub network: Name,
+}
+
+impl fmt::Display for Led {
+    /// `8080/tcp to web:80`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(address) = self.address {
+            write!(f, "{address} ")?;
+        }
+        write!(f, "{}/{} to {}:{}", self.port, self.transport, self.workload, self.to)
+    }
 }
 
 /// Ranges that are named in a line.
@@ -57,7 +128,7 @@ impl fmt::Display for Publish {
             write!(f, "{address} ")?;
         }
         write!(f, "{}/{} to {}:{}", self.port, self.transport, self.workload, self.workload_port)?;
-        write!(f, " from {}", ranges(&self.from))?;
+        write!(f, " from {}", ranges(&self.from, self.host))?;
         if let Some(until) = self.until {
             write!(f, ", until {until}")?;
         }
@@ -72,11 +143,13 @@ impl fmt::Display for Publish {
 }
 
 /// The first ranges and how many more there are; `world` when there are none.
-fn ranges(from: &[IpNet]) -> String {
-    if from.is_empty() {
+fn ranges(from: &[IpNet], host: bool) -> String {
+    let host = host.then(|| "host".to_owned());
+    let named: Vec<String> =
+        host.into_iter().chain(from.iter().take(NAMED).map(ToString::to_string)).collect();
+    if named.is_empty() {
         return "world".to_owned();
     }
-    let named: Vec<String> = from.iter().take(NAMED).map(ToString::to_string).collect();
     match from.len().saturating_sub(NAMED) {
         0 => named.join(", "),
         more => format!("{} and {more} more", named.join(", ")),

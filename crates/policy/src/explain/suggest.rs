@@ -30,6 +30,7 @@ pub fn suggestion(document: &Document, flow: &Flow<'_>) -> Option<Suggestion> {
     let peer = |end: &End<'_>| match end {
         End::Workload(subject) => quoted(&selector(document, subject, &scope)),
         End::Host => "host".to_owned(),
+        End::Account(processes) => processes.to_string(),
         End::World(address) | End::Unmanaged(address) => {
             quoted(&Peer::Cidr((*address).into()).to_string())
         }
@@ -51,7 +52,7 @@ pub fn suggestion(document: &Document, flow: &Flow<'_>) -> Option<Suggestion> {
 fn tenant<'a>(end: &End<'a>) -> Option<&'a Name> {
     match end {
         End::Workload(subject) => Some(subject.tenant),
-        End::Host | End::World(_) | End::Unmanaged(_) => None,
+        End::Host | End::Account(_) | End::World(_) | End::Unmanaged(_) => None,
     }
 }
 
@@ -112,6 +113,7 @@ fn word(end: &End<'_>) -> String {
     match end {
         End::Workload(subject) => subject.workload.to_string(),
         End::Host => "host".to_owned(),
+        End::Account(processes) => processes.to_string(),
         End::World(_) => "world".to_owned(),
         End::Unmanaged(_) => "unmanaged".to_owned(),
     }

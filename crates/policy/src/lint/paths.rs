@@ -208,7 +208,7 @@ pub(super) fn publishes(
 /// A port for everybody and for ever that nobody answers for.
 fn unowned(publish: &Publish, problems: &mut Problems<'_>) {
     let is_narrow =
-        !publish.from.is_empty() || publish.address.is_some_and(|address| address.is_loopback());
+        !publish.is_for_all() || publish.address.is_some_and(|address| address.is_loopback());
     if is_narrow || publish.owner.is_some() || publish.until.is_some() {
         return;
     }

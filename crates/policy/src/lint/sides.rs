@@ -137,6 +137,8 @@ impl<'d> Index<'d> {
                 Peer::Selector(selector) => sets.push(self.selected(scope, selector, budget)?),
                 Peer::Cidr(net) => side.cidrs.push(*net),
                 Peer::Host => side.host = true,
+                // Told apart at the uplinks alone, where no workload is a side.
+                Peer::Processes(_) => {}
                 Peer::World => side.world = true,
                 Peer::Unmanaged => side.unmanaged = true,
                 Peer::Any => {

@@ -1,6 +1,6 @@
 //! Texts for programs and the system: arguments, environment, users, paths, namespaces, variable names.
 
-use model::ParseError;
+use model::{HostProcesses, ParseError};
 use schemars::{Schema, json_schema};
 
 use super::whole;
@@ -149,6 +149,23 @@ impl FromText for Uplink {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "minLength": 1, "maxLength": 15, "examples": ["eth0"] })
+    }
+}
+
+impl FromText for HostProcesses {
+    const CODE: Code = Code::Value;
+    const WHAT: &'static str = "an account of the host";
+
+    fn from_text(text: &str) -> Result<Self, ParseError> {
+        text.parse()
+    }
+
+    fn schema() -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": "^host (user|service-account)=",
+            "examples": ["host user=backup", "host service-account=chrony"],
+        })
     }
 }
 

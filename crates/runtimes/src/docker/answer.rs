@@ -18,6 +18,8 @@ pub(super) const MAX_CONTAINERS: usize = 65_536;
 const MAX_LABELS: usize = 1_024;
 /// Ports of one container that are read.
 const MAX_PORTS: usize = 4_096;
+/// Ends of one container that are read.
+const MAX_ENDS: usize = 1_024;
 /// Longest name of a link (`IFNAMSIZ` less one), bytes.
 const MAX_LINK: usize = 15;
 /// Docker's names of things, in hexadecimal digits.
@@ -93,7 +95,28 @@ pub(super) struct ContainerAnswer {
     labels: BTreeMap<String, String>,
     #[serde(deserialize_with = "or_none")]
     ports: Vec<PortAnswer>,
+    #[serde(deserialize_with = "or_none")]
+    state: String,
+    #[serde(deserialize_with = "or_none")]
+    network_settings: EndsAnswer,
 }
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct EndsAnswer {
+    #[serde(deserialize_with = "or_none")]
+    networks: BTreeMap<String, Option<EndAnswer>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct EndAnswer {
+    #[serde(rename = "EndpointID", deserialize_with = "or_none")]
+    endpoint: String,
+}
+
+/// States in which a container's ports are as they are written down.
+const RUNS: [&str; 2] = ["running", "paused"];
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -106,6 +129,33 @@ struct PortAnswer {
     public_port: u16,
     #[serde(rename = "Type", deserialize_with = "or_none")]
     transport: String,
+}
+
+/// `GET /containers/{id}/json`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct InspectAnswer {
+    #[serde(deserialize_with = "or_none")]
+    id: String,
+    #[serde(deserialize_with = "or_none")]
+    state: StateAnswer,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct StateAnswer {
+    #[serde(deserialize_with = "or_none")]
+    running: bool,
+    #[serde(deserialize_with = "or_none")]
+    pid: i64,
+}
+
+impl InspectAnswer {
+    /// The first process of the container that was asked for by its full id, if it runs.
+    pub(super) fn process(self, id: &str) -> Option<u32> {
+        let pid = u32::try_from(self.state.pid).ok().filter(|pid| *pid > 0);
+        pid.filter(|_| self.id == id && self.state.running)
+    }
 }
 
 /// `GET /images/{id}/json`.
@@ -227,6 +277,9 @@ impl ContainerAnswer {
         let mut ports: Vec<Port> = self.ports.iter().filter_map(port).take(MAX_PORTS).collect();
         ports.sort_unstable();
         ports.dedup();
+        let runs = RUNS.contains(&self.state.as_str());
+        let ends = self.network_settings.networks.into_values().flatten().map(|end| end.endpoint);
+        let settled = ends.filter(|end| runs && is_id(end)).take(MAX_ENDS).collect();
         is_id(&self.id).then_some(Container {
             id: self.id,
             name,
@@ -235,6 +288,7 @@ impl ContainerAnswer {
             labels,
             image_labels: Vec::new(),
             ports,
+            settled,
         })
     }
 }
@@ -266,7 +320,8 @@ fn port(answer: &PortAnswer) -> Option<Port> {
     })
 }
 
-fn is_id(text: &str) -> bool {
+/// Whether it is a name that Docker, or Podman, gives to a thing.
+pub(crate) fn is_id(text: &str) -> bool {
     text.len() == ID && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 

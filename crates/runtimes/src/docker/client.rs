@@ -16,7 +16,9 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
-use super::answer::{ContainerAnswer, ImageAnswer, MAX_CONTAINERS, NetworkAnswer, is_image};
+use super::answer::{
+    ContainerAnswer, ImageAnswer, InspectAnswer, MAX_CONTAINERS, NetworkAnswer, is_image,
+};
 use super::{Container, End, Error, Network};
 
 /// Longest wait for an answer, the connection included.
@@ -40,6 +42,10 @@ pub struct Client {
     socket: PathBuf,
     patience: Duration,
     images: Images,
+    /// What it is called in errors.
+    pub(crate) who: &'static str,
+    /// Whose process has to listen, if that matters.
+    pub(crate) served_by: Option<u32>,
 }
 
 /// Dockerd's events, reduced to a bell.
@@ -63,7 +69,13 @@ impl Client {
     /// Of the dockerd on `socket`; nothing is opened yet.
     #[must_use]
     pub fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned(), patience: PATIENCE, images: Images::default() }
+        Self {
+            socket: socket.to_owned(),
+            patience: PATIENCE,
+            images: Images::default(),
+            who: "dockerd",
+            served_by: None,
+        }
     }
 
     /// As patient as this instead of 5 seconds, for every answer.
@@ -134,6 +146,19 @@ impl Client {
         Ok(all)
     }
 
+    /// The first process of a container, by its full id; `None` when it does not run or is not there. Until it runs, dockerd does not answer.
+    ///
+    /// # Errors
+    /// Everything that can happen on the way.
+    pub async fn process(&self, id: &str) -> Result<Option<u32>, Error> {
+        let answer: Result<InspectAnswer, Error> =
+            self.ask(&format!("/containers/{}/json", escape(id))).await;
+        match answer {
+            Err(Error::Refused { status: 404, .. }) => Ok(None),
+            other => Ok(other?.process(id)),
+        }
+    }
+
     async fn listed(&self) -> Result<Vec<Container>, Error> {
         let answers: Vec<ContainerAnswer> = self.ask("/containers/json?all=1").await?;
         Ok(answers
@@ -144,7 +169,10 @@ impl Client {
     }
 
     /// What an image labels its containers with; `None` when Docker does not tell.
-    async fn image(&self, id: &str) -> Result<Option<Arc<BTreeMap<String, String>>>, Error> {
+    pub(crate) async fn image(
+        &self,
+        id: &str,
+    ) -> Result<Option<Arc<BTreeMap<String, String>>>, Error> {
         if !is_image(id) {
             return Ok(None);
         }
@@ -179,36 +207,60 @@ impl Client {
         let path = format!("/events?filters={}", escape(EVENTS));
         self.in_time(&path, async {
             let (response, connection) = self.open(&path).await?;
-            Ok(Wakes { body: checked(response, &path)?.into_body(), _connection: connection })
+            Ok(Wakes { body: self.checked(response, &path)?.into_body(), _connection: connection })
         })
         .await
     }
 
-    async fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        let bytes = self.in_time(path, async {
-            let (response, _connection) = self.open(path).await?;
-            let body = Limited::new(checked(response, path)?.into_body(), MAX_ANSWER);
-            let read = |source| Error::Read { path: path.to_owned(), source };
-            Ok(body.collect().await.map_err(read)?.to_bytes())
-        });
-        serde_json::from_slice(&bytes.await?)
-            .map_err(|source| Error::Decode { path: path.to_owned(), source })
+    pub(crate) async fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        serde_json::from_slice(&self.bytes(path, MAX_ANSWER).await?)
+            .map_err(|source| Error::Decode { who: self.who, path: path.to_owned(), source })
     }
 
-    async fn in_time<T>(
+    /// An answer of at most so many bytes, as it is.
+    pub(crate) async fn bytes(&self, path: &str, most: usize) -> Result<Bytes, Error> {
+        self.in_time(path, async {
+            let (response, _connection) = self.open(path).await?;
+            let body = Limited::new(self.checked(response, path)?.into_body(), most);
+            let read = |source| Error::Read { who: self.who, path: path.to_owned(), source };
+            Ok(body.collect().await.map_err(read)?.to_bytes())
+        })
+        .await
+    }
+
+    pub(crate) async fn in_time<T>(
         &self,
         path: &str,
         asking: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         let seconds = self.patience.as_secs();
-        let late = || Error::Late { path: path.to_owned(), seconds };
+        let late = || Error::Late { who: self.who, path: path.to_owned(), seconds };
         tokio::time::timeout(self.patience, asking).await.unwrap_or_else(|_| Err(late()))
     }
 
+    fn checked(
+        &self,
+        response: Response<Incoming>,
+        path: &str,
+    ) -> Result<Response<Incoming>, Error> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        Err(Error::Refused { who: self.who, path: path.to_owned(), status: status.as_u16() })
+    }
+
     async fn open(&self, path: &str) -> Result<(Response<Incoming>, Connection), Error> {
-        let connect = |source| Error::Connect { socket: self.socket.clone(), source };
-        let talk = |source| Error::Talk { path: path.to_owned(), source };
+        let (who, socket) = (self.who, self.socket.clone());
+        let connect = |source| Error::Connect { who, socket: socket.clone(), source };
+        let talk = |source| Error::Talk { who, path: path.to_owned(), source };
         let stream = UnixStream::connect(&self.socket).await.map_err(connect)?;
+        if let Some(wanted) = self.served_by {
+            let uid = stream.peer_cred().map_err(connect)?.uid();
+            if uid != wanted {
+                return Err(Error::Peer { socket: self.socket.clone(), uid });
+            }
+        }
         let mut builder = http1::Builder::new();
         let (mut sender, connection) =
             builder.max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream)).await.map_err(talk)?;
@@ -230,16 +282,8 @@ impl Wakes {
     }
 }
 
-fn checked(response: Response<Incoming>, path: &str) -> Result<Response<Incoming>, Error> {
-    let status = response.status();
-    if status.is_success() {
-        return Ok(response);
-    }
-    Err(Error::Refused { path: path.to_owned(), status: status.as_u16() })
-}
-
 /// Everything but letters, digits and `-._` as `%XX`.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._".contains(&byte) {

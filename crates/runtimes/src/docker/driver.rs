@@ -173,7 +173,7 @@ pub struct OneNetwork {
     pub network: Id,
 }
 
-/// A message about one endpoint: `EndpointOperInfo`, `DeleteEndpoint`, `Leave`, `RevokeExternalConnectivity`.
+/// A message about one endpoint: `Join`, `EndpointOperInfo`, `DeleteEndpoint`, `Leave`, `RevokeExternalConnectivity`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct OneEndpoint {
     /// The network.
@@ -225,18 +225,6 @@ impl CreateEndpoint {
     pub fn mac(&self) -> Option<&str> {
         Some(self.interface.mac_address.as_str()).filter(|mac| !mac.is_empty())
     }
-}
-
-/// `NetworkDriver.Join`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Join {
-    /// The network.
-    #[serde(rename = "NetworkID")]
-    pub network: Id,
-    /// The endpoint.
-    #[serde(rename = "EndpointID")]
-    pub endpoint: Id,
 }
 
 /// `NetworkDriver.ProgramExternalConnectivity`.

@@ -6,16 +6,28 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nobody listens, or the socket may not be opened.
-    #[error("reach dockerd on {}", socket.display())]
+    #[error("reach {who} on {}", socket.display())]
     Connect {
+        /// Which daemon.
+        who: &'static str,
         /// The socket.
         socket: PathBuf,
         /// What the kernel said.
         source: std::io::Error,
     },
+    /// Whoever listens is somebody else than who may.
+    #[error("{} is served by the user {uid}, who is not believed", socket.display())]
+    Peer {
+        /// The socket.
+        socket: PathBuf,
+        /// Whose process listens.
+        uid: u32,
+    },
     /// The answer did not come in time.
-    #[error("dockerd did not answer {path} within {seconds} s")]
+    #[error("{who} did not answer {path} within {seconds} s")]
     Late {
+        /// Which daemon.
+        who: &'static str,
         /// The question.
         path: String,
         /// How long was waited.
@@ -30,32 +42,40 @@ pub enum Error {
         source: hyper::http::Error,
     },
     /// The conversation broke off.
-    #[error("talk to dockerd about {path}")]
+    #[error("talk to {who} about {path}")]
     Talk {
+        /// Which daemon.
+        who: &'static str,
         /// The question.
         path: String,
         /// What happened.
         source: hyper::Error,
     },
     /// The answer could not be read, or is larger than is read.
-    #[error("read dockerd's answer to {path}")]
+    #[error("read the answer of {who} to {path}")]
     Read {
+        /// Which daemon.
+        who: &'static str,
         /// The question.
         path: String,
         /// What happened.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Docker refused.
-    #[error("dockerd answers {path} with {status}")]
+    #[error("{who} answers {path} with {status}")]
     Refused {
+        /// Which daemon.
+        who: &'static str,
         /// The question.
         path: String,
         /// The status of HTTP.
         status: u16,
     },
     /// The answer is not what was expected.
-    #[error("understand dockerd's answer to {path}")]
+    #[error("understand the answer of {who} to {path}")]
     Decode {
+        /// Which daemon.
+        who: &'static str,
         /// The question.
         path: String,
         /// What is wrong with it.

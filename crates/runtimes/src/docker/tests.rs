@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 
-use super::answer::{ContainerAnswer, NetworkAnswer};
+use super::answer::{ContainerAnswer, InspectAnswer, NetworkAnswer};
 use super::*;
 
 const NETWORK: &str = include_str!("data/network.json");
@@ -84,6 +84,27 @@ fn an_end_that_joins_has_its_containers_name_and_later_its_id() {
 }
 
 #[test]
+fn the_process_of_a_container_is_told_while_that_runs() {
+    let id = "a".repeat(64);
+    let told = |state: serde_json::Value, asked: &str| {
+        let answer = serde_json::json!({ "Id": id, "State": state });
+        serde_json::from_value::<InspectAnswer>(answer).expect("an answer").process(asked)
+    };
+    let running = serde_json::json!({ "Running": true, "Pid": 4_711 });
+    assert_eq!(told(running.clone(), &id), Some(4_711));
+    assert_eq!(told(running, "aaaa"), None, "the beginning of an id is another container's name");
+    for state in [
+        serde_json::json!({ "Running": false, "Pid": 4_711 }),
+        serde_json::json!({ "Running": true, "Pid": 0 }),
+        serde_json::json!({ "Running": true, "Pid": -1 }),
+        serde_json::json!({ "Running": true, "Pid": 1_i64 << 40 }),
+        serde_json::Value::Null,
+    ] {
+        assert_eq!(told(state, &id), None);
+    }
+}
+
+#[test]
 fn containers_become_workloads() {
     let containers = containers(CONTAINERS);
     let mut naming = Naming::default();
@@ -121,6 +142,39 @@ web
     assert_eq!(told, expected);
 }
 
+#[test]
+fn what_leads_to_an_end_is_known_when_docker_has_written_both_down() {
+    let end = "496383b0077a429f48c43a330a97683f63c9a8eb3af4798cdf51fdb5dad9fcde";
+    let told = |text: &str| {
+        let all = containers(text);
+        let web = all.into_iter().find(|container| container.name == "shop_web_1").expect("it");
+        web.led_to(end).map(<[Port]>::len)
+    };
+    assert_eq!(told(CONTAINERS), Some(4));
+    assert_eq!(told(&CONTAINERS.replace(r#""running""#, r#""paused""#)), Some(4));
+    // Its ports may be those of another time, as none of its programs runs.
+    for state in ["created", "restarting", "exited", "removing", "dead", "starting", ""] {
+        assert_eq!(
+            told(&CONTAINERS.replace(r#""running""#, &format!("{state:?}"))),
+            None,
+            "{state}"
+        );
+    }
+    assert_eq!(told(&CONTAINERS.replace(r#""State":"running","#, "")), None, "nothing is said");
+    // It runs, and another end of it is written down, or none.
+    let other = end.replace('4', "5");
+    for text in [&*other, "", "../..", "49"] {
+        assert_eq!(told(&CONTAINERS.replace(end, text)), None, "{text}");
+    }
+    for text in [r#""NetworkSettings":null"#, r#""NetworkSettings":{"Networks":{"a":null}}"#] {
+        let text = format!(
+            r#"[{{"Id":"{}","Names":["/shop_web_1"],"State":"running",{text}}}]"#,
+            "a".repeat(64)
+        );
+        assert_eq!(told(&text), None);
+    }
+}
+
 fn container(id: char, name: &str, labels: &[(&str, &str)]) -> Container {
     Container {
         id: id.to_string().repeat(64),
@@ -130,6 +184,7 @@ fn container(id: char, name: &str, labels: &[(&str, &str)]) -> Container {
         labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         image_labels: Vec::new(),
         ports: Vec::new(),
+        settled: Vec::new(),
     }
 }
 
@@ -247,6 +302,7 @@ proptest! {
             labels,
             image_labels: Vec::new(),
             ports: Vec::new(),
+            settled: Vec::new(),
         };
         let mut naming = Naming::default();
         let first = naming.name(&container, |_| false);

@@ -3,6 +3,7 @@
 use testkit::packet::{ACK, FIN, Frame, SYN, ip};
 
 use super::*;
+use crate::abi::EventKind;
 use crate::packet::protocol;
 use crate::{Call, Packet, Socket, at_bind, at_cgroup, at_connect};
 
@@ -285,4 +286,42 @@ fn what_stands_for_an_address_is_told_from_every_other() {
         }
     }
     assert_eq!(Addr::from(ip("10.0.0.1")).host_of(), None);
+}
+
+#[test]
+fn a_port_is_used_again_though_the_other_ends_last_word_was_not_seen() {
+    let tables = hosted();
+    let simulation = Simulation::new(&tables);
+    let world = "203.0.113.9";
+    let far = Far::Away;
+    let out = |flags, seq, ack| flow(HOST, world).tcp_segment(40_000, 80, flags, seq, ack).bytes();
+    let back = |flags, seq, ack| flow(world, HOST).tcp_segment(80, 40_000, flags, seq, ack).bytes();
+    let connect = |first: u32, second: u32| {
+        let sent = [out(SYN, first, 0), out(ACK, first + 1, second + 1)];
+        assert_eq!(leaves(&simulation, A, &At(&sent[0], far)), Action::Pass);
+        let answer = back(SYN | ACK, second, first + 1);
+        assert_eq!(enters(&simulation, A, &At(&answer, far)), Action::Pass);
+        assert_eq!(leaves(&simulation, A, &At(&sent[1], far)), Action::Pass);
+    };
+    connect(100, 500);
+    // In the middle of a connection, and when nobody has begun to end it, a SYN changes nothing.
+    assert_eq!(leaves(&simulation, A, &At(&out(SYN, 9_000, 0), far)), Action::Pass);
+    assert_eq!(simulation.flows.borrow().len(), 1);
+    let end = out(FIN | ACK, 101, 501);
+    assert_eq!(leaves(&simulation, A, &At(&end, far)), Action::Pass);
+    simulation.events.borrow_mut().clear();
+    // The other end's FIN and its acknowledgement belong to no socket of the workload's.
+    connect(7_000_000, 9_000_000);
+    let kinds: Vec<u8> = simulation.events.borrow().iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [EventKind::Close as u8, EventKind::Open as u8]);
+    assert_eq!(simulation.flows.borrow().len(), 1);
+    // Policy is asked as of any other flow.
+    let end = out(FIN | ACK, 7_000_001, 9_000_001);
+    assert_eq!(leaves(&simulation, A, &At(&end, far)), Action::Pass);
+    let mut narrow = hosted();
+    narrow.rows.remove(&RowKey { slot: 10, class: WORLD_CLASS });
+    let shut = Simulation::new(&narrow);
+    shut.flows.borrow_mut().clone_from(&simulation.flows.borrow());
+    let again = out(SYN, 8_000_000, 0);
+    assert_eq!(leaves(&shut, A, &At(&again, far)), dropped(Reason::DefaultDeny));
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::Packet;
 
 /// A frame that came by the port of an endpoint in place, 0 for any other way.
-struct Came<'a>(&'a [u8], u32);
+pub(super) struct Came<'a>(pub(super) &'a [u8], pub(super) u32);
 
 impl Packet for Came<'_> {
     fn len(&self) -> u32 {

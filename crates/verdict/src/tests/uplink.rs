@@ -5,11 +5,11 @@ use testkit::packet::{ACK, Frame, PSH, SYN, ip, neighbour};
 
 use super::*;
 use crate::abi::{FlowEntry, HOST_ENDPOINT, HOST_IDENTITY, HOST_NETWORK, HOST_TENANT, UPLINKS};
-use crate::{Packet, at_uplink};
+use crate::{Packet, account, at_uplink};
 
 const HOST_V4: &str = "198.51.100.2";
 const HOST_V6: &str = "2001:db8::2";
-const SECOND: &str = "198.51.100.3";
+pub(super) const SECOND: &str = "198.51.100.3";
 const LINK_LOCAL: &str = "fe80::9";
 const WORLD_V6: &str = "2001:db8:1::9";
 const ROUTER_MAC: Mac = [2, 0, 0, 0, 0, 1];
@@ -17,8 +17,8 @@ const HOST_MAC: Mac = [2, 0, 0, 0, 0, 2];
 const EGRESS: u64 = 71;
 const INGRESS: u64 = 72;
 
-/// A frame that leaves, with or without a socket of the host.
-struct Leaving<'a>(&'a [u8], bool);
+/// A frame that leaves, with or without a socket of the host, and the account of that.
+struct Leaving<'a>(&'a [u8], bool, u32);
 
 impl Packet for Leaving<'_> {
     fn len(&self) -> u32 {
@@ -27,6 +27,10 @@ impl Packet for Leaving<'_> {
 
     fn has_socket(&self) -> bool {
         self.1
+    }
+
+    fn account(&self) -> u32 {
+        self.2
     }
 
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
@@ -39,10 +43,11 @@ impl Packet for Leaving<'_> {
 }
 
 /// A host that takes 80/tcp, 53/udp and pings from the world, and has `posture` for the rest, egress first.
-fn host(posture: [u8; 2]) -> Tables {
+pub(super) fn host(posture: [u8; 2]) -> Tables {
     let mut tables = Tables::default();
     tables.config.epoch = 2;
     tables.config.timeouts = [TIMEOUT; 8];
+    tables.config.flags = Config::HOST;
     for number in UPLINKS..=HOST_ENDPOINT {
         let endpoint = Endpoint {
             slots: [[EGRESS, INGRESS]; 2],
@@ -73,31 +78,31 @@ fn host(posture: [u8; 2]) -> Tables {
     tables
 }
 
-fn enters(simulation: &Simulation<'_>, frame: &[u8]) -> Action {
+pub(super) fn enters(simulation: &Simulation<'_>, frame: &[u8]) -> Action {
     at_uplink(simulation, frame, false, &mut Work::default())
 }
 
-fn leaves(simulation: &Simulation<'_>, frame: &[u8]) -> Action {
-    at_uplink(simulation, &Leaving(frame, true), true, &mut Work::default())
+pub(super) fn leaves(simulation: &Simulation<'_>, frame: &[u8]) -> Action {
+    at_uplink(simulation, &Leaving(frame, true, 0), true, &mut Work::default())
 }
 
 /// Leaves for somebody else.
-fn forwarded(simulation: &Simulation<'_>, frame: &[u8]) -> Action {
-    at_uplink(simulation, &Leaving(frame, false), true, &mut Work::default())
+pub(super) fn forwarded(simulation: &Simulation<'_>, frame: &[u8]) -> Action {
+    at_uplink(simulation, &Leaving(frame, false, 0), true, &mut Work::default())
 }
 
-fn comes_in(to: &str) -> Frame {
+pub(super) fn comes_in(to: &str) -> Frame {
     let from = if to.contains(':') { WORLD_V6 } else { OUTSIDE };
     Frame::new(ROUTER_MAC, HOST_MAC).ip(ip(from), ip(to))
 }
 
-fn goes_out(to: &str) -> Frame {
+pub(super) fn goes_out(to: &str) -> Frame {
     let from = if to.contains(':') { HOST_V6 } else { HOST_V4 };
     Frame::new(HOST_MAC, ROUTER_MAC).ip(ip(from), ip(to))
 }
 
 const CLOSED: [u8; 2] = [0, 0];
-const USUAL: [u8; 2] = [2, 0];
+pub(super) const USUAL: [u8; 2] = [2, 0];
 
 #[test]
 fn the_host_takes_what_its_policy_says_on_every_address() {
@@ -242,6 +247,26 @@ fn a_flow_that_was_picked_up_by_its_answer_knows_who_began_it() {
     assert_eq!(high_began, outside_is_high, "the outside began it");
     assert_eq!((entry.counts[0].packets, entry.counts[1].packets), (0, 1));
     assert_eq!((entry.source, entry.target), (0, HOST_ENDPOINT));
+    drop(flows);
+    tells_it_as_the_clients(&simulation, 80);
+    // Also when it is refused, at once or later.
+    leaves(&simulation, &goes_out(OUTSIDE).tcp(22, 40_000, ACK).bytes());
+    tells_it_as_the_clients(&simulation, 22);
+    let mut closed = host(CLOSED);
+    closed.rows = crate::native::Shards::default();
+    closed.config.epoch = 4;
+    let simulation = simulation.with_tables(&closed);
+    let answer = goes_out(OUTSIDE).tcp(80, 40_000, ACK).bytes();
+    assert_eq!(leaves(&simulation, &answer), dropped(Reason::DefaultDeny));
+    tells_it_as_the_clients(&simulation, 80);
+}
+
+/// The last report is of a flow that the world began with the host.
+fn tells_it_as_the_clients(simulation: &Simulation<'_>, port: u16) {
+    let event = last_event(simulation);
+    assert_eq!((event.source, event.target), (Addr::from(ip(OUTSIDE)), Addr::from(ip(HOST_V4))));
+    assert_eq!((event.source_port, event.target_port), (40_000, port));
+    assert_eq!((event.source_identity, event.target_identity), (2, HOST_IDENTITY));
 }
 
 #[test]
@@ -251,7 +276,144 @@ fn the_host_is_not_impersonated_and_without_a_policy_all_passes() {
     let forged =
         Frame::new(ROUTER_MAC, HOST_MAC).ip(ip(SECOND), ip(HOST_V4)).tcp(1, 80, SYN).bytes();
     assert_eq!(enters(&simulation, &forged), dropped(Reason::SpoofedAddress));
-    let nothing = Tables::default();
+    let mut nothing = Tables::default();
+    nothing.config.timeouts = [TIMEOUT; 8];
     let simulation = Simulation::new(&nothing);
     assert_eq!(enters(&simulation, &comes_in(HOST_V4).tcp(1, 22, SYN).bytes()), Action::Pass);
+}
+
+/// The same host, on which `backup` may send nothing but pings.
+fn host_with_account() -> (Tables, u32) {
+    let (mut tables, backup) = (host(USUAL), account::number(3, 0));
+    let entry = *tables.endpoints.get(&HOST_ENDPOINT).expect("the host");
+    let told_apart = Endpoint { flags: entry.flags | Endpoint::ACCOUNTS, ..entry };
+    for number in UPLINKS..=HOST_ENDPOINT {
+        tables.endpoints.insert(number, told_apart);
+    }
+    tables.endpoints.insert(backup, Endpoint { posture: [CLOSED; 2], ..told_apart });
+    let as_host = PeerKey { network: HOST_NETWORK, addr: Addr::UNSPECIFIED };
+    let peer = Peer { endpoint: backup, ..*tables.exact.get(&as_host).expect("the host") };
+    tables.exact.insert(PeerKey { network: HOST_NETWORK, addr: Addr::hosted(backup) }, peer);
+    (tables, backup)
+}
+
+#[test]
+fn an_account_has_its_own_rules_and_nobody_elses_flows() {
+    let (tables, backup) = host_with_account();
+    let simulation = Simulation::new(&tables);
+    let sends = |simulation: &Simulation<'_>, number: u32, frame: &[u8]| {
+        at_uplink(simulation, &Leaving(frame, true, number), true, &mut Work::default())
+    };
+    let syn = goes_out(OUTSIDE).tcp(40_000, 443, SYN).bytes();
+    assert_eq!(sends(&simulation, backup, &syn), dropped(Reason::DefaultDeny));
+    assert_eq!(last_event(&simulation).endpoint, backup);
+    assert_eq!(sends(&simulation, 0, &syn), Action::Pass);
+    // An account that the tables do not know is the host as such.
+    assert_eq!(
+        sends(&simulation, account::number(9, 9), &goes_out(OUTSIDE).tcp(1, 2, SYN).bytes()),
+        Action::Pass
+    );
+    // UDP ports that somebody left are taken by somebody else.
+    let query = goes_out(OUTSIDE).udp(5000, 53).bytes();
+    assert_eq!(sends(&simulation, 0, &query), Action::Pass);
+    assert_eq!(sends(&simulation, backup, &query), dropped(Reason::DefaultDeny));
+    // What the host is asked it answers, whoever serves.
+    assert_eq!(enters(&simulation, &comes_in(HOST_V4).udp(777, 53).bytes()), Action::Pass);
+    let answer = goes_out(OUTSIDE).udp(53, 777).bytes();
+    assert_eq!(sends(&simulation, backup, &answer), Action::Pass);
+    // Packets, flows and reports have the host's address.
+    let flows = simulation.flows.borrow();
+    assert!(flows.keys().all(|key| !key.low.is_hosted() && !key.high.is_hosted()));
+}
+
+#[test]
+fn a_flow_of_an_account_is_judged_again_as_that_accounts() {
+    let (mut tables, backup) = host_with_account();
+    let open = Endpoint { posture: [USUAL; 2], ..*tables.endpoints.get(&backup).expect("there") };
+    let closed = tables.clone();
+    tables.endpoints.insert(backup, open);
+    let simulation = Simulation::new(&tables);
+    let query = goes_out(OUTSIDE).udp(5000, 53).bytes();
+    let sent = at_uplink(&simulation, &Leaving(&query, true, backup), true, &mut Work::default());
+    assert_eq!(sent, Action::Pass);
+    let answer = comes_in(HOST_V4).udp(53, 5000).bytes();
+    assert_eq!(enters(&simulation, &answer), Action::Pass);
+    let newer = Tables { config: Config { epoch: 4, ..tables.config }, ..closed };
+    let simulation = simulation.with_tables(&newer);
+    assert_eq!(
+        enters(&simulation, &answer),
+        dropped(Reason::DefaultDeny),
+        "its end was told: the flow is cut"
+    );
+}
+
+#[test]
+fn a_flow_of_an_account_that_no_rule_names_any_more_is_the_hosts() {
+    let (mut tables, backup) = host_with_account();
+    let open = Endpoint { posture: [USUAL; 2], ..*tables.endpoints.get(&backup).expect("there") };
+    tables.endpoints.insert(backup, open);
+    let simulation = Simulation::new(&tables);
+    let query = goes_out(OUTSIDE).udp(5000, 53).bytes();
+    let sent = at_uplink(&simulation, &Leaving(&query, true, backup), true, &mut Work::default());
+    assert_eq!(sent, Action::Pass);
+    let answer = comes_in(HOST_V4).udp(53, 5000).bytes();
+    let later = |posture| {
+        let (mut tables, _) = host_with_account();
+        tables.endpoints.remove(&backup);
+        tables.exact.remove(&PeerKey { network: HOST_NETWORK, addr: Addr::hosted(backup) });
+        for number in UPLINKS..=HOST_ENDPOINT {
+            let entry = *tables.endpoints.get(&number).expect("the host");
+            tables.endpoints.insert(number, Endpoint { posture: [posture; 2], ..entry });
+        }
+        Tables { config: Config { epoch: 4, ..tables.config }, ..tables }
+    };
+    let usual = later(USUAL);
+    let simulation = simulation.with_tables(&usual);
+    assert_eq!(enters(&simulation, &answer), Action::Pass, "the host may send this");
+    let mut closed = later(CLOSED);
+    closed.config.epoch = 6;
+    let simulation = simulation.with_tables(&closed);
+    assert_eq!(enters(&simulation, &answer), dropped(Reason::DefaultDeny), "and now it may not");
+}
+
+#[test]
+fn what_an_account_sends_to_the_host_itself_leaves_as_what_the_host_sends() {
+    let (mut tables, backup) = host_with_account();
+    let open = Endpoint { posture: [USUAL; 2], ..*tables.endpoints.get(&backup).expect("there") };
+    tables.endpoints.insert(backup, open);
+    for number in UPLINKS..=HOST_ENDPOINT {
+        tables.endpoints.insert(number, Endpoint { posture: [[2; 2]; 2], ..open });
+    }
+    tables.config.flags |= Config::DELIVER;
+    let simulation = Simulation::new(&tables);
+    let to_itself = Frame::new(HOST_MAC, ROUTER_MAC).ip(ip(HOST_V4), ip(SECOND));
+    let query = to_itself.udp(5000, 53).bytes();
+    for number in [0, backup] {
+        let packet = Leaving(&query, true, number);
+        let sent = at_uplink(&simulation, &packet, true, &mut Work::default());
+        assert_eq!(sent, Action::Pass, "by {number}");
+    }
+}
+
+#[test]
+fn of_a_user_and_a_service_one_may_stay_alone() {
+    let (mut tables, backup) = host_with_account();
+    let pair = account::number(3, 5);
+    let entry = *tables.endpoints.get(&backup).expect("there");
+    let peer = tables.exact.get(&PeerKey { network: HOST_NETWORK, addr: Addr::hosted(backup) });
+    let peer = Peer { endpoint: pair, ..*peer.expect("there") };
+    tables.exact.insert(PeerKey { network: HOST_NETWORK, addr: Addr::hosted(pair) }, peer);
+    tables.endpoints.insert(pair, Endpoint { posture: [USUAL; 2], ..entry });
+    let simulation = Simulation::new(&tables);
+    let query = goes_out(OUTSIDE).udp(5000, 53).bytes();
+    let sent = at_uplink(&simulation, &Leaving(&query, true, pair), true, &mut Work::default());
+    assert_eq!(sent, Action::Pass);
+    // No rule names the service any more: what it sends and has sent is the user's, who may send nothing.
+    let (mut newer, _) = host_with_account();
+    newer.config.epoch = 4;
+    let simulation = simulation.with_tables(&newer);
+    let answer = comes_in(HOST_V4).udp(53, 5000).bytes();
+    assert_eq!(enters(&simulation, &answer), dropped(Reason::DefaultDeny));
+    let sent = at_uplink(&simulation, &Leaving(&query, true, pair), true, &mut Work::default());
+    assert_eq!(sent, dropped(Reason::DefaultDeny));
 }

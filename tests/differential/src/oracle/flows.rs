@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::{Answer, Flow, Opinion, Scene, Seat, Who};
+use crate::accounts::Sender;
 use crate::bytes::{Body, Packet, Part, Sctp, Tcp};
 use verdict::Reason;
 
@@ -22,10 +23,10 @@ pub enum Expected {
     Drop(Reason),
 }
 
-type Side = (IpAddr, u16);
+pub(super) type Side = (IpAddr, u16);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
+pub(super) struct Key {
     network: usize,
     protocol: u8,
     low: Side,
@@ -33,7 +34,7 @@ struct Key {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// The first packet was seen.
     Opening,
     /// It was answered.
@@ -44,28 +45,59 @@ enum Phase {
 }
 
 #[derive(Debug, Clone)]
-struct State {
+pub(super) struct State {
     /// As it was asked when the flow was opened.
-    flow: Flow,
-    epoch: u64,
-    phase: Phase,
+    pub(super) flow: Flow,
+    pub(super) epoch: u64,
+    pub(super) phase: Phase,
     /// TCP: next sequence number of originator and responder.
     next: [u32; 2],
     /// TCP: who has sent a FIN.
     finished: [bool; 2],
     /// TCP: the responder's sequence numbers are known.
-    answered: bool,
+    pub(super) answered: bool,
     /// TCP: where the responder must stay until the originator has offered it a window.
     fence: Option<u32>,
     /// SCTP: the tags that packets to originator and responder carry, of before and after a restart.
     tags: [Option<[u32; 2]>; 2],
+    /// Its beginning was not seen: nothing is known of sequence numbers and tags.
+    pub(super) midway: bool,
+    /// Somebody else's, who leaves with an address of the host: policy is not asked.
+    pub(super) masqueraded: bool,
+    /// Whose socket of the host has opened it.
+    pub(super) sender: Sender,
+}
+
+impl State {
+    /// After the first packet.
+    pub(super) fn new(flow: Flow, epoch: u64, body: &Body) -> Self {
+        let (next, tags) = begun(body);
+        let (phase, finished) = (Phase::Opening, [false, false]);
+        let (answered, fence, midway, masqueraded) = (false, None, false, false);
+        let sender = Sender::default();
+        Self {
+            flow,
+            epoch,
+            phase,
+            next,
+            finished,
+            answered,
+            fence,
+            tags,
+            midway,
+            masqueraded,
+            sender,
+        }
+    }
 }
 
 /// Remembers flows and fragments over the scenes of a case.
 #[derive(Debug, Clone, Default)]
 pub struct Oracle {
-    flows: HashMap<Key, State>,
-    fragments: HashMap<(usize, IpAddr, IpAddr, u16), (u16, u16)>,
+    pub(super) flows: HashMap<Key, State>,
+    pub(super) fragments: HashMap<(usize, IpAddr, IpAddr, u16), (u16, u16)>,
+    /// Flows of workloads on the host's own stack.
+    pub(super) of_sockets: super::hosted::Flows,
     /// Raised by one with every change of the policy.
     pub epoch: u64,
 }
@@ -180,11 +212,7 @@ impl Oracle {
         if matches!(opinion.answer, Answer::Drop(_)) {
             return Expected::Refused(opinion);
         }
-        let (next, tags) = begun(&packet.body);
-        let (epoch, phase, finished) = (self.epoch, Phase::Opening, [false, false]);
-        let state =
-            State { flow, epoch, phase, next, finished, answered: false, fence: None, tags };
-        self.flows.insert(key, state);
+        self.flows.insert(key, State::new(flow, self.epoch, &packet.body));
         Expected::Open(to, opinion)
     }
 
@@ -299,14 +327,14 @@ fn direct(scene: &Scene, network: usize, outgoing: bool, packet: &Packet) -> Opt
         .then_some(there.number)
 }
 
-fn key(flow: &Flow) -> Key {
+pub(super) fn key(flow: &Flow) -> Key {
     let (a, b) = ((flow.source, flow.ports.0), (flow.target, flow.ports.1));
     let (low, high) = if a <= b { (a, b) } else { (b, a) };
     Key { network: flow.network, protocol: flow.protocol, low, high }
 }
 
 /// Ports, or what stands for them: a query has its identifier and type, a reply those of its query.
-fn ports(body: &Body, v4: bool) -> (u16, u16) {
+pub(super) fn ports(body: &Body, v4: bool) -> (u16, u16) {
     match *body {
         Body::Tcp(tcp) => (tcp.source, tcp.target),
         Body::Udp(source, target) => (source, target),
@@ -325,7 +353,7 @@ fn ports(body: &Body, v4: bool) -> (u16, u16) {
     }
 }
 
-fn opens(body: &Body) -> bool {
+pub(super) fn opens(body: &Body) -> bool {
     match body {
         Body::Tcp(tcp) => tcp.flags & (SYN | ACK | RST | FIN) == SYN,
         Body::Sctp(sctp) => sctp.chunk == 1 && sctp.tag == 0,
@@ -333,7 +361,7 @@ fn opens(body: &Body) -> bool {
     }
 }
 
-fn stray(body: &Body, v4: bool) -> Option<Reason> {
+pub(super) fn stray(body: &Body, v4: bool) -> Option<Reason> {
     match body {
         Body::Tcp(_) if !opens(body) => Some(Reason::StrayTcp),
         Body::Sctp(_) if !opens(body) => Some(Reason::StraySctp),
@@ -345,7 +373,7 @@ fn stray(body: &Body, v4: bool) -> Option<Reason> {
     }
 }
 
-fn advance(state: &mut State, packet: &Packet, forward: bool) -> Result<(), Reason> {
+pub(super) fn advance(state: &mut State, packet: &Packet, forward: bool) -> Result<(), Reason> {
     match packet.body {
         Body::Tcp(tcp) => segment(state, tcp, forward),
         Body::Sctp(sctp) => association(state, sctp, forward),
@@ -393,7 +421,7 @@ fn segment(state: &mut State, tcp: Tcp, forward: bool) -> Result<(), Reason> {
     // Nothing can be acknowledged that was not sent.
     let unsent = tcp.ack.wrapping_sub(state.next[receiver]).cast_signed() > 0;
     let acks = !has(ACK) || near(tcp.ack, state.next[receiver]) && !unsent;
-    let fits = near(tcp.seq, state.next[sender]) && acks;
+    let fits = state.midway || near(tcp.seq, state.next[sender]) && acks;
     let fenced = state.fence.is_some_and(|fence| tcp.seq.wrapping_sub(fence).cast_signed() > 0);
     if !fits || !forward && fenced {
         return Err(Reason::OutOfWindow);
@@ -438,7 +466,7 @@ fn association(state: &mut State, sctp: Sctp, forward: bool) -> Result<(), Reaso
     }
     let ends = matches!(sctp.chunk, 6 | 14);
     let side = if ends && sctp.reflected { sender } else { receiver };
-    let fits = state.tags[side].map_or(!ends, |tags| tags.contains(&sctp.tag));
+    let fits = state.midway || state.tags[side].map_or(!ends, |tags| tags.contains(&sctp.tag));
     if !fits {
         return Err(Reason::OutOfWindow);
     }

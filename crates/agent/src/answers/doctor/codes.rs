@@ -103,6 +103,14 @@ pub(super) const CODES: &[(&str, &str, &str, &str, &str)] = &[
         "bulkhead observe --verdict audit shows what would be dropped",
     ),
     (
+        "BH-H050",
+        "publish",
+        "published ports of runtimes",
+        "In an external network its runtime publishes (`docker run -p`), and `publish:` in the file says for whom. A port that the runtime does not lead where \
+         the file says is told here; nothing is open by that.",
+        "bulkhead publish list shows where every port leads; see BH0163",
+    ),
+    (
         "BH-H060",
         "vlan",
         "802.1Q",
@@ -118,6 +126,15 @@ pub(super) const CODES: &[(&str, &str, &str, &str, &str)] = &[
          those that they gave. `bulkhead doctor --probe-uplink NAME` tries it with at most three ARP probes, which claim no address; the answer counts until \
          the next one, and for the MAC that the link has. What filters is refused; mode `macvlan` wants an answer.",
         "use mode `nat` or `routed`; or have the filter lifted, then: bulkhead doctor --probe-uplink NAME",
+    ),
+    (
+        "BH-H070",
+        "unmanaged",
+        "ports that are nobody's in the file",
+        "On the bridges that networks of the file stand on, whatever is no workload is `unmanaged`. With `unmanaged: audit` (the default) and `allow`, what it exchanges \
+         with the host, the world and its like passes and is recorded. 2,048 such ports have programs of their own, and 16,384 flows of theirs are followed at one \
+         time; what is beyond is a warning, and counted (`bulkhead_unmanaged_ports_refused`, `bulkhead_unmanaged_flows_unrecorded_total`).",
+        "bulkhead observe --from unmanaged shows what they do; put them into the file, or close them with unmanaged: deny",
     ),
 ];
 

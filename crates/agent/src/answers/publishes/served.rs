@@ -1,7 +1,7 @@
 //! By which way a port of Docker's is served, and which rules of others lead to ports that Docker does not speak of.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use api::{OpenPort, Opener, World};
 use host::linux::probe::Listener;
@@ -64,6 +64,16 @@ impl<'r> Rules<'r> {
         }
     }
 
+    /// Whether a rule leads elsewhere whatever comes to a socket.
+    pub(super) fn lead(&self, socket: &Listener) -> bool {
+        let is_it = |rule: &Translation| {
+            rule.to.is_some()
+                && rule.transport.name() == socket.transport
+                && rule.concerns(rule.transport, socket.address, socket.port)
+        };
+        self.all.iter().any(is_it)
+    }
+
     /// The ports that others' rules lead elsewhere and no port of Docker's is.
     pub(super) fn others(&self, view: &View<'_>) -> Vec<OpenPort> {
         let rest = self.all.iter().enumerate().filter(|(at, _)| !self.told.contains(at));
@@ -91,6 +101,11 @@ fn writer(rule: &Translation) -> Opener {
     } else {
         Opener::Rule
     }
+}
+
+/// All addresses of a version.
+fn any(v6: Option<bool>) -> IpAddr {
+    if v6 == Some(true) { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }
 }
 
 fn other(rule: &Translation, view: &View<'_>) -> OpenPort {
@@ -127,7 +142,9 @@ fn other(rule: &Translation, view: &View<'_>) -> OpenPort {
             Spoken::Udp => Transport::Udp,
             Spoken::Sctp => Transport::Sctp,
         };
-        return view.judged(OpenPort { to, ..found }, &id, transport, port, &[]);
+        let judged = view.judged(OpenPort { to, ..found }, &id, transport, port, &[]);
+        let address = rule.address.map_or(any(rule.v6), |net| net.addr());
+        return view.with_terms(judged, &id, (transport, address, first));
     }
     let text = if rule.to.is_some() {
         "a rule leads it to an address that is no workload's: nothing of Bulkhead's is before it"

@@ -183,6 +183,10 @@ impl Collector<'_> {
         }
         let at = |number: u32| self.ends.get(number as usize);
         let (Some(source), Some(target)) = (at(row.source), at(row.target)) else { return };
+        if [&source.1, &target.1].iter().all(|stand| matches!(stand, Stand::Address(..))) {
+            // Of what is nobody's on a bridge of the file: a policy is about workloads.
+            return;
+        }
         let router = [&source.1, &target.1].into_iter().find_map(|stand| match stand {
             Stand::Workload(router, ..) => Some(*router),
             _ => None,

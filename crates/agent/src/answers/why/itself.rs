@@ -23,7 +23,7 @@ fn is_one(wanted: &Wanted, ends: [&Who; 2]) -> Option<(u32, IpAddr)> {
     let is_own = |who: &Who| match who {
         Who::Workload(other) => owner(other) == owner(id),
         Who::Address(address) => own.contains(address) || address.is_loopback(),
-        Who::Host | Who::World => false,
+        Who::Host | Who::World | Who::Account(_) => false,
     };
     let first = at.addresses.first()?.addr();
     ends.into_iter().all(is_own).then_some((router.number.into(), first))

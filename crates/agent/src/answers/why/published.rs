@@ -53,7 +53,7 @@ fn concerns(bundle: &Bundle, way: &Way<'_>, to: &Who, asked: Asked, is_apart: bo
             let fits = is_apart || has(way.publish.port) || has(way.publish.target_port);
             (way.publish.workload == *target && fits).then_some(way.leaves)
         }
-        Who::Host => has(way.publish.port).then_some(way.leaves),
+        Who::Host | Who::Account(_) => has(way.publish.port).then_some(way.leaves),
         Who::Address(address) => {
             let leads = way.publish.address.is_none_or(|published| published == *address);
             let same = address.is_ipv4() == way.leaves.source.is_ipv4();
@@ -113,8 +113,15 @@ pub(super) fn limits(bundle: &Bundle, (from, to): (&Who, &Who), asked: Asked) ->
             && !publish.limit.is_none()
             && asked == Asked::Port(publish.transport, publish.target_port)
     });
-    let told = limited.map(|publish| {
-        let (tenant, name, limit) = (&router.tenant, &publish.name, publish.limit);
+    let told = limited.map(|publish| (&publish.name, publish.limit));
+    let terms = bundle.terms.iter().filter(|term| {
+        term.workload == *target
+            && !term.limit.is_none()
+            && term.port.is_some_and(|(transport, port)| asked == Asked::Port(transport, port))
+    });
+    let terms = terms.filter_map(|term| Some((term.publishes.first()?, term.limit)));
+    let told = told.chain(terms).map(|(name, limit)| {
+        let tenant = &router.tenant;
         format!("{tenant}/{name} lets at most {limit} begin; what is more is dropped (BH-D044)")
     });
     told.take(MOST).collect()

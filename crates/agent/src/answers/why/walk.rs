@@ -6,6 +6,7 @@
 
 mod codes;
 mod ends;
+mod hosted;
 mod hosts;
 mod lan;
 mod mtu;
@@ -90,6 +91,7 @@ impl End<'_> {
 struct Trip<'a> {
     shared: &'a Shared,
     bundle: &'a Bundle,
+    case: &'a Case,
     why: &'a Why,
     report: Report,
     /// The packet as it is by now: addresses and ports change where they are translated.
@@ -120,6 +122,7 @@ pub(super) fn walk(
     let mut trip = Trip {
         shared,
         bundle,
+        case,
         why,
         report: Report::new(PATIENCE),
         packet: packet(case),
@@ -128,6 +131,8 @@ pub(super) fn walk(
     };
     let is_foreign =
         |end: &Option<End<'_>>| end.as_ref().is_some_and(|end| end.router.external.is_some());
+    let is_hosted =
+        |end: &Option<End<'_>>| end.as_ref().is_some_and(|end| end.router.mode == Mode::Host);
     let is_on_lan =
         |end: &Option<End<'_>>| end.as_ref().is_some_and(|end| end.router.lan.is_some());
     let finished = match (source, target) {
@@ -140,6 +145,7 @@ pub(super) fn walk(
             trip.not_walked();
             None
         }
+        (source, target) if is_hosted(&source) || is_hosted(&target) => trip.hosted(source, target),
         (Some(source), Some(target)) => trip.between(source, target),
         (Some(source), None) => trip.outwards(source, to),
         (None, Some(target)) => trip.inwards(from, target),

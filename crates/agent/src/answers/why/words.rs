@@ -137,6 +137,7 @@ fn described(end: &End<'_>) -> String {
             format!("{{{}}}", labels.collect::<Vec<_>>().join(", "))
         }
         End::Host => "the host".to_owned(),
+        End::Account(processes) => processes.to_string(),
         End::World(address) | End::Unmanaged(address) => address.to_string(),
     }
 }

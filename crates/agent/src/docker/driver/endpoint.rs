@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use api::{Attach, AttachPort, AttachPublish};
 use runtimes::docker::driver::{
-    self as wire, CreateEndpoint, External, Id, Join, OneEndpoint, Published,
+    self as wire, CreateEndpoint, External, Id, OneEndpoint, Published,
 };
 use runtimes::docker::{Container, workload_labels};
 use serde_json::json;
 
+use crate::attachments::Told;
 use crate::fault::sentence;
 use crate::force::Force;
 use crate::keeper::Command;
@@ -72,7 +73,7 @@ impl Driver {
     }
 
     pub(super) async fn join(&self, body: &[u8]) -> Answer {
-        let call: Join = message(body)?;
+        let call: OneEndpoint = message(body)?;
         let began = Instant::now();
         let (network, _) = self.end(&call.network, &call.endpoint)?;
         let client = self.client.clone().with_patience(identity::PATIENCE);
@@ -212,7 +213,8 @@ impl Driver {
 
     /// Attaches, with the keeper's words for why not.
     pub(super) async fn attach(&self, attach: Attach) -> Result<api::Attached, String> {
-        let asked = self.shared.commands.ask(|reply| Command::Attach(Box::new(attach), reply));
+        let asked =
+            self.shared.commands.ask(|reply| Command::Attach(Box::new(attach), Told::new(), reply));
         asked.await.map_err(|error| told(&error))
     }
 
@@ -255,6 +257,7 @@ pub(super) fn wanted(
         addresses,
         port: AttachPort::Handed { interface: interface(id), closed: container.is_none() },
         publish: endpoint.ports.iter().map(port).collect(),
+        publish_pending: false,
         key,
     }
 }

@@ -70,6 +70,7 @@ mod tests {
             labels: Vec::new(),
             image_labels: Vec::new(),
             ports: Vec::new(),
+            settled: Vec::new(),
         }
     }
 

@@ -14,12 +14,15 @@ use crate::fault::sentence;
 
 use super::endpoint::{key, wanted};
 use super::held::Held;
+use super::mend::{self, Joined, Left};
 use super::{Driver, identity, problem};
 
 /// How often is looked whether the agent ends.
 const TICK: Duration = Duration::from_millis(100);
 /// How soon is asked again who somebody is.
 const SOON: Duration = Duration::from_millis(200);
+/// How soon is looked again at a link that lies on the host.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How often everything is looked at without being told.
 const EVERY: Duration = Duration::from_secs(10);
 /// How long Docker may not know something before it is forgotten here.
@@ -34,6 +37,7 @@ type Missing = BTreeMap<String, Instant>;
 pub(super) async fn follow(driver: &Driver, stop: &AtomicBool) {
     let mut wakes: Option<Wakes> = None;
     let mut missing = Missing::new();
+    let mut left = Left::new();
     let mut looked: Option<Instant> = None;
     while !stop.load(Ordering::Relaxed) {
         let held = driver.ledger.read();
@@ -51,9 +55,13 @@ pub(super) async fn follow(driver: &Driver, stop: &AtomicBool) {
             rung = super::super::ring(&mut wakes) => { if !rung { wakes = None; } true }
             () = tokio::time::sleep(TICK) => false,
         };
-        let wait = if has_unknown(driver, &held) { SOON } else { EVERY };
+        let wait = match (has_unknown(driver, &held), left.is_empty()) {
+            (true, _) => SOON,
+            (_, false) => AGAIN,
+            (false, true) => EVERY,
+        };
         if woken || looked.is_none_or(|at| at.elapsed() >= wait) {
-            let told = look(driver, &mut missing).await;
+            let told = look(driver, &mut missing, &mut left).await;
             problem(&driver.shared, told);
             looked = Some(Instant::now());
         }
@@ -71,24 +79,27 @@ fn has_unknown(driver: &Driver, held: &Held) -> bool {
 }
 
 /// Looks at everything once; what is wrong with some of it.
-async fn look(driver: &Driver, missing: &mut Missing) -> Option<String> {
+async fn look(driver: &Driver, missing: &mut Missing, left: &mut Left) -> Option<String> {
     let held = driver.ledger.read();
     let containers = match driver.client.containers().await {
         Ok(containers) => containers,
         Err(error) => return Some(sentence(&error)),
     };
     let mut problems = Vec::new();
-    let mut absent = Vec::new();
+    let (mut absent, mut joined) = (Vec::new(), Vec::new());
     for id in held.networks.keys().filter_map(|id| Id::try_from(id.clone()).ok()) {
         match driver.client.ends(id.as_str()).await {
             Ok(ends) => {
-                problems.extend(ends_of(driver, &held, &id, &ends, &containers, &mut absent).await);
+                let known = (ends.as_slice(), containers.as_slice());
+                let found = (&mut absent, &mut joined);
+                problems.extend(ends_of(driver, &held, &id, known, found).await);
             }
             Err(Error::NoNetwork { .. }) => absent.push(id.as_str().to_owned()),
             Err(error) => problems.push(sentence(&error)),
         }
     }
     problems.extend(forget(driver, missing, absent).await);
+    problems.extend(mend::links(driver, &held, &joined, left).await);
     let more = problems.len().saturating_sub(PROBLEMS);
     problems.truncate(PROBLEMS);
     if more > 0 {
@@ -102,9 +113,8 @@ async fn ends_of(
     driver: &Driver,
     held: &Held,
     network: &Id,
-    ends: &[End],
-    containers: &[Container],
-    absent: &mut Vec<String>,
+    (ends, containers): (&[End], &[Container]),
+    (absent, joined): (&mut Vec<String>, &mut Vec<Joined>),
 ) -> Vec<String> {
     let by_id: BTreeMap<&str, &End> = ends.iter().map(|end| (end.endpoint.as_str(), end)).collect();
     let mut problems = Vec::new();
@@ -115,11 +125,13 @@ async fn ends_of(
         };
         let container = containers.iter().find(|container| identity::is_of(end, container));
         let (Some(container), Ok(id)) = (container, Id::try_from(id.clone())) else { continue };
-        if endpoint.joined
-            && let Err(why) = bring(driver, network, &id, container).await
-        {
+        if !endpoint.joined {
+            continue;
+        }
+        if let Err(why) = bring(driver, network, &id, container).await {
             problems.push(format!("container {}: {why}", container.name));
         }
+        joined.push(Joined { endpoint: id, container: container.clone() });
     }
     problems
 }

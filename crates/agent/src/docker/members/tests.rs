@@ -66,8 +66,8 @@ fn a_restart_has_another_endpoint_and_another_port() {
     assert_eq!(memory.ports.len(), 1);
 }
 
-#[test]
-fn an_agent_that_starts_again_keeps_names_and_ports() {
+/// The network of one container, and the container that nothing leads to yet.
+fn lone() -> (Place, Network, Container) {
     let place =
         Place { tenant: "shop".to_owned(), network: "lan".to_owned(), docker: "n".to_owned() };
     let network = Network {
@@ -86,7 +86,47 @@ fn an_agent_that_starts_again_keeps_names_and_ports() {
         labels: Vec::new(),
         image_labels: Vec::new(),
         ports: Vec::new(),
+        settled: Vec::new(),
     };
+    (place, network, container)
+}
+
+#[test]
+fn what_leads_to_a_container_is_waited_for_once() {
+    let (place, mut network, mut container) = lone();
+    let port = |at: u16| Port {
+        transport: Transport::Tcp,
+        address: std::net::Ipv4Addr::UNSPECIFIED.into(),
+        public: at,
+        private: 80,
+    };
+    let ports = [self::port(7, Some(2), true)];
+    let mut memory = Memory::default();
+    let mut told = |network: &Network, container: &Container, named: &[u16]| {
+        let all = [(container.id.as_str(), container)].into();
+        let named = named.iter().map(|port| (Transport::Tcp, *port)).collect();
+        let (found, _) = memory.attachments(&place, network, &all, &ports, |_, _| false, &named);
+        let publish: Vec<u16> = found[0].publish.iter().map(|publish| publish.port).collect();
+        (publish, found[0].publish_pending)
+    };
+    container.ports = vec![port(8080)];
+    assert_eq!(told(&network, &container, &[]), (vec![], false), "the file asks for nothing");
+    assert_eq!(told(&network, &container, &[1]), (vec![], true), "whatever is named");
+    container.settled = vec!["f".repeat(64), network.members[0].endpoint.clone()];
+    assert_eq!(told(&network, &container, &[1]), (vec![8080], false));
+    // Dockerd starts again, and says nothing of it yet.
+    let silent = Container { ports: Vec::new(), settled: Vec::new(), ..container.clone() };
+    assert_eq!(told(&network, &silent, &[1]), (vec![8080], false), "what was said holds");
+    container.ports = vec![port(8081)];
+    assert_eq!(told(&network, &container, &[1]), (vec![8081], false), "until something else is");
+    // It starts again: another end, and the list is of before.
+    network.members[0].endpoint = "e".repeat(64);
+    assert_eq!(told(&network, &container, &[1]), (vec![], true));
+}
+
+#[test]
+fn an_agent_that_starts_again_keeps_names_and_ports() {
+    let (place, network, container) = lone();
     let containers: BTreeMap<&str, &Container> = [(container.id.as_str(), &container)].into();
     let ports = [port(7, Some(2), true)];
     let before = Attach {
@@ -103,11 +143,13 @@ fn an_agent_that_starts_again_keeps_names_and_ports() {
             dhcp: false,
         },
         publish: Vec::new(),
+        publish_pending: false,
     };
     let mut memory = Memory::default();
     memory.recall(&place, &network, &ports, [&before].into_iter());
     assert_eq!(memory.held.len(), 1);
-    let (all, _) = memory.attachments(&place, &network, &containers, &ports, |_, _| false);
+    let (all, _) =
+        memory.attachments(&place, &network, &containers, &ports, |_, _| false, &BTreeSet::new());
     assert_eq!(all[0].name.as_deref(), Some("web"));
     assert_eq!(all[0].labels.get("container").map(String::as_str), Some("renamed"));
     assert_eq!(all[0].port, before.port);

@@ -11,6 +11,7 @@ fn options() -> Options {
         group: None,
         flow_days: Options::FLOW_DAYS,
         flow_bytes: Options::FLOW_BYTES,
+        podman: Options::PODMAN.into(),
         docker_driver: None,
         docker: Options::DOCKER.into(),
     }

@@ -12,12 +12,15 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use verdict::abi::{Config, Endpoint, MAX_ENDPOINTS, MAX_TENANTS, Peer};
+use verdict::abi::{Config, Endpoint, MAX_ENDPOINTS, MAX_TENANTS, Peer, UNMANAGED_TENANT};
 use verdict::native::Tables;
 
 use super::change::{Change, Suspects, plan};
 use super::state::State;
 use super::{Datapath, Error, grace};
+
+/// Flows of what is nobody's in the file, at one time: its records are not to cost what workloads' flows need.
+const UNMANAGED_FLOWS: u64 = 16_384;
 
 /// What an update did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -185,7 +188,8 @@ impl Datapath {
             suspects.endpoints(tables).map(|(_, endpoint)| endpoint.tenant).collect();
         for tenant in tenants {
             if self.budgets.get(tenant).limit == 0 {
-                self.set_budget(tenant, self.tenant_flows);
+                let most = if tenant == UNMANAGED_TENANT { UNMANAGED_FLOWS } else { u64::MAX };
+                self.set_budget(tenant, self.tenant_flows.min(most));
             }
         }
     }

@@ -14,29 +14,19 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::object::{self, Program, Programs};
+use super::object::{self, Group, Later, Program, Programs};
+use super::pins::Held;
 use super::table::Table;
-use super::{Datapath, Error, sys};
+use super::{Datapath, Error, Limits, sys};
 use crate::linux::runtime::unified;
 use crate::ports::Pass;
 
-/// Every program of a cgroup. What refuses packets comes first.
-const PROGRAMS: [Program; 8] = [
-    Program::SentBySocket,
-    Program::SentToSocket,
-    Program::Connect4,
-    Program::Connect6,
-    Program::Sendmsg4,
-    Program::Sendmsg6,
-    Program::Bind4,
-    Program::Bind6,
-];
-
 /// Attaches programs to cgroups.
 pub struct Cgroups {
-    programs: Arc<Programs>,
+    programs: Later,
     table: Table<u64, u32>,
     folder: PathBuf,
+    held: Arc<Held>,
 }
 
 impl Datapath {
@@ -46,7 +36,17 @@ impl Datapath {
     ///
     /// [`Error::Open`], [`Error::ForeignMap`] or [`Error::Folder`].
     pub fn cgroups(&self) -> Result<Cgroups, Error> {
-        Cgroups::open(Arc::clone(&self.programs), &self.root)
+        let cgroups = Cgroups::open(self.at_cgroups.clone(), &self.root)?;
+        Ok(Cgroups { held: Arc::clone(&self.held), ..cgroups })
+    }
+
+    /// Brings the programs at cgroups into the kernel, unless they are there. What is refused then is refused before anything has changed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Program`] and others when the kernel does not take them; [`Error::MapGone`].
+    pub fn load_for_cgroups(&self) -> Result<(), Error> {
+        self.at_cgroups.get().map(drop)
     }
 
     /// Whether anything was ever attached to a cgroup.
@@ -57,31 +57,49 @@ impl Datapath {
 }
 
 impl Cgroups {
-    pub(super) fn open(programs: Arc<Programs>, root: &Path) -> Result<Self, Error> {
+    pub(super) fn open(programs: Later, root: &Path) -> Result<Self, Error> {
         let folder = root.join("cgroups");
         object::make(&folder)?;
         let table = Table::open(&root.join("maps"), "CGROUPS")?;
-        Ok(Self { programs, table, folder })
+        Ok(Self { programs, table, folder, held: Arc::new(Held::none()) })
     }
 
     /// Brings what is attached to what is wanted: cgroups by the number of their endpoint, as paths below the unified hierarchy, all of them
     /// in `parent`.
-    pub fn bring(&mut self, wanted: &BTreeMap<u32, PathBuf>, parent: &Path) -> Pass {
+    ///
+    /// # Errors
+    ///
+    /// As [`Datapath::load_for_cgroups`]: what is attached stays then, and nothing is taken off.
+    pub fn bring(&mut self, wanted: &BTreeMap<u32, PathBuf>, parent: &Path) -> Result<Pass, Error> {
         let mut pass = Pass::default();
         let root = match unified() {
             Ok(Some(root)) => root,
             Ok(None) if wanted.is_empty() => PathBuf::new(),
             Ok(None) => {
                 pass.failed.push("no unified cgroup hierarchy is mounted (cgroup2)".to_owned());
-                return pass;
+                return Ok(pass);
             }
             Err(error) => {
                 pass.failed.push(format!("find the unified cgroup hierarchy: {error}"));
-                return pass;
+                return Ok(pass);
             }
         };
+        if !wanted.is_empty() {
+            self.attach_all(wanted, &root, &mut pass)?;
+        }
+        self.release(wanted, &root.join(parent), &mut pass);
+        Ok(pass)
+    }
+
+    fn attach_all(
+        &self,
+        wanted: &BTreeMap<u32, PathBuf>,
+        root: &Path,
+        pass: &mut Pass,
+    ) -> Result<(), Error> {
+        let programs = self.programs.get()?;
         for (number, path) in wanted {
-            match self.attach(*number, &root.join(path)) {
+            match self.attach(&programs, *number, &root.join(path)) {
                 Ok(false) => {}
                 Ok(true) => pass.done.push(format!("bpf link create cgroup {}", path.display())),
                 Err(error) => {
@@ -90,20 +108,60 @@ impl Cgroups {
                 }
             }
         }
-        self.release(wanted, &root.join(parent), &mut pass);
-        pass
+        Ok(())
     }
 
     /// Whether all programs of this object are attached to the cgroup of an endpoint.
     #[must_use]
     pub fn is_attached(&self, number: u32) -> bool {
-        PROGRAMS.iter().all(|program| {
-            self.link(number, *program, None).is_ok_and(|state| state == State::Attached)
+        self.has_links(number, None)
+    }
+
+    fn has_links(&self, number: u32, cgroup: Option<u64>) -> bool {
+        let Some(programs) = self.programs.known() else { return false };
+        Group::Cgroups.programs().iter().all(|program| {
+            let state = self.link(&programs, (number, *program), cgroup);
+            state.is_ok_and(|state| state == State::Attached)
         })
     }
 
+    /// Looks at what is pinned below `bpffs`, without loading or changing anything.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OtherAbi`], [`Error::Open`] or [`Error::ForeignMap`].
+    pub fn look(bpffs: &Path) -> Result<Self, Error> {
+        let root = object::root(bpffs)?;
+        let table = Table::open(&root.join("maps"), "CGROUPS")?;
+        let programs = Later::new(&root, Limits::default(), Group::Cgroups);
+        let held = Arc::new(Held::none());
+        Ok(Self { programs, table, folder: root.join("cgroups"), held })
+    }
+
+    /// How the cgroup of an endpoint is, a path below the unified hierarchy.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Folder`] or [`Error::Read`] when that cannot be told.
+    pub fn guard(&self, number: u32, path: &Path) -> Result<Guard, Error> {
+        let failed = |source| Error::Folder { path: path.to_owned(), source };
+        let Some(root) = unified().map_err(failed)? else { return Ok(Guard::default()) };
+        let cgroup = match File::open(root.join(path)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Guard::default()),
+            other => other.map_err(failed)?,
+        };
+        let id = cgroup.metadata().map_err(failed)?.ino();
+        let is_whole = self.table.get(&id)? == Some(number) && self.has_links(number, Some(id));
+        let mut others = 0;
+        for program in Group::Cgroups.programs().iter().filter(|_| is_whole) {
+            let all = sys::programs_on(cgroup.as_fd(), program.purpose().place).map_err(failed)?;
+            others = others.max(all.saturating_sub(1));
+        }
+        Ok(Guard { cgroup: Some(id), is_whole, others })
+    }
+
     /// Attaches what is missing; whether anything was.
-    fn attach(&self, number: u32, folder: &Path) -> io::Result<bool> {
+    fn attach(&self, programs: &Programs, number: u32, folder: &Path) -> io::Result<bool> {
         fs::create_dir_all(folder)?;
         let cgroup = File::open(folder)?;
         let id = cgroup.metadata()?.ino();
@@ -112,26 +170,33 @@ impl Cgroups {
         if changed {
             self.table.insert(&id, &number).map_err(io::Error::other)?;
         }
-        for program in PROGRAMS {
-            match self.link(number, program, Some(id))? {
+        for program in Group::Cgroups.programs().iter().copied() {
+            match self.link(programs, (number, program), Some(id))? {
                 State::Attached => continue,
                 State::Other => {
                     let link = sys::open(&self.pin(number, program))?;
-                    sys::relink(link.as_fd(), self.programs.fd(program))?;
+                    sys::relink(link.as_fd(), programs.fd(program))?;
                 }
-                State::Gone => self.renew(number, program, cgroup.as_fd())?,
+                State::Gone => self.renew(programs, (number, program), cgroup.as_fd())?,
             }
             changed = true;
         }
         Ok(changed)
     }
 
-    fn renew(&self, number: u32, program: Program, cgroup: BorrowedFd<'_>) -> io::Result<()> {
+    fn renew(
+        &self,
+        programs: &Programs,
+        (number, program): (u32, Program),
+        cgroup: BorrowedFd<'_>,
+    ) -> io::Result<()> {
         let pin = self.pin(number, program);
         forget(&pin)?;
         let place = program.purpose().place;
-        let link = sys::link_cgroup(self.programs.fd(program), cgroup, place)?;
-        sys::pin(link.as_fd(), &pin)
+        let link = sys::link_cgroup(programs.fd(program), cgroup, place)?;
+        sys::pin(link.as_fd(), &pin)?;
+        self.held.keep(&pin, link, false);
+        Ok(())
     }
 
     fn pin(&self, number: u32, program: Program) -> PathBuf {
@@ -139,8 +204,14 @@ impl Cgroups {
     }
 
     /// How the link of a program is; `cgroup` is the number of the one that it belongs on.
-    fn link(&self, number: u32, program: Program, cgroup: Option<u64>) -> io::Result<State> {
-        let link = match sys::open(&self.pin(number, program)) {
+    fn link(
+        &self,
+        programs: &Programs,
+        (number, program): (u32, Program),
+        cgroup: Option<u64>,
+    ) -> io::Result<State> {
+        let pin = self.pin(number, program);
+        let link = match sys::open(&pin) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::Gone),
             other => other?,
         };
@@ -149,7 +220,10 @@ impl Cgroups {
         if info.cgroup == 0 || cgroup.is_some_and(|wanted| info.cgroup != wanted) {
             return Ok(State::Gone);
         }
-        let ours = sys::program_info(self.programs.fd(program))?.id;
+        let ours = sys::program_info(programs.fd(program))?.id;
+        if !self.held.has(&pin) {
+            self.held.keep(&pin, link, false);
+        }
         Ok(if info.program == ours { State::Attached } else { State::Other })
     }
 
@@ -165,7 +239,7 @@ impl Cgroups {
             if number.is_some_and(|number| wanted.contains_key(&number)) {
                 continue;
             }
-            match forget(&self.folder.join(&name)) {
+            match self.held.end(&self.folder.join(&name)) {
                 Ok(()) => gone.extend(number),
                 Err(error) => pass.failed.push(format!("unpin cgroups/{name}: {error}")),
             }
@@ -191,25 +265,37 @@ impl Cgroups {
             .extend(gone.into_iter().map(|number| format!("bpf link detach cgroup of {number}")));
     }
 
-    /// Lets every link run the programs of this object, without a gap.
+    /// Lets every link run the programs of this object, without a gap. They are loaded if there is such a link.
     pub(super) fn replace_all(&self) -> Result<(), Error> {
         for name in object::list(&self.folder)? {
             let pin = self.folder.join(&name);
-            let program = PROGRAMS
-                .into_iter()
+            let failed = |source| Error::Folder { path: pin.clone(), source };
+            let program = Group::Cgroups
+                .programs()
+                .iter()
                 .find(|program| name.split_once('-').is_some_and(|(_, of)| of == program.name()));
-            let replace = || -> io::Result<()> {
-                let Some(program) = program else { return Ok(()) };
-                let link = sys::open(&pin)?;
-                if sys::cgroup_link_info(link.as_fd())?.cgroup == 0 {
-                    return forget(&pin);
-                }
-                sys::relink(link.as_fd(), self.programs.fd(program))
-            };
-            replace().map_err(|source| Error::Folder { path: pin.clone(), source })?;
+            let Some(program) = program else { continue };
+            let link = sys::open(&pin).map_err(failed)?;
+            if sys::cgroup_link_info(link.as_fd()).map_err(failed)?.cgroup == 0 {
+                forget(&pin).map_err(failed)?;
+                continue;
+            }
+            let programs = self.programs.get()?;
+            sys::relink(link.as_fd(), programs.fd(*program)).map_err(failed)?;
         }
         Ok(())
     }
+}
+
+/// How the cgroup of an endpoint is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Guard {
+    /// Its number; absent when it is not there.
+    pub cgroup: Option<u64>,
+    /// Whether everything that its sockets send, receive and ask for is judged as the endpoint's.
+    pub is_whole: bool,
+    /// Programs of others at one place of it, those of cgroups above it among them.
+    pub others: u32,
 }
 
 /// Folders in a cgroup that are looked through.

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,10 +17,11 @@ use aya::programs::tc::{
     NlOptions, SchedClassifierLink, TcAttachOptions, TcAttachType, TcError, TcHandle,
     qdisc_add_clsact,
 };
-use verdict::abi::{IFINDEX_BASE, UPLINKS};
+use verdict::abi::{IFINDEX_BASE, Stray, UPLINKS};
 
-use super::object::{self, Program, Programs};
-use super::{Error, filters, sys};
+use super::object::{self, Group, Later, Program, Programs};
+use super::pins::Held;
+use super::{Error, Limits, filters, sys};
 use crate::linux::netns::NetNs;
 
 /// How programs are attached.
@@ -32,6 +33,22 @@ pub enum HookKind {
     Clsact,
 }
 
+/// A program that is in the kernel.
+struct Chosen {
+    programs: Arc<Programs>,
+    program: Program,
+}
+
+impl Chosen {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.programs.fd(self.program)
+    }
+
+    fn pin(&self) -> PathBuf {
+        self.programs.pin(self.program)
+    }
+}
+
 /// Priority and handle of our filters.
 const PRIORITY: u16 = 0xb1;
 const HANDLE: TcHandle = TcHandle::new(0, 1);
@@ -40,7 +57,10 @@ const HANDLE: TcHandle = TcHandle::new(0, 1);
 #[derive(Clone)]
 pub struct Hooks {
     programs: Arc<Programs>,
+    /// Those of uplinks and of ports that nobody has.
+    at_places: Later,
     pub(super) links: PathBuf,
+    pub(super) held: Arc<Held>,
     kind: HookKind,
 }
 
@@ -49,14 +69,18 @@ pub struct Hooks {
 pub(super) struct Hook {
     pub(super) suffix: &'static str,
     judges: Program,
-    tcx: u32,
+    pub(super) tcx: u32,
     pub(super) clsact: TcAttachType,
 }
 
 impl Hook {
-    /// The program for an endpoint. At an uplink of the host it is the other way round: what enters there is what the host receives.
+    /// The program for an endpoint. At an uplink of the host it is the other way round: what enters there is what the host receives. The same two
+    /// programs judge at ports that nobody in the file has, which are no uplinks.
     fn program(&self, number: u32) -> Program {
+        let is_stray = number >= Stray::FIRST;
         match (number >= UPLINKS, self.judges) {
+            (true, Program::FromEndpoint) if is_stray => Program::FromHost,
+            (true, Program::ToEndpoint) if is_stray => Program::ToHost,
             (true, Program::ToEndpoint) => Program::FromHost,
             (true, Program::FromEndpoint) => Program::ToHost,
             (_, program) => program,
@@ -114,8 +138,14 @@ pub(super) const HOOKS: [Hook; 2] = [
 ];
 
 impl Hooks {
-    pub(super) fn new(programs: Arc<Programs>, root: &Path, kind: HookKind) -> Self {
-        Self { programs, links: root.join("links"), kind }
+    pub(super) fn new(programs: Arc<Programs>, at_places: Later, kind: HookKind) -> Self {
+        let links = at_places.root().join("links");
+        Self { programs, at_places, links, held: Arc::new(Held::none()), kind }
+    }
+
+    /// The same for a process that stays: it holds what it attaches.
+    pub(super) fn holding(self, held: Arc<Held>) -> Self {
+        Self { held, ..self }
     }
 
     /// Looks at what is pinned below `bpffs`, without loading or changing anything.
@@ -125,7 +155,28 @@ impl Hooks {
     /// [`Error::Open`] when the programs of this object are not pinned there.
     pub fn look(bpffs: &Path, kind: HookKind) -> Result<Self, Error> {
         let root = object::root(bpffs)?;
-        Ok(Self::new(Arc::new(object::pinned(&root)?), &root, kind))
+        let at_places = Later::new(&root, Limits::default(), Group::Places);
+        Ok(Self::new(Arc::new(object::pinned(&root)?), at_places, kind))
+    }
+
+    /// The program of a hook of an endpoint, loaded if it has to be.
+    fn wanted(&self, hook: &Hook, number: u32) -> io::Result<Chosen> {
+        let program = hook.program(number);
+        let programs = match program.group() {
+            Group::Places => self.at_places.get().map_err(io::Error::other)?,
+            _ => Arc::clone(&self.programs),
+        };
+        Ok(Chosen { programs, program })
+    }
+
+    /// The program of a hook of an endpoint; nothing is attached there while it is not in the kernel.
+    fn known(&self, hook: &Hook, number: u32) -> io::Result<Chosen> {
+        let program = hook.program(number);
+        let programs = match program.group() {
+            Group::Places => self.at_places.known().ok_or(io::ErrorKind::NotFound)?,
+            _ => Arc::clone(&self.programs),
+        };
+        Ok(Chosen { programs, program })
     }
 
     /// The same with another way of attaching. For tests of the older way on newer kernels.
@@ -167,20 +218,18 @@ impl Hooks {
         attach().map_err(|source| Error::Attach { endpoint: number, source })
     }
 
-    /// Removes the pins of an endpoint whose interface has gone: filters of clsact and links of TCX end
-    /// with their interface. While that is there, this would open it. No error when nothing is attached.
+    /// Removes the links of an endpoint whose interface has gone, and their pins: filters of clsact and links of TCX end
+    /// with their interface. While that is there, this opens it, also when another process holds the links. No error when nothing
+    /// is attached.
     ///
     /// # Errors
     ///
     /// [`Error::Detach`] when a pin cannot be removed.
     pub fn detach(&self, number: u32) -> Result<(), Error> {
-        for hook in &HOOKS {
-            match fs::remove_file(self.pin(hook, number)) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                other => other.map_err(|source| Error::Detach { endpoint: number, source })?,
-            }
-        }
-        Ok(())
+        HOOKS.iter().try_for_each(|hook| {
+            let ended = self.held.end(&self.pin(hook, number));
+            ended.map_err(|source| Error::Detach { endpoint: number, source })
+        })
     }
 
     /// Whether both programs of this object are attached to endpoint `number` in `router`.
@@ -199,10 +248,15 @@ impl Hooks {
     pub(super) fn has_links(&self, at: Port) -> bool {
         HOOKS.iter().all(|hook| {
             let alive = || -> io::Result<bool> {
-                let link = sys::open(&self.pin(hook, at.number))?;
+                let pin = self.pin(hook, at.number);
+                let link = sys::open(&pin)?;
                 let info = sys::link_info(link.as_fd())?;
-                let program = sys::program_info(self.programs.fd(hook.program(at.number)))?;
-                Ok(info.program == program.id && is_here(&link, hook, at)?)
+                let program = sys::program_info(self.known(hook, at.number)?.fd())?;
+                let is_there = info.program == program.id && is_here(&link, hook, at)?;
+                if is_there && !self.held.has(&pin) {
+                    self.held.keep(&pin, link, at.number >= UPLINKS);
+                }
+                Ok(is_there)
             };
             alive().unwrap_or(false)
         })
@@ -262,7 +316,7 @@ impl Hooks {
         if sys::link_info(link.as_fd())?.interface == 0 {
             return fs::remove_file(pin);
         }
-        sys::relink(link.as_fd(), self.programs.fd(hook.program(number)))
+        sys::relink(link.as_fd(), self.wanted(hook, number)?.fd())
     }
 
     pub(super) fn pin(&self, hook: &Hook, number: u32) -> PathBuf {
@@ -270,12 +324,14 @@ impl Hooks {
     }
 
     pub(super) fn attach_tcx(&self, hook: &Hook, at: Port) -> io::Result<()> {
-        let program = self.programs.fd(hook.program(at.number));
+        let chosen = self.wanted(hook, at.number)?;
+        let program = chosen.fd();
         let (number, pin) = (at.number, self.pin(hook, at.number));
         if let Ok(link) = sys::open(&pin) {
             if is_here(&link, hook, at)? {
                 return sys::relink(link.as_fd(), program);
             }
+            self.held.take(&pin);
             // While its own interface is there, in a namespace that somebody else unpinned, it stays.
             let info = sys::link_info(link.as_fd())?;
             if info.interface != 0 {
@@ -284,8 +340,18 @@ impl Hooks {
                 fs::remove_file(&pin)?;
             }
         }
-        let link = sys::link(program, at.index, hook.tcx, !at.is_ours())?;
-        sys::pin(link.as_fd(), &pin)
+        fs::create_dir_all(&self.links)?;
+        let link = match self.held.take(&pin) {
+            // Somebody removed the pin alone.
+            Some(link) if is_here(&link, hook, at)? => {
+                sys::relink(link.as_fd(), program)?;
+                link
+            }
+            _ => sys::link(program, at.index, hook.tcx, !at.is_ours())?,
+        };
+        sys::pin(link.as_fd(), &pin)?;
+        self.held.keep(&pin, link, number >= UPLINKS);
+        Ok(())
     }
 
     /// Adds the queueing discipline, if there is none, and our filters; whether we had to add it.
@@ -303,7 +369,7 @@ impl Hooks {
 
     /// Adds our filter or replaces the one that is there.
     fn filter(&self, hook: &Hook, interface: &str, at: Port) -> io::Result<()> {
-        let pin = self.programs.pin(hook.program(at.number));
+        let pin = self.wanted(hook, at.number)?.pin();
         let mut program = SchedClassifier::from_pin(pin).map_err(io::Error::other)?;
         let (priority, handle) = at.filter();
         let options = NlOptions { priority, handle, classid: None };
@@ -326,7 +392,7 @@ impl Hooks {
     pub(super) fn has_filters(&self, at: Port) -> bool {
         HOOKS.iter().all(|hook| {
             let there = || -> io::Result<bool> {
-                let program = sys::program_info(self.programs.fd(hook.program(at.number)))?;
+                let program = sys::program_info(self.known(hook, at.number)?.fd())?;
                 let parent = if hook.suffix == "to" { filters::EGRESS } else { filters::INGRESS };
                 filters::holds(at.index, parent, program.id)
             };

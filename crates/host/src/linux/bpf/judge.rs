@@ -51,7 +51,8 @@ impl Datapath {
         repeat: u32,
     ) -> Result<TestRun, Error> {
         let mut packet = vec![0; PACKET_BYTES];
-        let fd = self.programs.fd(program);
+        let programs = self.group_of(program)?;
+        let fd = programs.fd(program);
         let (result, bytes, nanos) = sys::test_run(fd, frame, &mut packet, [0, interface], repeat)
             .map_err(|source| Error::TestRun { name: program.name(), source })?;
         packet.truncate(bytes);
@@ -77,9 +78,45 @@ impl Datapath {
     ) -> Result<(Action, Vec<Event>), Error> {
         events.drain(&mut Vec::new(), usize::MAX);
         let program = if sent { Program::FromEndpoint } else { Program::ToEndpoint };
-        let fd = self.programs.fd(program);
         let by = if entered == 0 { 0 } else { IFINDEX_BASE + entered };
-        let (result, _, _) = sys::test_run(fd, frame, &mut [], [by, IFINDEX_BASE + number], 1)
+        self.judged(events, program, [by, IFINDEX_BASE + number], frame)
+    }
+
+    /// As [`Datapath::judge_packet`], of a frame that leaves by an uplink of the host, as if a socket of the host had sent it, or
+    /// that comes in there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Datapath::test_run`].
+    #[doc(hidden)]
+    pub fn judge_host_packet(
+        &self,
+        events: &mut Events,
+        sent: bool,
+        (interface, frame): (u32, &[u8]),
+    ) -> Result<(Action, Vec<Event>), Error> {
+        events.drain(&mut Vec::new(), usize::MAX);
+        let program = if sent { Program::FromHost } else { Program::ToHost };
+        let (action, reports) = self.judged(events, program, [0, interface], frame)?;
+        // What is not to leave is sent to nowhere, so that its socket is not told.
+        let reason = reports.last().and_then(|event| Reason::from_code(event.reason));
+        let action = match action {
+            Action::Deliver(_) => Action::Drop(reason.unwrap_or(Reason::UnknownEndpoint)),
+            action => action,
+        };
+        Ok((action, reports))
+    }
+
+    fn judged(
+        &self,
+        events: &mut Events,
+        program: Program,
+        interfaces: [u32; 2],
+        frame: &[u8],
+    ) -> Result<(Action, Vec<Event>), Error> {
+        let programs = self.group_of(program)?;
+        let fd = programs.fd(program);
+        let (result, _, _) = sys::test_run(fd, frame, &mut [], interfaces, 1)
             .map_err(|source| Error::TestRun { name: program.name(), source })?;
         let mut reports = Vec::new();
         events.drain(&mut reports, usize::MAX);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use verdict::Reason;
-use verdict::abi::{Count, MAX_TENANTS};
+use verdict::abi::{Count, MAX_TENANTS, UNMANAGED_ENDPOINT};
 use verdict::meters::{Budget, DropKey, RuleCount, Traffic};
 
 use super::Error;
@@ -66,9 +66,27 @@ impl Meters {
         let mut found = Vec::new();
         self.maps.drops.each(|key, packets| {
             let reason = u8::try_from(key.reason).ok().and_then(Reason::from_code);
+            let reason = reason.filter(|reason| *reason != Reason::None);
             found.extend(reason.map(|reason| (key.endpoint, reason, packets)));
         })?;
         found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Packets of ports that nobody in the file has that began a flow and passed without a record of it, for want of room in the connection table. They are among
+    /// [`lost`](Self::lost).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`].
+    pub fn unrecorded(&self) -> Result<u64, Error> {
+        let row = DropKey { endpoint: UNMANAGED_ENDPOINT, reason: Reason::None.code().into() };
+        let mut found = 0;
+        self.maps.drops.each(|key, packets| {
+            if key == row {
+                found = packets;
+            }
+        })?;
         Ok(found)
     }
 

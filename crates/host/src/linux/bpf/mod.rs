@@ -8,6 +8,7 @@
 //! **Failure.** Whatever the programs cannot decide they drop. An apply that fails half-way leaves
 //! the old policy in force; the next one starts from what the maps really hold.
 
+mod accounts;
 mod apply;
 mod cgroups;
 mod change;
@@ -23,6 +24,7 @@ mod limits;
 mod meters;
 mod mount;
 mod object;
+mod pins;
 mod places;
 mod probe;
 mod shared;
@@ -32,6 +34,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,9 +43,10 @@ use verdict::abi::{Config, Endpoint, FlowEntry, FlowKey, MAX_TENANTS, Peer, Peer
 use verdict::abi::{PortKey, PrefixKey, Row, RowKey};
 use verdict::meters::{Budget, Limit, LimitKey};
 
+pub use accounts::Accounts;
 pub use apply::Outcome;
-pub use cgroups::Cgroups;
 pub(crate) use cgroups::is_guarded;
+pub use cgroups::{Cgroups, Guard};
 pub use clock::Clock;
 pub use error::Error;
 pub use events::Events;
@@ -56,7 +60,8 @@ pub use places::Places;
 pub use probe::{Capabilities, Feature, TCX_LINKS, may_probe, probe};
 pub use table::batch_write;
 
-use object::Programs;
+use object::{Group, Later, Programs};
+use pins::Held;
 use shared::Shared;
 use state::State;
 use table::Table;
@@ -80,6 +85,13 @@ pub struct Datapath {
     bpffs: PathBuf,
     origin: Origin,
     programs: Arc<Programs>,
+    /// Those of uplinks and of ports that nobody has.
+    at_places: Later,
+    /// Those at cgroups.
+    at_cgroups: Later,
+    /// Every map and the links, so that they outlive their pins.
+    held_maps: Vec<(&'static str, OwnedFd)>,
+    held: Arc<Held>,
     hooks: Hooks,
     clock: Clock,
     config: Arc<Shared<Config>>,
@@ -101,7 +113,8 @@ pub struct Datapath {
 impl Datapath {
     /// Adopts the maps and programs pinned below `bpffs`, or creates them with the sizes in
     /// `limits`. When the pinned programs are not those of this binary, ours are loaded over the
-    /// same maps and take every TCX link over, one by one and without a gap.
+    /// same maps and take every TCX link over, one by one and without a gap. Programs of uplinks and of
+    /// cgroups are loaded when something wants them, or when older ones are attached.
     ///
     /// A BPF file system is mounted when there is none (see [`Datapath::remove_all`]).
     ///
@@ -114,12 +127,16 @@ impl Datapath {
         let root = object::root(bpffs)?;
         let (programs, origin) = object::load(&root, limits)?;
         let programs = Arc::new(programs);
-        let hooks = Hooks::new(Arc::clone(&programs), &root, probe::hook_kind());
+        let later = |group| Later::new(&root, *limits, group);
+        let (at_places, at_cgroups) = (later(Group::Places), later(Group::Cgroups));
+        let held = Arc::new(Held::new());
+        let hooks = Hooks::new(Arc::clone(&programs), at_places.clone(), probe::hook_kind());
+        let hooks = hooks.holding(Arc::clone(&held));
         hooks.sweep()?;
         if origin == Origin::Replaced {
             hooks.replace_all()?;
             if root.join("cgroups").exists() {
-                Cgroups::open(Arc::clone(&programs), &root)?.replace_all()?;
+                Cgroups::open(at_cgroups.clone(), &root)?.replace_all()?;
             }
             if hooks.kind() == HookKind::Tcx {
                 object::remove_others(&programs)?;
@@ -133,6 +150,10 @@ impl Datapath {
             hooks,
             clock,
             programs,
+            at_places,
+            at_cgroups,
+            held_maps: object::open_maps(&maps)?,
+            held,
             config: Arc::new(Shared::open(&maps, "CONFIG")?),
             endpoints: Shared::open(&maps, "ENDPOINTS")?,
             peers: Shared::open(&maps, "PEERS")?,
@@ -264,6 +285,15 @@ impl Datapath {
 
     fn maps(&self) -> PathBuf {
         self.root.join("maps")
+    }
+
+    /// The group of a program, loaded.
+    fn group_of(&self, program: Program) -> Result<Arc<Programs>, Error> {
+        match program.group() {
+            Group::Interfaces => Ok(Arc::clone(&self.programs)),
+            Group::Places => self.at_places.get(),
+            Group::Cgroups => self.at_cgroups.get(),
+        }
     }
 
     /// The folder of the pins.

@@ -5,7 +5,11 @@
 //! `cgroups/<endpoint>-<program>`. Programs of the same digest are adopted without loading anything;
 //! another digest of the same ABI is loaded beside them, over the same maps, and takes the links
 //! over. A map is created when it is missing and never again.
+//!
+//! Programs come into the kernel in groups: those at endpoints' interfaces when the agent starts, every other one when something wants it
+//! ([`Later`]). To examine the others takes most of the time of all, and many hosts have no use for them.
 
+mod later;
 mod load;
 
 use std::fs;
@@ -19,15 +23,19 @@ use verdict::abi::ABI;
 use super::sys::program::Purpose;
 use super::{Error, Limits, sys};
 
+pub(super) use later::Later;
+
 /// The programs, built by `cargo xtask bpf`.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/bulkhead.o");
 
 /// Every map of the object.
-const MAPS: [&str; 22] = [
+const MAPS: [&str; 24] = [
     "CONFIG",
     "ENDPOINTS",
     "PORTS_IN_PLACE",
     "CGROUPS",
+    "USERS",
+    "SERVICES",
     "ROOMS",
     "PAIRS",
     "PEERS",
@@ -83,25 +91,65 @@ pub enum Program {
     RedirectPeer,
 }
 
+/// Programs that are loaded together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Group {
+    /// At interfaces of endpoints, what the agent runs itself, and what measurements compare with: a few instructions.
+    Interfaces,
+    /// At uplinks of the host, and at ports that nobody in the file has.
+    Places,
+    /// At cgroups of endpoints that share the host's stack.
+    Cgroups,
+}
+
+impl Group {
+    /// What its programs are, in the log.
+    const fn what(self) -> &'static str {
+        match self {
+            Self::Interfaces => "of endpoints",
+            Self::Places => "of uplinks and of ports that nobody has",
+            Self::Cgroups => "of networks of mode host",
+        }
+    }
+
+    /// Its programs; at cgroups, what refuses packets comes first.
+    pub(super) const fn programs(self) -> &'static [Program] {
+        match self {
+            Self::Interfaces => &[
+                Program::FromEndpoint,
+                Program::ToEndpoint,
+                Program::Clock,
+                Program::Empty,
+                Program::RedirectPeer,
+            ],
+            Self::Places => &[Program::FromHost, Program::ToHost],
+            Self::Cgroups => &[
+                Program::SentBySocket,
+                Program::SentToSocket,
+                Program::Connect4,
+                Program::Connect6,
+                Program::Sendmsg4,
+                Program::Sendmsg6,
+                Program::Bind4,
+                Program::Bind6,
+            ],
+        }
+    }
+}
+
 impl Program {
-    /// All of them.
-    pub const ALL: [Self; 15] = [
-        Self::FromEndpoint,
-        Self::ToEndpoint,
-        Self::FromHost,
-        Self::ToHost,
-        Self::SentBySocket,
-        Self::SentToSocket,
-        Self::Connect4,
-        Self::Connect6,
-        Self::Sendmsg4,
-        Self::Sendmsg6,
-        Self::Bind4,
-        Self::Bind6,
-        Self::Clock,
-        Self::Empty,
-        Self::RedirectPeer,
-    ];
+    /// What it is loaded with.
+    pub(super) fn group(self) -> Group {
+        match self {
+            Self::FromEndpoint
+            | Self::ToEndpoint
+            | Self::Clock
+            | Self::Empty
+            | Self::RedirectPeer => Group::Interfaces,
+            Self::FromHost | Self::ToHost => Group::Places,
+            _ => Group::Cgroups,
+        }
+    }
 
     /// Its name in the object, in bpftool and as a pin.
     #[must_use]
@@ -153,39 +201,54 @@ pub enum Origin {
     Replaced,
 }
 
-/// The programs of this object, loaded and pinned.
+/// The programs of a group of this object, loaded and pinned.
 pub(super) struct Programs {
-    /// In the order of [`Program::ALL`].
+    group: Group,
+    /// In the order of [`Group::programs`].
     descriptors: Vec<OwnedFd>,
     folder: PathBuf,
 }
 
 impl Programs {
+    /// A program of this group.
     pub(super) fn fd(&self, program: Program) -> BorrowedFd<'_> {
-        self.descriptors[program as usize].as_fd()
+        debug_assert_eq!(self.group, program.group());
+        let place = self.group.programs().iter().position(|known| *known == program);
+        self.descriptors[place.unwrap_or(0)].as_fd()
     }
 
     pub(super) fn pin(&self, program: Program) -> PathBuf {
         self.folder.join(program.name())
     }
 
-    fn open(folder: PathBuf) -> Result<Self, Error> {
-        let open = |program: Program| {
+    /// All of them, each with its pin.
+    pub(super) fn all(&self) -> impl Iterator<Item = (PathBuf, BorrowedFd<'_>)> {
+        let pins = self.group.programs().iter().map(|program| self.pin(*program));
+        pins.zip(self.descriptors.iter().map(AsFd::as_fd))
+    }
+
+    fn open(folder: PathBuf, group: Group) -> Result<Self, Error> {
+        let open = |program: &Program| {
             let failed =
                 |source| Error::Open { name: format!("program {}", program.name()), source };
             sys::open(&folder.join(program.name())).map_err(failed)
         };
-        let descriptors = Program::ALL.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { descriptors, folder })
+        let descriptors = group.programs().iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { group, descriptors, folder })
     }
 }
 
-/// The programs of this object that are pinned below `root`.
+/// The programs of endpoints of this object that are pinned below `root`.
 pub(super) fn pinned(root: &Path) -> Result<Programs, Error> {
-    Programs::open(root.join("programs").join(digest(OBJECT)))
+    Programs::open(ours(root), Group::Interfaces)
 }
 
-/// Adopts or loads and pins maps and programs below `root` (`<bpffs>/v<ABI>`).
+/// Where the programs of this object are pinned.
+fn ours(root: &Path) -> PathBuf {
+    root.join("programs").join(digest(OBJECT))
+}
+
+/// Adopts or loads and pins maps and the programs of endpoints below `root` (`<bpffs>/v<ABI>`).
 pub(super) fn load(root: &Path, limits: &Limits) -> Result<(Programs, Origin), Error> {
     load_object(root, limits, OBJECT)
 }
@@ -200,35 +263,53 @@ pub(super) fn load_object(
         make(folder)?;
     }
     let present = list(&programs)?;
-    let missing = MAPS.iter().find(|name| !maps.join(name).exists());
-    if let (Some(name), false) = (missing, present.is_empty()) {
-        return Err(Error::MapGone(name));
+    if !present.is_empty() {
+        has_maps(&maps)?;
     }
     let digest = digest(object);
     let folder = programs.join(&digest);
     if present.contains(&digest) {
-        if let Ok(adopted) = Programs::open(folder.clone()) {
+        if let Ok(adopted) = Programs::open(folder.clone(), Group::Interfaces) {
             return Ok((adopted, Origin::Adopted));
         }
         // Loading was cut short: nothing is attached to these yet.
         remove(&folder)?;
     }
-    load_programs(&maps, &folder, limits, object)?;
-    let loaded = Programs::open(folder)?;
+    let loaded = load_programs(&maps, folder, limits, (object, Group::Interfaces))?;
     let origin = if present.is_empty() { Origin::Fresh } else { Origin::Replaced };
     Ok((loaded, origin))
 }
 
-/// Loads the object over the pinned maps and pins its programs, once the kernel has taken all of them.
-fn load_programs(maps: &Path, folder: &Path, limits: &Limits, object: &[u8]) -> Result<(), Error> {
-    let loaded = load::load(maps, limits, object)?;
-    make(folder)?;
-    for (program, fd) in Program::ALL.into_iter().zip(&loaded) {
+/// Refuses where a map is missing that programs in the kernel have.
+fn has_maps(maps: &Path) -> Result<(), Error> {
+    let missing = MAPS.iter().find(|name| !maps.join(name).exists());
+    missing.map_or(Ok(()), |name| Err(Error::MapGone(name)))
+}
+
+/// Loads a group of the object over the pinned maps and pins its programs, once the kernel has taken all of them.
+pub(super) fn load_programs(
+    maps: &Path,
+    folder: PathBuf,
+    limits: &Limits,
+    (object, group): (&[u8], Group),
+) -> Result<Programs, Error> {
+    let loaded = load::load(maps, limits, object, group)?;
+    make(&folder)?;
+    for (program, fd) in group.programs().iter().zip(&loaded) {
         let name = program.name();
         sys::pin(fd.as_fd(), &folder.join(name))
             .map_err(|source| Error::Pin { name: format!("program {name}"), source })?;
     }
-    Ok(())
+    Programs::open(folder, group)
+}
+
+/// Opens every map that is pinned in `maps`.
+pub(super) fn open_maps(maps: &Path) -> Result<Vec<(&'static str, OwnedFd)>, Error> {
+    let open = |name: &'static str| {
+        let failed = |source| Error::Open { name: format!("map {name}"), source };
+        Ok((name, sys::open(&maps.join(name)).map_err(failed)?))
+    };
+    MAPS.into_iter().map(open).collect()
 }
 
 /// Removes the pins of programs other than ours. Called when nothing is attached to them any more.

@@ -4,7 +4,7 @@
 //! TCX links, and the empty folders `places/<number>-<index>` and `qdiscs/<index>` say since when a port is enforced, and
 //! that its queueing discipline is ours to take away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,8 +21,8 @@ use super::table::Table;
 use super::{Datapath, Error, HookKind, Hooks, filters, object, probe};
 use crate::linux::link;
 use crate::linux::netlink::Netlink;
-use crate::network::{NetworkNumber, PEER_IFINDEX_BASE, Refusal};
-use crate::ports::{Floor, Interface};
+use crate::network::{LAN_IFINDEX_BASE, LinkState, NetworkNumber, PEER_IFINDEX_BASE, Refusal};
+use crate::ports::{Floor, Interface, Leads, number_of};
 
 /// `TC_H_CLSACT`, the place of the queueing discipline, and its own handle.
 const CLSACT: (u32, u32) = (0xffff_fff1, 0xffff_0000);
@@ -43,6 +43,16 @@ impl Datapath {
     /// [`Error::Open`], [`Error::ForeignMap`] or [`Error::Folder`].
     pub fn places(&self) -> Result<Places, Error> {
         Places::open(self.hooks(), &self.root)
+    }
+
+    /// Brings the programs of uplinks and of ports that nobody has into the kernel, unless they are there. What is refused then is refused
+    /// before anything has changed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Program`] and others when the kernel does not take them; [`Error::MapGone`].
+    pub fn load_for_places(&self) -> Result<(), Error> {
+        self.at_places.get().map(drop)
     }
 }
 
@@ -112,15 +122,25 @@ impl Places {
 impl Floor for Places {
     fn interfaces(&mut self) -> io::Result<BTreeMap<String, Interface>> {
         let links = link::dump(&mut Netlink::open()?).map_err(into_io)?;
-        let interface = |(name, link): (String, crate::network::LinkState)| {
-            let own_range = IFINDEX_BASE..IFINDEX_BASE + MAX_ENDPOINTS;
-            let peers = PEER_IFINDEX_BASE..PEER_IFINDEX_BASE + MAX_ENDPOINTS;
-            let is_ours = own_range.contains(&link.index)
-                || peers.contains(&link.index)
-                || NetworkNumber::from_link_name(&name).is_some();
+        // Both ends of a pair are here, and the other one is on a bridge.
+        let patched: BTreeSet<u32> = links
+            .values()
+            .filter(|link| link.kind == "veth" && !link.is_far && link.master.is_some())
+            .filter_map(|link| link.peer)
+            .collect();
+        let interface = |(name, link): (String, LinkState)| {
+            let is_ours = is_ours(&name, link.index);
             let is_uplink = !is_ours && link.mac.0 != [0; 6];
             let is_port = is_uplink && link.kind != "bridge";
-            (name, Interface { index: link.index, is_port, is_uplink })
+            let is_patch = !link.is_far && patched.contains(&link.index);
+            let leads = match link.kind.as_str() {
+                _ if is_ours => Leads::Ours,
+                "bridge" => Leads::Bridge,
+                "veth" if is_patch => Leads::Out,
+                "veth" | "tun" | "dummy" => Leads::Guest,
+                _ => Leads::Out,
+            };
+            (name, Interface { index: link.index, is_port, is_uplink, leads, master: link.master })
         };
         Ok(links.into_iter().map(interface).collect())
     }
@@ -128,8 +148,8 @@ impl Floor for Places {
     fn known(&mut self) -> io::Result<BTreeMap<u32, u32>> {
         let mut known = BTreeMap::new();
         self.table
-            .each(|index, number| {
-                known.insert(index, number);
+            .each(|index, value| {
+                known.insert(index, value);
             })
             .map_err(io::Error::other)?;
         Ok(known)
@@ -147,7 +167,7 @@ impl Floor for Places {
         }
         // An agent that was killed before it could say so was enforcing.
         let marked = || fs::metadata(&mark).and_then(|found| found.modified());
-        marked().or_else(|_| fs::create_dir(&mark).and_then(|()| marked())).ok()
+        marked().or_else(|_| remember(&mark).and_then(|()| marked())).ok()
     }
 
     fn is_marked(&mut self, index: u32, number: u32) -> io::Result<bool> {
@@ -159,8 +179,8 @@ impl Floor for Places {
         }
     }
 
-    fn enter(&mut self, index: u32, number: u32) -> io::Result<()> {
-        self.table.insert(&index, &number).map_err(io::Error::other)
+    fn enter(&mut self, index: u32, value: u32) -> io::Result<()> {
+        self.table.insert(&index, &value).map_err(io::Error::other)
     }
 
     fn attach(&mut self, index: u32, number: u32) -> io::Result<()> {
@@ -179,12 +199,15 @@ impl Floor for Places {
 
     fn hand_over(&mut self, index: u32, from: u32, to: u32) -> io::Result<()> {
         self.enter(index, to)?;
+        let to = number_of(to);
         if self.hooks.kind() == HookKind::Tcx {
             for hook in &HOOKS {
-                match fs::rename(self.hooks.pin(hook, from), self.hooks.pin(hook, to)) {
+                let pins = [from, to].map(|number| self.hooks.pin(hook, number));
+                match fs::rename(&pins[0], &pins[1]) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     other => other?,
                 }
+                self.hooks.held.rename(&pins[0], &pins[1]);
             }
         }
         forget(&self.mark(Port { number: from, index }))
@@ -204,11 +227,15 @@ impl Floor for Places {
     }
 }
 
+fn is_ours(name: &str, index: u32) -> bool {
+    let ends = [IFINDEX_BASE, PEER_IFINDEX_BASE, LAN_IFINDEX_BASE];
+    ends.iter().any(|base| (*base..*base + MAX_ENDPOINTS).contains(&index))
+        || NetworkNumber::from_link_name(name).is_some()
+}
+
+/// The folder that it stands in may have been removed, too.
 fn remember(folder: &Path) -> io::Result<()> {
-    match fs::create_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    }
+    fs::create_dir_all(folder)
 }
 
 fn forget(folder: &Path) -> io::Result<()> {

@@ -79,6 +79,7 @@ enum Command {
     LinkCreate = 28,
     LinkUpdate = 29,
     EnableStats = 32,
+    LinkDetach = 34,
 }
 
 /// Calls bpf(2) with one of the structures below.
@@ -437,6 +438,11 @@ pub(super) fn programs_on(cgroup: BorrowedFd<'_>, hook: u32) -> io::Result<u32> 
 pub(super) fn relink(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     let mut attributes = [number(link), number(program), 0, 0];
     call(Command::LinkUpdate, &mut attributes).map(drop)
+}
+
+/// Takes a link off, whoever holds it. It then is on nothing.
+pub(super) fn unlink(link: BorrowedFd<'_>) -> io::Result<()> {
+    call(Command::LinkDetach, &mut [number(link)]).map(drop)
 }
 
 #[derive(Default)]

@@ -7,10 +7,12 @@
     reason = "shared with the tests from outside, which use more of it"
 )]
 pub(super) mod bench;
+mod cgroups;
 mod crash;
+mod places;
 
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use host::linux::netns::NetNs;
@@ -18,7 +20,7 @@ use testkit::packet::{ACK, Frame, RST, SYN, ip};
 use verdict::abi::{
     Config, Count, Decision, Endpoint, Event, EventKind, FlowEntry, FlowKey, FragmentKey,
     IFINDEX_BASE, Peer, PeerKey, PortEntry, PortKey, PortSet, Ports, PrefixKey, Row, RowKey,
-    Window,
+    UPLINKS, Window,
 };
 use verdict::meters::{
     Budget, DropKey, Limit, LimitKey, Meter, MeterKey, Rate, ReportKey, Reported, RuleCount,
@@ -26,7 +28,7 @@ use verdict::meters::{
 };
 
 use self::bench::{A, B, Bench, mac, tables};
-use super::object::{self, OBJECT};
+use super::object::{self, Group, Later, OBJECT};
 use super::table::Table;
 use super::{
     Collector, Datapath, HookKind, Hooks, Limits, Origin, Program, flows, mount, probe, sys,
@@ -111,6 +113,11 @@ fn older_programs(bench: &Bench) -> (Arc<object::Programs>, PathBuf) {
     (Arc::new(programs), root)
 }
 
+/// This build's programs of uplinks and ports of nobody, not loaded.
+fn at_places(root: &Path) -> Later {
+    Later::new(root, Limits::default(), Group::Places)
+}
+
 #[test]
 fn links_of_another_build_are_taken_over_and_never_broken_root() {
     testkit::root_or_return!("links_of_another_build_are_taken_over_and_never_broken_root");
@@ -131,7 +138,7 @@ fn links_of_another_build_are_taken_over_and_never_broken_root() {
         })
     };
     {
-        let hooks = Hooks::new(Arc::clone(&older), &root, HookKind::Tcx);
+        let hooks = Hooks::new(Arc::clone(&older), at_places(&root), HookKind::Tcx);
         for number in [A, B] {
             hooks.attach_here(number).expect("attached");
             assert!(hooks.is_attached(&here, number));
@@ -163,7 +170,7 @@ fn filters_of_another_build_are_recognised_and_replaced_root() {
     let bench = Bench::new();
     let (older, root) = older_programs(&bench);
     let here = NetNs::current().expect("this namespace");
-    let old = Hooks::new(Arc::clone(&older), &root, HookKind::Clsact);
+    let old = Hooks::new(Arc::clone(&older), at_places(&root), HookKind::Clsact);
     for number in [A, B] {
         old.attach_here(number).expect("attached");
         assert!(old.is_attached(&here, number));

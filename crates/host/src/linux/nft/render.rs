@@ -64,7 +64,7 @@ pub fn router(router: &RouterDesired, host_addresses: &BTreeSet<IpAddr>) -> Rule
     }
 }
 
-/// The table of the host's own namespace. `bridges` are those of the host that networks are on, whose frames pass there where
+/// The table of the host's own namespace. `bridges` are those of the host, whose frames pass there where
 /// `bridge-nf-call-iptables` is on.
 #[must_use]
 pub fn host(routers: &[RouterDesired], guard: Guard, bridges: &[String]) -> Ruleset {

@@ -189,6 +189,15 @@ pub(super) fn join(path: &Path) -> io::Result<()> {
     Door::open(path)?.pass()
 }
 
+/// Moves the calling process into a cgroup of the unified hierarchy, by its path there.
+///
+/// # Errors
+/// The system's answer; `NotFound` where there is no such cgroup, or no such hierarchy.
+pub fn join_unified(path: &Path) -> io::Result<()> {
+    let root = unified()?.ok_or(ErrorKind::NotFound)?;
+    fs::write(root.join(path).join("cgroup.procs"), "0")
+}
+
 /// Moves the calling supervisor out of the agent's cgroup, so that what ends the agent does not end workloads.
 pub(super) fn join_shims(path: &Path) -> io::Result<()> {
     let shims = path.parent().unwrap_or(Path::new("")).join("shims");

@@ -63,6 +63,9 @@ fn enter(request: &str) -> Result<i32, Fault> {
     descriptors::close_others(&[]).doing(|| "closing the caller's files".to_owned())?;
     let request: Request =
         serde_json::from_str(request).doing(|| "reading the request".to_owned())?;
+    if let Some(caller) = request.caller {
+        end_with(caller)?;
+    }
     if request.exec.terminal {
         terminal::lead().doing(|| "taking the terminal".to_owned())?;
     }
@@ -70,6 +73,16 @@ fn enter(request: &str) -> Result<i32, Fault> {
         Place::Workload(dir) => enter_workload(thread, dir, request.exec),
         Place::Netns(netns) => enter_netns(thread, netns, &request.exec),
     }
+}
+
+/// Gets SIGTERM, and passes it on to the command, when the process that has spawned this one ends.
+fn end_with(caller: u32) -> Result<(), Fault> {
+    let what = || "waiting for the caller's end".to_owned();
+    set_parent_process_death_signal(Some(DeathSignal::TERM)).doing(what)?;
+    if nix::unistd::getppid().as_raw().cast_unsigned() == caller {
+        return Ok(());
+    }
+    Err(Fault::new("whoever asked for the command has ended"))
 }
 
 fn enter_workload(thread: OneThread, dir: &Path, exec: Exec) -> Result<i32, Fault> {

@@ -37,6 +37,9 @@ pub(super) struct Request {
     pub(super) place: Place,
     /// What to run there.
     pub(super) exec: Exec,
+    /// The process without which it is to end, as by SIGTERM: the one that spawns it.
+    #[serde(default)]
+    pub(super) caller: Option<u32>,
 }
 
 /// Where a command runs.
@@ -57,7 +60,7 @@ pub(super) enum Place {
 /// # Errors
 /// When the request cannot be encoded.
 pub fn command_in(handle: &Handle, exec: &Exec, exe: &Path) -> Result<Command, Error> {
-    command(handle.id(), Place::Workload(handle.dir().to_owned()), exec, exe)
+    command(handle.id(), Place::Workload(handle.dir().to_owned()), exec, (exe, None))
 }
 
 /// The command that runs `exec` in a network namespace and otherwise on the host, as the caller: for adopted workloads.
@@ -65,11 +68,16 @@ pub fn command_in(handle: &Handle, exec: &Exec, exe: &Path) -> Result<Command, E
 /// # Errors
 /// When the request cannot be encoded.
 pub fn command_in_netns(netns: &Path, exec: &Exec, exe: &Path) -> Result<Command, Error> {
-    command(&netns.to_string_lossy(), Place::Netns(netns.to_owned()), exec, exe)
+    command(&netns.to_string_lossy(), Place::Netns(netns.to_owned()), exec, (exe, None))
 }
 
-fn command(id: &str, place: Place, exec: &Exec, exe: &Path) -> Result<Command, Error> {
-    let request = Request { place, exec: exec.clone() };
+fn command(
+    id: &str,
+    place: Place,
+    exec: &Exec,
+    (exe, caller): (&Path, Option<u32>),
+) -> Result<Command, Error> {
+    let request = Request { place, exec: exec.clone(), caller };
     let text = serde_json::to_string(&request).map_err(|source| failed(id, exec, source.into()))?;
     let mut command = Command::new(exe);
     command.arg("enter").arg(text);
@@ -82,7 +90,8 @@ fn failed(id: &str, exec: &Exec, source: std::io::Error) -> Error {
 }
 
 /// Runs `exec` inside a workload with the caller's standard streams and returns its exit code, as [`command_in`] says.
-/// Where a stream is a terminal the command gets one of its own, and what passes between the two is copied.
+/// Where a stream is a terminal the command gets one of its own, and what passes between the two is copied. When the calling thread
+/// ends, however it does, the command gets SIGTERM.
 ///
 /// # Errors
 /// When the workload has no supervisor or the command cannot be spawned.
@@ -105,7 +114,7 @@ fn run(id: &str, place: Place, exec: &Exec, exe: &Path) -> Result<i32, Error> {
     let lost = |source| failed(id, exec, source);
     let terminal = Terminal::of_caller().map_err(lost)?;
     let exec = Exec { terminal: terminal.is_some(), ..exec.clone() };
-    let mut command = command(id, place, &exec, exe)?;
+    let mut command = command(id, place, &exec, (exe, Some(std::process::id())))?;
     let status = match terminal {
         Some(terminal) => terminal.run(command),
         None => command.status(),

@@ -48,6 +48,7 @@ mod state;
 mod terminal;
 mod view;
 
+pub use cgroup::join_unified;
 pub(crate) use cgroup::unified;
 pub use enter::enter_main;
 pub use error::Error;

@@ -22,6 +22,8 @@ const ERROR: u16 = 2;
 const DONE: u16 = 3;
 /// `INET_DIAG_SKV6ONLY`.
 const V6_ONLY: u16 = 11;
+/// `INET_DIAG_CGROUP_ID`.
+const CGROUP: u16 = 21;
 /// `TCP_LISTEN` and `TCP_CLOSE` as bits of a set of states.
 const LISTEN: u32 = 1 << 10;
 const CLOSE: u32 = 1 << 7;
@@ -54,6 +56,8 @@ pub struct Socket {
     pub room: u32,
     /// The link it is bound to, 0 for none.
     pub link: u32,
+    /// Number of the cgroup that made it; absent before Linux 5.8.
+    pub cgroup: Option<u64>,
 }
 
 impl Socket {
@@ -151,15 +155,20 @@ fn socket(message: &[u8]) -> Option<Socket> {
     } else {
         IpAddr::V6(Ipv6Addr::from(address))
     };
-    let attributes = NlasIterator::new(message.get(MESSAGE..)?).filter_map(Result::ok);
-    let mut only = attributes.filter(|attribute| attribute.kind() == V6_ONLY);
+    let rest = message.get(MESSAGE..)?;
+    let value = |kind: u16| {
+        let mut attributes = NlasIterator::new(rest).filter_map(Result::ok);
+        attributes.find(|attribute| attribute.kind() == kind)
+    };
     Some(Socket {
         port,
         address,
-        is_v6_only: only.any(|attribute| attribute.value().first() == Some(&1)),
+        is_v6_only: value(V6_ONLY).is_some_and(|only| only.value().first() == Some(&1)),
         queued: word(message, 56)?,
         room: word(message, 60)?,
         link: word(message, 40)?,
+        cgroup: value(CGROUP)
+            .and_then(|cgroup| cgroup.value().first_chunk().copied().map(u64::from_ne_bytes)),
     })
 }
 
@@ -192,6 +201,7 @@ mod tests {
             queued: 0,
             room: 0,
             link: 0,
+            cgroup: None,
         };
         let takes = |socket: Socket, to: &str| socket.takes(to.parse().expect("an address"));
         assert!(takes(bound("::", false), "10.0.0.1") && !takes(bound("::", true), "10.0.0.1"));

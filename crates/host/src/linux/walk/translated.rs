@@ -239,15 +239,11 @@ fn net(value: &Value) -> Option<IpNet> {
 /// Translations that `iptables-save` prints.
 pub(super) fn saved(text: &str, v6: bool, found: &mut Vec<Translation>) {
     let program = if v6 { "ip6tables" } else { "iptables" };
-    let mut table = String::new();
-    let mut comments: BTreeMap<String, String> = BTreeMap::new();
-    for line in text.lines().take(MAX_RULES) {
-        if let Some(name) = line.strip_prefix('*') {
-            table = clean(name.trim());
-            continue;
-        }
-        let Some(rule) = line.strip_prefix("-A ").filter(|_| table == "nat") else { continue };
-        let words = words(rule);
+    let rules = nat_rules(text);
+    // Chains stand in the order of their names: a comment may come after the rule that it is about.
+    let comments: BTreeMap<&str, String> =
+        rules.iter().filter_map(|rule| comment_of(rule)).collect();
+    for words in &rules {
         let Some((chain, words)) = words.split_first() else { continue };
         let after = |options: &[&str]| value_of(words, options);
         let comment = after(&["--comment"]).map(|comment| plain(comment, MAX_COMMENT));
@@ -255,12 +251,7 @@ pub(super) fn saved(text: &str, v6: bool, found: &mut Vec<Translation>) {
         let (to, to_port) = match target {
             "DNAT" => after(&["--to-destination"]).map(destination).unwrap_or_default(),
             "REDIRECT" => (None, after(&["--to-ports"]).and_then(|port| port.parse().ok())),
-            chain => {
-                if let Some(comment) = comment {
-                    comments.insert(chain.to_owned(), comment);
-                }
-                continue;
-            }
+            _ => continue,
         };
         let Some(transport) = after(&["-p"]).and_then(transport_named) else { continue };
         let ports = after(&["--dport", "--dports"]).map(ports).unwrap_or_default();
@@ -280,6 +271,26 @@ pub(super) fn saved(text: &str, v6: bool, found: &mut Vec<Translation>) {
             comment: comment.clone(),
         }));
     }
+}
+
+/// The rules of the table `nat`, each without `-A`.
+fn nat_rules(text: &str) -> Vec<Vec<Word>> {
+    let mut table = String::new();
+    let mut rules = Vec::new();
+    for line in text.lines().take(MAX_RULES) {
+        if let Some(name) = line.strip_prefix('*') {
+            table = clean(name.trim());
+        } else if let Some(rule) = line.strip_prefix("-A ").filter(|_| table == "nat") {
+            rules.push(words(rule));
+        }
+    }
+    rules
+}
+
+/// The chain that a rule leads to, and the rule's comment.
+fn comment_of(rule: &[Word]) -> Option<(&str, String)> {
+    let comment = value_of(rule, &["--comment"])?;
+    Some((value_of(rule, &["-j", "-g"])?, plain(comment, MAX_COMMENT)))
 }
 
 /// The value of the first of these options that is there and not negated.
@@ -343,9 +354,9 @@ mod tests {
 -A DOCKER -i docker0 -j RETURN
 -A DOCKER ! -i br-4c83 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.30.0.2:80
 -A DOCKER -d 127.0.0.1/32 ! -i br-4c83 -p udp -m udp --dport 53 -j DNAT --to-destination 172.30.0.3:5353
--A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"pods\" id: \"cri-1\"" -m multiport --dports 8088,8089 -j CNI-DN-1
 -A CNI-DN-1 -p tcp -m tcp --dport 8088 -j DNAT --to-destination 10.88.0.4:80
 -A CNI-DN-1 ! -d 10.0.0.0/8 -p tcp -m multiport --dports 90:92,95 -j DNAT --to-destination 10.88.0.4
+-A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"pods\" id: \"cri-1\"" -m multiport --dports 8088,8089 -j CNI-DN-1
 -A OWN -p tcp -m tcp --dport 81 -j REDIRECT --to-ports 8081
 COMMIT
 "#;

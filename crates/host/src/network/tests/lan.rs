@@ -27,6 +27,7 @@ fn bench() -> Bench {
         up: true,
         master: None,
         peer: None,
+        is_far: false,
         port: None,
         vlan: None,
     };

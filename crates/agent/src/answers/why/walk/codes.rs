@@ -126,6 +126,9 @@ codes! {
     ECHO_IGNORED = "BH-W094", "echo requests are ignored",
         "The sysctl icmp_echo_ignore_all is set there.",
         "sysctl -w net.ipv4.icmp_echo_ignore_all=0, in its namespace";
+    PORT_TAKEN = "BH-W095", "the port is somebody else's",
+        "A workload on the host's stack shares its ports with everybody there. Another program, or another workload, listens on this one.",
+        "end the other one, or give one of them another port; ss -lnp names it";
 }
 
 /// The documentation of every fault.

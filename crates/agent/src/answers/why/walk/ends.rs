@@ -99,7 +99,7 @@ impl Trip<'_> {
             "what arrives",
             &[(Hook::Prerouting, &arriving), (Hook::Input, &arriving)],
         );
-        self.serves(&station, eth0);
+        self.serves(&station, eth0, None);
         self.answers(&mut station, target, eth0, &arriving)
     }
 
@@ -280,8 +280,8 @@ impl Trip<'_> {
         self.report.fault(&place, "neighbour", Fault { code, text, hint }, command);
     }
 
-    /// That something waits for the packet.
-    pub(super) fn serves(&mut self, station: &Station, link: u32) {
+    /// That something waits for the packet: a socket of the cgroup of `whose` where others share the station.
+    pub(super) fn serves(&mut self, station: &Station, link: u32, whose: Option<(u64, String)>) {
         let (address, port) = (self.packet.target, self.packet.target_port);
         let place = station.place.clone();
         let (wait, flag) = match self.packet.protocol {
@@ -306,8 +306,15 @@ impl Trip<'_> {
         let takes = |socket: &&Socket| {
             socket.port == port && socket.takes(address) && [0, link].contains(&socket.link)
         };
-        let Some(found) = all.iter().find(takes) else {
-            let fault = nobody_listens(&all, address, port);
+        let is_own = |socket: &&Socket| match (&whose, socket.cgroup) {
+            (Some((cgroup, _)), Some(of)) => *cgroup == of,
+            _ => true,
+        };
+        let Some(found) = all.iter().filter(takes).find(is_own) else {
+            let fault = match whose.filter(|_| all.iter().any(|socket| takes(&socket))) {
+                Some((_, name)) => taken(&name, port),
+                None => nobody_listens(&all, address, port),
+            };
             self.report.fault(&place, "service", fault, command);
             return;
         };
@@ -370,6 +377,15 @@ fn far(end: End<'_>) -> String {
 fn next_hop(end: End<'_>, to: IpAddr) -> Option<IpAddr> {
     let own = end.at.addresses.iter().map(IpNet::trunc).find(|net| net.contains(&to));
     if own.is_some() { Some(to) } else { end.gateway(to.is_ipv6()) }
+}
+
+/// That a port of the host is somebody else's.
+fn taken(name: &str, port: u16) -> Fault {
+    let text = format!(
+        "port {port} of the host is listened on by somebody else, not by {name}: what comes to it is his, and judged as his"
+    );
+    let hint = Some(format!("who it is: ss -lnp sport = :{port}"));
+    Fault { code: codes::PORT_TAKEN, text, hint }
 }
 
 /// Why no socket takes a packet, with what there is instead.

@@ -134,7 +134,7 @@ impl Trip<'_> {
                 format!("bulkhead why world {to} {}/{}", publish.transport, publish.target_port);
             self.report.ok("host", "translation", text, command);
         } else {
-            self.serves(host, 0);
+            self.serves(host, 0, None);
         }
     }
 

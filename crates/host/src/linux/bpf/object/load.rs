@@ -20,29 +20,34 @@ use aya_obj::{Function, Object, VerifierLog};
 use super::super::sys::program::{self, Code, Types};
 use super::super::sys::{self, MapShape};
 use super::super::{Error, Limits};
-use super::{MAPS, Program};
+use super::{Group, MAPS, Program};
 
 /// A map of the object and its descriptor in the kernel.
 type Map = (String, aya_obj::Map, OwnedFd);
 
-/// Loads the object over the maps that are pinned in `maps`; pins those it had to make. The programs
-/// are in the order of [`Program::ALL`].
-pub(super) fn load(maps: &Path, limits: &Limits, file: &[u8]) -> Result<Vec<OwnedFd>, Error> {
+/// Loads a group of the object over the maps that are pinned in `maps`; pins those it had to make. The programs
+/// are in the order of [`Group::programs`].
+pub(super) fn load(
+    maps: &Path,
+    limits: &Limits,
+    file: &[u8],
+    group: Group,
+) -> Result<Vec<OwnedFd>, Error> {
     let unusable = |error: EbpfError| Error::Object(Box::new(error));
     let mut object = Object::parse(file).map_err(|error| unusable(error.into()))?;
     let types = types(&mut object).map_err(unusable)?;
     let made = prepare_maps(&mut object, maps, limits)?;
     relocate(&mut object, &made).map_err(unusable)?;
     thread::scope(|scope| {
-        let spawn = |program: Program| {
-            let (object, types) = (&object, types.as_ref());
+        let spawn = |program: &Program| {
+            let (program, object, types) = (*program, &object, types.as_ref());
             scope.spawn(move || load_program(object, program, types.map(|fd| fd.as_fd())))
         };
-        let loading = Program::ALL.map(spawn);
+        let loading: Vec<_> = group.programs().iter().map(spawn).collect();
         let join = |thread: thread::ScopedJoinHandle<'_, Result<OwnedFd, Error>>| {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
-        loading.map(join).into_iter().collect()
+        loading.into_iter().map(join).collect()
     })
 }
 
@@ -155,5 +160,22 @@ mod tests {
             assert!(map.data().is_empty(), "{name} would begin without its contents");
         }
         assert!(!object.has_btf_relocations(), "the types of the running kernel are not read");
+    }
+
+    #[test]
+    fn every_program_of_the_object_is_in_a_group() {
+        let object = Object::parse(OBJECT).expect("an object file");
+        let groups = [Group::Interfaces, Group::Places, Group::Cgroups];
+        let all =
+            groups.iter().flat_map(|group| group.programs().iter().map(move |one| (group, one)));
+        let mut names: Vec<&str> = Vec::new();
+        for (group, program) in all {
+            assert_eq!(program.group(), *group, "{program:?}");
+            names.push(program.name());
+        }
+        names.sort_unstable();
+        let mut wanted: Vec<&str> = object.programs.keys().map(String::as_str).collect();
+        wanted.sort_unstable();
+        assert_eq!(names, wanted);
     }
 }

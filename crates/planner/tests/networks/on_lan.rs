@@ -3,10 +3,10 @@
 
 use std::net::IpAddr;
 
-use jiff::Timestamp;
-use planner::{Allocations, Bundle, Compiler, Facts, Limits, compile};
-use policy::{Document, Source};
-use verdict::abi::{Endpoint, HOST_IDENTITY, PeerKey};
+use planner::{Allocations, Bundle, Compiler, Facts, compile};
+use verdict::abi::{Endpoint, HOST_IDENTITY};
+
+use crate::{address, host, identity, load};
 
 const FILE: &str = r#"bulkhead: 1
 tenants:
@@ -22,36 +22,12 @@ tenants:
       in: { from: 192.168.50.20, to: workload=print, allow: [631/tcp] }
 "#;
 
-fn load(text: &str) -> Document {
-    let source = Source { name: "f.yaml", text };
-    let limits = policy::Limits::default();
-    let checked = policy::load(&source, &|_| None, &limits, Timestamp::UNIX_EPOCH);
-    checked.unwrap_or_else(|problems| panic!("{problems:?}")).document
-}
-
 fn facts() -> Facts {
-    let addresses = ["192.0.2.10", "192.168.50.2"].map(address).to_vec();
-    Facts { addresses, now: Timestamp::UNIX_EPOCH, jiffies_per_second: 250 }
-}
-
-fn address(text: &str) -> IpAddr {
-    text.parse().expect("an address")
+    host(&["192.0.2.10", "192.168.50.2"])
 }
 
 fn made(text: &str) -> Bundle {
-    let bundle = compile(&load(text), &Allocations::default(), &facts()).expect("compiles");
-    let many = 1 << 20;
-    let limits = Limits { exact: many, prefixes: many, rows: many, ports: many, limits: many };
-    assert_eq!(planner::check(&bundle, &limits), []);
-    bundle
-}
-
-fn identity(bundle: &Bundle, network: &str, text: &str) -> u64 {
-    let router = bundle.routers.iter().find(|each| each.name == network).expect("a network");
-    let key = PeerKey { network: router.number.into(), addr: address(text).into() };
-    let tables = &bundle.tables;
-    let peer = tables.exact.get(&key).or_else(|| tables.prefixes.longest(&key));
-    peer.expect("everybody is somebody").identity[0]
+    crate::made(text, &facts())
 }
 
 #[test]

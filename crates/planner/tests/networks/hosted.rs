@@ -1,14 +1,12 @@
 //! Networks of mode host: workloads have an address of the tables' own, and everybody else is told by the host's.
 
-use std::net::IpAddr;
-
-use jiff::Timestamp;
 use model::Mode;
-use planner::{Allocations, Bundle, Compiler, Facts, Limits, compile};
-use policy::{Document, Source};
+use planner::{Allocations, Bundle, Compiler, Facts, compile};
 use verdict::abi::{Addr, Endpoint, HOST_IDENTITY, Ports, Verdict};
 use verdict::native::Simulation;
 use verdict::{Action, Call, Judgement, Question, Reason, Socket, Work, at_bind, judge};
+
+use crate::{address, host, load, sound};
 
 const FILE: &str = r"bulkhead: 1
 tenants:
@@ -27,32 +25,12 @@ tenants:
       local: { from: host, to: app=api, allow: [9092/tcp], mode: audit }
 ";
 
-fn load(text: &str) -> Document {
-    let source = Source { name: "f.yaml", text };
-    let limits = policy::Limits::default();
-    let checked = policy::load(&source, &|_| None, &limits, Timestamp::UNIX_EPOCH);
-    checked.unwrap_or_else(|problems| panic!("{problems:?}")).document
-}
-
 fn facts() -> Facts {
-    let addresses = vec![address("192.0.2.10"), address("2001:db8::10")];
-    Facts { addresses, now: Timestamp::UNIX_EPOCH, jiffies_per_second: 250 }
-}
-
-fn address(text: &str) -> IpAddr {
-    text.parse().expect("an address")
-}
-
-fn sound(bundle: &Bundle) {
-    let many = 1 << 20;
-    let limits = Limits { exact: many, prefixes: many, rows: many, ports: many, limits: many };
-    assert_eq!(planner::check(bundle, &limits), []);
+    host(&["192.0.2.10", "2001:db8::10"])
 }
 
 fn made(text: &str) -> Bundle {
-    let bundle = compile(&load(text), &Allocations::default(), &facts()).expect("compiles");
-    sound(&bundle);
-    bundle
+    crate::made(text, &facts())
 }
 
 /// The address that stands for a workload in the tables.

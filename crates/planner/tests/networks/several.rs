@@ -1,8 +1,8 @@
 //! A workload in several networks: an endpoint in each, one workload to those who ask about workloads.
 
-use jiff::Timestamp;
-use planner::{Allocations, Bundle, Facts, Limits, Party, compile};
-use policy::{Document, Source};
+use planner::{Allocations, Bundle, Facts, Party, compile};
+
+use crate::{host, load};
 
 const FILE: &str = r#"bulkhead: 1
 tenants:
@@ -20,21 +20,12 @@ tenants:
       self: { from: app=web, to: app=web, allow: [any] }
 "#;
 
-fn load(text: &str) -> Document {
-    let source = Source { name: "f.yaml", text };
-    let limits = policy::Limits::default();
-    let checked = policy::load(&source, &|_| None, &limits, Timestamp::UNIX_EPOCH);
-    checked.unwrap_or_else(|problems| panic!("{problems:?}")).document
+fn facts() -> Facts {
+    host(&[])
 }
 
 fn made(text: &str) -> Bundle {
-    let facts =
-        Facts { addresses: Vec::new(), now: Timestamp::UNIX_EPOCH, jiffies_per_second: 250 };
-    let bundle = compile(&load(text), &Allocations::default(), &facts).expect("compiles");
-    let many = 1 << 20;
-    let limits = Limits { exact: many, prefixes: many, rows: many, ports: many, limits: many };
-    assert_eq!(planner::check(&bundle, &limits), []);
-    bundle
+    crate::made(text, &facts())
 }
 
 #[test]
@@ -81,9 +72,7 @@ fn what_falls_with_a_workload_goes_on_from_all_its_networks() {
 fn always_asks_for_one_way_and_never_for_none() {
     let holds = |claim: &str| {
         let document = load(&format!("{FILE}    assert: [{{ {claim} }}]\n"));
-        let facts =
-            Facts { addresses: Vec::new(), now: Timestamp::UNIX_EPOCH, jiffies_per_second: 250 };
-        let bundle = compile(&document, &Allocations::default(), &facts).expect("compiles");
+        let bundle = compile(&document, &Allocations::default(), &facts()).expect("compiles");
         planner::prove(&document, &bundle).iter().all(|outcome| outcome.broken.is_none())
     };
     assert!(holds("always: \"app=client -> app=web:80/tcp\""), "one of its attachments is enough");

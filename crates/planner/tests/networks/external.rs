@@ -3,9 +3,11 @@
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use planner::{Allocations, Bundle, Compiler, Facts, Limits, compile};
-use policy::{Document, Source};
-use verdict::abi::{Endpoint, HOST_IDENTITY, PeerKey};
+use planner::{Allocations, Bundle, Compiler, Facts};
+use policy::Source;
+use verdict::abi::{Addr, Endpoint, HOST_IDENTITY, PeerKey, Posture, UNMANAGED_ENDPOINT};
+
+use crate::{host, identity, load};
 
 const FILE: &str = r#"bulkhead: 1
 unmanaged: deny
@@ -21,36 +23,12 @@ tenants:
       in: { from: workload=web, to: workload=vm, allow: [22/tcp] }
 "#;
 
-fn load(text: &str) -> Document {
-    let source = Source { name: "f.yaml", text };
-    let limits = policy::Limits::default();
-    let checked = policy::load(&source, &|_| None, &limits, Timestamp::UNIX_EPOCH);
-    checked.unwrap_or_else(|problems| panic!("{problems:?}")).document
-}
-
 fn facts() -> Facts {
-    let addresses = ["192.0.2.10", "192.168.122.1"].map(address).to_vec();
-    Facts { addresses, now: Timestamp::UNIX_EPOCH, jiffies_per_second: 250 }
-}
-
-fn address(text: &str) -> IpAddr {
-    text.parse().expect("an address")
+    host(&["192.0.2.10", "192.168.122.1"])
 }
 
 fn made(text: &str) -> Bundle {
-    let bundle = compile(&load(text), &Allocations::default(), &facts()).expect("compiles");
-    let many = 1 << 20;
-    let limits = Limits { exact: many, prefixes: many, rows: many, ports: many, limits: many };
-    assert_eq!(planner::check(&bundle, &limits), []);
-    bundle
-}
-
-fn identity(bundle: &Bundle, network: &str, text: &str) -> u64 {
-    let router = bundle.routers.iter().find(|each| each.name == network).expect("a network");
-    let key = PeerKey { network: router.number.into(), addr: address(text).into() };
-    let tables = &bundle.tables;
-    let peer = tables.exact.get(&key).or_else(|| tables.prefixes.longest(&key));
-    peer.expect("everybody is somebody").identity[0]
+    crate::made(text, &facts())
 }
 
 #[test]
@@ -103,4 +81,37 @@ fn a_port_that_changes_is_compiled_and_another_label_is_not_a_port() {
     let entry = compiler.bundle().tables.endpoints[&u32::from(at.number)];
     assert_eq!((at.mac[5], entry.mac[5]), (2, 2));
     assert_eq!(*compiler.bundle(), made(&text));
+}
+
+#[test]
+fn what_is_nobodys_has_the_posture_of_the_file_and_cannot_claim_what_is_somebodys() {
+    let posture = |bundle: &Bundle| {
+        let entry = bundle.tables.endpoints.get(&UNMANAGED_ENDPOINT)?;
+        assert_eq!(entry.flags, Endpoint::UNMANAGED | Endpoint::IN_PLACE);
+        Some(entry.posture[0])
+    };
+    let bundle = made(FILE);
+    assert_eq!(posture(&bundle), Some([Posture::Deny as u8; 2]));
+    let (router, at) = bundle.attachment("t.vm").expect("attached");
+    let network = u32::from(router.number);
+    let link_local: IpAddr = "fe80::5054:ff:fe00:1".parse().expect("an address");
+    for addr in [Addr::of_mac(at.mac), Addr::from(link_local)] {
+        let peer = bundle.tables.exact.get(&PeerKey { network, addr }).expect("it is known");
+        assert_eq!(peer.endpoint, u32::from(at.number));
+    }
+
+    // Another posture is another bundle, and without a bridge of somebody else there is nobody.
+    let mut compiler =
+        Compiler::new(load(FILE), &Allocations::default(), &facts()).expect("compiles");
+    let text = FILE.replace("unmanaged: deny\n", "");
+    compiler.update(load(&text), &facts()).expect("updated");
+    assert_eq!(posture(compiler.bundle()), Some([Posture::Audit as u8; 2]));
+    let (counts, changes) = planner::objects(Some(&load(FILE)), &load(&text));
+    assert!(counts.iter().any(|each| (each.kind, each.changed) == ("unmanaged", 1)), "{counts:?}");
+    let told = changes.first().and_then(|change| change.detail.as_deref()).unwrap_or_default();
+    assert!(told.starts_with("audit: "), "{changes:?}");
+    let ours = FILE.replace("{ external: { bridge: virbr0 },", "{ mode: bridge,");
+    let ours = ours
+        .replace("port: { interface: vnet0, mac: \"52:54:00:00:00:01\", dhcp: true }", "netns: vm");
+    assert_eq!(posture(&made(&ours)), None);
 }
