@@ -81,7 +81,7 @@ impl Keeper {
             // The kernel gives a namespace the number of one that went, whose attachment may be there yet.
             Err(error) if error.code == codes::CAPABILITY && self.end_gone() => {
                 let force = self.shared.forced()?;
-                self.change(&force, changes).map_err(|_| error)?
+                self.change(&force, changes)?
             }
             done => done?,
         };

@@ -36,6 +36,8 @@ pub struct FakeKernel {
     pub looks: Vec<Ns>,
     /// Steps whose command contains this text are refused with `EPERM`.
     pub refuse: Option<String>,
+    /// Namespaces that cannot be read, with `EIO`.
+    pub unreadable: BTreeSet<Ns>,
     next_index: u32,
 }
 
@@ -255,6 +257,9 @@ impl Kernel for FakeKernel {
 
     fn read(&mut self, ns: &Ns) -> Result<Option<NsState>, KernelError> {
         self.looks.push(ns.clone());
+        if self.unreadable.contains(ns) {
+            return Err(KernelError::new(format!("ip -n {ns} address"), errno(libc::EIO)));
+        }
         Ok(self.namespaces.get(ns).cloned())
     }
 

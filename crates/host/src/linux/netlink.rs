@@ -7,8 +7,8 @@
 use std::io;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-    NlasIterator,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, NlasIterator,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -26,12 +26,17 @@ const EXTENDED_ACK_TEXT: u16 = 1;
 /// Length of `struct nlmsghdr`, which precedes the attributes of an acknowledgement.
 const HEADER_BYTES: usize = 16;
 
+/// How often a dump is asked for that was not consistent: something came or went while the kernel wrote it.
+const DUMPS: usize = 8;
+
 /// A netlink route socket of one namespace.
 #[derive(Debug)]
 pub struct Netlink {
     socket: Socket,
     sequence: u32,
     buffer: Vec<u8>,
+    /// The answer to the last request is not consistent, `NLM_F_DUMP_INTR` of linux/netlink.h.
+    is_torn: bool,
 }
 
 impl Netlink {
@@ -48,7 +53,7 @@ impl Netlink {
         drop(socket.set_netlink_get_strict_chk(true));
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER_BYTES) })
+        Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER_BYTES), is_torn: false })
     }
 
     /// Opens a socket in `ns`.
@@ -87,23 +92,29 @@ impl Netlink {
         Ok(answers)
     }
 
-    /// Asks for all objects of a kind.
+    /// Asks for all objects of a kind, as they were at one moment: what changes meanwhile is asked for again.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Errno`] with the kernel's explanation.
+    /// [`Refusal::Errno`] with the kernel's explanation; [`Refusal::Answer`] when they changed each time.
     pub fn dump(
         &mut self,
         message: RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
-        self.send(message, NLM_F_REQUEST | NLM_F_DUMP)?;
-        let mut answers = Vec::new();
-        self.receive(&mut answers)?;
-        Ok(answers)
+        for _ in 0..DUMPS {
+            self.send(message.clone(), NLM_F_REQUEST | NLM_F_DUMP)?;
+            let mut answers = Vec::new();
+            self.receive(&mut answers)?;
+            if !self.is_torn {
+                return Ok(answers);
+            }
+        }
+        Err(Refusal::Answer(format!("it changed each of the {DUMPS} times that it was read")))
     }
 
     /// Asks for all objects of a kind where somebody else may have made any number of them: `keep` gets each as it comes and
-    /// says whether it wants more; the rest is neither received nor decoded. So the socket is of no use afterwards.
+    /// says whether it wants more; the rest is neither received nor decoded. So the socket is of no use afterwards. What comes and goes
+    /// meanwhile may be left out.
     ///
     /// # Errors
     ///
@@ -119,6 +130,7 @@ impl Netlink {
 
     fn send(&mut self, message: RouteNetlinkMessage, flags: u16) -> Result<(), Refusal> {
         self.sequence = self.sequence.wrapping_add(1);
+        self.is_torn = false;
         let mut header = NetlinkHeader::default();
         header.flags = flags;
         header.sequence_number = self.sequence;
@@ -156,7 +168,10 @@ impl Netlink {
     }
 
     /// Takes apart one datagram; `true` when the answer is complete, or enough.
-    fn drain(&self, keep: &mut dyn FnMut(RouteNetlinkMessage) -> bool) -> Result<bool, Refusal> {
+    fn drain(
+        &mut self,
+        keep: &mut dyn FnMut(RouteNetlinkMessage) -> bool,
+    ) -> Result<bool, Refusal> {
         let mut rest = self.buffer.as_slice();
         while let Some(length) = message_length(rest) {
             let (bytes, tail) = rest.split_at(length.min(rest.len()));
@@ -169,7 +184,12 @@ impl Netlink {
             if message.header.sequence_number != self.sequence {
                 continue;
             }
+            self.is_torn |= message.header.flags & NLM_F_DUMP_INTR != 0;
             match message.payload {
+                // A dump that failed after its first datagram says so at its end.
+                NetlinkPayload::Done(done) if done.code < 0 => {
+                    return Err(io::Error::from_raw_os_error(-done.code).into());
+                }
                 NetlinkPayload::Done(_) => return Ok(true),
                 NetlinkPayload::InnerMessage(inner) => {
                     let goes_on = keep(inner);

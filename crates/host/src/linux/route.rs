@@ -389,10 +389,12 @@ pub fn has_fdb(netlink: &mut Netlink, port: u32, mac: Mac) -> Result<bool, Refus
     }))
 }
 
-/// No answer where there is no such entry.
+/// No answer where there is no such entry, or its link went meanwhile.
 fn unless_absent(answers: Result<Vec<Message>, Refusal>) -> Result<Vec<Message>, Refusal> {
     match answers {
-        Err(Refusal::Errno { errno, .. }) if errno.raw_os_error() == Some(libc::ENOENT) => {
+        Err(Refusal::Errno { errno, .. })
+            if matches!(errno.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) =>
+        {
             Ok(Vec::new())
         }
         other => other,

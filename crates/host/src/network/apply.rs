@@ -115,7 +115,7 @@ pub fn teardown(
 }
 
 /// Reads what the desired state is compared with. Namespaces that cannot be read are returned as
-/// errors beside it.
+/// errors beside it, and nothing is planned in them: what is taken for missing would be made twice.
 ///
 /// # Errors
 ///
@@ -145,7 +145,10 @@ pub fn observe(
         match read {
             Ok(Some(state)) => drop(observed.states.insert(ns.clone(), state)),
             Ok(None) => {}
-            Err(source) => unread.push(StepError::Read { subject: ns.to_string(), source }),
+            Err(source) => {
+                observed.unread.insert(ns.clone());
+                unread.push(StepError::Read { subject: ns.to_string(), source });
+            }
         }
     }
     if let Scope::Only(part) = scope {

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::linux::nft::TableState;
 
-use super::{EndpointNumber, LookedAt, Mac, Ns, NsName};
+use super::{EndpointNumber, LookedAt, Mac, Ns, NsName, Unit};
 
 /// Everything one pass read.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +18,8 @@ pub struct Observed {
     pub namespaces: BTreeSet<NsName>,
     /// The namespaces that could be read; one that is absent here is absent in the kernel.
     pub states: BTreeMap<Ns, NsState>,
+    /// The namespaces that are there and could not be read: what is missing in them is not known.
+    pub unread: BTreeSet<Ns>,
     /// Our nftables table, where there is one.
     pub tables: BTreeMap<Ns, TableState>,
     /// Our tables at edges to LANs, where there are any: of family `netdev` on the host, `bridge` in routers.
@@ -28,6 +30,14 @@ pub struct Observed {
     pub sysctls_before: BTreeMap<String, String>,
     /// Endpoints whose packet programs are in place.
     pub attached: BTreeSet<EndpointNumber>,
+}
+
+impl Observed {
+    /// Whether all that `unit` is about was read; of another unit it is not known what is missing.
+    pub(super) fn covers(&self, unit: &Unit) -> bool {
+        let mut needed = unit.steps.iter().flat_map(super::Step::places);
+        needed.all(|ns| self.looked_at.has_place(ns) && !self.unread.contains(ns))
+    }
 }
 
 /// One namespace.

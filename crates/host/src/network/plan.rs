@@ -93,7 +93,7 @@ impl Plan {
     pub fn diff(desired: &Desired, observed: &Observed) -> Self {
         let script = script::units(desired, observed);
         let mut units = removal::units(desired, &script, observed);
-        let known = script.into_iter().filter(|unit| observed.looked_at.covers(unit));
+        let known = script.into_iter().filter(|unit| observed.covers(unit));
         units.extend(known.map(|unit| missing(unit, observed)));
         units.retain(|unit| !unit.steps.is_empty());
         Self { units }

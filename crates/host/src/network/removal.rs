@@ -73,7 +73,7 @@ fn elsewhere(desired: &Desired, observed: &Observed) -> impl Iterator<Item = u32
 /// Endpoint links that are there and not as they should be, as far as both ends were looked at. They go before anything is added: two that change places would
 /// be in each other's way.
 fn remade<'a>(script: &'a [Unit], observed: &Observed) -> BTreeSet<(&'a Ns, EndpointNumber)> {
-    let known = script.iter().filter(|unit| observed.looked_at.covers(unit));
+    let known = script.iter().filter(|unit| observed.covers(unit));
     let steps = known.flat_map(|unit| &unit.steps);
     let other = steps.filter_map(|step| {
         let Step::Kernel(Op::VethAdd(spec)) = step else { return None };

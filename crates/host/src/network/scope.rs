@@ -9,9 +9,7 @@ use std::net::IpAddr;
 
 use super::lan::LAN;
 use super::script::{BRIDGE, UPLINK};
-use super::{
-    Desired, EndpointDesired, EndpointNumber, Mac, Ns, NsName, NsState, RouterDesired, Unit,
-};
+use super::{Desired, EndpointDesired, EndpointNumber, Mac, Ns, NsName, NsState, RouterDesired};
 
 /// Which part of the network a pass looks at. The host itself always belongs to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -215,14 +213,11 @@ pub enum LookedAt {
 }
 
 impl LookedAt {
-    /// Whether all that `unit` is about was looked at; of another unit it is not known what is missing.
-    pub(super) fn covers(&self, unit: &Unit) -> bool {
+    /// Whether a namespace was looked at.
+    pub(super) fn has_place(&self, ns: &Ns) -> bool {
         match self {
             Self::All => true,
-            Self::Only { places, .. } => {
-                let mut needed = unit.steps.iter().flat_map(super::Step::places);
-                needed.all(|ns| places.contains(ns))
-            }
+            Self::Only { places, .. } => places.contains(ns),
         }
     }
 

@@ -253,6 +253,25 @@ fn one_refusal_does_not_stop_the_rest() {
 }
 
 #[test]
+fn nothing_is_made_or_removed_in_a_namespace_that_could_not_be_read() {
+    let mut bench = Bench::new();
+    bench.pass(&shop());
+    let before = bench.kernel.to_string();
+    let all: Vec<Ns> =
+        bench.kernel.namespaces.keys().filter(|ns| **ns != Ns::Host).cloned().collect();
+    for ns in all {
+        bench.kernel.unreadable = [ns.clone()].into();
+        let outcome = bench.pass(&shop());
+        assert!(outcome.done.is_empty(), "{ns}: {:#?}", outcome.done);
+        let said: Vec<String> = outcome.failed.iter().map(ToString::to_string).collect();
+        assert_eq!(said, [format!("could not read {ns}")]);
+        assert_eq!(bench.kernel.to_string(), before);
+    }
+    bench.kernel.unreadable.clear();
+    bench.quiet(&shop());
+}
+
+#[test]
 fn an_adopted_namespace_keeps_everything_but_eth0() {
     let mut bench = Bench::new();
     let place = PathBuf::from("/run/netns/ops");
