@@ -186,11 +186,7 @@ impl Netlink {
             }
             self.is_torn |= message.header.flags & NLM_F_DUMP_INTR != 0;
             match message.payload {
-                // A dump that failed after its first datagram says so at its end.
-                NetlinkPayload::Done(done) if done.code < 0 => {
-                    return Err(io::Error::from_raw_os_error(-done.code).into());
-                }
-                NetlinkPayload::Done(_) => return Ok(true),
+                NetlinkPayload::Done(done) => return ended(-done.code).map(|()| true),
                 NetlinkPayload::InnerMessage(inner) => {
                     let goes_on = keep(inner);
                     if !goes_on {
@@ -206,6 +202,14 @@ impl Netlink {
             }
         }
         Ok(false)
+    }
+}
+
+/// What the end of a dump says. A table that is not there and a family that this kernel lacks have nothing in them.
+fn ended(errno: i32) -> Result<(), Refusal> {
+    match errno {
+        ..=0 | libc::ENOENT | libc::EOPNOTSUPP => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno).into()),
     }
 }
 
