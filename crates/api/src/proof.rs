@@ -72,14 +72,14 @@ pub struct Example {
     /// Why it is dropped; absent when it passes, or when there is no way between the two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// What the ends that are workloads say, the source's first. After a no nobody else is asked.
+    /// What the ends that are workloads say, and the host at its uplinks; the source's first. After a no nobody else is asked.
     pub ends: Vec<ExampleEnd>,
 }
 
 /// What one end says of a packet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ExampleEnd {
-    /// The workload, `<tenant>.<workload>`.
+    /// The workload, `<tenant>.<workload>`; `host` at its uplinks, or some processes of it: `host user=backup`.
     pub workload: String,
     /// `egress` or `ingress`.
     pub direction: String,
@@ -88,4 +88,7 @@ pub struct ExampleEnd {
     /// The rule that decides; absent for the posture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<RuleAt>,
+    /// Whether nothing is enforced there: it is the host, and the file has no `host:`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_alone: bool,
 }

@@ -81,3 +81,42 @@ fn a_file_with_mistakes_is_refused() {
 ";
     assert_snapshot!(seen(&prove(&format!("{FILE}{claims}"), &[])));
 }
+
+const HOST: &str = "bulkhead: 1
+host:
+  interfaces: [eth0]
+  posture: { egress: deny }
+  confined: [host user=backup]
+policies:
+  manage: { from: 198.51.100.0/24, to: host, allow: [22/tcp] }
+  out: { from: host, to: world, allow: [443/tcp] }
+  copies: { from: host user=backup, to: 203.0.113.7, allow: [873/tcp] }
+";
+const OF_HOST: &str = "assert:
+  - only: 198.51.100.0/24 -> host:22/tcp
+  - never: world -> host:22
+  - always: 198.51.100.0/24 -> host:22/tcp
+  - never: host -> world:25/tcp
+  - never: host -> 203.0.113.7:873/tcp
+  - always: host -> world:443/tcp
+  - never: any -> host:23
+";
+
+#[test]
+fn the_host_is_proven_at_its_uplinks_and_left_alone_without_a_policy() {
+    assert_snapshot!(seen(&prove(&format!("{HOST}{OF_HOST}"), &[])));
+    assert_snapshot!(seen(&prove(&format!("bulkhead: 1\n{OF_HOST}"), &[])));
+    assert_snapshot!(seen(&prove(
+        &format!("{FILE}assert:\n  - never: world -> host:22\n"),
+        &["--json"]
+    )));
+}
+
+#[test]
+fn an_audited_host_lets_pass_until_its_audit_ends() {
+    let audited = HOST.replace("host:\n", "host:\n  audit: { ingress: true }\n");
+    assert_snapshot!(seen(&prove(
+        &format!("{audited}assert:\n  - never: world -> host:23/tcp\n"),
+        &[]
+    )));
+}

@@ -1,4 +1,8 @@
 //! `assert:` of a document, checked exactly: a claim holds for every flow or has a counterexample.
+//!
+//! The host is asked about where it is enforced: by workloads in each network's plane, and towards everybody else at its uplinks. There it
+//! is taken to have addresses of both versions of IP, and to be every process of it, those that rules tell apart among them. A bundle
+//! without a policy of the host lets everything pass there, and so it is judged.
 
 mod example;
 mod ground;
@@ -13,6 +17,7 @@ use policy::document::{Assertion, Claim};
 use verdict::Reason;
 use verdict::abi::Verdict;
 
+use crate::HostPlane;
 use crate::bundle::Bundle;
 use crate::nodes::Party;
 use crate::reach::Span;
@@ -53,9 +58,9 @@ pub struct Counterexample {
     pub through: Option<Through>,
     /// Whether it passes, and why not.
     pub why: Why,
-    /// What the source's end says, when it is a workload that was asked.
+    /// What the source's end says, when it was asked: a workload, or the host at an uplink.
     pub egress: Option<End>,
-    /// What the target's end says, when it is a workload that was asked.
+    /// What the target's end says, when it was asked.
     pub ingress: Option<End>,
 }
 
@@ -84,21 +89,28 @@ pub enum Why {
 /// What one end of a flow says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct End {
-    /// Whose end it is.
+    /// Whose end it is: a workload's id, `host`, or `host user=backup`.
     pub workload: Arc<str>,
     /// Allow, audit or drop.
     pub verdict: Verdict,
     /// The rule that decides, 0 for the posture.
     pub rule: u32,
+    /// Whether nothing is enforced there: it is the host, and has no policy.
+    pub left_alone: bool,
 }
 
-/// Checks every assertion of a document against its bundle, in file order. Exact: over all addresses, protocols and ports.
+/// Checks every assertion of a document against its bundle, in file order. Exact: over all addresses, protocols and ports. What the
+/// bundle has of the host's policy is what counts at the uplinks, see [`crate::HostPlane::complete`].
 #[must_use]
 pub fn prove(document: &Document, bundle: &Bundle) -> Vec<Outcome> {
     if document.assertions.is_empty() {
         return Vec::new();
     }
-    let ground = Ground::new(document, bundle);
+    let opened = HostPlane::opened(bundle);
+    let ground = match &opened {
+        Some(opened) => Ground::new(document, opened, true),
+        None => Ground::new(document, bundle, false),
+    };
     let outcome = |assertion: &Assertion| Outcome {
         text: assertion.text.clone(),
         claim: assertion.claim,

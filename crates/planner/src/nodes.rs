@@ -9,7 +9,7 @@ use model::{Identity, Mode};
 use policy::document::owner;
 use verdict::abi::{Addr, HOST_ENDPOINT, HOST_NETWORK};
 
-use crate::bundle::Bundle;
+use crate::bundle::{Attachment, Bundle};
 use crate::peers::{TRANSIT_V4, TRANSIT_V6};
 use crate::reach::{Atlas, Place};
 
@@ -20,6 +20,8 @@ pub enum Party {
     Workload(Arc<str>),
     /// The host.
     Host,
+    /// Some of the host's processes, by account: `host user=backup`. They are the host, told apart in what leaves by its uplinks.
+    Processes(Arc<str>),
     /// Addresses that are nobody's here; a range when rules name it.
     World(Option<IpNet>),
     /// Addresses of managed subnets that no workload has.
@@ -54,7 +56,7 @@ impl Node {
 impl std::fmt::Display for Party {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Workload(id) => f.pad(id),
+            Self::Workload(text) | Self::Processes(text) => f.pad(text),
             Self::Host => f.pad("host"),
             Self::World(None) => f.pad("world"),
             Self::Unmanaged(None) => f.pad("unmanaged"),
@@ -68,16 +70,17 @@ impl Party {
     pub(crate) fn owner(&self) -> Option<&str> {
         match self {
             Self::Workload(id) => Some(owner(id)),
-            Self::Host | Self::World(_) | Self::Unmanaged(_) => None,
+            Self::Host | Self::Processes(_) | Self::World(_) | Self::Unmanaged(_) => None,
         }
     }
 
-    /// Whether both are one workload, perhaps at two of its attachments: what it says to itself never leaves it.
+    /// Whether both are one workload, perhaps at two of its attachments, or both the host: what it says to itself never leaves it.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
+        let is_host = |party: &Self| matches!(party, Self::Host | Self::Processes(_));
         match (self.owner(), other.owner()) {
             (Some(one), Some(other)) => one == other,
-            _ => self == other,
+            _ => self == other || is_host(self) && is_host(other),
         }
     }
 }
@@ -157,6 +160,17 @@ fn host(bundles: &[(Option<&Bundle>, Option<&Atlas<'_>>)]) -> Vec<Option<Place>>
     bundles.iter().map(place).collect()
 }
 
+/// Where a workload is.
+pub(crate) fn place(network: u32, endpoint: &Attachment) -> Place {
+    let of = |v4: bool| {
+        let mut all = endpoint.addresses.iter().map(IpNet::addr);
+        // One that stands for the host's addresses stands for both versions.
+        let is_of = |address: &IpAddr| address.is_ipv4() == v4 || Addr::from(*address).is_hosted();
+        all.find(is_of).map(Addr::from)
+    };
+    Place { network, v4: of(true), v6: of(false) }
+}
+
 type Seen = (Arc<str>, u32, bool, Vec<Option<Place>>);
 
 /// Whether the network is routed, and the place in each bundle.
@@ -169,15 +183,7 @@ fn workloads(bundles: &[(Option<&Bundle>, Option<&Atlas<'_>>)]) -> Vec<Seen> {
         for router in bundle.iter().flat_map(|bundle| &bundle.routers) {
             let network = u32::from(router.number);
             for endpoint in &router.endpoints {
-                let of = |v4: bool| {
-                    let mut all = endpoint.addresses.iter().map(IpNet::addr);
-                    // One that stands for the host's addresses stands for both versions.
-                    let is_of = |address: &IpAddr| {
-                        address.is_ipv4() == v4 || Addr::from(*address).is_hosted()
-                    };
-                    all.find(is_of).map(Addr::from)
-                };
-                let place = Place { network, v4: of(true), v6: of(false) };
+                let place = place(network, endpoint);
                 let entry = all
                     .entry((Arc::clone(&endpoint.workload), network))
                     .or_insert_with(|| (false, vec![None; bundles.len()]));

@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use model::Proto;
 use policy::document::owner;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -215,10 +214,6 @@ impl Way {
 /// Where a workload is, and what the tables know of it.
 fn stand(bundle: &Bundle, atlas: &Atlas<'_>, workload: &str) -> Option<(Place, Known)> {
     let (router, at) = bundle.attachment(workload)?;
-    let of = |v4: bool| {
-        let mut all = at.addresses.iter().map(IpNet::addr);
-        all.find(|address| address.is_ipv4() == v4).map(Into::into)
-    };
-    let place = Place { network: u32::from(router.number), v4: of(true), v6: of(false) };
+    let place = nodes::place(u32::from(router.number), at);
     Some((place, nodes::key(atlas, &place)?))
 }

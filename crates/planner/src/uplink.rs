@@ -10,9 +10,12 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use model::{Direction, Name, Peer as Side, PortRange, PortSpec, RuleId, RuleKind, RuleRef};
+use model::{
+    Direction, Name, Peer as Side, PortRange, PortSpec, Posture, Postures, RuleId, RuleKind,
+    RuleRef,
+};
 use policy::Document;
-use policy::document::{Around, Host, Publish, Scope, Uplink, wanted_rule_id};
+use policy::document::{Around, Audit, Host, Publish, Scope, Span, Uplink, wanted_rule_id};
 use verdict::abi::{
     Addr, Config, Endpoint, HOST_ENDPOINT, HOST_NETWORK, HOST_TENANT, PeerKey, PrefixKey, UPLINKS,
 };
@@ -71,6 +74,51 @@ impl HostPlane {
         }
         let (part, uplinks) = (of.host_part(), host.uplinks.clone());
         Ok(Some(Self { part, uplinks, accounts, tables: draft.tables, rules: draft.rules }))
+    }
+
+    /// Compiles the host part of a document, with its own published ports, and enters it into its bundle.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub fn complete(
+        document: &Document,
+        bundle: &mut Bundle,
+        facts: &Facts,
+    ) -> Result<(), PlanErrors> {
+        if let Some(plane) = Self::new(document, &bundle.routers, &document.publishes, facts)? {
+            plane.enter(bundle);
+        }
+        Ok(())
+    }
+
+    /// The bundle of a host that is left alone, with entries for its uplinks that let everything pass, for questions about them; `None`
+    /// when it has a policy there.
+    pub(crate) fn opened(bundle: &Bundle) -> Option<Bundle> {
+        if bundle.tables.endpoints.contains_key(&HOST_ENDPOINT) {
+            return None;
+        }
+        let mut draft =
+            Draft { engine: Engine::default(), tables: Tables::default(), rules: BTreeMap::new() };
+        draft.engine.planes.push(Plane::default());
+        let facts =
+            Facts { addresses: Vec::new(), now: Timestamp::UNIX_EPOCH, jiffies_per_second: 1 };
+        draft.place(&surroundings(&bundle.routers, &facts));
+        let postures = Postures { ingress: Posture::Allow, egress: Posture::Allow };
+        let host = Host {
+            uplinks: Vec::new(),
+            postures,
+            audit: Audit::default(),
+            confined: Vec::new(),
+            span: Span::default(),
+        };
+        let (of, accounts) = (Document::default(), Accounts::default());
+        draft.arm(grounds(&of, &host, &facts), &facts, (&host, &accounts));
+        let (tables, rules) = (draft.tables, draft.rules);
+        let plane = Self { part: 0, uplinks: Vec::new(), accounts, tables, rules };
+        let mut opened = bundle.clone();
+        plane.enter(&mut opened);
+        Some(opened)
     }
 
     /// Enters the host into a bundle.

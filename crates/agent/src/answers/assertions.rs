@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use api::{AssertionResult, Example, ExampleEnd, PROOF_SCHEMA, Proof};
 use flow::Protocol;
 use jiff::Timestamp;
-use planner::{Allocations, Bundle, Counterexample, End, Facts, Outcome, Why};
+use planner::{Allocations, Bundle, Counterexample, End, Facts, HostPlane, Outcome, Why};
 use policy::Document;
 use policy::kubernetes::CheckedSet;
 
@@ -26,7 +26,8 @@ const MOMENTS: usize = 64;
 pub fn prove(checked: &CheckedSet, bundle: &Bundle, facts: &Facts) -> Proof {
     let document = &checked.document;
     let mut assertions = shown(&planner::prove(document, bundle), document, bundle);
-    ahead(&mut assertions, document, &bundle.allocations, facts);
+    let allocations = &bundle.allocations;
+    ahead(&mut assertions, (document, None), allocations, facts);
     Proof {
         schema: PROOF_SCHEMA.to_owned(),
         file: document.file.to_string(),
@@ -58,10 +59,11 @@ pub(super) fn shown(
     outcomes.iter().map(result).collect()
 }
 
-/// Proves what holds now for the times ahead, too: schedules open and close, rules and audits end.
+/// Proves what holds now for the times ahead, too: schedules open and close, rules and audits end. At the uplinks the host's part of the
+/// file counts then, too, unless another one is in force, which stays as it is.
 pub(crate) fn ahead(
     results: &mut [AssertionResult],
-    document: &Document,
+    (document, host): (&Document, Option<&HostPlane>),
     allocations: &Allocations,
     facts: &Facts,
 ) {
@@ -75,7 +77,12 @@ pub(crate) fn ahead(
     for now in looked {
         let then = Facts { now, ..facts.clone() };
         // What does not compile then is told when it is tried; it changes nothing that is in force.
-        let Ok(bundle) = planner::compile(document, allocations, &then) else { continue };
+        let Ok(mut bundle) = planner::compile(document, allocations, &then) else { continue };
+        match host.filter(|host| host.part != document.host_part()) {
+            Some(other) => other.enter(&mut bundle),
+            None if HostPlane::complete(document, &mut bundle, &then).is_err() => continue,
+            None => {}
+        }
         let outcomes = shown(&planner::prove(document, &bundle), document, &bundle);
         for (result, outcome) in results.iter_mut().zip(outcomes) {
             if result.holds && !outcome.holds {
@@ -91,7 +98,9 @@ pub(crate) fn ahead(
 fn sentence(example: &Example) -> String {
     let Example { from, to, source, target, service, .. } = example;
     let passes = if example.passes { "" } else { " does not pass" };
-    format!("{from} ({source}) → {to} ({target}) {service}{passes}")
+    let is_left_alone = example.passes && example.ends.iter().any(|end| end.left_alone);
+    let why = if is_left_alone { ", as the file has no `host:`" } else { "" };
+    format!("{from} ({source}) → {to} ({target}) {service}{passes}{why}")
 }
 
 fn example(broken: &Counterexample, bundle: &Bundle) -> Example {
@@ -102,6 +111,7 @@ fn example(broken: &Counterexample, bundle: &Bundle) -> Example {
         direction: direction.to_owned(),
         verdict: verdict(end.verdict),
         rule: bundle.rules.get(&end.rule).map(rule_at),
+        left_alone: end.left_alone,
     };
     let ends = [("egress", &broken.egress), ("ingress", &broken.ingress)];
     Example {
@@ -132,8 +142,11 @@ fn verdict(verdict: verdict::abi::Verdict) -> api::Verdict {
     }
 }
 
-/// `10.0.0.1:80`, `[fd00::1]:80`, `10.0.0.1`.
+/// `10.0.0.1:80`, `[fd00::1]:80`, `10.0.0.1`, and `host:80` where the host's address is not known.
 fn spoken(address: IpAddr, port: Option<u16>) -> String {
+    if address.is_unspecified() {
+        return port.map_or_else(|| "host".to_owned(), |port| format!("host:{port}"));
+    }
     port.map_or_else(|| address.to_string(), |port| SocketAddr::new(address, port).to_string())
 }
 
@@ -160,10 +173,11 @@ tenants:
         let loaded = policy::load(&source, &|_| None, &policy::Limits::default(), now);
         let document = loaded.unwrap_or_else(|found| panic!("{found}")).document;
         let facts = Facts { addresses: Vec::new(), now, jiffies_per_second: 250 };
-        let bundle =
+        let mut bundle =
             planner::compile(&document, &Allocations::default(), &facts).expect("compiles");
+        HostPlane::complete(&document, &mut bundle, &facts).expect("compiles");
         let mut results = shown(&planner::prove(&document, &bundle), &document, &bundle);
-        ahead(&mut results, &document, &bundle.allocations, &facts);
+        ahead(&mut results, (&document, None), &bundle.allocations, &facts);
         let line = |result: &AssertionResult| {
             let from = result.from.as_deref().map_or(String::new(), |at| format!(" from {at}"));
             format!("{} {}{from}\n", result.text, if result.holds { "holds" } else { "broken" })

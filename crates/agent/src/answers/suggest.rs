@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use api::{DocumentRequest, Error, SuggestQuery, Suggestion, codes};
 use model::Name;
+use planner::HostPlane;
 use policy::Document;
 use policy::document::{Policy, Scope, Workload};
 use policy::rewrite::{Entry, Policies};
@@ -82,7 +83,10 @@ fn proved(
     let request = DocumentRequest { source, ..(*wanted.request).clone() };
     let new = ground.prepare(&Arc::new(request))?;
     let left = broken(&new, wanted, records, about);
-    made.unproved = planner::prove(&new.document, &new.bundle)
+    let mut bundle = new.bundle.clone();
+    HostPlane::complete(&new.document, &mut bundle, &ground.facts)
+        .map_err(|errors| refused(codes::COMPILE, errors.to_string()))?;
+    made.unproved = planner::prove(&new.document, &bundle)
         .iter()
         .filter(|outcome| outcome.broken.is_some())
         .map(|outcome| format!("{}: {}", outcome.claim.as_str(), outcome.text))

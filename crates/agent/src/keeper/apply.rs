@@ -157,7 +157,8 @@ impl Keeper {
         });
         laps.lap("compare");
         let (document, allocations) = (&wanted.document, &wanted.bundle.allocations);
-        assertions::ahead(&mut plan.assertions, document, allocations, facts);
+        let whole = (document, wanted.host.as_deref());
+        assertions::ahead(&mut plan.assertions, whole, allocations, facts);
         laps.lap("prove");
         Ok((wanted, compiler, plan))
     }

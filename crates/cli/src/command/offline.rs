@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use api::codes;
 use jiff::Timestamp;
-use planner::{Allocations, Bundle, Facts};
+use planner::{Allocations, Bundle, Facts, HostPlane};
 use policy::Document;
 use policy::kubernetes::CheckedSet;
 
@@ -29,15 +29,20 @@ pub(crate) fn read(context: &Context, files: &[PathBuf]) -> Result<Offline, Fail
     let now = Timestamp::now();
     let checked = check::checked(context, files, now)?;
     let facts = facts(&checked.document, now);
-    let bundle =
-        planner::compile(&checked.document, &Allocations::default(), &facts).map_err(|errors| {
-            let failure = Failure::new(codes::COMPILE, format!("plan {}", files::shown(files)));
-            // Of what is one too many there may be thousands.
-            match errors.0.first() {
-                Some(error) => failure.because(error),
-                None => failure,
-            }
-        })?;
+    let document = &checked.document;
+    let compiled = planner::compile(document, &Allocations::default(), &facts);
+    let completed = compiled.and_then(|mut bundle| {
+        HostPlane::complete(document, &mut bundle, &facts)?;
+        Ok(bundle)
+    });
+    let bundle = completed.map_err(|errors| {
+        let failure = Failure::new(codes::COMPILE, format!("plan {}", files::shown(files)));
+        // Of what is one too many there may be thousands.
+        match errors.0.first() {
+            Some(error) => failure.because(error),
+            None => failure,
+        }
+    })?;
     Ok(Offline { checked, bundle, facts })
 }
 

@@ -71,8 +71,12 @@ fn packet(example: &Example, paint: Paint) -> String {
         text += &format!("      through the published port {publish}, as {source} → {at}\n");
     }
     for end in &example.ends {
-        let (word, who) = (end.verdict.as_str(), person(&end.workload));
+        // Names of users and services have dots, too.
+        let is_account = end.workload.starts_with("host ");
+        let who = if is_account { end.workload.clone() } else { person(&end.workload) };
+        let word = end.verdict.as_str();
         let rule = match (&end.rule, end.verdict) {
+            _ if end.left_alone => "the file has no `host:`: the host is left alone".to_owned(),
             (Some(rule), _) => place(rule),
             (None, Verdict::Drop) => "no rule allows it".to_owned(),
             (None, _) => format!("no rule: posture {word}"),

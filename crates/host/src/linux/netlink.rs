@@ -4,7 +4,7 @@
 //! [`NetNs::run`](super::netns::NetNs::run). Messages are built and read by netlink-packet-route.
 //! The kernel answers before `send` returns, so nothing here waits for long and nothing is async.
 
-use std::io;
+use std::{io, iter};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
@@ -101,8 +101,8 @@ impl Netlink {
         &mut self,
         message: RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
-        for _ in 0..DUMPS {
-            self.send(message.clone(), NLM_F_REQUEST | NLM_F_DUMP)?;
+        for message in iter::repeat_n(message, DUMPS) {
+            self.send(message, NLM_F_REQUEST | NLM_F_DUMP)?;
             let mut answers = Vec::new();
             self.receive(&mut answers)?;
             if !self.is_torn {

@@ -1,7 +1,10 @@
 //! A concrete packet for a flow that breaks a claim, and what both of its ends say of it.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use model::{Proto, RuleId, RuleKind};
-use verdict::abi::{Addr, Ports, Verdict};
+use verdict::abi::{Addr, HOST_ENDPOINT, Ports, UPLINKS, Verdict};
 use verdict::{Judgement, Reason};
 
 use super::ground::Ground;
@@ -29,9 +32,9 @@ pub(super) fn passing(
     port: u16,
 ) -> Option<Counterexample> {
     let span = way.span();
-    let mut example = packet(ground, (from, to), span, port)?;
+    let (pair, mut example) = packet(ground, (from, to), span, port)?;
     let ends = match way {
-        Way::Direct(_) => direct(ground, (from, to), &example),
+        Way::Direct(_) => direct(ground, (from, to), pair, &example),
         Way::Published(passage) => {
             example.source = passage.way.leaves.source;
             example.target = passage.way.enters.target;
@@ -49,19 +52,27 @@ pub(super) fn failing(
     missing: Span,
 ) -> Option<Counterexample> {
     let port = hit(&[], &missing).unwrap_or(missing.ports.0);
-    let mut example = match packet(ground, (from, to), &missing, port) {
+    let (pair, mut example) = match packet(ground, (from, to), &missing, port) {
         Some(example) => example,
         // Other versions of IP: told with the addresses that there are.
         None => unlike(ground, (from, to), &missing, port)?,
     };
     let (near, far) = (ground.spots.get(from.spot)?, ground.spots.get(to.spot)?);
     let meet = near.network == far.network || near.routed && far.routed;
-    if !meet || example.source.is_ipv4() != example.target.is_ipv4() {
+    if !meet || !is_alike(pair) {
         return Some(Counterexample { why: Why::NoWay, ..example });
     }
-    let ends = direct(ground, (from, to), &example);
+    let ends = direct(ground, (from, to), pair, &example);
     example.why = Why::Dropped(ends.dropped.unwrap_or(Reason::UnknownPeer));
     Some(Counterexample { egress: ends.egress, ingress: ends.ingress, ..example })
+}
+
+/// The addresses by which the tables are asked about a packet.
+type Pair = (Addr, Addr);
+
+/// Whether both addresses can be of one version; what stands for an address of the host stands for both.
+fn is_alike((source, target): Pair) -> bool {
+    source.is_v4() == target.is_v4() || source.is_hosted() || target.is_hosted()
 }
 
 /// The bare packet; nobody is asked yet.
@@ -70,7 +81,7 @@ fn packet(
     (from, to): (Seat, Seat),
     span: &Span,
     port: u16,
-) -> Option<Counterexample> {
+) -> Option<(Pair, Counterexample)> {
     let (source, target) = (from.place, to.place);
     let v4 = source.v4.zip(target.v4).filter(|_| span.protocol != Proto::Icmp6);
     let v6 = source.v6.zip(target.v6).filter(|_| span.protocol != Proto::Icmp);
@@ -83,7 +94,7 @@ fn unlike(
     (from, to): (Seat, Seat),
     span: &Span,
     port: u16,
-) -> Option<Counterexample> {
+) -> Option<(Pair, Counterexample)> {
     let one = |seat: Seat| seat.place.v4.or(seat.place.v6);
     build(ground, (from, to), (one(from)?, one(to)?), span, port)
 }
@@ -91,29 +102,41 @@ fn unlike(
 fn build(
     ground: &Ground<'_>,
     (from, to): (Seat, Seat),
-    (source, target): (Addr, Addr),
+    (source, target): Pair,
     span: &Span,
     port: u16,
-) -> Option<Counterexample> {
+) -> Option<(Pair, Counterexample)> {
     let sources = span.sources.unwrap_or((0, u16::MAX));
     let source_port = if sources.0 <= EPHEMERAL && EPHEMERAL <= sources.1 {
         EPHEMERAL
     } else {
         sources.0.max(1).min(sources.1)
     };
-    Some(Counterexample {
+    let example = Counterexample {
         from: ground.spots.get(from.spot)?.party.clone(),
-        source: source.into(),
+        source: spoken(ground, source, target),
         source_port: span.protocol.transport().map(|_| source_port),
         to: ground.spots.get(to.spot)?.party.clone(),
-        target: target.into(),
+        target: spoken(ground, target, source),
         protocol: span.protocol,
         port,
         through: None,
         why: Why::Passes,
         egress: None,
         ingress: None,
-    })
+    };
+    Some(((source, target), example))
+}
+
+/// The address that a packet has. Where one stands for the host's addresses that is the host's of the other end's version, the
+/// unspecified one when it is not known.
+fn spoken(ground: &Ground<'_>, addr: Addr, other: Addr) -> IpAddr {
+    if !addr.is_hosted() {
+        return addr.into();
+    }
+    let host = ground.bundle.tables.endpoints.get(&HOST_ENDPOINT);
+    let host = host.map(|host| if other.is_v4() { host.v4 } else { host.v6 });
+    host.unwrap_or(Addr::UNSPECIFIED).into()
 }
 
 fn through(passage: &Passage<'_>) -> Through {
@@ -126,13 +149,17 @@ fn through(passage: &Passage<'_>) -> Through {
 }
 
 /// Asks in every network that the packet crosses.
-fn direct(ground: &Ground<'_>, (from, to): (Seat, Seat), example: &Counterexample) -> Ends {
+fn direct(
+    ground: &Ground<'_>,
+    (from, to): (Seat, Seat),
+    pair: Pair,
+    example: &Counterexample,
+) -> Ends {
     let mut ends = Ends::default();
     let mut networks = vec![from.place.network, to.place.network];
     networks.dedup();
     let ports = Ports { source: example.source_port.unwrap_or(0), target: example.port };
     for network in networks {
-        let pair = (example.source.into(), example.target.into());
         let judgement = ground.atlas.judge(network, pair, ports, example.protocol.number());
         ends.add(ground, &judgement);
     }
@@ -175,7 +202,15 @@ impl Ends {
 }
 
 fn end(ground: &Ground<'_>, number: u32, direction: usize, rule: u32, drops: bool) -> Option<End> {
-    let (_, at) = ground.bundle.endpoint(u16::try_from(number).ok()?)?;
+    let is_host = (UPLINKS..=HOST_ENDPOINT).contains(&number);
+    let workload: Arc<str> = if is_host {
+        "host".into()
+    } else if let Some(name) = ground.bundle.accounts.name(number) {
+        name.into()
+    } else {
+        ground.bundle.endpoint(u16::try_from(number).ok()?)?.1.workload.clone()
+    };
+    let left_alone = is_host && ground.left_alone;
     let posture = ground.bundle.tables.endpoints.get(&number)?.posture[0][direction];
     let kind = ground.bundle.rules.get(&RuleId(rule).0).map(|rule| rule.kind);
     let verdict = match (drops, kind) {
@@ -185,5 +220,5 @@ fn end(ground: &Ground<'_>, number: u32, direction: usize, rule: u32, drops: boo
         (false, None) if posture == verdict::abi::Posture::Audit as u8 => Verdict::Audit,
         (false, None) => Verdict::Allow,
     };
-    Some(End { workload: at.workload.clone(), verdict, rule })
+    Some(End { workload, verdict, rule, left_alone })
 }

@@ -1,13 +1,14 @@
-//! Who assertions speak of: workloads, and pieces of each network's address space, each with a witness.
+//! Who assertions speak of: workloads, the host at its uplinks, and pieces of each network's address space, each with a witness.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use model::{Identity, Mode, Peer};
+use model::{HostProcesses, Identity, Mode, Peer};
 use policy::Document;
 use policy::document::{Assertion, Scope};
 use rustc_hash::FxHashMap;
+use verdict::abi::{Addr, HOST_ENDPOINT, HOST_NETWORK};
 
 use crate::bundle::Bundle;
 use crate::meet::{Slots, slots};
@@ -17,7 +18,7 @@ use crate::reach::{Atlas, Place, Span};
 
 use super::search::Seat;
 
-/// A workload or a piece of a network's address space.
+/// A workload, processes of the host at its uplinks, or a piece of a network's address space.
 pub(super) struct Spot {
     pub network: u32,
     pub party: Party,
@@ -26,6 +27,10 @@ pub(super) struct Spot {
     pub key: Known,
     /// Position in the document, for workloads.
     pub workload: Option<usize>,
+    /// Whether it is an endpoint of this node.
+    pub local: bool,
+    /// The accounts that processes of the host run under, as far as rules tell them apart.
+    pub accounts: Vec<HostProcesses>,
     /// The piece, for addresses.
     pub net: Option<IpNet>,
     pub routed: bool,
@@ -35,6 +40,9 @@ pub(super) struct Spot {
 pub(super) struct Ground<'a> {
     pub document: &'a Document,
     pub bundle: &'a Bundle,
+    /// Whether the host has no policy at its uplinks: what the bundle has for them lets everything pass. Then it is meant where it is named,
+    /// and not by `any` or as one of all others: nobody has asked that it be enforced.
+    pub left_alone: bool,
     pub spots: Vec<Spot>,
     /// The pieces of each network's address space, and the addresses of workloads.
     pub nets: FxHashMap<u32, BTreeSet<IpNet>>,
@@ -45,19 +53,27 @@ pub(super) struct Ground<'a> {
     several: FxHashMap<String, Vec<usize>>,
 }
 
+impl Spot {
+    /// Whether it is the host at its uplinks, or some processes of it.
+    pub(super) fn is_host(&self) -> bool {
+        self.local && self.network == HOST_NETWORK
+    }
+}
+
 impl<'a> Ground<'a> {
-    pub(super) fn new(document: &'a Document, bundle: &'a Bundle) -> Self {
+    pub(super) fn new(document: &'a Document, bundle: &'a Bundle, left_alone: bool) -> Self {
         let atlas = Atlas::new(&bundle.tables);
         let mut nets: FxHashMap<u32, BTreeSet<IpNet>> = FxHashMap::default();
         for (network, net) in nodes::pieces(bundle).chain(nodes::taken(bundle)) {
             nets.entry(network).or_default().insert(net);
         }
         let mut spots = workloads(document, bundle, &atlas);
+        spots.extend(processes(bundle, &atlas));
         spots.extend(addresses(bundle, &atlas));
         let said = slots(&atlas);
         let several = several(&spots);
         let memo = Memo::default();
-        Self { document, bundle, spots, nets, atlas, slots: said, memo, several }
+        Self { document, bundle, left_alone, spots, nets, atlas, slots: said, memo, several }
     }
 
     /// All attachments of the workload that a spot is one of, if it has several.
@@ -104,7 +120,7 @@ impl<'a> Ground<'a> {
 
     /// Where a spot is inside of one of the peers, if anywhere.
     pub(super) fn inside(&self, spot: &Spot, peers: &[Peer], scope: &Scope) -> Option<Place> {
-        if spot.workload.is_some() {
+        if spot.local {
             return peers.iter().any(|peer| self.selects(spot, peer, scope)).then_some(spot.place);
         }
         let net = spot.net?;
@@ -129,12 +145,21 @@ impl<'a> Ground<'a> {
 
     /// Where a spot is outside of all peers, if anywhere.
     pub(super) fn outside(&self, spot: &Spot, peers: &[Peer], scope: &Scope) -> Option<Place> {
-        if spot.workload.is_some() {
-            let named = peers.iter().any(|peer| self.selects(spot, peer, scope));
+        if self.left_alone && spot.is_host() {
+            return None;
+        }
+        if spot.local {
+            let named = peers.iter().any(|peer| match peer {
+                // Of an account that no rule names nobody else is told apart, either.
+                Peer::Processes(one) => spot.accounts.contains(one),
+                _ => self.selects(spot, peer, scope),
+            });
             return (!named).then_some(spot.place);
         }
         let net = spot.net?;
-        if peers.iter().any(|peer| is_word(peer, &spot.party)) {
+        // Towards workloads no process of the host is told apart from the others.
+        let is_all = |peer: &&Peer| !matches!(peer, Peer::Processes(_));
+        if peers.iter().filter(is_all).any(|peer| is_word(peer, &spot.party)) {
             return None;
         }
         let ranges: Vec<IpNet> = peers
@@ -149,8 +174,16 @@ impl<'a> Ground<'a> {
         witness(&net, all, &ranges).map(|address| Place::of(spot.network, address))
     }
 
-    /// Whether a peer of a scope means a workload.
+    /// Whether a peer of a scope means a workload, or some of the host's processes.
     pub(super) fn selects(&self, spot: &Spot, peer: &Peer, scope: &Scope) -> bool {
+        if spot.is_host() {
+            return match peer {
+                Peer::Host => true,
+                Peer::Any => !self.left_alone,
+                Peer::Processes(one) => self.is_of(spot, one),
+                _ => false,
+            };
+        }
         let workload = spot.workload.and_then(|at| self.document.workloads.get(at));
         let Some(workload) = workload else { return false };
         scope.includes(&workload.tenant)
@@ -159,6 +192,16 @@ impl<'a> Ground<'a> {
                 Peer::Any => true,
                 _ => false,
             }
+    }
+
+    /// Whether some of these processes run under an account. One that no rule names is among everybody else of its kind.
+    fn is_of(&self, spot: &Spot, one: &HostProcesses) -> bool {
+        let mut own = spot.accounts.iter();
+        if self.bundle.accounts.number(one).is_some() {
+            return own.any(|account| account == one);
+        }
+        let kind = |of: &HostProcesses| std::mem::discriminant(&of.account);
+        own.all(|account| kind(account) != kind(one))
     }
 
     /// Everybody inside of `from` of an assertion about a border, and everybody outside of that and of its exceptions.
@@ -207,11 +250,7 @@ fn workloads(document: &Document, bundle: &Bundle, atlas: &Atlas<'_>) -> Vec<Spo
     for router in &bundle.routers {
         let network = u32::from(router.number);
         for endpoint in &router.endpoints {
-            let of = |v4: bool| {
-                let mut all = endpoint.addresses.iter().map(IpNet::addr);
-                all.find(|address| address.is_ipv4() == v4).map(Into::into)
-            };
-            let place = Place { network, v4: of(true), v6: of(false) };
+            let place = nodes::place(network, endpoint);
             let Some(key) = nodes::key(atlas, &place) else { continue };
             out.push(Spot {
                 network,
@@ -219,12 +258,43 @@ fn workloads(document: &Document, bundle: &Bundle, atlas: &Atlas<'_>) -> Vec<Spo
                 place,
                 key,
                 workload: positions.get(&*endpoint.workload).copied(),
+                local: positions.contains_key(&*endpoint.workload),
+                accounts: Vec::new(),
                 net: None,
                 routed: router.mode == Mode::Routed,
             });
         }
     }
     out
+}
+
+/// The host at its uplinks: as such, and its processes by account.
+fn processes(bundle: &Bundle, atlas: &Atlas<'_>) -> Vec<Spot> {
+    let own = bundle.tables.endpoints.get(&HOST_ENDPOINT);
+    let own = own.map(|own| Place { network: HOST_NETWORK, v4: Some(own.v4), v6: Some(own.v6) });
+    let as_such = own.map(|place| (place, Vec::new()));
+    let told_apart = bundle.accounts.pairs().map(|(number, accounts)| {
+        let addr = Some(Addr::hosted(number));
+        (Place { network: HOST_NETWORK, v4: addr, v6: addr }, accounts)
+    });
+    let spot = |(place, accounts): (Place, Vec<&HostProcesses>)| {
+        let names: Vec<String> = accounts.iter().map(ToString::to_string).collect();
+        Some(Spot {
+            network: place.network,
+            party: match names.as_slice() {
+                [] => Party::Host,
+                names => Party::Processes(names.join(", ").into()),
+            },
+            key: nodes::key(atlas, &place)?,
+            place,
+            workload: None,
+            local: true,
+            accounts: accounts.into_iter().cloned().collect(),
+            net: None,
+            routed: false,
+        })
+    };
+    as_such.into_iter().chain(told_apart).filter_map(spot).collect()
 }
 
 fn addresses(bundle: &Bundle, atlas: &Atlas<'_>) -> Vec<Spot> {
@@ -239,11 +309,26 @@ fn addresses(bundle: &Bundle, atlas: &Atlas<'_>) -> Vec<Spot> {
             Identity::UNMANAGED => Party::Unmanaged(named),
             _ => Party::World(named),
         };
+        // At the uplinks the host is an endpoint, and there already.
+        if network == HOST_NETWORK && party == Party::Host {
+            return None;
+        }
         let place = Place::of(network, net.network());
         let families = u64::from(place.v4.is_some()) << 1 | u64::from(place.v6.is_some());
         let key = [peer.class[0], 0, 0, 0, peer.identity[0], families];
         let net = Some(net);
-        Some(Spot { network, party, place, key, workload: None, net, routed: false })
+        let (local, accounts) = (false, Vec::new());
+        Some(Spot {
+            network,
+            party,
+            place,
+            key,
+            workload: None,
+            local,
+            accounts,
+            net,
+            routed: false,
+        })
     };
     pieces.into_iter().filter_map(spot).collect()
 }
@@ -292,7 +377,7 @@ fn is_word(peer: &Peer, party: &Party) -> bool {
     matches!(
         (peer, party),
         (Peer::Any, _)
-            | (Peer::Host, Party::Host)
+            | (Peer::Host | Peer::Processes(_), Party::Host)
             | (Peer::World, Party::World(_))
             | (Peer::Unmanaged, Party::Unmanaged(_))
     )

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use model::{IcmpCover, PortSpec, Proto};
 use policy::document::owner;
 use rustc_hash::FxHashMap;
+use verdict::abi::HOST_NETWORK;
 
 use super::ground::{Ground, Spot};
 use crate::meet::posture;
@@ -29,6 +30,13 @@ pub(super) struct Group {
     pub routed: bool,
     /// At least one, in order.
     pub seats: Vec<Seat>,
+}
+
+impl Group {
+    /// Whether they are workloads, and not the host at its uplinks.
+    fn are_workloads(&self) -> bool {
+        self.local && self.network != HOST_NETWORK
+    }
 }
 
 /// One side of a claim.
@@ -60,7 +68,7 @@ impl Side {
         let mut groups: BTreeMap<(u32, bool, Known), Group> = BTreeMap::new();
         for (at, place) in spots {
             let Some(spot) = ground.spots.get(at) else { continue };
-            let (local, seat) = (spot.workload.is_some(), Seat { spot: at, place });
+            let (local, seat) = (spot.local, Seat { spot: at, place });
             let group = groups.entry((spot.network, local, spot.key)).or_insert_with(|| Group {
                 network: spot.network,
                 key: spot.key,
@@ -151,7 +159,7 @@ fn through_ports<'a>(
             Some(Spot { party: Party::Workload(id), .. }) if gates.lead_to(id) => id,
             _ => continue,
         };
-        for from in sources.groups.iter().filter(|group| group.local) {
+        for from in sources.groups.iter().filter(|group| group.are_workloads()) {
             for source in from.seats.iter().filter(|source| differ(ground, source, target)) {
                 for passage in gates.passages(&from.key, &source.place, id) {
                     if let Some(port) = breaks(&passage.span) {
@@ -211,10 +219,10 @@ pub(super) fn failing(
     for to in &targets.groups {
         for from in &sources.groups {
             // What is no endpoint is seen by each network for itself.
-            let is_asked = (from.local && to.local)
-                || (from.network == to.network && (from.local || to.local));
+            let both = from.are_workloads() && to.are_workloads();
+            let is_asked = both || (from.network == to.network && (from.local || to.local));
             let families = from.key[5] & to.key[5];
-            if !is_asked || (families == 0 && !(from.local && to.local)) {
+            if !is_asked || (families == 0 && !both) {
                 continue;
             }
             let Some((source, target)) = distinct(ground, from, to) else { continue };
@@ -244,7 +252,7 @@ fn without_ports(
             let mut spans = passing.to_vec();
             spans.extend(ground.elsewhere(source, target));
             if let Some(Spot { party: Party::Workload(id), .. }) = ground.spots.get(target.spot)
-                && from.local
+                && from.are_workloads()
             {
                 let others = ground.attachments(source.spot).map(|one| (&one.key, &one.place));
                 for (key, place) in [(&from.key, &source.place)].into_iter().chain(others) {

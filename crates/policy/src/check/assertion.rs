@@ -83,6 +83,7 @@ impl Reader<'_, '_> {
     ) -> Assertion {
         let Statement { from, to, ports, is_bare, text } = &statement.value;
         let [from, to] = [from, to].map(|side| self.side(scope, side, statement.span, document));
+        processes::received(&to, statement.span, self.problems);
         if *is_bare && claim == Claim::Always {
             let message = "a port that is always to be reached has a protocol";
             self.problems.push(
@@ -124,7 +125,6 @@ impl Reader<'_, '_> {
                 all.push(peer.clone());
             }
         }
-        processes::none(&all, span, self.problems);
         all
     }
 
@@ -136,6 +136,7 @@ impl Reader<'_, '_> {
     ) -> Option<Assertion> {
         let Border { group, except, text } = &border.value;
         let except = self.side(scope, except, border.span, document);
+        processes::none(&except, border.span, self.problems);
         let selector = match (group, scope) {
             (Group::Tenant(name), _) => format!("tenant={name}"),
             (Group::Network(name), Scope::Tenant(_)) => format!("network={name}"),

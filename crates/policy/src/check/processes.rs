@@ -17,11 +17,8 @@ pub(super) fn sides(
     problems: &mut Problems<'_>,
 ) {
     let first = |peers: &[Peer]| peers.iter().find_map(named).cloned();
-    if let (Some(processes), Some(span)) = (first(to), to_span) {
-        let message = format!("`{processes}` cannot be told by what it receives");
-        problems.push(Diagnostic::error(Code::Selector, span, message).hint(
-            "processes of the host are told apart in what they send: name them in `from`, and write `to: host` here",
-        ));
+    if let Some(span) = to_span {
+        received(to, span, problems);
     }
     let (Some(processes), Some(span)) = (first(from), from_span) else { return };
     if *scope != Scope::Host {
@@ -43,10 +40,20 @@ pub(super) fn sides(
     }
 }
 
-/// Refuses them where no packet is meant.
+/// Refuses them as those to whom something is sent.
+pub(super) fn received(to: &[Peer], span: Span, problems: &mut Problems<'_>) {
+    if let Some(processes) = to.iter().find_map(named) {
+        let message = format!("`{processes}` cannot be told by what it receives");
+        problems.push(Diagnostic::error(Code::Selector, span, message).hint(
+            "processes of the host are told apart in what they send: name them as the source, and write `host` as the target",
+        ));
+    }
+}
+
+/// Refuses them at a border, which workloads cross.
 pub(super) fn none(peers: &[Peer], span: Span, problems: &mut Problems<'_>) {
     if let Some(processes) = peers.iter().find_map(named) {
-        let message = format!("assertions do not tell `{processes}` apart from the host");
+        let message = format!("`{processes}` is not told apart from the host by workloads");
         problems.push(Diagnostic::error(Code::Selector, span, message).hint("write `host`"));
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use model::{Mode, Name, PortRange, PortSpec, Posture, Postures, Transport};
+use model::{Mode, Name, Peer, PortRange, PortSpec, Posture, Postures, Transport};
 
 use super::sides::{Index, Side};
 use super::{Budget, Resolved};
@@ -281,7 +281,7 @@ fn idle(
         let sides = if assertion.claim == Claim::Isolated { &both[..1] } else { &both[..] };
         for peers in sides {
             let Some(side) = index.side(&assertion.scope, peers, budget) else { return };
-            if !side.is_empty() {
+            if !side.is_empty() || peers.iter().any(|peer| matches!(peer, Peer::Processes(_))) {
                 continue;
             }
             let shown: Vec<String> = peers.iter().map(ToString::to_string).take(4).collect();

@@ -122,7 +122,7 @@ fn closeness(party: &Party, end: &End, network: u32, tables: &Tables) -> Option<
     let zone = || planner::identity_at(tables, u16::try_from(network).ok()?, end.address);
     let (wanted, net) = match party {
         Party::Workload(_) => return None,
-        Party::Host => (Identity::HOST, None),
+        Party::Host | Party::Processes(_) => (Identity::HOST, None),
         Party::World(net) => (Identity::WORLD, *net),
         Party::Unmanaged(net) => (Identity::UNMANAGED, *net),
     };
