@@ -136,7 +136,8 @@ pub(crate) fn run(shared: &Shared, stop: &AtomicBool) {
 /// Hears of folders that come and go where services are.
 struct Watch {
     fd: OwnedFd,
-    folders: Vec<PathBuf>,
+    /// What is watched, with the numbers of the folders.
+    folders: BTreeMap<PathBuf, u64>,
 }
 
 impl Watch {
@@ -144,7 +145,7 @@ impl Watch {
     fn open() -> Option<Self> {
         let folders = services::folders().ok().filter(|folders| !folders.is_empty())?;
         let fd = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok()?;
-        for folder in &folders {
+        for folder in folders.keys() {
             let kinds = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::ONLYDIR;
             match add_watch(&fd, folder, kinds) {
                 Ok(_) | Err(Errno::NOENT) => {}

@@ -16,19 +16,21 @@ const SLICE: &str = "system.slice";
 const MAX_ENTRIES: usize = 4_096;
 
 /// The folders in which cgroups of services come and go: `system.slice`, and the slices in it that hold the instances of templates. The root of the
-/// hierarchy while there is none; nothing without the unified hierarchy.
+/// hierarchy while there is none; nothing without the unified hierarchy. With their numbers: one that is made again has another.
 ///
 /// # Errors
 ///
 /// When the mounts cannot be read.
-pub fn folders() -> io::Result<Vec<PathBuf>> {
-    let Some(root) = unified()? else { return Ok(Vec::new()) };
+pub fn folders() -> io::Result<BTreeMap<PathBuf, u64>> {
+    let Some(root) = unified()? else { return Ok(BTreeMap::new()) };
     let slice = root.join(SLICE);
-    if !slice.is_dir() {
-        return Ok(vec![root]);
-    }
     let below = entries(&slice).filter(|entry| ends(entry, ".slice")).map(|entry| entry.path());
-    Ok(std::iter::once(slice.clone()).chain(below).collect())
+    let all = if slice.is_dir() { below.chain([slice.clone()]).collect() } else { vec![root] };
+    let numbered = all.into_iter().filter_map(|path| {
+        let number = fs::metadata(&path).ok()?.ino();
+        Some((path, number))
+    });
+    Ok(numbered.collect())
 }
 
 /// Numbers of the cgroups of services, with the service's name, without `.service`.
@@ -39,7 +41,7 @@ pub fn folders() -> io::Result<Vec<PathBuf>> {
 pub fn running() -> io::Result<BTreeMap<u64, String>> {
     let mut found = BTreeMap::new();
     for folder in
-        folders()?.iter().filter(|folder| folder.components().any(|it| it.as_os_str() == SLICE))
+        folders()?.keys().filter(|folder| folder.components().any(|it| it.as_os_str() == SLICE))
     {
         for entry in entries(folder).filter(|entry| ends(entry, ".service")) {
             let Ok(name) = entry.file_name().into_string() else { continue };
