@@ -4,11 +4,13 @@
 //! removes what a killed test process left there (its pid no longer exists).
 //! **Order**: drop servers and processes before the lab; what still runs inside is killed by pid.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
-use nix::mount::{MntFlags, umount2};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -36,6 +38,7 @@ impl Lab {
     /// When its folders cannot be made.
     pub fn new() -> Result<Self> {
         std::fs::create_dir_all(NETNS_DIR).context("make the folder of namespaces")?;
+        share().context("make the folder of namespaces a mount, as `ip netns` does")?;
         remove_what_dead_processes_left();
         let number = NEXT_LAB.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("{PREFIX}{}x{number}", std::process::id());
@@ -203,6 +206,23 @@ pub fn unmount_below(root: &Path) {
 /// The pid in a lab's namespace name.
 fn owner_of(name: &str) -> Option<u32> {
     name.strip_prefix(PREFIX)?.split_once('x')?.0.parse().ok()
+}
+
+/// Makes the folder a shared mount, under the lock that `ip netns add` takes for this (iproute2, `ip/ipnetns.c`). Whoever did so after
+/// namespaces were pinned there would hide these pins for ever.
+fn share() -> Result<()> {
+    let folder = File::open(NETNS_DIR)?;
+    folder.lock()?;
+    let none = None::<&str>;
+    let shared = MsFlags::MS_SHARED.union(MsFlags::MS_REC);
+    match mount(none, NETNS_DIR, none, shared, none) {
+        Err(Errno::EINVAL) => {
+            let bind = MsFlags::MS_BIND.union(MsFlags::MS_REC);
+            mount(Some(NETNS_DIR), NETNS_DIR, none, bind, none)?;
+            Ok(mount(none, NETNS_DIR, none, shared, none)?)
+        }
+        done => Ok(done?),
+    }
 }
 
 #[cfg(test)]
