@@ -297,6 +297,14 @@ fn host_with_account() -> (Tables, u32) {
     (tables, backup)
 }
 
+/// The same, with an account that may send what the host may.
+fn host_with_open_account() -> (Tables, u32) {
+    let (mut tables, backup) = host_with_account();
+    let open = Endpoint { posture: [USUAL; 2], ..*tables.endpoints.get(&backup).expect("there") };
+    tables.endpoints.insert(backup, open);
+    (tables, backup)
+}
+
 #[test]
 fn an_account_has_its_own_rules_and_nobody_elses_flows() {
     let (tables, backup) = host_with_account();
@@ -328,10 +336,8 @@ fn an_account_has_its_own_rules_and_nobody_elses_flows() {
 
 #[test]
 fn a_flow_of_an_account_is_judged_again_as_that_accounts() {
-    let (mut tables, backup) = host_with_account();
-    let open = Endpoint { posture: [USUAL; 2], ..*tables.endpoints.get(&backup).expect("there") };
-    let closed = tables.clone();
-    tables.endpoints.insert(backup, open);
+    let (closed, _) = host_with_account();
+    let (tables, backup) = host_with_open_account();
     let simulation = Simulation::new(&tables);
     let query = goes_out(OUTSIDE).udp(5000, 53).bytes();
     let sent = at_uplink(&simulation, &Leaving(&query, true, backup), true, &mut Work::default());
@@ -349,9 +355,7 @@ fn a_flow_of_an_account_is_judged_again_as_that_accounts() {
 
 #[test]
 fn a_flow_of_an_account_that_no_rule_names_any_more_is_the_hosts() {
-    let (mut tables, backup) = host_with_account();
-    let open = Endpoint { posture: [USUAL; 2], ..*tables.endpoints.get(&backup).expect("there") };
-    tables.endpoints.insert(backup, open);
+    let (tables, backup) = host_with_open_account();
     let simulation = Simulation::new(&tables);
     let query = goes_out(OUTSIDE).udp(5000, 53).bytes();
     let sent = at_uplink(&simulation, &Leaving(&query, true, backup), true, &mut Work::default());
@@ -378,9 +382,8 @@ fn a_flow_of_an_account_that_no_rule_names_any_more_is_the_hosts() {
 
 #[test]
 fn what_an_account_sends_to_the_host_itself_leaves_as_what_the_host_sends() {
-    let (mut tables, backup) = host_with_account();
-    let open = Endpoint { posture: [USUAL; 2], ..*tables.endpoints.get(&backup).expect("there") };
-    tables.endpoints.insert(backup, open);
+    let (mut tables, backup) = host_with_open_account();
+    let open = *tables.endpoints.get(&backup).expect("there");
     for number in UPLINKS..=HOST_ENDPOINT {
         tables.endpoints.insert(number, Endpoint { posture: [[2; 2]; 2], ..open });
     }
