@@ -25,7 +25,7 @@ pub use namespace::Namespace;
 pub use process::{Finished, Proc, run_with_deadline};
 pub use root::is_root_or_skip;
 pub use snapshot::{Scope, Snapshot};
-pub use wait::{wait_for, wait_until};
+pub use wait::{uninterrupted, wait_for, wait_until};
 pub use wire::Wire;
 
 /// Skips a `_root` test when the caller is not root; with `CI=true` the skip is a panic.

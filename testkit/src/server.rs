@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use socket2::{Domain, Socket, Type};
 
-use crate::Namespace;
+use crate::{Namespace, uninterrupted};
 
 /// How long a server thread waits before it looks whether it should end.
 const LOOK_AROUND: Duration = Duration::from_millis(50);
@@ -99,7 +99,7 @@ fn echo_stream(mut stream: TcpStream, stopping: &AtomicBool) {
     }
     let mut buffer = [0; 16 * 1024];
     while !stopping.load(Ordering::Relaxed) {
-        match stream.read(&mut buffer) {
+        match uninterrupted(|| stream.read(&mut buffer)) {
             Ok(0) => return,
             Ok(n) if stream.write_all(&buffer[..n]).is_err() => return,
             Ok(_) => {}

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use nix::sys::socket::{LinkAddr, bind};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::Namespace;
+use crate::{Namespace, uninterrupted};
 
 /// Every protocol, both directions (`linux/if_ether.h`).
 const ETH_P_ALL: u16 = 0x0003;
@@ -93,13 +93,12 @@ impl Wire {
         let timeout = within.max(Duration::from_micros(1));
         self.socket.set_read_timeout(Some(timeout)).context("set a read timeout")?;
         let mut frame = vec![0; LONGEST_FRAME];
-        match std::io::Read::read(&mut &self.socket, &mut frame) {
+        match uninterrupted(|| std::io::Read::read(&mut &self.socket, &mut frame)) {
             Ok(length) => {
                 frame.truncate(length);
                 Ok(Some(frame))
             }
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => Ok(None),
             Err(e) => Err(e).context("receive a frame"),
         }
     }

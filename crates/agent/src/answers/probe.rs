@@ -193,12 +193,11 @@ fn tcp(target: SocketAddr, local: SocketAddr, wait: Duration) -> io::Result<Seen
 fn udp(target: SocketAddr, local: SocketAddr, wait: Duration) -> io::Result<Seen> {
     let socket = UdpSocket::bind(local)?;
     let source_port = Some(socket.local_addr()?.port());
-    socket.set_read_timeout(Some(wait))?;
     let began = Instant::now();
     let exchange = || {
         socket.connect(target)?;
         socket.send(&[0])?;
-        socket.recv(&mut [0; 1500])
+        answer(&socket, began + wait)
     };
     let observed = match exchange() {
         Ok(_) => Observed::Answered,
@@ -206,6 +205,21 @@ fn udp(target: SocketAddr, local: SocketAddr, wait: Duration) -> io::Result<Seen
     };
     let took = answered(observed).then(|| began.elapsed());
     Ok(Seen { observed, took, source_port })
+}
+
+/// Waits for a datagram. A signal to another thread of the agent, a child that ended for one, is no end of the wait.
+fn answer(socket: &UdpSocket, until: Instant) -> io::Result<usize> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        socket.set_read_timeout(Some(left))?;
+        match socket.recv(&mut [0; 1500]) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            received => return received,
+        }
+    }
 }
 
 fn answered(observed: Observed) -> bool {
@@ -373,5 +387,28 @@ mod tests {
             .expect("a probe");
         assert_eq!(seen.source_port, Some(port));
         assert_eq!(server.recv_from(&mut [0; 9]).expect("the probe").1.port(), port);
+    }
+
+    #[test]
+    fn children_that_end_do_not_end_a_probe() {
+        let silent = UdpSocket::bind("127.0.0.1:0").expect("a server");
+        let target = silent.local_addr().expect("its address");
+        let wait = Duration::from_millis(300);
+        let probe = std::thread::spawn(move || {
+            let began = Instant::now();
+            (udp(target, SocketAddr::new(target.ip(), 0), wait), began.elapsed())
+        });
+        // One that ends while its thread starts the next wakes all other threads.
+        while !probe.is_finished() {
+            let children: Vec<_> = (0..4)
+                .map(|_| std::process::Command::new("true").spawn().expect("started"))
+                .collect();
+            for mut child in children {
+                child.wait().expect("ended");
+            }
+        }
+        let (seen, took) = probe.join().expect("it ends");
+        assert_eq!(seen.expect("no error").observed, Observed::NoAnswer);
+        assert!(took >= wait, "{took:?}");
     }
 }

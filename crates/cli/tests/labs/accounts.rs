@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use testkit::{Namespace, root_or_return, run_with_deadline, wait_until};
+use testkit::{Namespace, root_or_return, run_with_deadline, uninterrupted, wait_until};
 
 use crate::stage::{ELSEWHERE, OUTSIDE, SILENCE, SOON, Stage, reaches, serve};
 
@@ -165,7 +165,8 @@ policies: {{ quiet: {{ from: host user={USER}, to: world, deny: [any] }} }}
         };
         stage.host.run_as(user, send).expect("the host");
         let mut datagram = [0; 16];
-        hears.recv(&mut datagram).ok().and_then(|length| datagram.get(..length).map(<[u8]>::to_vec))
+        let length = uninterrupted(|| hears.recv(&mut datagram)).ok();
+        length.and_then(|length| datagram.get(..length).map(<[u8]>::to_vec))
     };
     assert_eq!(send(0, b"one").as_deref(), Some(b"one".as_slice()));
     // The flow is known; its ports are free, and somebody else takes them.

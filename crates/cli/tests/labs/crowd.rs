@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Uid;
-use testkit::{root_or_return, wait_until};
+use testkit::{root_or_return, uninterrupted, wait_until};
 
 use crate::stage::Stage;
 
@@ -34,7 +34,7 @@ fn send(socket: &Path, request: &str) -> UnixStream {
 /// The first bytes of the answer: with the status, and with what a refusal says.
 fn begin(stream: &mut UnixStream) -> String {
     let mut bytes = [0; 2048];
-    let length = stream.read(&mut bytes).unwrap_or_default();
+    let length = uninterrupted(|| stream.read(&mut bytes)).unwrap_or_default();
     String::from_utf8_lossy(&bytes[..length]).into_owned()
 }
 

@@ -10,13 +10,14 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use rustix::io::retry_on_intr;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use socket2::{Domain, Socket, Type};
 use testkit::server::{UdpEcho, probe_tcp};
-use testkit::{root_or_return, wait_until};
+use testkit::{root_or_return, uninterrupted, wait_until};
 
 use crate::stage::{HOST, OUTSIDE, SILENCE, SOON, Stage, at, reaches, serve};
 
@@ -127,7 +128,9 @@ impl Actor {
         let mut files = RecvAncillaryBuffer::new(&mut space);
         let mut text = [0; 64];
         let mut into = [IoSliceMut::new(&mut text)];
-        let got = recvmsg(&self.control, &mut into, &mut files, RecvFlags::CMSG_CLOEXEC);
+        let got = retry_on_intr(|| {
+            recvmsg(&self.control, &mut into, &mut files, RecvFlags::CMSG_CLOEXEC)
+        });
         let got = got.expect("an answer").bytes;
         assert_ne!(got, 0, "it has ended");
         let socket = files.drain().find_map(|message| match message {
@@ -285,7 +288,7 @@ fn a_socket_of_the_host_is_the_hosts_and_one_of_a_workload_opens_nothing_to_it_r
     let buffer = &mut [MaybeUninit::uninit(); 9];
     socket.set_read_timeout(Some(SOON)).expect("a timeout");
     socket.send(b"hello").expect("web's right");
-    assert_eq!(socket.recv(buffer).expect("an answer"), 5);
+    assert_eq!(uninterrupted(|| socket.recv(buffer)).expect("an answer"), 5);
     assert_eq!(web.ask("make SOCK_STREAM"), "done");
     let socket = Socket::from(web.give());
     for port in [80, 81] {

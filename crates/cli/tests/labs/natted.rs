@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 
 use serde_json::Value;
-use testkit::{Namespace, root_or_return, wait_until};
+use testkit::{Namespace, root_or_return, uninterrupted, wait_until};
 
 use crate::stage::{HOST, OUTSIDE, SILENCE, SOON, Stage, at, reaches, serve};
 
@@ -250,24 +250,28 @@ fn r004_no_tenant_leaves_from_a_published_port_of_another_root() {
             let owner = udp(&spaces[1], &format!("10.0.1.10:{port}"));
             thief.send_to(b"mine", (OUTSIDE, port)).expect("sent");
             let mut buffer = [0; 16];
-            let (_, from) = peer.recv_from(&mut buffer).expect("it leaves");
+            let (_, from) = uninterrupted(|| peer.recv_from(&mut buffer)).expect("it leaves");
             assert_eq!(from.ip().to_string(), address);
             assert!(from.port() > 32_767 && from.port() != port, "from {from}");
             peer.send_to(b"call", (address, port)).expect("sent");
-            let (length, caller) = owner.recv_from(&mut buffer).expect("the owner is called");
+            let (length, caller) =
+                uninterrupted(|| owner.recv_from(&mut buffer)).expect("the owner is called");
             assert_eq!(
                 (&buffer[..length], caller),
                 (&b"call"[..], at(&format!("{OUTSIDE}:{port}")))
             );
-            assert!(thief.recv_from(&mut buffer).is_err(), "nothing for the thief");
+            assert!(
+                uninterrupted(|| thief.recv_from(&mut buffer)).is_err(),
+                "nothing for the thief"
+            );
             owner.send_to(b"hers", (OUTSIDE, port)).expect("sent");
-            let (_, caller) = peer.recv_from(&mut buffer).expect("it leaves");
+            let (_, caller) = uninterrupted(|| peer.recv_from(&mut buffer)).expect("it leaves");
             assert_eq!(
                 caller,
                 at(&format!("{}:{port}", if snat.is_empty() { HOST } else { address }))
             );
             peer.send_to(b"back", from).expect("sent");
-            assert!(thief.recv_from(&mut buffer).is_ok(), "but its own answers");
+            assert!(uninterrupted(|| thief.recv_from(&mut buffer)).is_ok(), "but its own answers");
         }
     }
 }
@@ -292,7 +296,7 @@ fn r004_a_tenant_uses_up_the_ports_of_its_own_address_alone_root() {
         let mut buffer = [0; 8];
         let begun = std::time::Instant::now();
         while begun.elapsed() < SOON {
-            match server.recv_from(&mut buffer) {
+            match uninterrupted(|| server.recv_from(&mut buffer)) {
                 Ok((length, from)) if &buffer[..length] == expected.as_bytes() => {
                     return Some(from);
                 }

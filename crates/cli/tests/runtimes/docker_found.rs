@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use testkit::{Namespace, root_or_return, wait_for, wait_until};
+use testkit::{Namespace, root_or_return, uninterrupted, wait_for, wait_until};
 
 use crate::docker::{Engine, foreign_rules, is_there};
 use crate::stage::{HOST, OUTSIDE, SOON, Stage, reaches, serve};
@@ -419,7 +419,7 @@ pub(crate) fn answers_within(from: &Namespace, to: &str, wait: Duration) -> bool
         let mut stream = std::net::TcpStream::connect_timeout(&address, wait)?;
         stream.set_read_timeout(Some(Duration::from_millis(1500)))?;
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-        stream.read(&mut [0; 64])
+        uninterrupted(|| stream.read(&mut [0; 64]))
     };
     from.run(ask).expect("inside").is_ok_and(|bytes| bytes > 0)
 }

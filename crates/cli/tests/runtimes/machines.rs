@@ -10,7 +10,9 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use testkit::packet::{Frame, Mac, ip};
 use testkit::server::UdpEcho;
-use testkit::{Namespace, Proc, root_or_return, run_with_deadline, wait_for, wait_until};
+use testkit::{
+    Namespace, Proc, root_or_return, run_with_deadline, uninterrupted, wait_for, wait_until,
+};
 
 use crate::podman::are_there;
 use crate::stage::{OUTSIDE, Stage, at, reaches, serve};
@@ -284,7 +286,7 @@ fn asks(side: &UdpSocket, n: u8, gateway: Mac, port: u16) -> bool {
     let mut buffer = [0; 2048];
     // What else the bridge sends is not an answer.
     let end = Instant::now() + Duration::from_millis(400);
-    while let Ok(bytes) = side.recv(&mut buffer) {
+    while let Ok(bytes) = uninterrupted(|| side.recv(&mut buffer)) {
         let is_answer = buffer.get(12..14) == Some(&[8, 0])
             && buffer.get(26..30) == Some(&outside.octets())
             && buffer[..bytes].ends_with(HELLO);

@@ -11,6 +11,8 @@ use host::network::{
 };
 use rustix::net::{AddressFamily, RecvFlags, SocketType, ipproto, recv, sendto, socket};
 
+use testkit::uninterrupted;
+
 use crate::lab::{CLIENT_V4, CLIENT_V6, HOST_V4, HOST_V6, Lab, PATIENCE, on_host, run, twins};
 
 /// A published UDP port of the first tenant, for everybody or for some.
@@ -67,7 +69,8 @@ fn heard(socket: &UdpSocket, last: &str) -> Vec<String> {
     let mut all = Vec::new();
     loop {
         let mut bytes = [0; 100];
-        let (length, from) = socket.recv_from(&mut bytes).expect("the last one arrives in time");
+        let (length, from) =
+            uninterrupted(|| socket.recv_from(&mut bytes)).expect("the last one arrives in time");
         let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
         if text == last {
             return all;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::process::Signal;
 
 use super::process::{Process, timespec};
@@ -146,8 +147,10 @@ fn report_of(child: &mut Child) -> String {
     while report.len() < MAX_REPORT_BYTES {
         let left = until.saturating_duration_since(Instant::now());
         let mut fds = [PollFd::new(&stdout, PollFlags::IN)];
-        if !matches!(poll(&mut fds, Some(&timespec(left))), Ok(1..)) {
-            return "it stayed silent for 20 s".to_owned();
+        match poll(&mut fds, Some(&timespec(left))) {
+            Ok(1..) => {}
+            Err(Errno::INTR) if !left.is_zero() => continue,
+            Ok(0) | Err(_) => return "it stayed silent for 20 s".to_owned(),
         }
         match stdout.read(&mut chunk) {
             Ok(0) | Err(_) => break,
