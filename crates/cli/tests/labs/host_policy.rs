@@ -176,8 +176,10 @@ fn r040_a_wrong_policy_over_ssh_is_refused_with_a_counterexample_or_comes_back_b
     let before = ticks(&session);
     let goes_on = wait_until("the session itself", BACK, || ticks(&session) > before + 2);
     assert!(goes_on.is_ok(), "the session that was cut goes on: {:?}", session.output_so_far());
+    // The hooks come first, what is remembered and told a moment later.
+    let told = || managed.host_status()["pending"].is_null();
+    wait_until("an agent that has gone back", BACK, told).expect("told");
     let host = managed.host_status();
-    assert!(host["pending"].is_null(), "{host}");
     assert_eq!(host["reverted"]["why"], "nobody confirmed it in time", "{host}");
     let status = managed.stage.bulkhead.cli(&["status"]).expect("a status").stdout;
     assert!(status.contains("the host's policy went back"), "{status}");

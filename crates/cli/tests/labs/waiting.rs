@@ -78,10 +78,12 @@ impl Host {
         pid
     }
 
-    /// What was told of going back.
+    /// What is told of going back: the hooks come first, what is remembered and told a moment later.
     fn went_back(&self) {
+        let told = || self.status()["pending"].is_null();
+        let told = wait_until("an agent that has gone back", DONE, told);
         let host = self.status();
-        assert!(host["pending"].is_null(), "{host}");
+        assert!(told.is_ok(), "{host}");
         assert_eq!(host["reverted"]["why"], "nobody confirmed it in time", "{host}");
     }
 }
@@ -211,8 +213,6 @@ fn the_uplinks_are_let_go_when_nothing_else_works_for_a_minute_root() {
     }
     assert!(took > MINUTE, "it tries to bring back what was confirmed first: {took:?}");
     kill_process(agent, Signal::CONT).expect("goes on");
-    let told = || host.status()["pending"].is_null();
-    wait_until("an agent that goes on", DONE, told).expect("it goes back by itself");
     host.went_back();
     wait_until("the end of who waited", DONE, || host.dead_man().is_none()).expect("it ends");
     assert!(host.is_open());
