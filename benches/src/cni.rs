@@ -17,6 +17,10 @@ use testkit::{Namespace, run_with_deadline};
 
 /// Where Debian puts the plugins, then where everybody else does.
 const PLUGIN_FOLDERS: &[&str] = &["/usr/lib/cni", "/opt/cni/bin"];
+/// The reference's plugins.
+const PLUGINS: [&str; 3] = ["bridge", "firewall", "host-local"];
+/// Version of the protocol.
+const VERSION: &str = "1.0.0";
 /// Deadline of one plugin.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -25,8 +29,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub struct Cni {
     host: Namespace,
     plugins: Vec<Value>,
-    /// Where plugins are looked for, first to last.
-    folders: Vec<PathBuf>,
+    /// The programs.
+    folder: PathBuf,
 }
 
 /// What an ADD gave; needed for the DEL.
@@ -44,7 +48,7 @@ impl Cni {
     /// When the plugins are not installed.
     pub fn bridge_and_firewall(host: &Namespace, state: &Path) -> Result<Self> {
         let firewall = json!({"type": "firewall", "backend": "iptables"});
-        Self::chain(host, vec![bridge(state), firewall])
+        Self::chain(host, vec![bridge(state), firewall], state)
     }
 
     /// `bulkhead-cni` alone: the port is ours. Attaches to `network` of tenant `bench`.
@@ -52,9 +56,7 @@ impl Cni {
     /// # Errors
     /// When there is no binary.
     pub fn ours(bulkhead: &Bulkhead, network: &str, app: &str, state: &Path) -> Result<Self> {
-        let mut cni = Self::chain(bulkhead.host(), vec![own(bulkhead, network, app)])?;
-        cni.folders.push(linked(state)?);
-        Ok(cni)
+        Self::chain(bulkhead.host(), vec![own(bulkhead, network, app)], state)
     }
 
     /// `bulkhead-cni` behind `bridge`: its port is taken in place.
@@ -68,15 +70,23 @@ impl Cni {
         state: &Path,
     ) -> Result<Self> {
         let plugins = vec![bridge(state), own(bulkhead, network, app)];
-        let mut cni = Self::chain(bulkhead.host(), plugins)?;
-        cni.folders.push(linked(state)?);
-        Ok(cni)
+        Self::chain(bulkhead.host(), plugins, state)
     }
 
-    fn chain(host: &Namespace, plugins: Vec<Value>) -> Result<Self> {
-        let folder = PLUGIN_FOLDERS.iter().map(PathBuf::from).find(|f| f.join("bridge").is_file());
-        let folder = folder.context("no CNI plugins: install containernetworking-plugins")?;
-        Ok(Self { host: host.clone(), plugins, folders: vec![folder] })
+    fn chain(host: &Namespace, plugins: Vec<Value>, state: &Path) -> Result<Self> {
+        Ok(Self { host: host.clone(), plugins, folder: linked(state)? })
+    }
+
+    /// The folder with the plugins.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The chain as runtimes read it from a file: a network of this name.
+    #[must_use]
+    pub fn list(&self, name: &str) -> Value {
+        json!({ "cniVersion": VERSION, "name": name, "plugins": self.plugins })
     }
 
     /// ADD: attaches `space`.
@@ -115,19 +125,18 @@ impl Cni {
     ) -> Result<String> {
         let kind = plugin["type"].as_str().context("a plugin without a type")?;
         let mut input = plugin.clone();
-        input["cniVersion"] = json!("1.0.0");
+        input["cniVersion"] = json!(VERSION);
         input["name"] = json!("bench");
         if !previous.is_null() {
             input["prevResult"] = previous.clone();
         }
-        let program = self.folders.iter().map(|folder| folder.join(kind)).find(|it| it.exists());
-        let mut command = Command::new(program.with_context(|| format!("no plugin {kind}"))?);
+        let mut command = Command::new(self.folder.join(kind));
         command
             .env("CNI_COMMAND", verb)
             .env("CNI_CONTAINERID", container)
             .env("CNI_NETNS", space.path())
             .env("CNI_IFNAME", "eth0")
-            .env("CNI_PATH", std::env::join_paths(&self.folders)?);
+            .env("CNI_PATH", &self.folder);
         let input = serde_json::to_vec(&input).context("serialise the configuration")?;
         let done = self.host.run(|| run_with_deadline(&mut command, Some(&input), DEADLINE))??;
         if done.code() != Some(0) {
@@ -157,13 +166,19 @@ fn own(bulkhead: &Bulkhead, network: &str, app: &str) -> Value {
     })
 }
 
-/// A folder in which the binary has the plugin's name.
+/// A folder with all plugins: runtimes and chains look into one.
 fn linked(state: &Path) -> Result<PathBuf> {
+    let theirs = PLUGIN_FOLDERS.iter().map(Path::new).find(|f| f.join("bridge").is_file());
+    let theirs = theirs.context("no CNI plugins: install containernetworking-plugins")?;
     let folder = state.join("cni");
     std::fs::create_dir_all(&folder).context("make a folder")?;
-    let plugin = folder.join("bulkhead-cni");
-    if !plugin.exists() {
-        symlink(testkit::bulkhead::binary()?, plugin).context("link the plugin")?;
+    let own = ("bulkhead-cni", testkit::bulkhead::binary()?);
+    let all = PLUGINS.map(|name| (name, theirs.join(name)));
+    for (name, program) in all.into_iter().chain([own]) {
+        let plugin = folder.join(name);
+        if !plugin.exists() {
+            symlink(program, plugin).context("link a plugin")?;
+        }
     }
     Ok(folder)
 }

@@ -5,18 +5,22 @@
 //! Everything a lab made is removed when it is dropped, after a panic too. Only a dev-dependency:
 //! no shipped crate may use it.
 //!
-//! Reading order: [`Lab`], [`Namespace`], [`packet`], [`Wire`], [`server`], [`bulkhead`], [`docker`], [`Snapshot`].
+//! Reading order: [`Lab`], [`Namespace`], [`packet`], [`Wire`], [`server`], [`bulkhead`], [`docker`], [`podman`],
+//! [`containerd`], [`tap`], [`Snapshot`].
 
 pub mod bulkhead;
+pub mod containerd;
 pub mod docker;
 mod lab;
 pub mod mmdb;
 mod namespace;
 pub mod packet;
+pub mod podman;
 mod process;
 mod root;
 pub mod server;
 mod snapshot;
+pub mod tap;
 mod wait;
 mod wire;
 

@@ -236,6 +236,28 @@ fn r040_a_right_policy_is_confirmed_over_a_new_connection_and_no_other_root() {
     assert_eq!(managed.stage.why("host", "world", "tcp/443")["verdict"], "allow");
 }
 
+/// The way to where the host is enrolled is proven to survive, too, when the file names it.
+#[test]
+fn r040_a_way_that_the_file_names_survives_or_nothing_is_applied_root() {
+    root_or_return!("r040_a_way_that_the_file_names_survives_or_nothing_is_applied_root");
+    let managed = Managed::new();
+    let named = RIGHT.replace("host: {}", "host: { posture: { egress: deny } }")
+        + "assert:\n  - always: host -> 203.0.113.9:443/tcp\n";
+    let shut = managed.file("shut.yaml", &named);
+    let (code, said) = managed.over_ssh(&managed.line(&format!("up {shut}")));
+    assert_eq!(code, Some(1), "{said}");
+    for part in ["BH0208", "→ 203.0.113.9:443/tcp", "posture of the host"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let host = managed.host_status();
+    assert!(host["pending"].is_null() && host["confirmed"].is_null(), "{host}");
+    assert!(managed.is_open(OUTSIDE), "nothing was changed");
+    let way = "  enrol: { from: host, to: 203.0.113.9, allow: [443/tcp] }\nassert:";
+    let open = managed.file("open.yaml", &named.replace("assert:", way));
+    let (code, said) = managed.over_ssh(&managed.line(&format!("up {open}")));
+    assert_eq!(code, Some(0), "{said}");
+}
+
 #[test]
 fn r040_it_comes_back_although_the_agent_was_killed_root() {
     root_or_return!("r040_it_comes_back_although_the_agent_was_killed_root");

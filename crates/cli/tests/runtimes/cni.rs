@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use testkit::podman::Plugins;
 use testkit::server::{Reached, TcpEcho, probe_tcp};
 use testkit::{Finished, Namespace, Proc, root_or_return, run_with_deadline, wait_until};
 
@@ -96,6 +97,11 @@ tenants:
         );
         self.stage.bulkhead.up(&file).expect("applied");
         TcpEcho::start(&ops, at("10.99.7.10:22")).expect("a server")
+    }
+
+    /// Where runtimes look for plugins and networks.
+    pub(crate) fn plugins(&self) -> Plugins<'_> {
+        Plugins { bin: &self.bin, conf: &self.conf }
     }
 
     /// The plugin's own part of a configuration.

@@ -1,118 +1,51 @@
 //! The real containerd on a lab's host: `ctr run --cni`, and pods as a kubelet asks for them.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::ops::Deref;
+use std::path::Path;
 
-use anyhow::{Context, Result, bail};
 use serde_json::json;
+use testkit::containerd::Containerd as Daemon;
 use testkit::server::{Reached, probe_tcp};
-use testkit::{Finished, Namespace, Proc, root_or_return, run_with_deadline, wait_until};
+use testkit::{Namespace, root_or_return, wait_until};
 
 use crate::cni::{DB, Plugged};
 use crate::cri::{Cri, Pod};
-use crate::docker::find;
-use crate::podman::{Podman, are_there};
+use crate::podman::{IMAGE, Podman, are_there};
 use crate::stage::{SILENCE, SOON, at};
 
 const NEEDED: [&str; 6] = ["containerd", "ctr", "runc", "podman", "conmon", "busybox"];
-const START: Duration = Duration::from_mins(1);
-const COMMAND: Duration = Duration::from_mins(2);
-const IMAGE: &str = "localhost/busybox:test";
 /// Containers and pods that are measured.
 const RUNS: usize = 7;
 
-/// A containerd; dropping it ends it.
+/// A containerd on a host where the plugin is ours.
 struct Containerd {
-    folder: PathBuf,
-    daemon: Option<Proc>,
+    daemon: Daemon,
     podman: Podman,
 }
 
 impl Containerd {
-    /// Starts containerd on the lab's host, with the image that Podman made.
-    fn start(podman: Podman) -> Result<Self> {
-        let plugged = podman.plugged();
-        let folder = plugged.stage.lab.dir().join("containerd");
-        std::fs::create_dir_all(&folder).context("make containerd's folder")?;
-        // CRI sets loopback up by a plugin.
-        std::os::unix::fs::symlink("/usr/lib/cni/loopback", plugged.bin.join("loopback"))
-            .context("link the plugin for loopback")?;
-        let at = |name: &str| folder.join(name).display().to_string();
-        let settings = format!(
-            "version = 2\nroot = {:?}\nstate = {:?}\n\
-             disabled_plugins = [\"io.containerd.internal.v1.opt\", \"io.containerd.snapshotter.v1.overlayfs\"]\n\
-             [grpc]\naddress = {:?}\n[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"{IMAGE}\"\n\
-             restrict_oom_score_adj = true\ndisable_apparmor = true\n\
-             [plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = {:?}\nconf_dir = {:?}\n\
-             [plugins.\"io.containerd.grpc.v1.cri\".containerd]\nsnapshotter = \"native\"\ndefault_runtime_name = \"runc\"\n\
-             [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\n",
-            at("root"),
-            at("state"),
-            at("containerd.sock"),
-            plugged.bin.display().to_string(),
-            plugged.conf.display().to_string(),
-        );
-        std::fs::write(at("config.toml"), settings).context("write config.toml")?;
-        let mut command = Command::new(find("containerd").context("there is no containerd")?);
-        command.args(["--config", &at("config.toml")]);
-        let daemon = plugged.stage.host.spawn(&mut command)?;
-        let image = at("image.tar");
-        podman.podman(&["save", "--format", "docker-archive", "-o", &image, IMAGE])?;
-        let this = Self { folder, daemon: Some(daemon), podman };
-        let waited = wait_until("containerd", START, || {
-            this.ctr("", &["version"]).is_ok_and(|done| done.status.success())
-        });
-        if waited.is_err() {
-            let log = this.daemon.as_ref().map(Proc::output_so_far).transpose()?;
-            bail!("containerd did not come up: {log:?}");
-        }
-        for namespace in ["default", "k8s.io"] {
-            let argv = ["-n", namespace, "images", "import", "--snapshotter", "native", &image];
-            this.ctr("", &argv)?.success().context("import the image")?;
-        }
-        Ok(this)
-    }
-
     fn plugged(&self) -> &Plugged {
         self.podman.plugged()
     }
-
-    fn socket(&self) -> PathBuf {
-        self.folder.join("containerd.sock")
-    }
-
-    /// `ctr` on the lab's host. It looks for plugins at fixed places, which are ours in a mount namespace of its own;
-    /// `before` is run there first.
-    fn ctr(&self, before: &str, argv: &[&str]) -> Result<Finished> {
-        let plugged = self.plugged();
-        let script = format!(
-            "set -e\nmount -t tmpfs none /opt\nmkdir -p /opt/cni/bin\nmount --bind {} /opt/cni/bin\n\
-             mount -t tmpfs none /etc/cni\nmkdir /etc/cni/net.d\nmount --bind {} /etc/cni/net.d\n{before}\nexec ctr -a {} \"$@\"",
-            plugged.bin.display(),
-            plugged.conf.display(),
-            self.socket().display(),
-        );
-        plugged.stage.host.run(|| {
-            let mut command = Command::new("unshare");
-            command.args(["-m", "sh", "-c", &script, "sh"]).args(argv);
-            run_with_deadline(&mut command, None, COMMAND)
-        })?
-    }
 }
 
-impl Drop for Containerd {
-    fn drop(&mut self) {
-        if let Some(daemon) = self.daemon.take() {
-            drop(daemon.stop(START));
-        }
-        testkit::unmount_below(&self.folder);
+impl Deref for Containerd {
+    type Target = Daemon;
+
+    fn deref(&self) -> &Daemon {
+        &self.daemon
     }
 }
 
 fn begin() -> Containerd {
     let podman = Podman::new(Plugged::new()).expect("Podman makes the image");
-    Containerd::start(podman).expect("containerd")
+    let plugged = podman.plugged();
+    // CRI sets loopback up by a plugin.
+    let loopback = plugged.bin.join("loopback");
+    std::os::unix::fs::symlink("/usr/lib/cni/loopback", loopback).expect("a plugin");
+    let (lab, host) = (&plugged.stage.lab, &plugged.stage.host);
+    let daemon = Daemon::start(lab, host, plugged.plugins(), &podman).expect("containerd");
+    Containerd { daemon, podman }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use testkit::packet::{Frame, Mac, ip};
 use testkit::server::UdpEcho;
+use testkit::tap::join;
 use testkit::{
     Namespace, Proc, root_or_return, run_with_deadline, uninterrupted, wait_for, wait_until,
 };
@@ -247,29 +248,10 @@ tenants:
 
 /// TAPs of the batch.
 const TAPS: u8 = 50;
-/// The first ports of the guests' sides: of the test, of QEMU.
-const SIDES: [u16; 2] = [20_000, 21_000];
+/// The port of the first guest's side.
+const SIDES: u16 = 20_000;
 /// What guests say: long enough that no frame is filled up.
 const HELLO: &[u8] = b"hello from a virtual machine behind a TAP";
-
-/// Gives frames to TAPs and takes them: QEMU without a machine joins each with a socket.
-fn joined(host: &Namespace) -> Result<(Proc, Vec<UdpSocket>)> {
-    let mut qemu = Command::new("qemu-system-x86_64");
-    qemu.args(["-machine", "none", "-nodefaults", "-display", "none"]);
-    let mut sides = Vec::new();
-    for n in 0..TAPS {
-        let [ours, its] = SIDES.map(|first| format!("127.0.0.1:{}", first + u16::from(n)));
-        qemu.args(["-netdev", &format!("tap,id=t{n},ifname=tap{n},script=no,downscript=no")]);
-        qemu.args(["-netdev", &format!("socket,id=s{n},udp={ours},localaddr={its}")]);
-        qemu.args(["-netdev", &format!("hubport,id=a{n},hubid={n},netdev=t{n}")]);
-        qemu.args(["-netdev", &format!("hubport,id=b{n},hubid={n},netdev=s{n}")]);
-        let side = host.run(|| UdpSocket::bind(&ours))?.context("a guest's side")?;
-        side.connect(&its).context("QEMU's side")?;
-        side.set_read_timeout(Some(Duration::from_millis(400))).context("a timeout")?;
-        sides.push(side);
-    }
-    Ok((host.spawn(&mut qemu)?, sides))
-}
 
 fn guest_mac(n: u8) -> Mac {
     [0x52, 0x54, 0, 0, 1, n]
@@ -314,14 +296,14 @@ fn fifty_taps_come_in_one_change_and_share_a_gateway_root() {
     let closed = UdpEcho::start(&stage.outside, at(&format!("{OUTSIDE}:54"))).expect("a server");
     let mut text = "bulkhead: 1\ntenants:\n  t:\n    networks:\n      lan: { external: { bridge: br9 }, subnets: [10.66.0.0/24] }\n    workloads:\n".to_owned();
     let mut neighbours = String::new();
-    for n in 0..TAPS {
-        tap(host, &format!("tap{n}"));
-        let (mac, last) = (guest_mac(n), 100 + n);
-        let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
-        neighbours
-            .extend([format!("neigh add 10.66.0.{last} lladdr {mac} nud permanent dev br9\n")]);
+    let taps: Vec<String> = (0..TAPS).map(|n| format!("tap{n}")).collect();
+    for (n, name) in (0..).zip(&taps) {
+        tap(host, name);
+        let mac = guest_mac(n).map(|byte| format!("{byte:02x}")).join(":");
+        let own = format!("10.66.0.{}", 100 + n);
+        neighbours.extend([format!("neigh add {own} lladdr {mac} nud permanent dev br9\n")]);
         text.extend([format!(
-            "      vm{n}: {{ port: {{ interface: tap{n}, mac: \"{mac}\" }}, address: [10.66.0.{last}] }}\n"
+            "      vm{n}: {{ port: {{ interface: {name}, mac: \"{mac}\" }}, address: [{own}] }}\n"
         )]);
     }
     // After the last port: the bridge has the lowest of their addresses, and forgets neighbours with each new one.
@@ -335,7 +317,7 @@ fn fifty_taps_come_in_one_change_and_share_a_gateway_root() {
     let enforced = all.iter().filter(|each| each["enforced_since"].is_string()).count();
     assert_eq!(enforced, usize::from(TAPS));
 
-    let (_qemu, sides) = joined(host).expect("QEMU joins");
+    let (_qemu, sides) = join(host, &taps, SIDES).expect("QEMU joins");
     let gateway = host.mac("br9").expect("a MAC address");
     for (n, side) in (0..).zip(&sides) {
         let answered = || asks(side, n, gateway, 53);

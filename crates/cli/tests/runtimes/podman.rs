@@ -1,25 +1,24 @@
 //! The real Podman with its CNI backend, on a lab's host.
 
-use std::path::PathBuf;
-use std::process::Command;
+use std::ops::Deref;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use testkit::{Finished, root_or_return, run_with_deadline};
+use anyhow::Result;
+pub(crate) use testkit::podman::IMAGE;
+use testkit::podman::Podman as Engine;
+use testkit::root_or_return;
 
 use crate::cni::{DB, Plugged};
 use crate::docker::find;
 
-/// How long a command of Podman's may take.
+/// How long a container may take to speak.
 const COMMAND: Duration = Duration::from_mins(2);
-/// The image: a busybox.
-pub(crate) const IMAGE: &str = "localhost/busybox:test";
 /// Containers that are measured.
 const RUNS: usize = 7;
 
-/// Podman with folders of its own; dropping it removes its containers.
+/// Podman on a host where the plugin is ours.
 pub(crate) struct Podman {
-    pub(crate) folder: PathBuf,
+    engine: Engine,
     pub(crate) plugged: Plugged,
 }
 
@@ -38,76 +37,22 @@ impl Podman {
 
     /// With one of its two network backends.
     pub(crate) fn with_backend(plugged: Plugged, backend: &str) -> Result<Self> {
-        let folder = plugged.stage.lab.dir().join("podman");
-        std::fs::create_dir_all(folder.join("image/bin")).context("make Podman's folder")?;
-        let settings = format!(
-            "[containers]\ndefault_ulimits = []\n[engine]\nruntime = \"runc\"\ncgroup_manager = \"cgroupfs\"\n\
-             events_logger = \"file\"\n[network]\nnetwork_backend = \"{backend}\"\nnetwork_config_dir = \"{}\"\n\
-             cni_plugin_dirs = [\"{}\", \"/usr/lib/cni\"]\n",
-            plugged.conf.display(),
-            plugged.bin.display()
-        );
-        std::fs::write(folder.join("containers.conf"), settings)
-            .context("write containers.conf")?;
-        let busybox = find("busybox").context("there is no busybox")?;
-        std::fs::copy(busybox, folder.join("image/bin/busybox")).context("copy busybox")?;
-        for applet in ["sh", "nc", "sleep", "ip", "cat"] {
-            std::os::unix::fs::symlink("busybox", folder.join("image/bin").join(applet))
-                .context("link an applet")?;
-        }
-        let (image, tar) = (folder.join("image"), folder.join("image.tar"));
-        let mut pack = Command::new("tar");
-        pack.arg("-C").arg(&image).arg("-cf").arg(&tar).arg("bin");
-        run_with_deadline(&mut pack, None, COMMAND)?.success()?;
-        let podman = Self { folder, plugged };
-        let forever = "CMD [\"/bin/sleep\", \"600\"]";
-        podman.podman(&["import", "--change", forever, &tar.display().to_string(), IMAGE])?;
-        Ok(podman)
+        let (lab, host) = (&plugged.stage.lab, &plugged.stage.host);
+        let engine = Engine::start(lab, host, plugged.plugins(), backend)?;
+        Ok(Self { engine, plugged })
     }
 
     /// The host that it runs on.
     pub(crate) fn plugged(&self) -> &Plugged {
         &self.plugged
     }
-
-    /// The command line of a command of Podman's.
-    pub(crate) fn line(&self, argv: &[&str]) -> Vec<String> {
-        let at = |name: &str| self.folder.join(name).display().to_string();
-        let mut line = vec!["env".to_owned(), format!("CONTAINERS_CONF={}", at("containers.conf"))];
-        line.extend(["podman", "--root"].map(str::to_owned));
-        line.extend([
-            at("root"),
-            "--runroot".to_owned(),
-            at("run"),
-            "--tmpdir".to_owned(),
-            at("tmp"),
-        ]);
-        line.extend(
-            ["--storage-driver", "vfs"].into_iter().chain(argv.iter().copied()).map(str::to_owned),
-        );
-        line
-    }
-
-    /// A command of Podman's on the lab's host; any exit code is fine.
-    pub(crate) fn cli(&self, argv: &[&str]) -> Result<Finished> {
-        let line = self.line(argv);
-        self.plugged.stage.host.run(|| {
-            let mut command = Command::new(&line[0]);
-            command.args(&line[1..]);
-            run_with_deadline(&mut command, None, COMMAND)
-        })?
-    }
-
-    /// A command of Podman's that must succeed; what it printed.
-    pub(crate) fn podman(&self, argv: &[&str]) -> Result<String> {
-        let done = self.cli(argv)?.success().with_context(|| format!("podman {argv:?}"))?;
-        Ok(done.stdout.trim().to_owned())
-    }
 }
 
-impl Drop for Podman {
-    fn drop(&mut self) {
-        drop(self.cli(&["rm", "-f", "-a", "-t", "0"]));
+impl Deref for Podman {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.engine
     }
 }
 

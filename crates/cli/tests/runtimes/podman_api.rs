@@ -32,7 +32,7 @@ impl Drop for Asked {
 impl Asked {
     pub(crate) fn new() -> Self {
         let podman = Podman::new(Plugged::new()).expect("Podman");
-        let socket = podman.folder.join("podman.sock");
+        let socket = podman.folder().join("podman.sock");
         let mut asked = Self { service: None, socket, podman };
         // A network that labels nobody.
         asked.network("plain", &json!({ "network": "pods" }));
