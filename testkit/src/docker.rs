@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{Finished, Lab, Namespace, Proc, run_with_deadline, wait_until};
+use crate::{Finished, Lab, Namespace, Proc, image, run_with_deadline, wait_until};
 
 /// How long dockerd may take to answer.
 const START: Duration = Duration::from_mins(1);
@@ -16,8 +16,6 @@ const END: Duration = Duration::from_secs(30);
 const COMMAND: Duration = Duration::from_mins(1);
 /// The image: a busybox.
 pub const IMAGE: &str = "busybox:test";
-/// Its programs that tests call by name.
-const APPLETS: [&str; 9] = ["sh", "httpd", "nc", "ip", "ping", "sleep", "cat", "wget", "echo"];
 
 /// A dockerd; dropping it ends it with its containers.
 #[derive(Debug)]
@@ -88,17 +86,7 @@ impl Engine {
     }
 
     fn import(&self) -> Result<()> {
-        let root = self.folder.join("image/bin");
-        std::fs::create_dir_all(&root).context("make the image")?;
-        let busybox = find("busybox").context("there is no busybox")?;
-        std::fs::copy(busybox, root.join("busybox")).context("copy busybox")?;
-        for applet in APPLETS {
-            std::os::unix::fs::symlink("busybox", root.join(applet)).context("link an applet")?;
-        }
-        let (image, tar) = (self.folder.join("image"), self.folder.join("image.tar"));
-        let mut pack = Command::new("tar");
-        pack.arg("-C").arg(&image).arg("-cf").arg(&tar).arg("bin");
-        run_with_deadline(&mut pack, None, COMMAND)?.success()?;
+        let tar = image::pack(&self.folder)?;
         self.docker(&["import", &tar.display().to_string(), IMAGE]).map(drop)
     }
 

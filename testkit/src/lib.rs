@@ -11,6 +11,7 @@
 pub mod bulkhead;
 pub mod containerd;
 pub mod docker;
+mod image;
 mod lab;
 pub mod mmdb;
 mod namespace;

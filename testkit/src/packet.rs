@@ -50,6 +50,12 @@ pub fn ip(text: &str) -> IpAddr {
     text.parse().unwrap_or_else(|_| panic!("{text:?} is not an IP address"))
 }
 
+/// A hardware address as tools and files write it: `02:62:00:00:00:01`.
+#[must_use]
+pub fn mac_text(mac: Mac) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
 /// The bytes above Ethernet that are not transport.
 #[derive(Clone, Debug)]
 enum Net {

@@ -6,15 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::docker::find;
-use crate::{Finished, Lab, Namespace, run_with_deadline};
+use crate::{Finished, Lab, Namespace, image, run_with_deadline};
 
 /// How long a command of Podman's may take.
 const COMMAND: Duration = Duration::from_mins(2);
 /// The image: a busybox.
 pub const IMAGE: &str = "localhost/busybox:test";
-/// Its programs that tests call by name.
-const APPLETS: [&str; 6] = ["sh", "nc", "sleep", "ip", "cat", "true"];
 
 /// Where a runtime looks for CNI plugins, and for the networks that are made of them.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +36,7 @@ impl Podman {
     /// When Podman is not there, or does not take the image.
     pub fn start(lab: &Lab, host: &Namespace, plugins: Plugins<'_>, backend: &str) -> Result<Self> {
         let folder = lab.dir().join("podman");
-        std::fs::create_dir_all(folder.join("image/bin")).context("make Podman's folder")?;
+        std::fs::create_dir_all(&folder).context("make Podman's folder")?;
         let settings = format!(
             "[containers]\ndefault_ulimits = []\n[engine]\nruntime = \"runc\"\ncgroup_manager = \"cgroupfs\"\n\
              events_logger = \"file\"\n[network]\nnetwork_backend = \"{backend}\"\nnetwork_config_dir = \"{}\"\n\
@@ -49,16 +46,7 @@ impl Podman {
         );
         std::fs::write(folder.join("containers.conf"), settings)
             .context("write containers.conf")?;
-        let busybox = find("busybox").context("there is no busybox")?;
-        std::fs::copy(busybox, folder.join("image/bin/busybox")).context("copy busybox")?;
-        for applet in APPLETS {
-            std::os::unix::fs::symlink("busybox", folder.join("image/bin").join(applet))
-                .context("link an applet")?;
-        }
-        let (image, tar) = (folder.join("image"), folder.join("image.tar"));
-        let mut pack = Command::new("tar");
-        pack.arg("-C").arg(&image).arg("-cf").arg(&tar).arg("bin");
-        run_with_deadline(&mut pack, None, COMMAND)?.success()?;
+        let tar = image::pack(&folder)?;
         let podman = Self { host: host.clone(), folder };
         let forever = "CMD [\"/bin/sleep\", \"600\"]";
         podman.podman(&["import", "--change", forever, &tar.display().to_string(), IMAGE])?;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use testkit::bulkhead::Bulkhead;
+use testkit::packet::mac_text;
 use testkit::{Lab, Namespace};
 
 use super::ours::allow_load;
@@ -172,7 +173,7 @@ fn file(mode: Mode, client: &Namespace, server: &Namespace) -> Result<String> {
         Ok(match mode {
             Mode::Host => "run: [sleep, \"86400\"]".to_owned(),
             Mode::External => {
-                let mac = space.mac("eth0")?.map(|byte| format!("{byte:02x}")).join(":");
+                let mac = mac_text(space.mac("eth0")?);
                 format!("port: {{ interface: p{last}, mac: \"{mac}\" }}, address: [10.77.0.{last}]")
             }
             _ => format!("netns: {path}, network: main, address: [10.77.0.{last}]"),

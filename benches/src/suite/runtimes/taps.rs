@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use testkit::bulkhead::Bulkhead;
-use testkit::packet::{Frame, Mac};
+use testkit::packet::{Frame, Mac, mac_text};
 use testkit::server::UdpEcho;
 use testkit::{Lab, Namespace, tap, uninterrupted};
 
@@ -41,10 +41,10 @@ impl Machines {
         let host = lab.namespace("host")?;
         lab.bridge(&host, BRIDGE, &[&format!("{GATEWAY}/16")])?;
         // Else it has that of its ports, and forgets neighbours with each new one.
-        host.ip(&format!("link set {BRIDGE} address {}", text(BRIDGE_MAC)))?;
+        host.ip(&format!("link set {BRIDGE} address {}", mac_text(BRIDGE_MAC)))?;
         let (mut neighbours, mut workloads) = (String::new(), String::new());
         for number in 0..TIMES {
-            let (own, mac) = (address(number), text(guest(number)));
+            let (own, mac) = (address(number), mac_text(guest(number)));
             neighbours
                 .extend([format!("neigh add {own} lladdr {mac} nud permanent dev {BRIDGE}\n")]);
             workloads.extend([format!(
@@ -107,10 +107,6 @@ fn answered(side: &UdpSocket, number: usize) -> Result<()> {
 fn guest(number: usize) -> Mac {
     let [.., high, low] = number.to_be_bytes();
     [0x52, 0x54, 0, 1, high, low]
-}
-
-fn text(mac: Mac) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 fn address(number: usize) -> Ipv4Addr {

@@ -9,7 +9,7 @@ mod origin;
 mod raw;
 mod sctp;
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use flow::Record;
 use model::{Mode, Transport};
 use planner::Bundle;
 use serde::{Deserialize, Serialize};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use verdict::abi::Addr;
 
 use crate::fault::{failed, refused};
@@ -197,7 +197,7 @@ fn udp(target: SocketAddr, local: SocketAddr, wait: Duration) -> io::Result<Seen
     let exchange = || {
         socket.connect(target)?;
         socket.send(&[0])?;
-        answer(&socket, began + wait)
+        receive(&SockRef::from(&socket), &mut [0; 1500], began + wait)
     };
     let observed = match exchange() {
         Ok(_) => Observed::Answered,
@@ -207,15 +207,16 @@ fn udp(target: SocketAddr, local: SocketAddr, wait: Duration) -> io::Result<Seen
     Ok(Seen { observed, took, source_port })
 }
 
-/// Waits for a datagram. A signal to another thread of the agent, a child that ended for one, is no end of the wait.
-fn answer(socket: &UdpSocket, until: Instant) -> io::Result<usize> {
+/// Receives before a moment comes, or says that it came. A signal to another thread of the agent, a child that ended for one, is no end
+/// of the wait.
+fn receive(mut socket: &Socket, buffer: &mut [u8], until: Instant) -> io::Result<usize> {
     loop {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(ErrorKind::TimedOut.into());
         }
         socket.set_read_timeout(Some(left))?;
-        match socket.recv(&mut [0; 1500]) {
+        match socket.read(buffer) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             received => return received,
         }

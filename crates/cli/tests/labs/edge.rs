@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use testkit::packet::{Frame, Mac, SYN, arp, ip, neighbour};
+use testkit::packet::{Frame, Mac, SYN, arp, ip, mac_text, neighbour};
 use testkit::server::TcpEcho;
 use testkit::{Namespace, Scope, Wire, root_or_return, wait_until};
 
@@ -270,12 +270,11 @@ fn r008_a_provider_that_filters_foreign_macs_is_found_and_refused_root() {
 
     // As a provider does it.
     let nic = town.stage.host.mac("eth1").expect("a MAC");
-    let nic: Vec<String> = nic.iter().map(|byte| format!("{byte:02x}")).collect();
     town.lan
         .nft(&format!(
             "table bridge provider {{\nchain ports {{\ntype filter hook prerouting priority -200;\n\
              iifname p1 ether saddr != {} drop\n}}\n}}",
-            nic.join(":")
+            mac_text(nic)
         ))
         .expect("a filter");
     let watch = Wire::open(&town.stage.host, "eth1").expect("the NIC's wire");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use serde_json::Value;
-use testkit::packet::{Frame, SYN, ip};
+use testkit::packet::{Frame, SYN, ip, mac_text};
 use testkit::server::{Reached, TcpEcho, UdpEcho, probe_tcp, probe_tcp_from, probe_udp_from};
 use testkit::{Namespace, Wire, root_or_return, wait_until};
 
@@ -231,7 +231,8 @@ fn nothing_is_forwarded_between_the_two_root() {
     let (own, gate) = (peer.mac("eth0").expect("a MAC"), web.mac("eth0").expect("a MAC"));
     // The neighbour in front takes the workload for its router: to db, and to the workload's own other address.
     peer.ip(&format!("route add 10.9.0.0/24 via {WEB}")).expect("a route");
-    peer.ip(&format!("neigh replace {WEB} lladdr {} dev eth0", mac(gate))).expect("a neighbour");
+    peer.ip(&format!("neigh replace {WEB} lladdr {} dev eth0", mac_text(gate)))
+        .expect("a neighbour");
     assert!(!reaches(peer, &format!("{DB}:80")));
     assert!(!reaches(peer, &format!("{WEB_BACK}:80")), "an address of the other interface");
     let wire = Wire::open(peer, "eth0").expect("a wire");
@@ -264,11 +265,6 @@ fn nothing_is_forwarded_between_the_two_root() {
     // What is allowed goes on.
     let _redis = serve(db, DB, &[6379]);
     assert!(reaches(web, &format!("{DB}:6379")));
-}
-
-/// `02:62:...`.
-fn mac(bytes: [u8; 6]) -> String {
-    bytes.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 /// The source of an IPv4 frame.

@@ -5,7 +5,7 @@ use std::net::{TcpStream, UdpSocket};
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
-use testkit::packet::{Frame, Mac, SYN, ip};
+use testkit::packet::{Frame, Mac, SYN, ip, mac_text};
 use testkit::server::UdpEcho;
 use testkit::{Namespace, Scope, Wire, root_or_return, uninterrupted, wait_for, wait_until};
 
@@ -46,7 +46,7 @@ impl Street {
 
     /// A file in which `policies` stand; each port is held to the MAC address that it has now.
     fn file(&self, policies: &str) -> String {
-        let [a, b] = [&self.a, &self.b].map(|space| text(mac(space)));
+        let [a, b] = [&self.a, &self.b].map(|space| mac_text(mac(space)));
         format!(
             "bulkhead: 1
 tenants:
@@ -90,10 +90,6 @@ pub(crate) fn plug(stage: &Stage, space: &Namespace, address: &str) {
 
 pub(crate) fn mac(space: &Namespace) -> Mac {
     space.mac("eth0").expect("a MAC address")
-}
-
-pub(crate) fn text(mac: Mac) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 /// Whether the echo comes back.
@@ -208,7 +204,7 @@ fn an_interface_that_is_made_again_is_enforced_again_root() {
     let server = UdpEcho::start(host, at(&format!("{GATEWAY}:54"))).expect("a server");
     let near = UdpEcho::start(&street.b, at(&format!("{B}:54"))).expect("a server");
     street.stage.bulkhead.up(&street.file(UP)).expect("applied");
-    let own = text(mac(&street.a));
+    let own = mac_text(mac(&street.a));
     host.ip("link delete va").expect("deleted");
     let gone = || {
         street.workload("t.a")["detail"].as_str().is_some_and(|it| it.contains("no interface va"))

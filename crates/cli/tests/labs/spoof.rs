@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Command;
 use std::time::Duration;
 
-use testkit::packet::{Frame, Mac, SYN, arp, dhcp, extension, ip, neighbour};
+use testkit::packet::{Frame, Mac, SYN, arp, dhcp, extension, ip, mac_text, neighbour};
 use testkit::{Namespace, Wire, root_or_return, wait_until};
 
 use crate::stage::{OUTSIDE, SOON, Stage, reaches, serve};
@@ -179,8 +179,7 @@ fn real_tools_are_stopped_root() {
     street.await_code("arpspoof", "BH-D013");
     let table = street.victim.check(&["ip", "neigh", "show", DB]).expect("ip neigh").stdout;
     let attacker_mac = street.attacker.mac("eth0").expect("a MAC");
-    let hex: Vec<String> = attacker_mac.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert!(!table.contains(&hex.join(":")), "the victim was poisoned: {table}");
+    assert!(!table.contains(&mac_text(attacker_mac)), "the victim was poisoned: {table}");
     assert!(reaches(&street.victim, "10.0.1.20:80"));
     spoof.stop(SOON).expect("arpspoof ends");
 

@@ -4,11 +4,11 @@ use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use testkit::packet::{Frame, Mac, SYN, arp, ip};
+use testkit::packet::{Frame, Mac, SYN, arp, ip, mac_text};
 use testkit::server::UdpEcho;
 use testkit::{Namespace, Wire, root_or_return, uninterrupted, wait_for, wait_until};
 
-use crate::in_place::{mac, plug, text};
+use crate::in_place::{mac, plug};
 use crate::published::counted;
 use crate::stage::{HOST, OUTSIDE, SOON, Stage, at, reaches, serve};
 
@@ -43,7 +43,7 @@ impl Street {
 
     /// A file with `top` at its top; the workload may be asked at 80/tcp by the world and by the host.
     fn up(&self, top: &str) {
-        let mac = text(mac(&self.a));
+        let mac = mac_text(mac(&self.a));
         let file = format!(
             "bulkhead: 1
 {top}tenants:

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use testkit::packet::{Frame, Mac, ip};
+use testkit::packet::{Frame, Mac, ip, mac_text};
 use testkit::server::UdpEcho;
 use testkit::tap::join;
 use testkit::{
@@ -299,7 +299,7 @@ fn fifty_taps_come_in_one_change_and_share_a_gateway_root() {
     let taps: Vec<String> = (0..TAPS).map(|n| format!("tap{n}")).collect();
     for (n, name) in (0..).zip(&taps) {
         tap(host, name);
-        let mac = guest_mac(n).map(|byte| format!("{byte:02x}")).join(":");
+        let mac = mac_text(guest_mac(n));
         let own = format!("10.66.0.{}", 100 + n);
         neighbours.extend([format!("neigh add {own} lladdr {mac} nud permanent dev br9\n")]);
         text.extend([format!(

@@ -18,7 +18,7 @@ pub(super) fn echo(target: IpAddr, own: Option<IpAddr>, wait: Duration) -> io::R
         IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
         IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
     };
-    let mut socket = Socket::new(domain, Type::RAW, Some(protocol))?;
+    let socket = Socket::new(domain, Type::RAW, Some(protocol))?;
     let id = identifier();
     if let Some(own) = own {
         socket.bind(&SocketAddr::new(own, 0).into())?;
@@ -32,7 +32,7 @@ pub(super) fn echo(target: IpAddr, own: Option<IpAddr>, wait: Duration) -> io::R
     } else {
         let is_ours = |message: &[u8]| is_reply(message, target, id);
         let answer = |_: &Socket, message: &[u8]| is_ours(message).then_some(Observed::Answered);
-        raw::wait_for(&mut socket, target, began + wait, observed, answer)?
+        raw::wait_for(&socket, target, began + wait, observed, answer)?
     };
     let took = (observed == Observed::Answered).then(|| began.elapsed());
     Ok(Seen { observed, took, source_port: None })

@@ -1,6 +1,6 @@
 //! What probes over raw sockets have in common: packets come in until one is the answer.
 
-use std::io::{self, ErrorKind, Read as _};
+use std::io;
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use socket2::Socket;
 
 /// Waits for an answer; packets of which `answer` knows nothing pass by. `met` tells what an error of the socket means.
 pub(super) fn wait_for(
-    socket: &mut Socket,
+    socket: &Socket,
     target: IpAddr,
     until: Instant,
     met: impl Fn(&io::Error) -> io::Result<Observed>,
@@ -17,14 +17,8 @@ pub(super) fn wait_for(
 ) -> io::Result<Observed> {
     let mut buffer = [0; 1500];
     loop {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(Observed::NoAnswer);
-        }
-        socket.set_read_timeout(Some(left))?;
-        let count = match socket.read(&mut buffer) {
+        let count = match super::receive(socket, &mut buffer, until) {
             Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => return met(&error),
         };
         let packet = transport(buffer.get(..count).unwrap_or_default(), target);

@@ -49,7 +49,7 @@ pub(super) fn init(
     wait: Duration,
 ) -> io::Result<Seen> {
     let domain = Domain::for_address(target);
-    let mut socket = Socket::new(domain, Type::RAW, Some(Protocol::from(SCTP)))?;
+    let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(SCTP)))?;
     let offer = Offer { from: port.unwrap_or_else(source_port), to: target.port(), tag: tag() };
     if let Some(own) = own {
         socket.bind(&SocketAddr::new(own, 0).into())?;
@@ -61,7 +61,7 @@ pub(super) fn init(
         met(&error)?
     } else {
         let answer = |socket: &Socket, packet: &[u8]| answered(socket, packet, offer);
-        raw::wait_for(&mut socket, target.ip(), began + wait, met, answer)?
+        raw::wait_for(&socket, target.ip(), began + wait, met, answer)?
     };
     let took = super::answered(observed).then(|| began.elapsed());
     Ok(Seen { observed, took, source_port: Some(offer.from) })

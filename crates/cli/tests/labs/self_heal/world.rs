@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use testkit::packet::mac_text;
 use testkit::server::{Reached, TcpEcho, probe_tcp_from};
 use testkit::{Namespace, Scope, Snapshot, wait_until};
 
@@ -62,7 +63,7 @@ impl World {
             stage.host.ip(&format!("link set {port} master br9")).expect("a port of the bridge");
             space.address("eth0", &format!("{address}/24")).expect("its address");
         }
-        let mac = guest.mac("eth0").expect("a MAC").map(|byte| format!("{byte:02x}")).join(":");
+        let mac = mac_text(guest.mac("eth0").expect("a MAC"));
         let [a, b, routed, on_lan] = ["a", "b", "r", "l"].map(|name| stage.adopted(name));
         let before = settled(&Scope::of(&stage.host));
         let file = file(&mac, [&a.1, &b.1, &routed.1, &on_lan.1]);
